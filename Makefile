@@ -1,0 +1,57 @@
+# `make help` lists the verbs. Everything runs from .venv, made from the hashed lock: uv when it is on PATH, else venv + pip.
+SHELL := /bin/bash
+PY    ?= python3
+VENV  := .venv
+BIN   := $(VENV)/bin
+JOBS  ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test check format bench soak lock clean
+
+help: ## list the verbs
+	@grep -hE '^[a-z.]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+demo: .venv ## watch it work: embedded Redis, simulated TwelveLabs, a real receiver; no key
+	@$(BIN)/bridge demo
+
+run: .venv ## run the worker against BRIDGE_REDIS_URL and the real API
+	@$(BIN)/python worker.py
+
+test: .venv ## every test, on a real Redis that the tests start themselves
+	@$(BIN)/pytest -n $(JOBS) --dist loadgroup $(ARGS)
+
+check: .venv ## ruff, mypy --strict, import-linter, spelling
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/codespell
+
+format: .venv ## let ruff rewrite what it can
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+bench: .venv ## figures at full length (the short form is part of `make test`)
+	@$(BIN)/python -m benchmarks
+
+soak: .venv ## the long proofs: crash, chaos and simulation at full size
+	@BRIDGE_SOAK=1 $(BIN)/pytest -m slow $(ARGS)
+
+lock: ## maintainers: resolve requirements.lock again (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  pyproject.toml --all-extras --group dev -o requirements.lock
+
+.venv: $(VENV)/.ok ## make the environment and leave a working .venv/bin/bridge
+
+$(VENV)/.ok: requirements.lock pyproject.toml
+	@set -e; if command -v uv >/dev/null 2>&1; then \
+	  uv venv -q --allow-existing --python $(PY) $(VENV); \
+	  export VIRTUAL_ENV=$(VENV); \
+	  uv pip install -q --require-hashes -r requirements.lock; \
+	  uv pip install -q --no-deps --no-build-isolation -e .; \
+	else \
+	  $(PY) -m venv $(VENV); \
+	  $(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock; \
+	  $(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	fi; touch $@
+
+clean: ## remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,53 @@
+"""What can go wrong on our side, or by a person's hand. A subscriber's or upstream's failure is a value, never one of these."""
+
+
+class BridgeError(Exception):
+    """Something failed.
+
+    The first line of a subclass's docstring is its message when none is given. `fix` is the next thing to do, as a
+    command or a sentence; doors print it on a line of its own. `exit_code` is what the CLI exits with.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str | None = None, *, fix: str = "") -> None:
+        super().__init__(message or (type(self).__doc__ or "").split("\n", 1)[0])
+        self.fix = fix
+
+
+class SettingsError(BridgeError):
+    """The configuration cannot be used."""
+
+    exit_code = 2
+
+
+class InvalidInput(BridgeError):
+    """The input was not understood."""
+
+    exit_code = 2
+
+
+class NotFound(BridgeError):
+    """There is nothing by that name."""
+
+    exit_code = 3
+
+
+class CredentialRefused(BridgeError):
+    """TwelveLabs refused the API key."""
+
+    exit_code = 4
+
+
+class DependencyDown(BridgeError):
+    """A service that the bridge needs does not answer."""
+
+    exit_code = 5
+
+
+class UnsafeRedis(DependencyDown):
+    """This Redis could forget what the bridge owes."""
+
+
+class NewerData(BridgeError):
+    """The data in this Redis was written by a newer version of the bridge."""

@@ -1,0 +1,251 @@
+"""The nouns. Frozen values without I/O and without a clock; times are integer milliseconds since the Unix epoch.
+
+A *task* is upstream's: ours to watch, never to run. A *job* is RQ's. The two words are never exchanged.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+KNOWN_STATUSES = frozenset({"uploading", "validating", "pending", "queued", "indexing", "ready", "failed"})
+"""What TwelveLabs documents for video indexing tasks; the set is open, so another word is doubted, not refused."""
+
+TERMINAL_STATUSES = frozenset({"ready", "failed"})
+"""The statuses that a video indexing task does not leave."""
+
+TERMINAL_HLS_STATUSES = frozenset({"COMPLETE", "CANCELED", "ERROR"})
+"""The states that `hls.status` does not leave; it may still be PROCESSING when the task is `ready`."""
+
+
+class Ordering(StrEnum):
+    """What a first attempt waits for, within one (endpoint, task)."""
+
+    FIRST_ATTEMPT = "first-attempt"
+    """The first attempt of the revision before it."""
+    STRICT = "strict"
+    """The success (or the end) of the revision before it."""
+    NONE = "none"
+    """Nothing."""
+
+
+class DeliveryState(StrEnum):
+    """Where a delivery stands. All but `pending` are final."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+    SUPERSEDED = "superseded"
+    CANCELLED = "cancelled"
+
+
+class DeadReason(StrEnum):
+    """Why a delivery is a dead letter."""
+
+    EXHAUSTED = "exhausted"
+    GONE = "gone"
+    BLOCKED = "blocked"
+    POISON = "poison"
+    EXPIRED = "expired"
+
+
+class Fault(StrEnum):
+    """Why an exchange had no answer. A value: it is recorded, logged and decided upon, never raised past its edge."""
+
+    DNS = "dns"
+    CONNECT = "connect"
+    TLS = "tls"
+    TIMEOUT = "timeout"
+    RESET = "reset"
+    PROTOCOL = "protocol"
+    BLOCKED = "blocked"
+
+
+class FetchFault(StrEnum):
+    """How upstream failed to tell us a task's state. Named by what follows from it, not by status code."""
+
+    GONE = "gone"
+    """404, or 400 with a code that starts with `resource_not_exist`: believed after three answers over 60 s."""
+    BAD_WATCH = "bad_watch"
+    """Any other 400: this id cannot be watched."""
+    FORBIDDEN = "forbidden"
+    """403: this id belongs to somebody else."""
+    CREDENTIAL = "credential"
+    """401: the key is broken, for every task alike."""
+    THROTTLED = "throttled"
+    """429."""
+    TRANSIENT = "transient"
+    """Anything that may be over at the next read: 5xx, 408, 409, a network fault, a body that is not a task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What one read said about a task. `None` means that the answer did not say, which is not a change."""
+
+    task_id: str | None
+    status: str
+    updated_at: datetime | None
+    updated_at_text: str | None
+    hls_status: str | None
+    system_metadata: Mapping[str, Any] | None
+    task: Mapping[str, Any]
+    """The whole upstream object, as served."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFailure:
+    """What a read came to when it did not become an Observation."""
+
+    fault: FetchFault
+    detail: str
+    retry_after_seconds: float | None = None
+    status_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The last committed observation of a task, and the revision and event it was announced with."""
+
+    status: str
+    updated_at: datetime | None
+    updated_at_text: str | None
+    hls_status: str | None
+    system_metadata: Mapping[str, Any] | None
+    revision: int
+    event_id: str
+    announced: tuple[str, ...] = ()
+    """The digests of the states announced before, newest last, so that a return to one gets an id of its own."""
+    terminal_since: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The difference of snapshot and observation. In memory only; committed, it is an Event."""
+
+    observation: Observation
+    previous: Snapshot | None
+    changed: tuple[str, ...]
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An immutable fact made from a change. `body` is made once: what is stored is what is signed is what is sent."""
+
+    id: str
+    type: str
+    task: str
+    revision: int
+    observed_at: int
+    digest: str
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOptions:
+    """What a client asked for when it registered a task."""
+
+    metadata: Any = None
+    endpoints: tuple[str, ...] | None = None
+    callback: str | None = None
+    """Name of the implicit endpoint `url:<digest>` made from the task's `callback_url`."""
+    expires_at: int | None = None
+    account: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedTask:
+    """A claimed task: what to fetch, what was known, and the token that proves that the claim is ours."""
+
+    member: str
+    token: str
+    options: WatchOptions
+    snapshot: Snapshot | None
+    announce: bool
+    """Registered again: its current event is owed to each matching endpoint that has no delivery of it."""
+    faults: int
+    absences: int
+    absent_since: int | None
+    doubt: str | None
+    doubted_at: int | None
+    due_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A subscriber's callback URL with its filter, secrets and limits."""
+
+    name: str
+    url: str
+    events: tuple[str, ...] = ("index.task.*",)
+    tasks: tuple[str, ...] = ("*",)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """`whsec_…`, newest first; each of them signs."""
+    format: str = "standard"
+    ordering: Ordering = Ordering.FIRST_ATTEMPT
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event owed to one endpoint, as claimed. Its identity is event id + endpoint."""
+
+    event_id: str
+    endpoint: str
+    type: str
+    task: str
+    revision: int
+    created_at: int
+    attempts: int
+    """Attempts settled so far; the one to be made is `attempts + 1`."""
+    trigger: str
+    token: str
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Where the time of one exchange went, in milliseconds; a phase that did not happen (a kept connection) is None."""
+
+    dns_ms: float | None = None
+    connect_ms: float | None = None
+    tls_ms: float | None = None
+    wait_ms: float | None = None
+    total_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an attempt came to: a status code, or a fault. A value, not an exception."""
+
+    status_code: int | None = None
+    fault: Fault | None = None
+    detail: str = ""
+    retry_after_seconds: float | None = None
+    excerpt: str = ""
+    """The head of the answer's body, at most 1 KiB."""
+    timing: Timing = Timing()
+
+
+class EndpointEffect(StrEnum):
+    """What an outcome means for the endpoint as a whole."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    DISABLE_GONE = "disable-gone"
+    BLOCKED = "blocked"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What follows from an outcome: the delivery's next state, and what it means for its endpoint."""
+
+    state: DeliveryState
+    effect: EndpointEffect
+    retry_in_ms: int | None = None
+    """Set if and only if `state` is pending."""
+    reason: DeadReason | None = None
+    """Set if and only if `state` is dead."""
+    pause_ms: int = 0
+    """How long the whole endpoint rests, because it sent Retry-After."""
