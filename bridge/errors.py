@@ -1,4 +1,4 @@
-"""What can go wrong on our side, or by a person's hand. A subscriber's or upstream's failure is a value, never one of these."""
+"""What can go wrong on our side, or by a person's hand. A subscriber's or upstream's failure is a value instead."""
 
 
 class BridgeError(Exception):
@@ -43,6 +43,10 @@ class DependencyDown(BridgeError):
     """A service that the bridge needs does not answer."""
 
     exit_code = 5
+
+
+class StoreDown(DependencyDown):
+    """Redis does not answer, or refuses to work."""
 
 
 class UnsafeRedis(DependencyDown):

@@ -111,22 +111,24 @@ class Snapshot:
     updated_at: datetime | None
     updated_at_text: str | None
     hls_status: str | None
-    system_metadata: Mapping[str, Any] | None
+    system_metadata_digest: str | None
     revision: int
     event_id: str
     announced: tuple[str, ...] = ()
     """The digests of the states announced before, newest last, so that a return to one gets an id of its own."""
     terminal_since: int | None = None
+    gone: bool = False
+    """Upstream no longer knew the task when it was last watched."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """The difference of snapshot and observation. In memory only; committed, it is an Event."""
 
-    observation: Observation
+    observation: Observation | None
+    """None when the task is gone: there was nothing left to observe."""
     previous: Snapshot | None
     changed: tuple[str, ...]
-    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,34 @@ class WatchedTask:
     doubt: str | None
     doubted_at: int | None
     due_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Postponement:
+    """How a claimed task is given back without a change."""
+
+    delay_ms: int
+    """When it is due again; below 0: never, it has ended."""
+    faults: int = 0
+    absences: int = 0
+    """Answers in a row that said that there is nothing to watch."""
+    absent_since: int | None = None
+    doubt: str | None = None
+    doubted_at: int | None = None
+    error: str = ""
+
+    @classmethod
+    def of(cls, task: WatchedTask, delay_ms: int, *, error: str = "", faults: int | None = None) -> "Postponement":
+        """Due again after `delay_ms`, everything else as it was when the task was claimed."""
+        return cls(
+            delay_ms=delay_ms,
+            faults=task.faults if faults is None else faults,
+            absences=task.absences,
+            absent_since=task.absent_since,
+            doubt=task.doubt,
+            doubted_at=task.doubted_at,
+            error=error,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,257 @@
+"""What clients may write into Redis: members, task options, endpoints. Pure: judged here, refused with a fix.
+
+The same models judge what the CLI writes and what a person types into redis-cli, so that nobody is told two stories.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from bridge.errors import InvalidInput
+from bridge.formats import CONTENT_TYPES
+from bridge.guard import Policy
+from bridge.model import Endpoint, Ordering, WatchOptions
+from bridge.signature import parse_secret
+
+METADATA_BYTES = 4_096
+ENDPOINT_BYTES = 16_384
+REJECTED = 1_000
+"""The most entries that `bridge:rejected` holds."""
+VALUE_HEAD = 120
+"""How much of a refused value is kept in `bridge:rejected`."""
+MILLISECONDS_FROM = 1e11
+"""A time in seconds is below this until the year 5138; above, it is milliseconds by mistake."""
+
+KINDS: frozenset[str] = frozenset()
+"""The resource kinds beside index tasks that can be watched, as in `<kind>:<path>`."""
+
+_MEMBER = re.compile(r"[A-Za-z0-9_:/-]{1,200}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]*")
+_USERINFO = re.compile(r"//[^/@\s\"]*@")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", re.ASCII)
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,1024}", re.ASCII)
+_RESERVED_HEADERS = frozenset(
+    {
+        *("host", "content-length", "content-type", "content-encoding", "transfer-encoding", "connection", "te"),
+        *("trailer", "upgrade", "expect", "cookie", "user-agent", "traceparent", "accept-encoding", "keep-alive"),
+    }
+)
+_RESERVED_PREFIXES = ("webhook-", "proxy-", "x-forwarded-", "bridge-", "tl-signature", "ce-")
+
+
+@dataclass(eq=False)
+class Rejection(Exception):
+    """An entry that is refused: which field, why, and what to do."""
+
+    field: str
+    reason: str
+    fix: str
+    value: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}" if self.field else self.reason
+
+    def as_json(self, at: int) -> str:
+        """The entry in `bridge:rejected`; `at` in milliseconds."""
+        entry = {
+            "reason": self.reason,
+            "field": self.field,
+            "value": redacted(self.value),
+            "at": at,
+            "fix": self.fix,
+        }
+        return json.dumps(entry)
+
+
+class EndpointDefinition(BaseModel):
+    """An endpoint as a client writes it: `HSET bridge:endpoints <name> '<this as JSON>'`. Unknown fields: ignored."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    url: Annotated[str, StringConstraints(max_length=2048)]
+    events: Annotated[list[Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*(\.\*)?|\*)$")]],
+                      Field(min_length=1, max_length=100)] = ["index.task.*"]  # fmt: skip
+    tasks: Annotated[list[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_:/-]*\*?$", min_length=1,
+                                                           max_length=200)]],
+                     Field(min_length=1, max_length=1000)] = ["*"]  # fmt: skip
+    secret: Annotated[str, AfterValidator(lambda text: _checked_secret(text))] | None = None
+    format: Literal["standard"] = "standard"
+    ordering: Ordering = Ordering.FIRST_ATTEMPT
+    headers: Annotated[dict[str, str], AfterValidator(lambda headers: _checked_headers(headers))] = {}
+
+
+def check_member(member: str) -> None:
+    """Refuse a member of `bridge:tasks` that cannot name a task."""
+    fix = "use the task id as TwelveLabs shows it, e.g. `ZADD bridge:tasks NX 0 6a0b1c2d3e4f5a6b7c8d9e01`"
+    if not _MEMBER.fullmatch(member):
+        raise Rejection("member", "a member is 1 to 200 of the characters A-Z a-z 0-9 _ : / -", fix, member)
+    kind, colon, path = member.partition(":")
+    if not colon:
+        kind, path = "", member
+    if any(part in {"", ".", ".."} for part in path.split("/")):
+        raise Rejection("member", "a member has no empty or dot part", fix, member)
+    if colon and kind not in KINDS:
+        raise Rejection("member", f"tasks of the kind “{kind}” cannot be watched", fix, member)
+    if not colon and "/" in member:
+        raise Rejection("member", "a task id has no slash", fix, member)
+
+
+def task_options(
+    raw: Mapping[str, str], policy: Policy, *, has_default_secret: bool
+) -> tuple[WatchOptions, Endpoint | None]:
+    """Read a task's option hash; with a `callback_url` the implicit endpoint comes with it."""
+    callback = None
+    if url := raw.get("callback_url"):
+        if not has_default_secret:
+            raise Rejection(
+                "callback_url",
+                "a callback_url is signed with the default secret, and there is none",
+                "set BRIDGE_DELIVERY_DEFAULT_SECRET and register the task again, or register an endpoint instead",
+                url,
+            )
+        _check_url("callback_url", url, policy)
+        callback = Endpoint(name=implicit_name(url), url=url, events=("*",))
+    account = raw.get("account") or "default"
+    if account != "default":
+        raise Rejection(
+            "account",
+            "there is no such account",
+            "leave `account` out: one key is configured, named “default”",
+            account,
+        )
+    options = WatchOptions(
+        metadata=_metadata(raw.get("metadata")),
+        endpoints=_endpoint_names(raw.get("endpoints")),
+        callback=callback.name if callback else None,
+        expires_at=_expires_at(raw.get("expires_at")),
+        account=account,
+    )
+    return options, callback
+
+
+def endpoint(name: str, raw: str, policy: Policy, *, has_default_secret: bool) -> Endpoint:
+    """Read an endpoint's definition."""
+    if not _NAME.fullmatch(name) or name == "url":
+        raise Rejection(
+            "name",
+            "an endpoint's name is 1 to 64 of A-Z a-z 0-9 _ . -, starts with a letter or digit, and is not “url”",
+            "HDEL it and register it under another name",
+            name,
+        )
+    if len(raw) > ENDPOINT_BYTES:
+        raise Rejection("", f"the definition is longer than {ENDPOINT_BYTES} bytes", "shorten its lists", raw)
+    try:
+        definition = EndpointDefinition.model_validate_json(raw)
+    except ValidationError as error:
+        raise _from_pydantic(error, raw) from None
+    _check_url("url", definition.url, policy)
+    if definition.secret is None and not has_default_secret:
+        raise Rejection(
+            "secret",
+            "there is no secret to sign with",
+            'add "secret":"whsec_…" (`bridge endpoint add` makes one), or set BRIDGE_DELIVERY_DEFAULT_SECRET',
+        )
+    return Endpoint(
+        name=name,
+        url=definition.url,
+        events=tuple(definition.events),
+        tasks=tuple(definition.tasks),
+        secrets=(definition.secret,) if definition.secret else (),
+        format=definition.format,
+        ordering=definition.ordering,
+        headers=definition.headers,
+    )
+
+
+def implicit_name(url: str) -> str:
+    """The name under which a task's `callback_url` acts as an endpoint."""
+    return "url:" + blake2b(url.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+
+
+def redacted(text: str) -> str:
+    """The head of a value that may hold secrets, fit to be shown."""
+    text = _USERINFO.sub("//…@", _SECRET.sub("whsec_…", text))
+    return text.encode("utf-8", "backslashreplace").decode()[:VALUE_HEAD]
+
+
+def _check_url(field: str, url: str, policy: Policy) -> None:
+    verdict = policy.judge_url(url)
+    if not verdict.allowed:
+        raise Rejection(field, f"{verdict.reason}: {verdict.detail}", "see `bridge endpoint check <url>`", url)
+
+
+def _metadata(text: str | None) -> Any:
+    if text is None:
+        return None
+    if len(text.encode("utf-8", "surrogateescape")) > METADATA_BYTES:
+        raise Rejection("metadata", f"metadata is more than {METADATA_BYTES} bytes", "keep the bulk on your side", text)
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise Rejection("metadata", "metadata is not JSON", 'write JSON, e.g. {"order": 42}', text) from None
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(text)
+
+
+def _endpoint_names(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise Rejection("endpoints", "not a list of endpoint names", "separate names by commas", text)
+    return names
+
+
+def _expires_at(text: str | None) -> int | None:
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = float("nan")
+    if not 0 <= seconds < MILLISECONDS_FROM:
+        raise Rejection(
+            "expires_at", "not a time in Unix seconds", "write seconds, e.g. the output of `date +%s`", text
+        )
+    return int(seconds * 1000)
+
+
+def _checked_secret(text: str) -> str:
+    try:
+        parse_secret(text)
+    except InvalidInput as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
+    if len(headers) > 10:
+        raise ValueError("at most 10 headers")
+    for name, value in headers.items():
+        lower = name.lower()
+        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+            raise ValueError("a header has a character that HTTP does not allow")
+        if lower in _RESERVED_HEADERS or lower.startswith(_RESERVED_PREFIXES):
+            raise ValueError(f"the header {lower} is the bridge's own")
+    return headers
+
+
+def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    reason = first["msg"].removeprefix("Value error, ")
+    fixes = {
+        "": 'write one JSON object: {"url": "https://…", "events": ["index.task.*"], "secret": "whsec_…"}',
+        "format": f"choose one of: {', '.join(CONTENT_TYPES)}",
+        "ordering": f"choose one of: {', '.join(Ordering)}",
+    }
+    return Rejection(field, reason, fixes.get(field, f"correct “{field}” and HSET it again"), raw)

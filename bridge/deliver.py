@@ -1,0 +1,159 @@
+"""Delivering: claim due deliveries, sign and post each, decide, and settle. A pump, not a batch."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from bridge.errors import BridgeError
+from bridge.model import Decision, Delivery, Endpoint, Outcome
+from bridge.pump import Batch, Log, RedisClock, persist
+from bridge.schedule import RetryPolicy, decide
+
+
+class Claimed(Protocol):
+    """What a claim brought."""
+
+    @property
+    def now(self) -> int: ...
+    @property
+    def next_at(self) -> int | None: ...
+    @property
+    def endpoints_version(self) -> str: ...
+    @property
+    def hand_outs(self) -> bool: ...
+    @property
+    def deliveries(self) -> Sequence[Delivery]: ...
+
+
+class Outbox(Protocol):
+    """What delivering needs of the store."""
+
+    async def claim(self, slots: int, *, lease_ms: int) -> Claimed: ...
+    async def settle(self, delivery: Delivery, decision: Decision, attempt: str) -> str: ...
+    async def fan_out(self) -> int: ...
+
+
+class EndpointSet(Protocol):
+    """The endpoints in force at one version."""
+
+    @property
+    def version(self) -> str: ...
+    @property
+    def by_name(self) -> Mapping[str, Endpoint]: ...
+
+
+class Registry(Protocol):
+    """Where endpoints are looked up."""
+
+    @property
+    def endpoints(self) -> EndpointSet: ...
+    async def reload_endpoints(self) -> EndpointSet: ...
+
+
+class Sender(Protocol):
+    """What makes one attempt."""
+
+    async def post(self, endpoint: Endpoint, delivery: Delivery) -> Outcome: ...
+    def forget(self, endpoint: str) -> None: ...
+
+
+class Deliverer:
+    """One process' delivering. `jitter` gives a number uniform in [-1, 1]."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        registry: Registry,
+        sender: Sender,
+        policy: RetryPolicy,
+        *,
+        lease_seconds: float,
+        clock: RedisClock,
+        jitter: Callable[[], float],
+        log: Log,
+    ) -> None:
+        self._outbox, self._registry, self._sender, self._policy = outbox, registry, sender, policy
+        self._lease_seconds, self._clock, self._jitter, self._log = lease_seconds, clock, jitter, log
+
+    async def claim(self, slots: int) -> Batch[tuple[Delivery, float]]:
+        """Lease due deliveries; events for more endpoints than one step takes are handed on first."""
+        claimed = await self._outbox.claim(slots, lease_ms=int(self._lease_seconds * 1000))
+        claimed_at = time.monotonic()
+        self._clock.set(claimed.now)
+        if claimed.endpoints_version != self._registry.endpoints.version:
+            await self._renew_endpoints()
+        if claimed.hand_outs:
+            await self._outbox.fan_out()
+        items = [(delivery, claimed_at) for delivery in claimed.deliveries]
+        return Batch(claimed.now, claimed.next_at, items, more=claimed.hand_outs)
+
+    async def attempt(self, item: tuple[Delivery, float]) -> None:
+        """Make one attempt and settle it."""
+        delivery, claimed_at = item
+        endpoint = self._registry.endpoints.by_name.get(delivery.endpoint)
+        if endpoint is None:
+            return  # taken back meanwhile: what it is still owed is being cancelled
+        try:
+            outcome = await self._sender.post(endpoint, delivery)
+        except BridgeError as error:
+            self._log.warning("delivery.not_attempted", endpoint=endpoint.name, error=str(error), fix=error.fix)
+            return
+        decision = decide(delivery, outcome, self._policy, now=self._clock.now(), jitter=self._jitter())
+        attempt = attempt_record(delivery, outcome, decision, at=self._clock.now())
+        word = await persist(
+            lambda: self._outbox.settle(delivery, decision, attempt),
+            until=claimed_at + self._lease_seconds,
+            log=self._log,
+        )
+        self._report(delivery, outcome, decision, word)
+
+    async def _renew_endpoints(self) -> None:
+        before = dict(self._registry.endpoints.by_name)
+        after = (await self._registry.reload_endpoints()).by_name
+        for name, endpoint in before.items():
+            if after.get(name) != endpoint:
+                self._sender.forget(name)
+
+    def _report(self, delivery: Delivery, outcome: Outcome, decision: Decision, word: str | None) -> None:
+        """One wide line per attempt: what was tried, what came of it, and what follows."""
+        self._log.info(
+            "delivery.attempted",
+            endpoint=delivery.endpoint,
+            task=delivery.task,
+            event_id=delivery.event_id,
+            type=delivery.type,
+            attempt=delivery.attempts + 1,
+            trigger=delivery.trigger,
+            status_code=outcome.status_code,
+            fault=outcome.fault,
+            detail=outcome.detail or None,
+            duration_ms=round(outcome.timing.total_ms, 1),
+            next=str(decision.state),
+            reason=decision.reason,
+            retry_in_ms=decision.retry_in_ms,
+            settled=word,
+        )
+
+
+def attempt_record(delivery: Delivery, outcome: Outcome, decision: Decision, *, at: int) -> str:
+    """One attempt as kept in its log, with what follows from it; `at` in milliseconds."""
+    timing = outcome.timing
+    record = {
+        "attempt": delivery.attempts + 1,
+        "at": at,
+        "trigger": delivery.trigger,
+        "status_code": outcome.status_code,
+        "fault": outcome.fault,
+        "detail": outcome.detail,
+        "excerpt": outcome.excerpt,
+        "dns_ms": timing.dns_ms,
+        "connect_ms": timing.connect_ms,
+        "tls_ms": timing.tls_ms,
+        "wait_ms": timing.wait_ms,
+        "total_ms": timing.total_ms,
+        "next": decision.state,
+        "reason": decision.reason,
+        "retry_in_ms": decision.retry_in_ms,
+    }
+    return json.dumps({name: value for name, value in record.items() if value not in (None, "")})

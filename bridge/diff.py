@@ -1,0 +1,158 @@
+"""What counts as a change. Pure: the whole meaning of "changed", and of the answers that are not believed at once."""
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+
+from bridge.model import (
+    KNOWN_STATUSES,
+    TERMINAL_HLS_STATUSES,
+    TERMINAL_STATUSES,
+    Change,
+    Observation,
+    Snapshot,
+)
+
+DOUBT_MS = 1_000
+"""A doubted reading is believed when a reading at least this much later says the same."""
+
+HLS_PATIENCE_MS = 24 * 3_600_000
+"""How long after a terminal status a task is still watched because its HLS stream is not finished."""
+
+GONE_ANSWERS = 3
+"""How many answers in a row must say that a task does not exist …"""
+GONE_MS = 60_000
+"""… and over how long a time, before we believe it."""
+
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:?\d\d)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """The reading says what the snapshot says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """The reading is older than the snapshot (a lagging replica upstream): ignored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubtful:
+    """The reading is unlikely enough to ask again before telling anybody."""
+
+    fingerprint: str
+
+
+Verdict = Change | Unchanged | Stale | Doubtful
+
+
+def diff(
+    snapshot: Snapshot | None,
+    observation: Observation,
+    *,
+    doubt: str | None = None,
+    doubted_at: int | None = None,
+    now: int,
+) -> Verdict:
+    """Compare a reading with the last committed one.
+
+    `doubt` is the fingerprint of the reading before, if that was doubtful, and `doubted_at` when it was made
+    (milliseconds, as `now`). Instants are compared, never their text: upstream writes the same one in several ways.
+    """
+    if snapshot and _is_older(observation.updated_at, snapshot.updated_at):
+        return Stale()
+    changed = _changed_fields(snapshot, observation)
+    if not changed:
+        return Unchanged()
+    if _is_doubtful(snapshot, observation):
+        fingerprint = _fingerprint(observation)
+        agreed = doubt == fingerprint and doubted_at is not None and now - doubted_at >= DOUBT_MS
+        if not agreed:
+            return Doubtful(fingerprint)
+    return Change(observation=observation, previous=snapshot, changed=changed)
+
+
+def gone(snapshot: Snapshot | None) -> Change | Unchanged:
+    """What a confirmed absence means: one change, and none if it was announced before."""
+    if snapshot and snapshot.gone:
+        return Unchanged()
+    return Change(observation=None, previous=snapshot, changed=("gone",))
+
+
+def is_gone(absences: int, absent_since: int, now: int) -> bool:
+    """Whether this many answers in a row, the first at `absent_since`, are enough to believe that a task is gone."""
+    return absences >= GONE_ANSWERS and now - absent_since >= GONE_MS
+
+
+def is_finished(status: str, hls_status: str | None, terminal_since: int | None, now: int) -> bool:
+    """Whether nothing more is to come of a task: its status is terminal and its HLS stream is settled or given up."""
+    if status not in TERMINAL_STATUSES:
+        return False
+    if hls_status is None or hls_status in TERMINAL_HLS_STATUSES:
+        return True
+    return terminal_since is not None and now - terminal_since >= HLS_PATIENCE_MS
+
+
+def parse_instant(text: str) -> datetime | None:
+    """Read an RFC 3339 timestamp with 0-9 fraction digits and any offset; None if it is not one.
+
+    Digits beyond the microsecond are dropped: upstream documents seconds and shows milliseconds.
+    """
+    if not _INSTANT.fullmatch(text):
+        return None
+    try:
+        return datetime.fromisoformat(text.upper().replace(" ", "T"))
+    except ValueError:
+        return None
+
+
+def digest_of(value: object) -> str:
+    """A short, stable digest of a JSON value, whatever the order of its keys: 32 hex digits."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def metadata_digest(observation: Observation) -> str | None:
+    """The digest by which `system_metadata` is compared; None when the answer did not carry it."""
+    return None if observation.system_metadata is None else digest_of(observation.system_metadata)
+
+
+def _is_older(observed: datetime | None, known: datetime | None) -> bool:
+    return observed is not None and known is not None and observed < known
+
+
+def _changed_fields(snapshot: Snapshot | None, observation: Observation) -> tuple[str, ...]:
+    """The watched fields that differ. A field that the answer left out is unknown, not changed."""
+    readings = (
+        ("status", snapshot and snapshot.status, observation.status),
+        ("updated_at", snapshot and snapshot.updated_at, observation.updated_at),
+        ("hls.status", snapshot and snapshot.hls_status, observation.hls_status),
+        ("system_metadata", snapshot and snapshot.system_metadata_digest, metadata_digest(observation)),
+    )
+    changed = tuple(name for name, known, observed in readings if observed is not None and observed != known)
+    return ("gone", *changed) if snapshot and snapshot.gone else changed
+
+
+def _is_doubtful(snapshot: Snapshot | None, observation: Observation) -> bool:
+    moved = snapshot is None or observation.status != snapshot.status
+    if observation.task_id is None or observation.updated_at is None:
+        return True
+    if not moved:
+        return False
+    return observation.status not in KNOWN_STATUSES or (
+        snapshot is not None and snapshot.status in TERMINAL_STATUSES and not snapshot.gone
+    )
+
+
+def _fingerprint(observation: Observation) -> str:
+    return digest_of(
+        [
+            observation.status,
+            observation.updated_at_text,
+            observation.hls_status,
+            metadata_digest(observation),
+        ]
+    )

@@ -1,0 +1,242 @@
+"""The asyncio side of one worker process: its loop, its connections and what is in flight. It outlives every RQ job.
+
+This is where the real things are handed to the cores.
+"""
+
+import asyncio
+import contextlib
+import random
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+import structlog
+
+from bridge.deliver import Deliverer
+from bridge.guard import Policy
+from bridge.poll import Poller, PollPolicy
+from bridge.pump import Permit, Pump, RedisClock
+from bridge.schedule import RetryPolicy
+from bridge.sender import Sender
+from bridge.settings import Settings
+from bridge.store import Store
+from bridge.store.intake import Intake
+from bridge.store.sweep import Sweep
+from bridge.transport import Limits, Transport
+from bridge.twelvelabs import BODY_BYTES, TwelveLabs
+from bridge.upkeep import Upkeep
+
+Kind = Literal["poll", "deliver"]
+
+POLL_GAP_SECONDS = 0.005
+"""Due tasks are claimed in groups of what fell due within this time: one round trip for several."""
+
+
+def policy_from(settings: Settings) -> Policy:
+    """The guard as configured."""
+    return Policy(allow_networks=settings.delivery_allow_networks, allow_http=settings.delivery_allow_http)
+
+
+def open_store(settings: Settings) -> contextlib.AbstractAsyncContextManager[Store]:
+    """The store as configured."""
+    return Store.open(
+        settings.redis_url.get_secret_value(),
+        prefix=settings.prefix,
+        allow_volatile=settings.redis_allow_volatile,
+    )
+
+
+def intake_from(store: Store, settings: Settings) -> Intake:
+    """Intake as configured: the one that workers run, and the CLI for what it writes itself."""
+    return Intake(
+        store,
+        policy_from(settings),
+        has_default_secret=settings.delivery_default_secret is not None,
+        cap=settings.delivery_endpoint_concurrency,
+    )
+
+
+@asynccontextmanager
+async def sender_from(settings: Settings) -> AsyncIterator[Sender]:
+    """A sender and its transport as configured: the guard judges each address dialled."""
+    policy = policy_from(settings)
+
+    def judge(host: str, port: int, addresses: Any) -> str | None:
+        verdict = policy.judge_addresses(host, port, addresses)
+        return None if verdict.allowed else f"{verdict.reason}: {verdict.detail}"
+
+    transport = Transport(judge)
+    secret = settings.delivery_default_secret
+    try:
+        yield Sender(
+            transport,
+            policy,
+            deadline_seconds=settings.delivery_deadline_seconds,
+            default_secret=secret.get_secret_value() if secret else None,
+        )
+    finally:
+        await transport.aclose()
+
+
+@asynccontextmanager
+async def upstream_from(settings: Settings) -> AsyncIterator[TwelveLabs]:
+    """TwelveLabs as configured. Its address is the operator's own choice, so it is not judged."""
+    transport = Transport(lambda *_: None, limits=Limits(body_bytes=BODY_BYTES))
+    key = settings.twelvelabs_api_key
+    try:
+        yield TwelveLabs(
+            transport,
+            base_url=settings.twelvelabs_base_url,
+            api_key=key.get_secret_value() if key else "",
+            deadline_seconds=settings.poll_deadline_seconds,
+        )
+    finally:
+        await transport.aclose()
+
+
+class Engine(threading.Thread):
+    """The thread that owns the loop. Claims only while `permit` is valid; `stop` drains it."""
+
+    def __init__(self, kind: Kind, settings: Settings, permit: Permit, on_end: Callable[[], None]) -> None:
+        super().__init__(name=f"{kind}-engine", daemon=True)
+        self._kind, self._settings, self._permit, self._on_end = kind, settings, permit, on_end
+        self._log = structlog.get_logger(f"bridge.{kind}")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+        self._nudge: Callable[[], None] = lambda: None
+        self.started = threading.Event()
+        self.fault: BaseException | None = None
+        """What ended it, if it was not asked to stop."""
+
+    def run(self) -> None:
+        """The thread's life: one loop, from start to drain."""
+        try:
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                runner.run(self._main())
+        except BaseException as error:
+            self.fault = error
+        finally:
+            self.started.set()
+            self._on_end()
+
+    def permitted(self) -> None:
+        """Tell the pump that claiming is allowed again. Thread-safe."""
+        self._call(self._nudge)
+
+    def stop(self) -> None:
+        """Claim nothing more, let what is in flight finish, then end. Thread-safe; join the thread to wait for it."""
+        self._permit.revoke()
+        if self._stopping is not None:
+            self._call(self._stopping.set)
+
+    def _call(self, function: Callable[[], None]) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has just ended
+                self._loop.call_soon_threadsafe(function)
+
+    async def _main(self) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        async with open_store(self._settings) as store:
+            await store.registry.reload_endpoints()
+            work = self._poll(store) if self._kind == "poll" else self._deliver(store)
+            async with work as (pump, extras):
+                self._nudge = pump.nudge
+                self.started.set()
+                await self._until_stopped(pump, extras)
+
+    async def _until_stopped(self, pump: Pump[Any], extras: list[Coroutine[Any, Any, None]]) -> None:
+        assert self._stopping is not None
+        tasks = [asyncio.create_task(work) for work in (pump.run(), *extras)]
+        stopping = asyncio.create_task(self._stopping.wait())
+        done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+        deadline = self._settings.delivery_deadline_seconds if self._kind == "deliver" else 2.0
+        left = await pump.drain(deadline + 2)
+        if left:
+            self._log.warning("drain.late", left=left)
+        for task in (*tasks, stopping):
+            task.cancel()
+        await asyncio.gather(*tasks, stopping, return_exceptions=True)
+        for task in done - {stopping}:
+            task.result()
+
+    @asynccontextmanager
+    async def _poll(self, store: Store) -> AsyncIterator[tuple[Pump[Any], list[Coroutine[Any, Any, None]]]]:
+        settings = self._settings
+        async with upstream_from(settings) as upstream:
+            poller = Poller(
+                store.registry,
+                upstream,
+                PollPolicy(
+                    interval_seconds=settings.poll_interval_seconds,
+                    lease_seconds=settings.poll_lease_seconds,
+                    requests_per_minute=settings.twelvelabs_requests_per_minute,
+                ),
+                clock=RedisClock(),
+                jitter=lambda: random.uniform(-1, 1),
+                log=self._log,
+            )
+            pump = Pump(
+                slots=settings.poll_concurrency,
+                claim=poller.claim,
+                work=poller.read,
+                wait=asyncio.sleep,
+                permit=self._permit if settings.twelvelabs_api_key else Permit(),
+                log=self._log,
+                gap_seconds=POLL_GAP_SECONDS,
+            )
+            if not settings.twelvelabs_api_key:
+                self._log.warning("poll.no_key", fix="set TWELVELABS_API_KEY; until then nothing is polled")
+            sweep = Sweep(
+                store,
+                delivered_ms=settings.retention_delivered_seconds * 1000,
+                dead_ms=settings.retention_dead_seconds * 1000,
+                tasks_ms=settings.retention_tasks_seconds * 1000,
+            )
+            upkeep = Upkeep(
+                intake_from(store, settings),
+                sweep,
+                wait=lambda seconds: store.wait_for_wake("poll", seconds),
+                taken=pump.nudge,
+                report=poller.report,
+                log=self._log,
+            )
+            yield pump, [upkeep.run()]
+
+    @asynccontextmanager
+    async def _deliver(self, store: Store) -> AsyncIterator[tuple[Pump[Any], list[Coroutine[Any, Any, None]]]]:
+        settings = self._settings
+        async with sender_from(settings) as sender:
+            deliverer = Deliverer(
+                store.outbox,
+                store.registry,
+                sender,
+                RetryPolicy(
+                    schedule_seconds=settings.delivery_schedule_seconds,
+                    jitter=settings.delivery_jitter,
+                    progress_expires_ms=int(settings.delivery_progress_expires_seconds * 1000),
+                ),
+                lease_seconds=settings.delivery_lease_seconds,
+                clock=RedisClock(),
+                jitter=lambda: random.uniform(-1, 1),
+                log=self._log,
+            )
+            pump = Pump(
+                slots=settings.delivery_concurrency,
+                claim=deliverer.claim,
+                work=deliverer.attempt,
+                wait=lambda seconds: store.wait_for_wake("deliver", seconds),
+                permit=self._permit,
+                log=self._log,
+            )
+            yield pump, []
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """uvloop where it runs; it does not on Windows."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

@@ -1,0 +1,95 @@
+"""From a change to an event: its type, its identity, its bytes, and whom it concerns. Pure."""
+
+import re
+from typing import Any
+
+from bridge import formats
+from bridge.diff import digest_of, metadata_digest
+from bridge.model import TERMINAL_STATUSES, Change, Endpoint, Event, Snapshot
+
+TYPE_PREFIX = "index.task."
+GONE = TYPE_PREFIX + "gone"
+UPDATED = TYPE_PREFIX + "updated"
+
+ANNOUNCED = 32
+"""How many announced states of a task are remembered, to tell a return to one from a repetition."""
+
+_NOT_A_WORD = re.compile(r"[^a-z0-9_]+")
+
+
+def event_from(change: Change, task: str, *, now: int, metadata: Any = None) -> Event:
+    """Make the event of a change observed at `now` (milliseconds).
+
+    The id is a digest of what changed, so that the same change makes the same id even after Redis lost its last second
+    and we find it again. A state that was announced before gets its revision into the digest: returning to it is news.
+    """
+    event_type = type_of(change)
+    previous = change.previous
+    revision = max(previous.revision + 1 if previous else 1, now)
+    digest = _digest(change, task, event_type)
+    announced_before = previous is not None and digest[:16] in previous.announced
+    identity = digest_of([digest, revision]) if announced_before else digest
+    return Event(
+        id=f"evt_{identity}",
+        type=event_type,
+        task=task,
+        revision=revision,
+        observed_at=now,
+        digest=digest[:16],
+        body=formats.standard(event_type, task, revision, now, change, metadata),
+    )
+
+
+def snapshot_after(change: Change, event: Event) -> Snapshot:
+    """What is known of the task once the event is committed. What the reading left out stays as it was known."""
+    seen, previous = change.observation, change.previous
+    announced = (*(previous.announced if previous else ()), event.digest)[-ANNOUNCED:]
+    status = seen.status if seen else (previous.status if previous else "")
+    was_terminal = previous is not None and previous.status in TERMINAL_STATUSES
+    since = (previous.terminal_since if previous and was_terminal else None) or event.observed_at
+    hls_status = seen.hls_status if seen else None
+    digest = metadata_digest(seen) if seen else None
+    keep = seen is None or seen.updated_at is None
+    return Snapshot(
+        status=status,
+        updated_at=(previous.updated_at if previous else None) if keep or not seen else seen.updated_at,
+        updated_at_text=(previous.updated_at_text if previous else None) if keep or not seen else seen.updated_at_text,
+        hls_status=hls_status if hls_status is not None else (previous.hls_status if previous else None),
+        system_metadata_digest=digest or (previous.system_metadata_digest if previous else None),
+        revision=event.revision,
+        event_id=event.id,
+        announced=announced,
+        terminal_since=since if status in TERMINAL_STATUSES else None,
+        gone=seen is None,
+    )
+
+
+def type_of(change: Change) -> str:
+    """`index.task.<status>` when the status is news, `index.task.updated` when something else is, `index.task.gone`."""
+    if change.observation is None:
+        return GONE
+    if {"status", "gone"} & set(change.changed):
+        return TYPE_PREFIX + (_NOT_A_WORD.sub("_", change.observation.status.lower()).strip("_") or "unknown")
+    return UPDATED
+
+
+def is_terminal(event_type: str) -> bool:
+    """Whether an event tells a task's end: worth the whole retry schedule, where progress soon is old news."""
+    return event_type == GONE or event_type.removeprefix(TYPE_PREFIX) in TERMINAL_STATUSES
+
+
+def matches(endpoint: Endpoint, event_type: str, task: str) -> bool:
+    """Whether an endpoint's filter takes this event. A pattern is exact, or a prefix and `*`."""
+    return any(_fits(p, event_type) for p in endpoint.events) and any(_fits(p, task) for p in endpoint.tasks)
+
+
+def _fits(pattern: str, word: str) -> bool:
+    return word.startswith(pattern[:-1]) if pattern.endswith("*") else word == pattern
+
+
+def _digest(change: Change, task: str, event_type: str) -> str:
+    seen, previous = change.observation, change.previous
+    if seen is None:
+        return digest_of([task, event_type, previous and previous.status, previous and previous.updated_at_text])
+    instant = seen.updated_at.timestamp() if seen.updated_at else seen.updated_at_text
+    return digest_of([task, event_type, seen.status, instant, seen.hls_status, metadata_digest(seen)])

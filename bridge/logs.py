@@ -1,0 +1,208 @@
+"""Logs: one JSON object a line in containers, colours on a terminal, always to stderr and never with a secret.
+
+Our own lines go straight from structlog to the stream; those of rq, httpx and redis come through the standard
+library and take the same path. Redaction is the last step before rendering, so it sees exception text too.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any, TextIO, cast
+from urllib.parse import quote
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+MIN_SECRET_LENGTH = 4
+"""A shorter secret is not struck out by its value: it would take pieces out of innocent words."""
+
+MAX_DEPTH = 8
+
+HIDDEN = "***"
+
+_HIDDEN_KEYS = frozenset(
+    {"api_key", "apikey", "authorization", "cookie", "passwd", "password", "proxy_authorization", "secret", "secrets"}
+    | {"set_cookie", "twelvelabs_api_key", "x_api_key"}
+)
+_SIGNING_SECRET = re.compile(r"whs(ec|k)_[A-Za-z0-9+/=_-]+")
+_HEADER = re.compile(
+    r"""(?ix) \b (x-api-key | (?:proxy-)?authorization | (?:set-)?cookie)
+        (['"]? \s* [:=,] \s* (?:b?['"])? (?:(?:bearer|basic)\s+)?) [^\s'",)}\]]+"""
+)
+_ASSIGNED = re.compile(r"(?i)\b((?:[a-z]+_)?(?:api[_-]?key|passw(?:or)?d|secret|token)=)['\"]?[^\s&'\",;)]+")
+_URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*)://([^\s\"'<>`]+)")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def configure(
+    level: str = "INFO",
+    format: str = "auto",
+    stream: TextIO | None = None,
+    *,
+    secrets: Iterable[str] = (),
+) -> None:
+    """Set up logging for the process. Without `stream`, lines go to whatever sys.stderr is when they are written.
+
+    `secrets` are values to strike out wherever they turn up: `Settings.secret_values()`.
+    """
+    sink = _Sink(stream)
+    console = format == "console" or (format == "auto" and sink.isatty())
+    before: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    after: list[Processor] = [
+        structlog.processors.format_exc_info,
+        Redactor(secrets, escape=console),
+        _console_renderer(sink) if console else structlog.processors.JSONRenderer(),
+    ]
+    structlog.configure(
+        processors=[*before, *after],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=lambda name="": _Lines(sink, name),
+        cache_logger_on_first_use=True,
+    )
+    _route_stdlib(level, sink, before, after)
+
+
+def get_logger(name: str) -> FilteringBoundLogger:
+    """A logger whose lines carry `logger: name`. It may be made before `configure` and used after it."""
+    return cast(FilteringBoundLogger, structlog.get_logger(name))
+
+
+class Redactor:
+    """A processor that strikes out secrets: by key, by shape and by value, in every text at any depth."""
+
+    def __init__(self, secrets: Iterable[str] = (), *, escape: bool = False) -> None:
+        values = {secret for secret in secrets if len(secret) >= MIN_SECRET_LENGTH}
+        values |= {quote(value, safe="") for value in values} | {repr(value)[1:-1] for value in values}
+        longest_first = sorted(values, key=len, reverse=True)
+        self._values = re.compile("|".join(map(re.escape, longest_first))) if values else None
+        self._escape = escape
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        """The same event without its secrets."""
+        for key, value in event.items():
+            event[key] = HIDDEN if _hides(key) else self.value(value)
+        return event
+
+    def value(self, value: Any, depth: int = 0) -> Any:
+        """A copy of any value in plain types. What JSON has no word for becomes its repr, redacted."""
+        if type(value) is str:
+            return self.text(value)
+        if value is None or type(value) in (bool, int, float):
+            return value
+        if depth >= MAX_DEPTH:
+            return "…"
+        if isinstance(value, dict):
+            return {
+                self.text(str(key)): HIDDEN if _hides(key) else self.value(one, depth + 1) for key, one in value.items()
+            }
+        if isinstance(value, list | tuple) and len(value) == 2 and _hides(value[0]):
+            return [self.value(value[0]), HIDDEN]  # a header, as clients list them
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self.value(one, depth + 1) for one in value]
+        if isinstance(value, bytes):
+            return self.text(value.decode(errors="backslashreplace"))
+        return self.text(str(value) if isinstance(value, str) else repr(value))
+
+    def text(self, text: str) -> str:
+        """A text without the secrets that can be recognised in it."""
+        if self._values:
+            text = self._values.sub(HIDDEN, text)
+        if "whs" in text:
+            text = _SIGNING_SECRET.sub(rf"whs\1_{HIDDEN}", text)
+        if "://" in text:
+            text = _URL.sub(_bare_url, text)
+        if ":" in text or "=" in text or "," in text:
+            text = _HEADER.sub(rf"\1\2{HIDDEN}", text)
+            text = _ASSIGNED.sub(rf"\1{HIDDEN}", text) if "=" in text else text
+        return _CONTROL.sub(_escaped, text) if self._escape else text
+
+
+def _hides(key: object) -> bool:
+    name = key.decode(errors="replace") if isinstance(key, bytes) else key
+    return isinstance(name, str) and name.lower().replace("-", "_") in _HIDDEN_KEYS
+
+
+def _bare_url(found: re.Match[str]) -> str:
+    """A URL without userinfo, query and fragment. People put raw / ? # into the passwords of Redis URLs, so there the
+    last @ of all ends the userinfo; elsewhere an @ may be part of a path.
+    """
+    scheme, rest = found.groups()
+    authority = rest.partition("/")[0] if scheme.lower() in ("http", "https") else rest
+    start = authority.rfind("@") + 1
+    head, mark, _ = re.split(r"([?#]|$)", rest[start:], maxsplit=1)
+    return f"{scheme}://{HIDDEN + '@' if start else ''}{head}{mark}{HIDDEN if mark else ''}"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found.group().encode("unicode_escape").decode()
+
+
+class _Sink:
+    """The end of the line. A log that cannot be written, to a closed pipe or a full disk, stops no delivery."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        try:
+            (self._stream or sys.stderr).write(text)
+        except (OSError, ValueError):
+            return
+
+    def flush(self) -> None:
+        try:
+            (self._stream or sys.stderr).flush()
+        except (OSError, ValueError):
+            return
+
+    def isatty(self) -> bool:
+        return (self._stream or sys.stderr).isatty()
+
+
+class _Lines(structlog.WriteLogger):
+    """Where our own lines leave, under the name of whoever writes them."""
+
+    def __init__(self, sink: _Sink, name: str) -> None:
+        super().__init__(cast(TextIO, sink))
+        self.name = name
+
+
+class _Handler(logging.StreamHandler[Any]):
+    """The one handler of the standard library's loggers."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say that a line was malformed. The default prints its arguments, which nobody has redacted."""
+        self.stream.write(f'{{"level": "error", "event": "malformed log line", "logger": "{record.name}"}}\n')
+
+
+def _route_stdlib(level: str, sink: _Sink, before: list[Processor], after: list[Processor]) -> None:
+    """Send the standard library's loggers down the same path, and keep httpx from telling every URL."""
+    handler = _Handler(cast(TextIO, sink))
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=before,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *after],
+        )
+    )
+    root = logging.getLogger()
+    for old in [one for one in root.handlers if isinstance(one, _Handler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level)
+    least = max(logging.WARNING, root.level)
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(least)
+
+
+def _console_renderer(sink: _Sink) -> Processor:
+    """Plain tracebacks: pretty ones print local variables, and those hold secrets."""
+    from rich.console import Console  # honours NO_COLOR, FORCE_COLOR and TERM; only consoles need it
+
+    colors = Console(file=cast(TextIO, sink)).color_system is not None
+    return structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)

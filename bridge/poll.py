@@ -1,0 +1,251 @@
+"""Watching: claim due tasks, fetch each, and commit what changed the moment it is seen."""
+
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from bridge import diff, events, schedule
+from bridge.model import (
+    Change,
+    Event,
+    FetchFailure,
+    FetchFault,
+    Observation,
+    Postponement,
+    Snapshot,
+    WatchedTask,
+)
+from bridge.pump import Batch, Log, RedisClock, persist
+
+UNPROMPTED_PAUSE_SECONDS = 15.0
+"""How long a key rests after a 429 that does not say how long; what TwelveLabs' own examples wait."""
+KEY_PROBE_SECONDS = 60.0
+"""How long a refused key rests between two probes."""
+BAD_WATCH_SECONDS = 300.0
+"""How often an id that upstream refuses (400, 403) is tried again."""
+GRANT_SECONDS = 1.0
+"""A claim's place in the request budget is good for this long; later, the task is given back unread."""
+ENDED = -1
+
+
+class Claim(Protocol):
+    """What a claim brought."""
+
+    @property
+    def now(self) -> int: ...
+    @property
+    def next_at(self) -> int | None: ...
+    @property
+    def probe(self) -> bool: ...
+    @property
+    def tasks(self) -> Sequence[WatchedTask]: ...
+
+
+class Registry(Protocol):
+    """What watching needs of the store."""
+
+    async def claim_tasks(self, slots: int, *, lease_ms: int, per_minute: int) -> Claim: ...
+    async def postpone(self, task: WatchedTask, rest: Postponement) -> str: ...
+    async def refuse(self, task: WatchedTask, reason: str, fix: str) -> str: ...
+    async def commit(self, task: WatchedTask, event: Event, snapshot: Snapshot, *, delay_ms: int) -> str: ...
+    async def announce(self, task: WatchedTask, event_id: str, *, delay_ms: int) -> str: ...
+    async def pause_account(self, seconds: float, *, key_refused: bool = False) -> None: ...
+    async def key_accepted(self) -> None: ...
+
+
+class Upstream(Protocol):
+    """Where a task's state is read."""
+
+    async def fetch(self, task_id: str) -> Observation | FetchFailure: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PollPolicy:
+    """How tasks are watched."""
+
+    interval_seconds: float = 5.0
+    lease_seconds: float = 20.0
+    requests_per_minute: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A claimed task on its way: when it was claimed, and whether it is the probe of a refused key."""
+
+    task: WatchedTask
+    claimed_at: float
+    probe: bool
+
+
+class Poller:
+    """One process' watching. `jitter` gives a number uniform in [-1, 1]."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        upstream: Upstream,
+        policy: PollPolicy,
+        *,
+        clock: RedisClock,
+        jitter: Callable[[], float],
+        log: Log,
+    ) -> None:
+        self._registry, self._upstream, self._policy = registry, upstream, policy
+        self._clock, self._jitter, self._log = clock, jitter, log
+        self._tally: Counter[str] = Counter()
+        self._latest = 0
+
+    async def claim(self, slots: int) -> Batch[Reading]:
+        """Lease due tasks."""
+        lease_ms = int(self._policy.lease_seconds * 1000)
+        claim = await self._registry.claim_tasks(slots, lease_ms=lease_ms, per_minute=self._policy.requests_per_minute)
+        self._clock.set(claim.now)
+        claimed_at = time.monotonic()
+        for task in claim.tasks:
+            self._latest = max(self._latest, claim.now - task.due_at)
+        readings = [Reading(task, claimed_at, claim.probe) for task in claim.tasks]
+        return Batch(claim.now, claim.next_at, readings)
+
+    async def read(self, reading: Reading) -> None:
+        """Fetch one task and remember what that came to."""
+        if time.monotonic() - reading.claimed_at > GRANT_SECONDS:
+            await self._postpone(reading, Postponement.of(reading.task, 0), "late")
+            return
+        seen = await self._upstream.fetch(reading.task.member)
+        if isinstance(seen, FetchFailure):
+            await self._failed(reading, seen)
+            return
+        if reading.probe:
+            await self._registry.key_accepted()
+            self._log.info("key.accepted")
+        await self._seen(reading, seen)
+
+    def report(self) -> None:
+        """Write one wide line of what happened since the last one, if anything did."""
+        if self._tally:
+            self._log.info("poll.round", reads=sum(self._tally.values()), late_ms=self._latest, **dict(self._tally))
+            self._tally.clear()
+            self._latest = 0
+
+    async def _seen(self, reading: Reading, seen: Observation) -> None:
+        task, now = reading.task, self._clock.now()
+        verdict = diff.diff(task.snapshot, seen, doubt=task.doubt, doubted_at=task.doubted_at, now=now)
+        if isinstance(verdict, Change):
+            await self._commit(reading, verdict)
+        elif isinstance(verdict, diff.Doubtful):
+            again = verdict.fingerprint == task.doubt and task.doubted_at is not None
+            since = task.doubted_at if again else now
+            await self._postpone(
+                reading, Postponement(diff.DOUBT_MS, doubt=verdict.fingerprint, doubted_at=since), "doubted"
+            )
+        elif isinstance(verdict, diff.Stale):
+            await self._postpone(reading, Postponement(self._interval_ms(first=False)), "stale")
+        else:
+            await self._unchanged(reading)
+
+    async def _unchanged(self, reading: Reading) -> None:
+        task, snapshot = reading.task, reading.task.snapshot
+        if snapshot is None:
+            raise AssertionError("a first sight is a change")
+        delay = self._delay_after(snapshot)
+        if task.announce:
+            await self._persist(
+                reading, lambda: self._registry.announce(task, snapshot.event_id, delay_ms=delay), "announced"
+            )
+        else:
+            await self._postpone(reading, Postponement(delay), "unchanged")
+
+    async def _commit(self, reading: Reading, change: Change) -> None:
+        task = reading.task
+        event = events.event_from(change, task.member, now=self._clock.now(), metadata=task.options.metadata)
+        snapshot = events.snapshot_after(change, event)
+        delay = self._delay_after(snapshot, first=change.previous is None)
+        word = await self._persist(
+            reading, lambda: self._registry.commit(task, event, snapshot, delay_ms=delay), "changed"
+        )
+        self._log.info(
+            "task.changed",
+            task=task.member,
+            event_id=event.id,
+            type=event.type,
+            revision=event.revision,
+            changed=",".join(change.changed),
+            outcome=word,
+        )
+
+    async def _failed(self, reading: Reading, failure: FetchFailure) -> None:
+        task, fault = reading.task, failure.fault
+        if fault in {FetchFault.GONE, FetchFault.BAD_WATCH, FetchFault.FORBIDDEN}:
+            await self._absent(reading, failure)
+            return
+        if fault is FetchFault.THROTTLED:
+            seconds = UNPROMPTED_PAUSE_SECONDS if failure.retry_after_seconds is None else failure.retry_after_seconds
+            await self._pause(reading, seconds, failure)
+            rest = Postponement.of(task, int(seconds * 1000), error=failure.detail)
+        elif fault is FetchFault.CREDENTIAL:
+            await self._pause(reading, KEY_PROBE_SECONDS, failure)
+            rest = Postponement.of(task, int(KEY_PROBE_SECONDS * 1000), error=failure.detail)
+        else:
+            rest = self._after_fault(task, failure)
+        await self._postpone(reading, rest, str(fault))
+
+    def _after_fault(self, task: WatchedTask, failure: FetchFailure) -> Postponement:
+        """Try again at the interval, from the third fault in a row less and less often. What was doubted stays so."""
+        delay = schedule.fault_in_ms(self._policy.interval_seconds, task.faults + 1, jitter=self._jitter())
+        if failure.retry_after_seconds is not None:
+            delay = max(delay, int(min(failure.retry_after_seconds, schedule.RETRY_AFTER_SECONDS) * 1000))
+        return Postponement.of(task, delay, faults=task.faults + 1, error=failure.detail)
+
+    async def _absent(self, reading: Reading, failure: FetchFailure) -> None:
+        """Believe that there is nothing to watch after three answers over a minute; say so, and watch no longer."""
+        task, now = reading.task, self._clock.now()
+        since = task.absent_since if task.absent_since is not None else now
+        absences = task.absences + 1
+        if not diff.is_gone(absences, since, now):
+            delay = self._interval_ms(first=False)
+            rest = Postponement(delay, absences=absences, absent_since=since, error=failure.detail)
+            await self._postpone(reading, rest, str(failure.fault))
+        elif failure.fault is FetchFault.GONE:
+            await self._gone(reading)
+        else:
+            self._log.warning("task.refused", task=task.member, detail=failure.detail)
+            reason, fix = f"TwelveLabs refuses this id: {failure.detail}", "check the id, and whose key made the task"
+            await self._persist(reading, lambda: self._registry.refuse(task, reason, fix), "refused")
+
+    async def _gone(self, reading: Reading) -> None:
+        task = reading.task
+        verdict = diff.gone(task.snapshot)
+        if isinstance(verdict, Change):
+            await self._commit(reading, verdict)
+        elif task.snapshot and task.announce:
+            event_id = task.snapshot.event_id
+            await self._persist(reading, lambda: self._registry.announce(task, event_id, delay_ms=ENDED), "announced")
+        else:
+            await self._postpone(reading, Postponement(ENDED), "gone")
+
+    async def _pause(self, reading: Reading, seconds: float, failure: FetchFailure) -> None:
+        refused = failure.fault is FetchFault.CREDENTIAL
+        await self._persist(
+            reading, lambda: self._registry.pause_account(seconds, key_refused=refused), "paused", count=False
+        )
+        self._log.warning("key.refused" if refused else "upstream.throttled", seconds=seconds, detail=failure.detail)
+
+    def _delay_after(self, snapshot: Snapshot, *, first: bool = False) -> int:
+        finished = diff.is_finished(snapshot.status, snapshot.hls_status, snapshot.terminal_since, self._clock.now())
+        return ENDED if finished or snapshot.gone else self._interval_ms(first=first)
+
+    def _interval_ms(self, *, first: bool) -> int:
+        return schedule.poll_in_ms(self._policy.interval_seconds, first=first, jitter=self._jitter())
+
+    async def _postpone(self, reading: Reading, rest: Postponement, kind: str) -> None:
+        await self._persist(reading, lambda: self._registry.postpone(reading.task, rest), kind)
+
+    async def _persist(
+        self, reading: Reading, step: Callable[[], Awaitable[object]], kind: str, *, count: bool = True
+    ) -> object:
+        until = reading.claimed_at + self._policy.lease_seconds
+        if count:
+            self._tally[kind] += 1
+        return await persist(step, until=until, log=self._log)

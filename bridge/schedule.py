@@ -1,0 +1,98 @@
+"""When to try again, and when to stop. Pure: the time and the jitter are arguments.
+
+The default schedule is the one Standard Webhooks recommends; a 2xx delivers, every other answer is tried again, 410 and
+the guard's refusals say something about the endpoint as a whole.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from bridge.events import is_terminal
+from bridge.model import DeadReason, Decision, Delivery, DeliveryState, EndpointEffect, Fault, Outcome
+
+RETRY_AFTER_SECONDS = 86_400
+"""The longest Retry-After that is obeyed."""
+
+FAULTS_BEFORE_BACKOFF = 2
+"""A transient upstream fault is tried again at the interval; from the third in a row the interval doubles."""
+BACKOFF_SECONDS = 300.0
+"""… up to this."""
+
+FIRST_SPREAD = 0.5
+POLL_SPREAD = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long a failing delivery is tried."""
+
+    schedule_seconds: Sequence[float] = (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
+    """The wait before each attempt; as many attempts as entries."""
+    jitter: float = 0.2
+    """Each wait is varied by up to this share, both ways."""
+    progress_expires_ms: int = 3_600_000
+    """A progress event is given up this long after it was made; terminal events get the whole schedule."""
+
+
+def decide(delivery: Delivery, outcome: Outcome, policy: RetryPolicy, *, now: int, jitter: float) -> Decision:
+    """What follows from one attempt. `now` in milliseconds; `jitter` uniform in [-1, 1]."""
+    if outcome.status_code is not None and 200 <= outcome.status_code < 300:
+        return Decision(DeliveryState.DELIVERED, EndpointEffect.SUCCESS)
+    if outcome.status_code == 410:
+        return Decision(DeliveryState.DEAD, EndpointEffect.DISABLE_GONE, reason=DeadReason.GONE)
+    blocked = outcome.fault is Fault.BLOCKED
+    effect = EndpointEffect.BLOCKED if blocked else EndpointEffect.FAILURE
+    pause_ms = _pause_ms(outcome)
+    made = delivery.attempts + 1
+    if made >= len(policy.schedule_seconds):
+        reason = DeadReason.BLOCKED if blocked else DeadReason.EXHAUSTED
+        return Decision(DeliveryState.DEAD, effect, reason=reason, pause_ms=pause_ms)
+    wait = policy.schedule_seconds[made] * (1 + policy.jitter * jitter)
+    retry_in_ms = max(int(wait * 1000), pause_ms)
+    if not is_terminal(delivery.type) and now + retry_in_ms > delivery.created_at + policy.progress_expires_ms:
+        return Decision(DeliveryState.DEAD, effect, reason=DeadReason.EXPIRED, pause_ms=pause_ms)
+    return Decision(DeliveryState.PENDING, effect, retry_in_ms=retry_in_ms, pause_ms=pause_ms)
+
+
+def poll_in_ms(interval_seconds: float, *, first: bool, jitter: float) -> int:
+    """When to read an unchanged task again; `jitter` uniform in [-1, 1].
+
+    The second read of a task comes somewhere in the last half of its interval, so that a thousand tasks registered at
+    once do not stay a thousand requests at once.
+    """
+    if first:
+        return int(interval_seconds * 1000 * (1 - FIRST_SPREAD * abs(jitter)))
+    return int(interval_seconds * 1000 * (1 + POLL_SPREAD * jitter))
+
+
+def fault_in_ms(interval_seconds: float, faults: int, *, jitter: float) -> int:
+    """When to read a task again after `faults` transient faults in a row; `jitter` uniform in [-1, 1]."""
+    doublings = max(0, faults - FAULTS_BEFORE_BACKOFF)
+    ceiling = max(BACKOFF_SECONDS, interval_seconds)
+    wait = min(interval_seconds * 2.0 ** min(doublings, 32), ceiling)
+    spread = 0.2 if doublings else POLL_SPREAD
+    return int(wait * 1000 * (1 + spread * jitter))
+
+
+def parse_retry_after(value: str | None, *, now: datetime) -> float | None:
+    """Read a Retry-After header, in seconds or as a date, into seconds from `now`; None if it says nothing usable."""
+    if value is None:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit() and len(text) <= 9:
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, IndexError, TypeError, OverflowError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - now).total_seconds())
+
+
+def _pause_ms(outcome: Outcome) -> int:
+    if outcome.retry_after_seconds is None:
+        return 0
+    return int(min(outcome.retry_after_seconds, RETRY_AFTER_SECONDS) * 1000)

@@ -1,0 +1,112 @@
+"""Posts an event to a subscriber's callback URL. What comes of it is a value, whatever they do."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from secrets import token_hex
+
+from bridge import __version__
+from bridge.errors import SettingsError
+from bridge.formats import CONTENT_TYPES
+from bridge.guard import Policy, Refused
+from bridge.model import Delivery, Endpoint, Fault, Outcome
+from bridge.schedule import parse_retry_after
+from bridge.signature import Signer
+from bridge.transport import Answer, Origin, Request, Transport, TransportFault
+
+EXCERPT_BYTES = 1_024
+"""How much of an answer's body is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What is the same for every attempt at one endpoint."""
+
+    endpoint: Endpoint
+    origin: Origin
+    target: str
+    headers: tuple[tuple[str, str], ...]
+    signer: Signer
+
+
+class Sender:
+    """Signs and posts. One per process; `now` gives the wall clock, which receivers compare signatures with."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        policy: Policy,
+        *,
+        deadline_seconds: float,
+        default_secret: str | None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._transport, self._policy, self._deadline = transport, policy, deadline_seconds
+        self._default_secret, self._now = default_secret, now
+        self._prepared: dict[str, _Prepared] = {}
+
+    async def post(self, endpoint: Endpoint, delivery: Delivery) -> Outcome:
+        """Make one attempt. The URL is judged again, the address at the dial; redirects are not followed."""
+        try:
+            prepared = self._prepare(endpoint)
+        except Refused as refusal:
+            return Outcome(fault=Fault.BLOCKED, detail=str(refusal))
+        timestamp = int(self._now().timestamp())
+        headers = (
+            *prepared.headers,
+            *prepared.signer.headers(delivery.event_id, timestamp, delivery.body),
+            ("traceparent", traceparent(delivery.event_id)),
+            ("bridge-attempt", str(delivery.attempts + 1)),
+            ("bridge-trigger", delivery.trigger),
+        )
+        request = Request("POST", prepared.origin, prepared.target, headers, delivery.body)
+        try:
+            answer = await self._transport.exchange(endpoint.name, request, deadline_seconds=self._deadline)
+        except TransportFault as fault:
+            return Outcome(fault=fault.fault, detail=fault.detail, timing=fault.timing)
+        return self._outcome(answer)
+
+    def forget(self, endpoint: str) -> None:
+        """An endpoint is gone or changed: close its connections, drop what was prepared for it."""
+        if self._prepared.pop(endpoint, None):
+            self._transport.close_pool(endpoint)
+
+    def _prepare(self, endpoint: Endpoint) -> _Prepared:
+        known = self._prepared.get(endpoint.name)
+        if known and known.endpoint == endpoint:
+            return known
+        self.forget(endpoint.name)
+        target = self._policy.parse(endpoint.url)
+        secrets = endpoint.secrets or ((self._default_secret,) if self._default_secret else ())
+        if not secrets:
+            raise SettingsError(
+                f"endpoint {endpoint.name} is signed with the default secret, and there is none any more",
+                fix="set BRIDGE_DELIVERY_DEFAULT_SECRET again; what is owed waits",
+            )
+        prepared = _Prepared(
+            endpoint=endpoint,
+            origin=Origin(target.scheme, target.host, target.port),
+            target=target.path,
+            headers=(
+                ("content-type", CONTENT_TYPES[endpoint.format]),
+                ("user-agent", f"bridge/{__version__}"),
+                *endpoint.headers.items(),
+            ),
+            signer=Signer(secrets),
+        )
+        self._prepared[endpoint.name] = prepared
+        return prepared
+
+    def _outcome(self, answer: Answer) -> Outcome:
+        return Outcome(
+            status_code=answer.status,
+            retry_after_seconds=parse_retry_after(answer.header("retry-after"), now=self._now()),
+            excerpt=answer.body[:EXCERPT_BYTES].decode("utf-8", "replace"),
+            timing=answer.timing,
+        )
+
+
+def traceparent(event_id: str) -> str:
+    """A W3C traceparent: all attempts of an event share its trace, each is a span of its own."""
+    trace = event_id.removeprefix("evt_")
+    return f"00-{trace}-{token_hex(8)}-01"

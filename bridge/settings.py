@@ -1,0 +1,291 @@
+"""Every knob of the bridge, with its default, unit and bounds; the only module that reads the environment.
+
+Strongest first: command line, environment, `.env`, `/run/secrets`, `config/bridge.toml`, the defaults below.
+Only doors import this. `python -m bridge.settings > config/bridge.toml` writes that file from these fields.
+"""
+
+import json
+import sys
+import textwrap
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Self, cast
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pydantic import (
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from bridge import settings_sources as sources
+from bridge import settings_types as types
+from bridge.errors import SettingsError
+from bridge.settings_sources import Given, Origin
+from bridge.settings_types import DAY, knob, masked, plain_text
+
+LEASE_MARGIN_SECONDS = 5
+"""How much longer than its deadline a lease must be, so that who is late still settles its own claim."""
+
+
+class Settings(BaseSettings):
+    """The whole configuration, frozen and valid: lists are tuples, and secrets print as asterisks."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        secrets_dir="/run/secrets",
+        case_sensitive=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        validate_default=True,
+        allow_inf_nan=False,
+    )
+
+    redis_url: types.RedisUrl = knob(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        "The Redis that holds everything: redis://, rediss:// (TLS) or unix://, with password and database "
+        "number. redis+sentinel://[user:password@]host:26379,host:26379/service/0 is checked here, "
+        "but the bridge does not connect to it yet.",
+        examples=["redis://:password@host:6379/0"],
+    )
+    redis_allow_volatile: bool = knob(
+        False,
+        "Start even on a Redis that evicts keys or has no append-only file, and so may forget what is owed.",
+    )
+    prefix: types.KeyPrefix = knob("bridge:", "What all keys in Redis start with; it ends in a colon.")
+
+    twelvelabs_base_url: types.BaseUrl = knob(
+        "https://api.twelvelabs.io/v1.3", "Where the TwelveLabs API is; without a path, /v1.3 is added."
+    )
+    twelvelabs_api_key: types.ApiKey = knob(
+        None, "The key of the TwelveLabs account. TWELVE_LABS_API_KEY is understood too.", examples=["tlk_…"]
+    )
+    twelvelabs_requests_per_minute: int = knob(
+        0,
+        "At most so many requests to TwelveLabs in any 60 s, all workers together; "
+        "0 obeys what its rate-limit headers and 429 answers say.",
+        unit="requests",
+        ge=0,
+        le=100_000,
+    )
+
+    poll_interval_seconds: float = knob(5, "Time between two reads of a task.", "seconds", 0.2, DAY)
+    poll_deadline_seconds: float = knob(10, "A read that takes longer is given up.", "seconds", 0.1, 120)
+    poll_lease_seconds: float = knob(
+        20,
+        "How long a claimed task belongs to one worker; at least poll_deadline_seconds + 5.",
+        "seconds",
+        5.1,
+        900,
+    )
+    poll_concurrency: int = knob(64, "Reads in flight in one poll worker.", "reads", 1, 1024)
+    poll_workers: int = knob(1, "Poll workers that one `worker.py` runs.", "processes", 1, 64)
+
+    delivery_allow_networks: types.Networks = knob(
+        (),
+        "Networks that callbacks may reach although they are not public, on any port: CIDRs, separated by "
+        "commas. An empty text counts as not set; [] is an empty list.",
+        examples=["10.20.0.0/16,fd00:20::/64"],
+    )
+    delivery_allow_http: bool = knob(False, "Accept callback URLs that start with http://; nothing else is relaxed.")
+    delivery_default_secret: types.SigningSecret = knob(
+        None,
+        "Signs for endpoints without a secret of their own: whsec_ and the base64 of 24 to 64 random bytes.",
+        examples=["whsec_…"],
+    )
+    delivery_deadline_seconds: float = knob(
+        15, "An attempt that takes longer, from dialling to the answer, has failed.", "seconds", 0.1, 120
+    )
+    delivery_lease_seconds: float = knob(
+        25,
+        "How long a claimed delivery belongs to one worker; at least delivery_deadline_seconds + 5.",
+        "seconds",
+        5.1,
+        900,
+    )
+    delivery_concurrency: int = knob(500, "Attempts in flight in one delivery worker.", "attempts", 1, 10_000)
+    delivery_endpoint_concurrency: int = knob(
+        32, "Attempts in flight to one endpoint, all workers together.", "attempts", 1, 1000
+    )
+    delivery_workers: int = knob(1, "Delivery workers that one `worker.py` runs.", "processes", 1, 64)
+    delivery_schedule_seconds: types.Waits = knob(
+        (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, DAY),
+        "Wait before each attempt, the first one included; their number is the number of attempts, 1 to 50, "
+        "and none is longer than 7 days.",
+        "seconds",
+    )
+    delivery_jitter: float = knob(0.2, "Each wait is longer or shorter by up to this part of it.", "share", 0, 0.5)
+    delivery_progress_expires_seconds: float = knob(
+        3600,
+        "An event of a status that is not final is no longer sent after this time.",
+        "seconds",
+        1,
+        30 * DAY,
+    )
+
+    retention_delivered_seconds: int = knob(
+        DAY,
+        "How long a delivered, superseded or cancelled delivery can be looked up.",
+        "seconds",
+        1,
+        365 * DAY,
+    )
+    retention_dead_seconds: int = knob(
+        30 * DAY,
+        "How long a dead delivery, or one held for a disabled endpoint, can be replayed.",
+        "seconds",
+        1,
+        365 * DAY,
+    )
+    retention_tasks_seconds: int = knob(
+        30 * DAY,
+        "How long the snapshot of a task that is no longer watched is kept.",
+        "seconds",
+        1,
+        365 * DAY,
+    )
+    retention_events: int = knob(100_000, "Newest events kept in the stream.", "events", 100, 10_000_000)
+
+    shift_seconds: float = knob(60, "Length of the RQ job that keeps a worker claiming.", "seconds", 1, 3600)
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], types.Upper] = knob(
+        "INFO", "The least serious kind of line that is logged: DEBUG, INFO, WARNING, ERROR or CRITICAL."
+    )
+    log_format: Annotated[Literal["auto", "json", "console"], types.Lower] = knob(
+        "auto",
+        "json is one object a line, console is for eyes, auto is console on a terminal and json elsewhere.",
+    )
+
+    _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
+    _warnings: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed and still deserves a log line at start, such as a secret file that all may read."""
+        return self._warnings
+
+    def secret_values(self) -> tuple[str, ...]:
+        """Every secret text in here, for the logs to strike out wherever it turns up."""
+        found = [one.get_secret_value() for one in (self.twelvelabs_api_key, self.delivery_default_secret) if one]
+        parts = urlsplit(self.redis_url.get_secret_value())
+        found += [value for name, value in parse_qsl(parts.query) if name == "password"]
+        found += [parts.password, unquote(parts.password)] if parts.password else []
+        return tuple(dict.fromkeys(found))
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Our places, over the environment and the `.env` that pydantic-settings has read for its own."""
+        cli = dict(cast(Any, init_settings).init_kwargs)
+        environment, dotenv = cast(Any, env_settings).env_vars, cast(Any, dotenv_settings).env_vars
+        config = cli.pop("config", None) or environment.get("BRIDGE_CONFIG") or dotenv.get("BRIDGE_CONFIG")
+        return (
+            sources.BareNames(settings_cls, "cli", cli),
+            sources.Place(settings_cls, "env", environment),
+            sources.Place(settings_cls, ".env", dotenv),
+            sources.SecretFiles(settings_cls, Path(cast(Any, file_secret_settings).secrets_dir)),
+            sources.ConfigFile(settings_cls, config),
+        )
+
+    @field_validator("poll_lease_seconds", "delivery_lease_seconds")
+    @classmethod
+    def _lease(cls, value: float, info: ValidationInfo) -> float:
+        deadline = info.data.get(str(info.field_name).replace("lease", "deadline"), 0)
+        if value < deadline + LEASE_MARGIN_SECONDS:
+            least = plain_text(deadline + LEASE_MARGIN_SECONDS)
+            reason = f"must be at least {least}, the deadline of {plain_text(deadline)} plus 5"
+            raise PydanticCustomError("lease", "{reason}", {"reason": reason})
+        return value
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _validate(cls, data: dict[str, Given], handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Check everything, then complain once about all of it, or remember where each value came from."""
+        problems = [f"{one.name} ({one.origin}): {one.problem}" for one in data.values() if one.problem]
+        failed: list[ErrorDetails] = []
+        try:
+            settings = handler({name: one.value for name, one in data.items() if not one.problem})
+        except ValidationError as error:
+            failed = error.errors(include_url=False, include_input=False)
+        problems += [sources.complaint(cls.model_fields, one, data) for one in failed]
+        if problems:
+            raise SettingsError(
+                "\n".join(["The configuration cannot be used:", *(f"  {one}" for one in problems)]),
+                fix="Correct this; `bridge config show` says what each setting is and where it comes from",
+            )
+        settings._origins = {name: one.origin for name, one in data.items()}
+        settings._warnings = (*(one.warning for one in data.values() if one.warning), *_doubts(settings))
+        return settings
+
+
+def load_settings(*, config: str | Path | None = None, **overrides: Any) -> Settings:
+    """The settings of this process, or one SettingsError that lists all that is wrong and repeats no secret.
+
+    `overrides` are what the command line said, by field name; None means that it said nothing. `config` is
+    another `config/bridge.toml`; `_secrets_dir` and `_env_file` are other places for those two.
+    """
+    try:
+        return Settings(**{"config": config, **overrides})
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+    raise SettingsError(f"The configuration cannot be used: .env cannot be read: {reason}", fix="Check the file .env")
+
+
+class Explained(NamedTuple):
+    """A setting as `bridge config show` prints it."""
+
+    name: str
+    value: str
+    source: Origin
+
+
+def explain(settings: Settings) -> list[Explained]:
+    """Every setting under the name that people set, its value with secrets masked, and the place that won."""
+    return [
+        Explained(sources.shown_name(name), masked(getattr(settings, name)), settings._origins.get(name, "default"))
+        for name in Settings.model_fields
+    ]
+
+
+def render_toml() -> str:
+    """`config/bridge.toml`: every knob at its default; secrets and what has none are commented out."""
+    wrap = textwrap.TextWrapper(110, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False).wrap
+    lines = wrap(TOML_HEAD)
+    for name, info in Settings.model_fields.items():
+        lines += ["", *wrap(str(info.description))]
+        hidden = sources.is_secret(info) or info.default is None
+        value = list(info.default) if isinstance(info.default, tuple) else info.default
+        lines.append(f'# {name} = ""' if hidden else f"{name} = {json.dumps(value)}")
+    return "\n".join(lines) + "\n"
+
+
+TOML_HEAD = (
+    "Every knob of the bridge at its default. Change it here or, stronger, by BRIDGE_<NAME> in .env or "
+    "in the environment; `bridge config show` says which place won. Secrets are better kept in files: "
+    "BRIDGE_<NAME>_FILE, or /run/secrets. Made by `python -m bridge.settings > config/bridge.toml`."
+)
+
+
+def _doubts(settings: Settings) -> list[str]:
+    """What is legal and still likely to hurt."""
+    if settings.delivery_endpoint_concurrency < settings.delivery_concurrency:
+        return []
+    return [
+        "BRIDGE_DELIVERY_ENDPOINT_CONCURRENCY is not below BRIDGE_DELIVERY_CONCURRENCY: "
+        "one slow endpoint can hold every slot of a worker"
+    ]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render_toml())

@@ -1,0 +1,147 @@
+"""What a setting may be: types that check themselves and say what is right, never what was given."""
+
+import base64
+import ipaddress
+import json
+import re
+from typing import Annotated, Any
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+DAY = 86_400
+
+
+def knob(default: Any, text: str, unit: str = "", ge: float | None = None, le: float | None = None, **more: Any) -> Any:
+    """A field whose description ends in its unit, default and bounds, made from the field itself."""
+    shown = default.get_secret_value() if isinstance(default, SecretStr) else plain_text(default)
+    facts = [unit, f"default {'not set' if default is None else shown or 'empty'}"]
+    facts += [f"{plain_text(ge)} to {plain_text(le)}"] if ge is not None else []
+    return Field(default, description=f"{text} ({'; '.join(filter(None, facts))})", ge=ge, le=le, **more)
+
+
+def plain_text(value: object) -> str:
+    """A value as people write it in the environment."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(map(plain_text, value))
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
+def masked(value: object) -> str:
+    """A value as it may be shown: of a secret nothing, but of a URL the part that says where it leads."""
+    if not isinstance(value, SecretStr):
+        return "" if value is None else plain_text(value)
+    url, _, query = value.get_secret_value().partition("?")
+    return re.sub(r"//.*@", "//***@", url) + ("?***" if query else "") if "://" in url else "***"
+
+
+def _split_url(text: str) -> SplitResult:
+    """urlsplit without its silent repairs, and without its errors, which repeat pieces of the password."""
+    try:
+        if re.fullmatch(r"[\x21-\x7e]+", text):
+            parts = urlsplit(text)
+            _ = "," in parts.netloc or parts.port  # looking at the port checks it; a list of hosts has several
+            return parts
+    except ValueError:
+        pass
+    raise ValueError("is not a URL; percent-encode special characters of a password, @ as %40 and / as %2F")
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    parts = _split_url(value.get_secret_value())
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    if parts.scheme not in ("redis", "rediss", "unix", "redis+sentinel"):
+        raise ValueError("must start with redis://, rediss://, unix:// or redis+sentinel://")
+    if parts.scheme == "unix" and len(parts.path) < 2:
+        raise ValueError("needs the path of a socket")
+    if parts.scheme in ("redis", "rediss") and (len(hosts) > 1 or not re.fullmatch(r"/?|/\d{1,5}", parts.path)):
+        raise ValueError("must be one host, with a number as its database")
+    if parts.scheme == "redis+sentinel":
+        if not all(re.fullmatch(r"[\w.-]+(:\d{1,5})?", host) for host in hosts):
+            raise ValueError("must list its sentinels as host:port,host:port")
+        if not re.fullmatch(r"/[\w.-]+(/\d{1,5})?", parts.path):
+            raise ValueError("must name the service after its sentinels: /service or /service/database")
+    return value
+
+
+def _base_url(value: str) -> str:
+    parts = _split_url(value.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be a whole URL, http:// or https://")
+    if "@" in parts.netloc or "?" in value or "#" in value:
+        raise ValueError("must not carry a user, a password, a query or a fragment")
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/') or '/v1.3'}"
+
+
+def _prefix(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_{}:.-]{0,63}:", value):
+        raise ValueError("must be at most 64 of A-Z a-z 0-9 _ { } : . - and end in a colon")
+    return value
+
+
+def _api_key(value: SecretStr | None) -> SecretStr | None:
+    if value and not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
+        raise ValueError("must be printable ASCII without spaces, as it travels in a header")
+    return value
+
+
+def _signing_secret(value: SecretStr | None) -> SecretStr | None:
+    prefix, _, encoded = value.get_secret_value().partition("_") if value else ("whsec", "", "A" * 32)
+    try:
+        right = prefix == "whsec" and 24 <= len(base64.b64decode(encoded, validate=True)) <= 64
+    except ValueError:
+        right = False
+    if not right:
+        raise ValueError("must be whsec_ and then the base64 of 24 to 64 bytes")
+    return value
+
+
+def _items(value: Any) -> list[Any]:
+    """A list as TOML, as JSON in a variable, or as text with commas."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise ValueError("is not a valid JSON list") from None
+    if isinstance(value, str):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    if not isinstance(value, list | tuple):
+        raise ValueError("must be a list, or a text with commas")
+    return list(value)
+
+
+def _networks(value: Any) -> tuple[Network, ...]:
+    return tuple(_network(item) for item in _items(value))
+
+
+def _network(item: Any) -> Network:
+    if isinstance(item, ipaddress.IPv4Network | ipaddress.IPv6Network):
+        return item
+    hint = "is not a network in CIDR form"
+    try:
+        loose = ipaddress.ip_network(item, strict=False) if isinstance(item, str) else None
+        hint = f"has host bits set: the network is {loose}" if loose else hint
+        return ipaddress.ip_network(str(item))
+    except ValueError:
+        raise ValueError(f"{str(item)[:60]!r} {hint}") from None
+
+
+def _waits(value: tuple[float, ...]) -> tuple[float, ...]:
+    if not 1 <= len(value) <= 50 or not all(0 <= wait <= 7 * DAY for wait in value):
+        raise ValueError("must be 1 to 50 waits, each from 0 to 604800 seconds")
+    return value
+
+
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+KeyPrefix = Annotated[str, AfterValidator(_prefix)]
+ApiKey = Annotated[SecretStr | None, AfterValidator(_api_key)]
+SigningSecret = Annotated[SecretStr | None, AfterValidator(_signing_secret)]
+Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
+Waits = Annotated[tuple[float, ...], BeforeValidator(_items), AfterValidator(_waits)]
+Upper = BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value)
+Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)

@@ -1,0 +1,133 @@
+"""Remembers. The only speaker of Redis in the house (RQ's own connection aside)."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import redis
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from bridge.errors import NewerData, StoreDown, UnsafeRedis
+from bridge.store.keys import Keys
+from bridge.store.outbox import Outbox
+from bridge.store.registry import Registry
+from bridge.store.scripts import Scripts, store_errors
+
+DATA_VERSION = 1
+"""The version of what is written to Redis. Data of a newer one is refused, not guessed at."""
+
+SOCKET_SECONDS = 5.0
+CONNECT_SECONDS = 2.0
+WAKE_SECONDS = 1.0
+"""The longest that one blocking wait lasts; well below the socket's own limit."""
+
+
+class Store:
+    """One open Redis with its verbs. Use `Store.open`."""
+
+    def __init__(self, client: "Redis", keys: Keys, scripts: Scripts) -> None:
+        self.client, self.keys, self.scripts = client, keys, scripts
+        self.registry = Registry(self)
+        self.outbox = Outbox(self)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        url: str,
+        *,
+        prefix: str = "bridge:",
+        allow_volatile: bool = False,
+        clock: Callable[[], int] = lambda: 0,
+    ) -> AsyncIterator["Store"]:
+        """Connect, and refuse what could lose data: StoreDown, UnsafeRedis, NewerData.
+
+        `clock` gives milliseconds; the default 0 stands for Redis' own time, the one clock of all processes.
+        """
+        client = connect(url)
+        try:
+            info = await _server_info(client)
+            if not allow_volatile:
+                check_durable(info)
+            keys = Keys(prefix)
+            await _claim_data(client, keys)
+            shebang = int(str(info.get("redis_version", "0")).split(".", 1)[0]) >= 7
+            scripts = Scripts(client, prefix, shebang=shebang, clock=clock)
+            await scripts.load()
+            store = cls(client, keys, scripts)
+            yield store
+            await scripts.close()
+        finally:
+            await client.aclose()
+
+    async def wait_for_wake(self, kind: str, seconds: float) -> None:
+        """Wait until somebody nudges this kind of pump, at most `seconds` (and at most WAKE_SECONDS)."""
+        with store_errors():
+            await self.client.blpop([self.keys.wake(kind)], timeout=min(seconds, WAKE_SECONDS))
+
+    async def wake(self, kind: str) -> None:
+        """Nudge a waiting pump; bounded, as in the scripts."""
+        pipe = self.client.pipeline(transaction=False)
+        pipe.lpush(self.keys.wake(kind), b"1")
+        pipe.ltrim(self.keys.wake(kind), 0, 7)
+        await pipe.execute()
+
+
+def connect(url: str) -> "Redis":
+    """A client with short, jittered retries: three, within about two seconds; then the caller decides."""
+    return Redis.from_url(
+        url,
+        socket_timeout=SOCKET_SECONDS,
+        socket_connect_timeout=CONNECT_SECONDS,
+        health_check_interval=15,
+        retry=AsyncRetry(ExponentialWithJitterBackoff(cap=1, base=0.05), 3),
+        max_connections=64,
+    )
+
+
+def connect_for_rq(url: str) -> "redis.Redis":
+    """RQ's own connection: synchronous, raw replies, and RQ's own waiting times."""
+    return redis.Redis.from_url(
+        url,
+        socket_connect_timeout=CONNECT_SECONDS,
+        health_check_interval=15,
+        retry=Retry(ExponentialWithJitterBackoff(cap=1, base=0.05), 3),
+    )
+
+
+def check_durable(info: dict[str, Any]) -> None:
+    """Refuse a Redis that may evict keys or forgets all at a restart."""
+    policy = str(info.get("maxmemory_policy", "noeviction"))
+    if policy != "noeviction":
+        raise UnsafeRedis(
+            f"this Redis evicts keys when memory is short (maxmemory-policy {policy}): owed events could vanish",
+            fix="CONFIG SET maxmemory-policy noeviction, or BRIDGE_REDIS_ALLOW_VOLATILE=true if losing events is fine",
+        )
+    if not int(info.get("aof_enabled", 0)):
+        raise UnsafeRedis(
+            "this Redis keeps no append-only file: a restart would forget what is owed",
+            fix="set appendonly yes in redis.conf, or BRIDGE_REDIS_ALLOW_VOLATILE=true if losing events is fine",
+        )
+    if int(info.get("cluster_enabled", 0)):
+        raise UnsafeRedis("this is a Redis Cluster, on which RQ does not run", fix="use a single Redis, or Sentinel")
+
+
+async def _server_info(client: "Redis") -> dict[str, Any]:
+    try:
+        return dict(await client.info())
+    except (TimeoutError, RedisError, OSError) as error:
+        raise StoreDown(f"Redis does not answer: {error}", fix="start it, or set BRIDGE_REDIS_URL") from None
+
+
+async def _claim_data(client: "Redis", keys: Keys) -> None:
+    await client.hsetnx(keys.meta, "data_version", str(DATA_VERSION))
+    found = int(await client.hget(keys.meta, "data_version") or 0)
+    if found > DATA_VERSION:
+        raise NewerData(
+            f"the data under “{keys.prefix}” has version {found}; this bridge writes version {DATA_VERSION}",
+            fix="start the newer bridge, or another BRIDGE_PREFIX",
+        )

@@ -1,0 +1,181 @@
+"""Takes in what clients wrote into their keys: endpoints first, then tasks, so that a task never outruns its endpoints.
+
+Bad input goes to `bridge:rejected` with its reason and fix, and stops nothing else.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Protocol, cast
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from bridge.contract import MILLISECONDS_FROM, REJECTED, Rejection, check_member, endpoint, task_options
+from bridge.guard import Policy
+from bridge.model import Endpoint
+from bridge.store.keys import Keys
+from bridge.store.registry import Registry, endpoint_to_json, options_to_json
+from bridge.store.scripts import Argument, Scripts, as_store_error
+
+BATCH = 500
+REMOVE_BATCH = 500
+
+
+class HasRegistry(Protocol):
+    """What intake needs of the store."""
+
+    client: "Redis"
+    keys: Keys
+    scripts: Scripts
+    registry: Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one round of intake did."""
+
+    tasks: int = 0
+    endpoints: int = 0
+    rejected: tuple[str, ...] = ()
+    """`task:<member>` or `endpoint:<name>` of what was refused."""
+    trouble: str = ""
+    """Why nothing could be taken in: a client's key has the wrong type."""
+
+
+class Intake:
+    """Clients' keys, taken in."""
+
+    def __init__(self, store: HasRegistry, policy: Policy, *, has_default_secret: bool, cap: int = 32) -> None:
+        self._client, self._keys, self._scripts = store.client, store.keys, store.scripts
+        self._registry = store.registry
+        self._policy, self._has_default_secret, self._cap = policy, has_default_secret, cap
+        self._seen: dict[bytes, bytes] | None = None
+        self._lock = asyncio.Lock()
+
+    async def run(self, *, endpoints: bool = True) -> Taken:
+        """Take in what is new. Endpoints are looked at when asked for, and always before a new task."""
+        async with self._lock:
+            try:
+                members, mistaken = await self._requests()
+                taken = await self._take_endpoints() if endpoints or members else Taken()
+                tasks, rejected = await self._take_tasks(members, mistaken)
+            except ResponseError as error:
+                if str(error).startswith("WRONGTYPE"):
+                    return Taken(trouble="bridge:tasks or bridge:endpoints has the wrong type; rename it away")
+                raise as_store_error(error) from None
+            except (RedisError, OSError) as error:
+                raise as_store_error(error) from None
+            return Taken(tasks, taken.endpoints, (*taken.rejected, *rejected))
+
+    async def _requests(self) -> tuple[list[bytes], list[bytes]]:
+        """Members whose score is a request by now, and members whose score is in milliseconds by mistake."""
+        seconds, _ = await self._client.time()
+        pipe = self._client.pipeline(transaction=False)
+        pipe.zrangebyscore(self._keys.tasks, "-inf", seconds + 1, start=0, num=BATCH)
+        pipe.zrangebyscore(self._keys.tasks, MILLISECONDS_FROM, "(inf", start=0, num=BATCH)
+        requests, mistaken = await pipe.execute()
+        return requests, mistaken
+
+    # -- endpoints --
+
+    async def _take_endpoints(self) -> Taken:
+        raw = cast(dict[bytes, bytes], await self._client.hgetall(self._keys.endpoints))
+        if raw == self._seen:
+            return Taken()
+        accepted = 0
+        rejected: list[str] = []
+        known = self._seen or {}
+        for name, text in raw.items():
+            if known.get(name) == text:
+                continue
+            refused = await self._take_endpoint(name, text)
+            accepted, rejected = accepted + (not refused), rejected + refused
+        for known_name in (await self._registry.reload_endpoints()).by_name:
+            if known_name.encode() not in raw and not known_name.startswith("url:"):
+                await self.remove_endpoint(known_name)
+        # What was refused has been put back or deleted: look at it again rather than remember what is not there.
+        self._seen = None if rejected else raw
+        return Taken(endpoints=accepted, rejected=tuple(rejected))
+
+    async def _take_endpoint(self, raw_name: bytes, text: bytes) -> list[str]:
+        name = raw_name.decode(errors="backslashreplace")
+        try:
+            definition = endpoint(name, text.decode(), self._policy, has_default_secret=self._has_default_secret)
+        except UnicodeDecodeError:
+            await self._reject_endpoint(raw_name, text, Rejection("", "not UTF-8", "write one JSON object"))
+            return [f"endpoint:{name}"]
+        except Rejection as rejection:
+            await self._reject_endpoint(raw_name, text, rejection)
+            return [f"endpoint:{name}"]
+        await self._accept(definition, text)
+        return []
+
+    async def _accept(self, definition: Endpoint, raw: bytes) -> None:
+        config = endpoint_to_json(definition)
+        digest = blake2b(config.encode(), digest_size=16).hexdigest()
+        await self._scripts.call(
+            "accept_endpoint", definition.name, config, digest, definition.ordering, self._cap, raw
+        )
+
+    async def _reject_endpoint(self, name: bytes, text: bytes, rejection: Rejection) -> None:
+        await self._scripts.call("reject_endpoint", name, text, rejection.as_json(await self._now()), REJECTED)
+
+    async def remove_endpoint(self, name: str) -> None:
+        """Forget an endpoint that its client took back, cancelling what it is still owed (at most a million)."""
+        for _ in range(2_000):
+            word = await self._scripts.call("remove_endpoint", name, REMOVE_BATCH)
+            if word != b"more":
+                break
+        await self._registry.reload_endpoints()
+
+    # -- tasks --
+
+    async def _take_tasks(self, members: list[bytes], mistaken: list[bytes]) -> tuple[int, list[str]]:
+        rejected = []
+        for member in mistaken:
+            reason = "a score above 1e11 is in milliseconds; bridge:tasks counts seconds"
+            rejected.append(await self._reject_task(member, Rejection("score", reason, "ZADD bridge:tasks NX 0 <id>")))
+        if not members:
+            return 0, rejected
+        pipe = self._client.pipeline(transaction=False)
+        for member in members:
+            pipe.hgetall(self._keys.prefix.encode() + b"task:" + member)
+        arguments: list[Argument] = []
+        callbacks: dict[str, Endpoint] = {}
+        for member, options in zip(members, await pipe.execute(raise_on_error=False), strict=True):
+            try:
+                admitted, callback = self._judge(member, options)
+            except Rejection as rejection:
+                rejected.append(await self._reject_task(member, rejection))
+                continue
+            if callback:
+                callbacks[callback.name] = callback
+            arguments += admitted
+        for callback in callbacks.values():
+            await self._accept(callback, b"")
+        taken = await self._scripts.call("admit_tasks", len(arguments) // 4, *arguments) if arguments else 0
+        return int(taken), rejected
+
+    def _judge(self, raw: bytes, options: object) -> tuple[list[Argument], Endpoint | None]:
+        member = raw.decode(errors="backslashreplace")
+        check_member(member)
+        if not isinstance(options, dict):
+            raise Rejection("", f"bridge:task:{member} is not a hash", "DEL it and HSET the options")
+        try:
+            fields = {name.decode(): value.decode() for name, value in options.items()}
+        except UnicodeDecodeError:
+            raise Rejection("", "an option is not UTF-8", "write the options as UTF-8 text") from None
+        parsed, callback = task_options(fields, self._policy, has_default_secret=self._has_default_secret)
+        expires = "" if parsed.expires_at is None else parsed.expires_at
+        return [raw, options_to_json(parsed), expires, parsed.callback or ""], callback
+
+    async def _reject_task(self, member: bytes, rejection: Rejection) -> str:
+        if not rejection.value:
+            rejection.value = member.decode(errors="backslashreplace")
+        await self._scripts.call("reject_task", member, rejection.as_json(await self._now()), REJECTED)
+        return f"task:{member.decode(errors='backslashreplace')[:200]}"
+
+    async def _now(self) -> int:
+        seconds, microseconds = await self._client.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000

@@ -1,0 +1,161 @@
+"""The names of the keys, in one place. What a key holds is said beside it; `docs/architecture.md` draws the picture.
+
+Scripts build the names that depend on data (an endpoint, a task, an event) from the prefix, by the same patterns.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Key names under one prefix."""
+
+    prefix: str = "bridge:"
+
+    def __call__(self, *parts: str) -> str:
+        """`keys("queue", "billing")` is `bridge:queue:billing`."""
+        return self.prefix + ":".join(parts)
+
+    # -- written by clients --
+
+    @property
+    def tasks(self) -> str:
+        """ZSET member → Unix seconds: a request when <= now, +inf when taken in."""
+        return self("tasks")
+
+    def task(self, member: str) -> str:
+        """HASH: a task's options."""
+        return self("task", member)
+
+    @property
+    def endpoints(self) -> str:
+        """HASH name → JSON."""
+        return self("endpoints")
+
+    # -- written by the bridge, read by clients --
+
+    def snapshot(self, member: str) -> str:
+        """HASH: the last committed observation."""
+        return self("snapshot", member)
+
+    @property
+    def events(self) -> str:
+        """STREAM of pointers to events."""
+        return self("events")
+
+    @property
+    def rejected(self) -> str:
+        """HASH `task:<member>` | `endpoint:<name>` → JSON with reason and fix."""
+        return self("rejected")
+
+    @property
+    def meta(self) -> str:
+        """HASH: version of the data, version of the endpoint set."""
+        return self("meta")
+
+    @property
+    def stats(self) -> str:
+        """HASH: counters since the data was made."""
+        return self("stats")
+
+    # -- the registry's own --
+
+    @property
+    def watch(self) -> str:
+        """ZSET member → ms: when it is due, or when its lease ends."""
+        return self("watch")
+
+    def watching(self, member: str) -> str:
+        """HASH: options as validated, token of the lease, faults, doubt."""
+        return self("watch", member)
+
+    @property
+    def ended(self) -> str:
+        """ZSET member → ms: tasks no longer watched, until retention."""
+        return self("ended")
+
+    @property
+    def orphans(self) -> str:
+        """ZSET member → ms: option hashes seen without a member."""
+        return self("orphans")
+
+    @property
+    def registry(self) -> str:
+        """HASH name → JSON: the endpoints as accepted, the implicit `url:<digest>` ones included."""
+        return self("registry")
+
+    @property
+    def names(self) -> str:
+        """SET: the endpoints that have, or had and still show, deliveries."""
+        return self("names")
+
+    def endpoint(self, name: str) -> str:
+        """HASH: an endpoint's state (active, disabled, removed), pause, failures, ordering, cap."""
+        return self("endpoint", name)
+
+    @property
+    def pauses(self) -> str:
+        """ZSET account → ms: no upstream request before."""
+        return self("pauses")
+
+    def account(self, name: str) -> str:
+        """HASH: what is known of an upstream account's key."""
+        return self("account", name)
+
+    # -- the outbox's own --
+
+    def event(self, event_id: str) -> str:
+        """HASH: type, task, revision, body, and how many still need the body."""
+        return self("event", event_id)
+
+    @property
+    def ready(self) -> str:
+        """ZSET endpoint → ms: the earliest moment at which its queue has something to do."""
+        return self("ready")
+
+    def queue(self, endpoint: str) -> str:
+        """ZSET event id → ms: due deliveries that nobody has claimed."""
+        return self("queue", endpoint)
+
+    def leases(self, endpoint: str) -> str:
+        """ZSET `<event id>/<token>` → ms: claimed deliveries and when their lease ends."""
+        return self("leases", endpoint)
+
+    def deliveries(self, endpoint: str) -> str:
+        """HASH event id → JSON record."""
+        return self("deliveries", endpoint)
+
+    def line(self, endpoint: str, member: str) -> str:
+        """LIST of event ids of one task whose turn has not passed; the head is in the queue."""
+        return self("line", endpoint, member)
+
+    def done(self, endpoint: str) -> str:
+        """ZSET event id → ms: delivered, superseded or cancelled, until retention."""
+        return self("done", endpoint)
+
+    def dead(self, endpoint: str) -> str:
+        """ZSET event id → ms: dead letters, until retention."""
+        return self("dead", endpoint)
+
+    def attempts(self, endpoint: str, event_id: str) -> str:
+        """LIST of JSON, the latest attempts of one delivery."""
+        return self("attempts", endpoint, event_id)
+
+    @property
+    def fanout(self) -> str:
+        """LIST of event ids that are still being handed to more endpoints than one step takes."""
+        return self("fanout")
+
+    def wake(self, kind: str) -> str:
+        """LIST, bounded: a nudge for a waiting pump."""
+        return self("wake", kind)
+
+    # -- the supervisors' own --
+
+    def shifts(self, kind: str) -> str:
+        """ZSET shift id → ms until which it is believed to be alive."""
+        return self("shifts", kind)
+
+    def workers(self, kind: str) -> str:
+        """ZSET worker id → ms until which it is believed to be alive."""
+        return self("workers", kind)

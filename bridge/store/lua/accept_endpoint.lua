@@ -1,0 +1,21 @@
+#!lua
+-- Make an endpoint's definition the one in force.
+-- ARGV  name, canonical JSON, digest of the client's JSON, ordering, cap, the client's JSON or '' for an implicit endpoint
+-- Steps: nothing if the client changed it meanwhile; write it to bridge:registry; a changed definition makes a disabled
+--   endpoint active again; the version of the set moves on, so that no commit uses the old one.
+-- Reply 'accepted', 'same' or 'moved'
+local name, config, digest, ordering, cap, raw = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+if raw ~= '' and redis.call('HGET', P .. 'endpoints', name) ~= raw then return 'moved' end
+local key = P .. 'endpoint:' .. name
+local known = redis.call('HMGET', key, 'digest', 'state')
+if known[1] == digest and known[2] ~= 'removed' then return 'same' end
+redis.call('HDEL', P .. 'rejected', 'endpoint:' .. name)
+redis.call('HSET', P .. 'registry', name, config)
+redis.call('SADD', P .. 'names', name)
+redis.call('HSET', key, 'digest', digest, 'state', 'active', 'ordering', ordering, 'cap', cap,
+  'raw', raw, 'failures', 0, 'blocked', 0, 'since', now)
+redis.call('HDEL', key, 'reason', 'paused_until', 'failing_since')
+redis.call('HINCRBY', P .. 'meta', 'endpoints_version', 1)
+refresh(name)
+wake('deliver')
+return 'accepted'

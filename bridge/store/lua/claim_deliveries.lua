@@ -1,0 +1,63 @@
+#!lua flags=allow-oom
+-- Lease due deliveries, fairly over the endpoints whose moment has come.
+-- ARGV  slots, lease ms, token, claims without a settle that make a delivery poison, endpoints looked at a call
+-- Steps per endpoint, the one that waited longest first: return leases that ended to the queue (their attempt may or may
+--   not have gone out, so the next one of that task is promoted); move due deliveries to leases while the endpoint's cap
+--   and our slots last; say when it next has something to do.
+-- Reply {now, next moment ms or '', version of the endpoint set, hand-outs waiting 0|1,
+--        then per delivery {endpoint, event id, record JSON, body}}
+local slots, lease, token = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local poison, breadth = tonumber(ARGV[4]), tonumber(ARGV[5])
+local claimed = {}
+
+local function reclaim(endpoint)
+  local leases = P .. 'leases:' .. endpoint
+  for _, entry in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 100)) do
+    local event_id = string.match(entry, '^(.*)/')
+    local text = redis.call('HGET', P .. 'deliveries:' .. endpoint, event_id)
+    redis.call('ZREM', leases, entry)
+    if text then
+      local record = cjson.decode(text)
+      record.claims = (record.claims or 0) + 1
+      if record.claims >= poison then
+        finish(endpoint, event_id, record, 'dead', 'poison')
+        promote(endpoint, record.task, event_id)
+      else
+        redis.call('HSET', P .. 'deliveries:' .. endpoint, event_id, cjson.encode(record))
+        redis.call('ZADD', P .. 'queue:' .. endpoint, now, event_id)
+        if redis.call('HGET', P .. 'endpoint:' .. endpoint, 'ordering') == 'first-attempt' then
+          promote(endpoint, record.task, event_id)
+        end
+      end
+    end
+  end
+end
+
+local function take(endpoint, free)
+  local queue, leases = P .. 'queue:' .. endpoint, P .. 'leases:' .. endpoint
+  for _, event_id in ipairs(redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', 0, free)) do
+    redis.call('ZREM', queue, event_id)
+    local record = redis.call('HGET', P .. 'deliveries:' .. endpoint, event_id)
+    if record then
+      redis.call('ZADD', leases, now + lease, event_id .. '/' .. token)
+      claimed[#claimed + 1] = {endpoint, event_id, record, redis.call('HGET', P .. 'event:' .. event_id, 'body') or ''}
+    end
+  end
+end
+
+for _, endpoint in ipairs(redis.call('ZRANGEBYSCORE', P .. 'ready', '-inf', now, 'LIMIT', 0, breadth)) do
+  local known = redis.call('HMGET', P .. 'endpoint:' .. endpoint, 'state', 'paused_until', 'cap')
+  if known[1] == 'active' then
+    reclaim(endpoint)
+    local live = redis.call('ZCOUNT', P .. 'leases:' .. endpoint, '(' .. now, '+inf')
+    local free = math.min(tonumber(known[3]) - live, slots - #claimed)
+    if free > 0 and (tonumber(known[2] or '0') or 0) <= now then take(endpoint, free) end
+  end
+  refresh(endpoint, true)
+  if #claimed >= slots then break end
+end
+
+local reply = {now, at_score(P .. 'ready', 0) or '', redis.call('HGET', P .. 'meta', 'endpoints_version') or '0',
+  redis.call('EXISTS', P .. 'fanout')}
+for _, delivery in ipairs(claimed) do reply[#reply + 1] = delivery end
+return reply

@@ -1,0 +1,44 @@
+#!lua
+-- P1. Commit one change: snapshot, event and what is owed for it move together or not at all.
+-- ARGV  1 member, 2 token, 3 version of the endpoint set, 4 delay ms until the next read (below 0: ended),
+--       5 event id, 6 type, 7 revision, 8 body, 9 observed_at, 10 stream bound, 11 endpoints a step,
+--       12 n, then n endpoint names, then pairs (field, value) of the snapshot up to the last but one argument
+-- Steps: token; version of the endpoint set; revision ahead of the snapshot's; then write the snapshot, the event (which
+--   the snapshot holds on to, instead of the one before), the stream, the deliveries, and the task's next moment.
+--   More endpoints than one step takes, or an unfinished hand-out before it: one resumable entry stands for them.
+-- Reply 'ok', 'stale', 'removed', or 'changed' (the endpoint set moved on: match again and repeat)
+local member, token = ARGV[1], ARGV[2]
+local event_id, revision = ARGV[5], tonumber(ARGV[7])
+local word = standing(member, token)
+if word ~= 'ok' then return word end
+if (redis.call('HGET', P .. 'meta', 'endpoints_version') or '0') ~= ARGV[3] then return 'changed' end
+local snapshot = P .. 'snapshot:' .. member
+local known = redis.call('HMGET', snapshot, 'revision', 'event_id')
+if known[1] and tonumber(known[1]) >= revision then return 'stale' end
+
+local n, step = tonumber(ARGV[12]), tonumber(ARGV[11])
+local fields = {}
+for i = 13 + n, #ARGV - 1 do fields[#fields + 1] = ARGV[i] end
+redis.call('HSET', snapshot, unpack(fields))
+redis.call('HSET', P .. 'event:' .. event_id, 'type', ARGV[6], 'task', member, 'revision', ARGV[7], 'body', ARGV[8],
+  'at', ARGV[9])
+redis.call('HINCRBY', P .. 'event:' .. event_id, 'refs', 1)
+if known[2] and known[2] ~= '' then release(known[2]) end
+redis.call('XADD', P .. 'events', 'MAXLEN', '~', ARGV[10], '*',
+  'id', event_id, 'type', ARGV[6], 'task', member, 'revision', ARGV[7])
+count('events')
+
+if n > step or (n > 0 and redis.call('EXISTS', P .. 'fanout') == 1) then
+  local list = P .. 'fanout:' .. event_id
+  for i = 1, n do redis.call('RPUSH', list, ARGV[12 + i]) end
+  redis.call('RPUSH', P .. 'fanout', event_id)
+else
+  local record = cjson.encode({task = member, type = ARGV[6], revision = ARGV[7], created = now, attempts = 0,
+    state = 'pending'})
+  for i = 1, n do owe(ARGV[12 + i], event_id, member, record) end
+end
+if n > 0 then wake('deliver') end
+redis.call('HSET', P .. 'watch:' .. member, 'polled_at', now, 'faults', 0, 'absences', 0, 'absent_since', '',
+  'doubt', '', 'doubted_at', '', 'error', '')
+rest(member, tonumber(ARGV[4]))
+return 'ok'

@@ -1,0 +1,158 @@
+-- Shared by every script: the loader puts these lines before each of them. Nothing here writes unless called.
+--
+-- KEYS[1]     the prefix ("bridge:"); names that depend on data are built from it, by the patterns in store/keys.py
+-- ARGV[#ARGV] now in ms; 0 (production) means Redis' own TIME: one clock for all processes
+--
+-- Lua has no rollback and a client repeats a script whose reply was lost. So each script reads and checks before its
+-- first write, and running it again with the same arguments changes nothing more.
+
+local P = KEYS[1]
+
+local now = tonumber(ARGV[#ARGV])
+if now == 0 then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function at_score(zset, index)
+  local pair = redis.call('ZRANGE', zset, index, index, 'WITHSCORES')
+  return tonumber(pair[2]), pair[1]
+end
+
+-- One more in a counter of bridge:stats.
+local function count(name, by)
+  redis.call('HINCRBY', P .. 'stats', name, by or 1)
+end
+
+-- Nudge a waiting pump. Bounded: a nudge says only "look", so a handful is as good as a thousand.
+local function wake(kind)
+  local list = P .. 'wake:' .. kind
+  if redis.call('LLEN', list) < 8 then redis.call('LPUSH', list, '1') end
+end
+
+-- ---------------------------------------------------------------- outbox: an endpoint's queue and the ready ring
+
+-- Say when this endpoint next has something to do: its first due delivery if a slot is free and it is not resting,
+-- or the end of its first lease, whatever comes first. Who was just served goes to the back of the ring; who waits keeps
+-- its place, so that an old backlog does not outrank a fresh delivery for ever.
+local function refresh(endpoint, served)
+  local ready = P .. 'ready'
+  local known = redis.call('HMGET', P .. 'endpoint:' .. endpoint, 'state', 'paused_until', 'cap')
+  if known[1] ~= 'active' then
+    redis.call('ZREM', ready, endpoint)
+    return
+  end
+  local moment = nil
+  local leases = P .. 'leases:' .. endpoint
+  local first_lease = at_score(leases, 0)
+  if redis.call('ZCOUNT', leases, '(' .. now, '+inf') < tonumber(known[3]) then
+    local due = at_score(P .. 'queue:' .. endpoint, 0)
+    if due then moment = math.max(due, tonumber(known[2] or '0') or 0, now) end
+  end
+  if first_lease and (not moment or first_lease < moment) then moment = math.max(first_lease, now) end
+  if moment == now and not served then
+    local waiting = tonumber(redis.call('ZSCORE', ready, endpoint))
+    if waiting and waiting < now then return end
+  end
+  if moment then redis.call('ZADD', ready, moment, endpoint) else redis.call('ZREM', ready, endpoint) end
+end
+
+-- Owe an event to an endpoint. Its identity is (endpoint, event), so owing it twice is owing it once.
+-- Replies 1 if it is new, else 0. The caller has checked that the endpoint is registered.
+local function owe(endpoint, event_id, member, record)
+  if redis.call('HSETNX', P .. 'deliveries:' .. endpoint, event_id, record) == 0 then return 0 end
+  redis.call('HINCRBY', P .. 'event:' .. event_id, 'refs', 1)
+  local known = redis.call('HMGET', P .. 'endpoint:' .. endpoint, 'state', 'ordering')
+  local heads = true
+  if known[2] ~= 'none' then
+    heads = redis.call('RPUSH', P .. 'line:' .. endpoint .. ':' .. member, event_id) == 1
+  end
+  if heads then
+    redis.call('ZADD', P .. 'queue:' .. endpoint, now, event_id)
+    if known[1] == 'active' then redis.call('ZADD', P .. 'ready', 'LT', now, endpoint) end
+  end
+  return 1
+end
+
+-- This delivery's turn has passed: the next one of its task may make its first attempt. Nothing if it passed before.
+local function promote(endpoint, member, event_id)
+  local line = P .. 'line:' .. endpoint .. ':' .. member
+  if redis.call('LINDEX', line, 0) ~= event_id then return end
+  redis.call('LPOP', line)
+  local successor = redis.call('LINDEX', line, 0)
+  if successor then redis.call('ZADD', P .. 'queue:' .. endpoint, now, successor) end
+end
+
+-- End a delivery: delivered, dead, superseded or cancelled. It stays readable until retention.
+local function finish(endpoint, event_id, record, state, reason)
+  record.state, record.reason, record.ended = state, reason, now
+  redis.call('HSET', P .. 'deliveries:' .. endpoint, event_id, cjson.encode(record))
+  redis.call('ZADD', P .. (state == 'dead' and 'dead:' or 'done:') .. endpoint, now, event_id)
+  count(state)
+end
+
+-- One delivery or snapshot less needs this event's body; the last one takes it along.
+local function release(event_id)
+  if redis.call('HINCRBY', P .. 'event:' .. event_id, 'refs', -1) <= 0 then
+    redis.call('DEL', P .. 'event:' .. event_id)
+  end
+end
+
+-- ---------------------------------------------------------------- registry: a task's watch
+
+-- Does its client still want this task watched? A key of the wrong type is an accident of somebody's, not a removal.
+local function wanted(member)
+  local score = redis.pcall('ZSCORE', P .. 'tasks', member)
+  return score and true
+end
+
+-- A task's callback_url acts as an implicit endpoint, which lives while a task relies on it or something is owed to it.
+local function rely_on(member, callback)
+  local key = P .. 'watch:' .. member
+  local before = redis.call('HGET', key, 'callback') or ''
+  if before == callback then return end
+  if before ~= '' and redis.call('EXISTS', P .. 'endpoint:' .. before) == 1 then
+    redis.call('HINCRBY', P .. 'endpoint:' .. before, 'watchers', -1)
+  end
+  if callback ~= '' then redis.call('HINCRBY', P .. 'endpoint:' .. callback, 'watchers', 1) end
+  redis.call('HSET', key, 'callback', callback)
+end
+
+-- Watch a task no longer. Its snapshot stays until retention, so that registering it again repeats nothing.
+local function unwatch(member)
+  redis.pcall('ZREM', P .. 'tasks', member)
+  redis.call('ZREM', P .. 'watch', member)
+  rely_on(member, '')
+  redis.call('DEL', P .. 'watch:' .. member)
+  redis.call('ZADD', P .. 'ended', now, member)
+end
+
+-- Is this claim still ours? 'ok', 'stale' (the lease went to somebody else) or 'removed' (the client took the task back).
+local function standing(member, token)
+  if not wanted(member) then
+    if redis.call('ZSCORE', P .. 'watch', member) then unwatch(member) end
+    return 'removed'
+  end
+  if redis.call('HGET', P .. 'watch:' .. member, 'token') ~= token then return 'stale' end
+  return 'ok'
+end
+
+-- The claim is done: the task is due again in delay_ms, or at once if somebody asked meanwhile; below 0 it has ended.
+local function rest(member, delay_ms)
+  local key = P .. 'watch:' .. member
+  local again = redis.call('HGET', key, 'again')
+  if delay_ms < 0 and not again then return unwatch(member) end
+  if again then delay_ms = 0 end
+  redis.call('HDEL', key, 'token', 'again', 'announce')
+  redis.call('ZADD', P .. 'watch', now + delay_ms, member)
+end
+
+-- Say in bridge:rejected why an entry was refused. Bounded: beyond that, some other one makes place.
+local function remember_rejection(field, reason, bound)
+  local rejected = P .. 'rejected'
+  if redis.call('HEXISTS', rejected, field) == 0 and redis.call('HLEN', rejected) >= bound then
+    redis.call('HDEL', rejected, redis.call('HRANDFIELD', rejected))
+  end
+  redis.call('HSET', rejected, field, reason)
+  count('rejected')
+end

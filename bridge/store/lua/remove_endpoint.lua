@@ -1,0 +1,40 @@
+#!lua flags=allow-oom
+-- A client took an endpoint back: no event is owed to it any more, and what is still owed is cancelled, a batch a call.
+-- ARGV  name, batch
+-- Steps: nothing if it is (again) in bridge:endpoints, or is implicit and needed; out of the registry, version moves on; cancel what waits in the
+--   queue, then in the lines of its tasks; what is leased may still settle.
+-- Reply 'kept', 'more' (call again) or 'removed'
+local name, batch = ARGV[1], tonumber(ARGV[2])
+if redis.call('HEXISTS', P .. 'endpoints', name) == 1 then return 'kept' end
+local key = P .. 'endpoint:' .. name
+local state, watchers, since = unpack(redis.call('HMGET', key, 'state', 'watchers', 'since'))
+if not state then return 'removed' end
+if string.sub(name, 1, 4) == 'url:' then
+  local young = now - (tonumber(since or '0') or 0) < 60000 -- its task may just be on the way in
+  local needed = (tonumber(watchers or '0') or 0) > 0 or redis.call('HLEN', P .. 'deliveries:' .. name) > 0
+  if young or needed then return 'kept' end
+end
+if state ~= 'removed' then
+  redis.call('HSET', key, 'state', 'removed')
+  redis.call('HDEL', P .. 'registry', name)
+  redis.call('HINCRBY', P .. 'meta', 'endpoints_version', 1)
+  redis.call('ZREM', P .. 'ready', name)
+end
+local queue, leases = P .. 'queue:' .. name, P .. 'leases:' .. name
+local deliveries = P .. 'deliveries:' .. name
+for _, lease in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, batch)) do
+  redis.call('ZREM', leases, lease)
+  redis.call('ZADD', queue, now, string.match(lease, '^(.*)/'))
+end
+for _, event_id in ipairs(redis.call('ZRANGE', queue, 0, batch - 1)) do
+  redis.call('ZREM', queue, event_id)
+  local text = redis.call('HGET', deliveries, event_id)
+  if text then
+    local record = cjson.decode(text)
+    finish(name, event_id, record, 'cancelled', 'endpoint removed')
+    promote(name, record.task, event_id)
+  end
+end
+if redis.call('ZCARD', queue) + redis.call('ZCARD', leases) > 0 then return 'more' end
+redis.call('DEL', key)
+return 'removed'

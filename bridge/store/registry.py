@@ -1,0 +1,284 @@
+"""What clients declared, and what we watch for them: tasks, snapshots, endpoints."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from secrets import token_hex
+from typing import Any, Protocol
+
+from redis.asyncio import Redis
+
+from bridge.contract import REJECTED, Rejection
+from bridge.diff import parse_instant
+from bridge.events import matches
+from bridge.model import Endpoint, Event, Ordering, Postponement, Snapshot, WatchedTask, WatchOptions
+from bridge.store.keys import Keys
+from bridge.store.scripts import Argument, Scripts, store_errors
+
+FANOUT_STEP = 200
+"""The most endpoints that one atomic step hands an event to."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSet:
+    """The endpoints in force at one version; a commit made with an older set is told to match again."""
+
+    version: str = "0"
+    by_name: Mapping[str, Endpoint] = field(default_factory=dict)
+
+    def interested(self, event_type: str, task: str, options: WatchOptions) -> list[str]:
+        """Whom an event concerns: those the task names, else all whose filter takes it, and the task's own callback."""
+        named = self.by_name.values() if options.endpoints is None else self._named(options.endpoints)
+        names = [e.name for e in named if not e.name.startswith("url:") and matches(e, event_type, task)]
+        if options.callback in self.by_name:
+            names.append(str(options.callback))
+        return names
+
+    def _named(self, names: Sequence[str]) -> list[Endpoint]:
+        return [self.by_name[name] for name in dict.fromkeys(names) if name in self.by_name]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a claim brought: the tasks, Redis' time, when to come again (ms), and whether this is a probe of the key."""
+
+    now: int
+    next_at: int | None
+    probe: bool
+    tasks: list[WatchedTask]
+
+
+class HasClient(Protocol):
+    """What the registry needs of the store."""
+
+    client: "Redis"
+    keys: Keys
+    scripts: Scripts
+
+
+class Registry:
+    """Tasks, snapshots and endpoints in Redis."""
+
+    def __init__(self, store: HasClient) -> None:
+        self._client, self._keys, self._scripts = store.client, store.keys, store.scripts
+        self._endpoints = EndpointSet()
+
+    async def claim_tasks(self, slots: int, *, lease_ms: int, per_minute: int = 0, account: str = "default") -> Claim:
+        """Lease up to `slots` due tasks, within the account's budget."""
+        token = token_hex(16)
+        reply = await self._scripts.call("claim_tasks", slots, lease_ms, token, account, per_minute)
+        tasks = [_watched_task(entry, token) for entry in reply[3:]]
+        return Claim(int(reply[0]), int(float(reply[1])) if reply[1] else None, reply[2] == 1, tasks)
+
+    async def postpone(self, task: WatchedTask, rest: Postponement) -> str:
+        """Give a task back. Replies `ok`, `stale` or `removed`."""
+        word: bytes = await self._scripts.call(
+            "postpone_task",
+            task.member,
+            task.token,
+            rest.delay_ms,
+            rest.faults,
+            rest.absences,
+            _or_empty(rest.absent_since),
+            rest.doubt or "",
+            _or_empty(rest.doubted_at),
+            rest.error,
+        )
+        return word.decode()
+
+    async def refuse(self, task: WatchedTask, reason: str, fix: str) -> str:
+        """Watch a task no longer because upstream refuses its id, and say so in `bridge:rejected`."""
+        rejection = Rejection("member", reason, fix, task.member)
+        word: bytes = await self._scripts.call(
+            "refuse_task", task.member, task.token, rejection.as_json(await self._now()), REJECTED
+        )
+        return word.decode()
+
+    async def commit(
+        self,
+        task: WatchedTask,
+        event: Event,
+        snapshot: Snapshot,
+        *,
+        delay_ms: int,
+        events_kept: int = 100_000,
+    ) -> str:
+        """P1: commit a change and what is owed for it in one step. Replies `ok`, `stale` or `removed`."""
+        fields = _snapshot_fields(snapshot, event.observed_at)
+        while True:
+            endpoints = self.endpoints
+            names = endpoints.interested(event.type, event.task, task.options)
+            word: bytes = await self._scripts.call(
+                "commit", task.member, task.token, endpoints.version, delay_ms, event.id, event.type, event.revision,
+                event.body, event.observed_at, events_kept, FANOUT_STEP, len(names), *names, *fields,
+            )  # fmt: skip
+            if word != b"changed":
+                return word.decode()
+            await self.reload_endpoints()
+
+    async def announce(self, task: WatchedTask, event_id: str, *, delay_ms: int) -> str:
+        """Owe a task's current event to each matching endpoint that has no delivery of it. Replies as `commit`."""
+        with store_errors():
+            event_type = as_text(await self._client.hget(self._keys.event(event_id), "type"))
+        while True:
+            endpoints = self.endpoints
+            names = endpoints.interested(event_type, task.member, task.options)
+            word: bytes = await self._scripts.call(
+                "announce", task.member, task.token, endpoints.version, delay_ms, event_id, *names
+            )
+            if word != b"changed":
+                return word.decode()
+            await self.reload_endpoints()
+
+    async def pause_account(self, seconds: float, *, account: str = "default", key_refused: bool = False) -> None:
+        """No request for this account before. A longer pause wins; `key_refused` lets one probe a minute through."""
+        until = await self._now() + int(seconds * 1000)
+        with store_errors():
+            await self._client.zadd(self._keys.pauses, {account: until}, gt=True)
+            if key_refused:
+                await self._client.hset(self._keys.account(account), "state", "refused")
+
+    async def key_accepted(self, *, account: str = "default") -> None:
+        """A probe got through: the account works again."""
+        pipe = self._client.pipeline(transaction=True)
+        pipe.hdel(self._keys.account(account), "state")
+        pipe.zrem(self._keys.pauses, account)
+        with store_errors():
+            await pipe.execute()
+
+    async def _now(self) -> int:
+        with store_errors():
+            seconds, microseconds = await self._client.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    @property
+    def endpoints(self) -> EndpointSet:
+        """The endpoints as last read; a commit that finds them outdated reads them again."""
+        return self._endpoints
+
+    async def reload_endpoints(self) -> EndpointSet:
+        """Read the endpoints in force, and their version, in one step."""
+        pipe = self._client.pipeline(transaction=True)
+        pipe.hget(self._keys.meta, "endpoints_version")
+        pipe.hgetall(self._keys.registry)
+        with store_errors():
+            version, registry = await pipe.execute()
+        by_name = {name.decode(): endpoint_from_json(name.decode(), text) for name, text in registry.items()}
+        self._endpoints = EndpointSet((version or b"0").decode(), by_name)
+        return self._endpoints
+
+
+def endpoint_to_json(endpoint: Endpoint) -> str:
+    """An endpoint as kept in `bridge:registry`."""
+    record = {
+        name: getattr(endpoint, name) for name in ("url", "events", "tasks", "secrets", "format", "ordering", "headers")
+    }
+    return json.dumps(record, sort_keys=True)
+
+
+def endpoint_from_json(name: str, text: bytes | str) -> Endpoint:
+    """The reverse of `endpoint_to_json`."""
+    record = json.loads(text)
+    lists = {key: tuple(record[key]) for key in ("events", "tasks", "secrets")}
+    return Endpoint(
+        name=name,
+        url=record["url"],
+        format=record["format"],
+        ordering=Ordering(record["ordering"]),
+        headers=record["headers"],
+        **lists,
+    )
+
+
+def options_to_json(options: WatchOptions) -> str:
+    """A task's options as kept beside its watch."""
+    return json.dumps(
+        {
+            "metadata": options.metadata,
+            "endpoints": options.endpoints,
+            "callback": options.callback,
+            "account": options.account,
+            "expires_at": options.expires_at,
+        }
+    )
+
+
+def options_from_json(text: bytes | str | None) -> WatchOptions:
+    """The reverse of `options_to_json`."""
+    record: dict[str, Any] = json.loads(text) if text else {}
+    names = record.get("endpoints")
+    return WatchOptions(
+        metadata=record.get("metadata"),
+        endpoints=None if names is None else tuple(names),
+        callback=record.get("callback"),
+        expires_at=record.get("expires_at"),
+        account=record.get("account", "default"),
+    )
+
+
+def snapshot_from_fields(fields: Sequence[bytes | None]) -> Snapshot | None:
+    """A snapshot from the values of its fields, in the order that `claim_tasks.lua` reads them."""
+    status, updated, hls, digest, revision, event_id, announced, since, gone = (
+        None if value is None else value.decode() for value in fields
+    )
+    if revision is None:
+        return None
+    return Snapshot(
+        status=status or "",
+        updated_at=parse_instant(updated) if updated else None,
+        updated_at_text=updated or None,
+        hls_status=hls or None,
+        system_metadata_digest=digest or None,
+        revision=int(revision),
+        event_id=event_id or "",
+        announced=tuple((announced or "").split()),
+        terminal_since=int(since) if since else None,
+        gone=gone == "1",
+    )
+
+
+def _snapshot_fields(snapshot: Snapshot, observed_at: int) -> list[Argument]:
+    return [
+        "status", snapshot.status,
+        "updated_at", snapshot.updated_at_text or "",
+        "hls_status", snapshot.hls_status or "",
+        "system_metadata_digest", snapshot.system_metadata_digest or "",
+        "revision", snapshot.revision,
+        "event_id", snapshot.event_id,
+        "announced", " ".join(snapshot.announced),
+        "terminal_since", _or_empty(snapshot.terminal_since),
+        "gone", "1" if snapshot.gone else "",
+        "observed_at", observed_at,
+    ]  # fmt: skip
+
+
+def _watched_task(entry: Sequence[Any], token: str) -> WatchedTask:
+    member, due, watch, snapshot = entry
+    options, announce, faults, absences, absent_since, doubt, doubted_at = watch
+    return WatchedTask(
+        member=member.decode(),
+        token=token,
+        options=options_from_json(options),
+        snapshot=snapshot_from_fields(snapshot),
+        announce=announce == b"1",
+        faults=int(faults or 0),
+        absences=int(absences or 0),
+        absent_since=int(absent_since) if absent_since else None,
+        doubt=doubt.decode() if doubt else None,
+        doubted_at=int(doubted_at) if doubted_at else None,
+        due_at=int(float(due)),
+    )
+
+
+def as_text(value: bytes | str | None) -> str:
+    """What Redis replied, as text; empty for nothing."""
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else (value or "")
+
+
+def as_bytes(value: object) -> bytes:
+    """What Redis replied, raw."""
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+def _or_empty(value: int | None) -> Argument:
+    return "" if value is None else value

@@ -1,0 +1,140 @@
+"""Runs the Lua verbs. One verb is one file in `lua/`; each is one atomic step.
+
+Calls made while a round trip is under way travel together in the next one: an idle caller waits for nothing, a busy one
+shares the trip (and, under `appendfsync always`, the fsync). A call whose reply was lost is sent again with the same
+arguments, which the scripts are written for.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any
+
+from redis import exceptions
+from redis.asyncio import Redis
+
+from bridge.errors import StoreDown
+
+Argument = str | bytes | int | float
+
+BATCH = 256
+"""The most calls in one round trip."""
+
+_REFUSALS = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "OOM", "READONLY", "LOADING", "CLUSTERDOWN", "BUSY")
+
+
+@cache
+def script_text(name: str, *, shebang: bool) -> str:
+    """The text of one verb: prelude and body. Redis before 7 does not know the `#!lua` line, so it goes."""
+    lua = files("bridge.store") / "lua"
+    body = (lua / f"{name}.lua").read_text()
+    head, _, rest = body.partition("\n")
+    if not head.startswith("#!lua"):
+        raise ValueError(f"{name}.lua has no #!lua line")
+    return (head + "\n" if shebang else "") + (lua / "prelude.lua").read_text() + rest
+
+
+def script_names() -> list[str]:
+    """All verbs."""
+    lua = files("bridge.store") / "lua"
+    return sorted(
+        entry.name[:-4] for entry in lua.iterdir() if entry.name.endswith(".lua") and entry.name != "prelude.lua"
+    )
+
+
+class Scripts:
+    """The verbs, bound to one Redis. `clock` gives milliseconds; 0 means Redis' own time."""
+
+    def __init__(self, client: "Redis", prefix: str, *, shebang: bool, clock: Callable[[], int] = lambda: 0) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._clock = clock
+        self._texts = {name: script_text(name, shebang=shebang) for name in script_names()}
+        self._shas = {
+            name: sha1(text.encode(), usedforsecurity=False).hexdigest() for name, text in self._texts.items()
+        }
+        self._waiting: list[tuple[str, list[Argument], asyncio.Future[Any]]] = []
+        self._courier: asyncio.Task[None] | None = None
+
+    async def load(self) -> None:
+        """Make the verbs known to the server; it forgets them when it restarts."""
+        for text in self._texts.values():
+            await self._client.script_load(text)
+
+    async def call(self, name: str, *arguments: Argument, keys: Sequence[str] = ()) -> Any:
+        """Run one verb. Raises StoreDown when Redis is away or refuses: outcome unknown, so repeat the call."""
+        command: list[Argument] = [
+            self._shas[name],
+            1 + len(keys),
+            self._prefix,
+            *keys,
+            *arguments,
+            self._clock(),
+        ]
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append((name, command, future))
+        if self._courier is None or self._courier.done():
+            self._courier = asyncio.create_task(self._carry())
+        return await future
+
+    async def close(self) -> None:
+        """Let what is under way finish."""
+        if self._courier is not None:
+            await asyncio.wait([self._courier])
+
+    async def _carry(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+            try:
+                replies = await self._trip([command for _, command, _ in batch])
+            except Exception as error:  # whatever it was, each caller has to hear it
+                replies = [error] * len(batch)
+            for (_, _, future), reply in zip(batch, replies, strict=True):
+                if future.cancelled():
+                    continue
+                if isinstance(reply, Exception):
+                    future.set_exception(as_store_error(reply))
+                else:
+                    future.set_result(reply)
+
+    async def _trip(self, commands: list[list[Argument]]) -> list[Any]:
+        replies = await self._send(commands)
+        forgotten = [i for i, reply in enumerate(replies) if isinstance(reply, exceptions.NoScriptError)]
+        if forgotten:
+            await self.load()
+            again = await self._send([commands[i] for i in forgotten])
+            for i, reply in zip(forgotten, again, strict=True):
+                replies[i] = reply
+        return replies
+
+    async def _send(self, commands: list[list[Argument]]) -> list[Any]:
+        if len(commands) == 1:
+            try:
+                return [await self._client.execute_command("EVALSHA", *commands[0])]  # type: ignore[no-untyped-call]
+            except exceptions.ResponseError as error:
+                return [error]
+        pipe = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipe.execute_command("EVALSHA", *command)
+        return await pipe.execute(raise_on_error=False)
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Around plain commands: what Redis raises becomes StoreDown, where it is that."""
+    try:
+        yield
+    except (exceptions.RedisError, OSError) as error:
+        raise as_store_error(error) from None
+
+
+def as_store_error(error: Exception) -> Exception:
+    """Ours to wait out (StoreDown), or a bug to be seen as it is."""
+    down = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
+    text = str(error)
+    if isinstance(error, down) or (isinstance(error, exceptions.RedisError) and text.lstrip().startswith(_REFUSALS)):
+        return StoreDown(f"Redis: {text or type(error).__name__}", fix="see `bridge doctor`, or the Redis log")
+    return error

@@ -1,0 +1,56 @@
+"""Shifts: which RQ jobs are alive, and how many are missing. Synchronous, on RQ's own connection."""
+
+from collections.abc import Sequence
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from bridge.store.keys import Keys
+from bridge.store.scripts import as_store_error, script_text
+
+TICKET_MS = 5_000
+"""How long a job that was sent is believed to be on its way."""
+ALIVE_MS = 3_000
+"""How long a shift is believed to be alive after it said so; it says so once a second."""
+
+
+class Shifts:
+    """The shifts of one kind, `poll` or `deliver`."""
+
+    def __init__(self, connection: "Redis", prefix: str, kind: str) -> None:
+        self._prefix, self._kind = prefix, kind
+        self._keys = Keys(prefix)
+        self._connection = connection
+        major = int(str(connection.info("server")["redis_version"]).split(".", 1)[0])
+        self._fill = connection.register_script(script_text("fill_shifts", shebang=major >= 7))
+        self._beat = connection.register_script(script_text("beat_shift", shebang=major >= 7))
+
+    def fill(self, queue_key: str, workers: Sequence[str]) -> int:
+        """Say which workers of ours are alive, and hear how many shifts are missing in all. Raises StoreDown."""
+        try:
+            reply = self._fill(keys=[self._prefix, queue_key], args=[self._kind, TICKET_MS, *workers, 0])
+        except (RedisError, OSError) as error:
+            raise as_store_error(error) from None
+        return int(reply)
+
+    def start(self, shift: str) -> bool:
+        """Begin a shift; False if there are enough without it. Raises StoreDown."""
+        return self._say(shift, ALIVE_MS, starting=True) == b"wanted"
+
+    def beat(self, shift: str) -> None:
+        """The shift is alive. Raises StoreDown."""
+        self._say(shift, ALIVE_MS, starting=False)
+
+    def end(self, shift: str) -> None:
+        """The shift is over; its place is free at once. Raises StoreDown."""
+        try:
+            self._connection.zrem(self._keys.shifts(self._kind), shift)
+        except (RedisError, OSError) as error:
+            raise as_store_error(error) from None
+
+    def _say(self, shift: str, alive_ms: int, *, starting: bool) -> bytes:
+        try:
+            reply = self._beat(keys=[self._prefix], args=[self._kind, shift, alive_ms, int(starting), 0])
+        except (RedisError, OSError) as error:
+            raise as_store_error(error) from None
+        return bytes(reply)

@@ -1,0 +1,162 @@
+"""`worker.py`: runs the worker processes, restarts whichever ends, and keeps their shifts filled."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import get_args
+
+import structlog
+from redis import Redis
+from redis.exceptions import RedisError
+
+from bridge import logs
+from bridge.engine import Kind, open_store
+from bridge.errors import BridgeError, InvalidInput, StoreDown
+from bridge.jobs import queue_for, send_shift
+from bridge.settings import Settings, load_settings
+from bridge.store import connect_for_rq
+from bridge.store.shifts import Shifts
+
+TICK_SECONDS = 1.0
+STOP_MARGIN_SECONDS = 5.0
+"""On SIGTERM everything ends within the delivery deadline and this."""
+
+
+class Child:
+    """One worker process."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.started_at = time.monotonic()
+        # Its standard input is its life line: when we end, however we end, it reads end-of-file and stops too.
+        self.process = subprocess.Popen([sys.executable, "-m", "bridge.jobs", kind], stdin=subprocess.PIPE)
+
+    @property
+    def name(self) -> str:
+        """What the registry of workers knows it by."""
+        return f"{self.kind}:{self.process.pid}"
+
+    def close(self) -> None:
+        """Let go of an ended process."""
+        if self.process.stdin:
+            self.process.stdin.close()
+
+
+class Supervisor:
+    """All worker processes of one machine."""
+
+    def __init__(self, counts: dict[Kind, int], settings: Settings) -> None:
+        self._counts, self._settings = counts, settings
+        self._log = structlog.get_logger("bridge.supervisor")
+        self._children: list[Child] = []
+        self._stop = threading.Event()
+        self._connection: Redis | None = None
+        self._shifts: dict[Kind, Shifts] = {}
+        self._away = 0
+
+    def run(self) -> int:
+        """Supervise until SIGTERM or SIGINT; replies the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop.set())
+        self._log.info("supervisor.started", **{kind: n for kind, n in self._counts.items() if n})
+        while not self._stop.is_set():
+            self._restore()
+            self._fill()
+            self._stop.wait(TICK_SECONDS)
+        return self._end()
+
+    def _restore(self) -> None:
+        """Start what is missing. A child is restarted whatever its exit code: RQ ends with 0 on some Redis outages."""
+        for child in [child for child in self._children if child.process.poll() is not None]:
+            self._children.remove(child)
+            child.close()
+            self._log.warning("worker.ended", kind=child.kind, pid=child.process.pid, code=child.process.returncode)
+        for kind, wanted in self._counts.items():
+            for _ in range(wanted - sum(child.kind == kind for child in self._children)):
+                self._children.append(Child(kind))
+
+    def _fill(self) -> None:
+        """Send the shifts that are missing."""
+        try:
+            connection = self._connect()
+            for kind in self._counts:
+                workers = [child.name for child in self._children if child.kind == kind]
+                queue = queue_for(connection, self._settings.prefix, kind)
+                for _ in range(self._shifts[kind].fill(queue.key, workers)):
+                    send_shift(queue, kind, self._settings.shift_seconds)
+            if self._away:
+                self._log.info("redis.back", after_seconds=self._away)
+            self._away = 0
+        except (StoreDown, RedisError, OSError) as error:
+            if self._away % 30 == 0:
+                self._log.warning("redis.away", error=str(error), fix="start Redis, or set BRIDGE_REDIS_URL")
+            self._away += 1
+
+    def _connect(self) -> "Redis":
+        if self._connection is None:
+            connection = connect_for_rq(self._settings.redis_url.get_secret_value())
+            self._shifts = {kind: Shifts(connection, self._settings.prefix, kind) for kind in self._counts}
+            self._connection = connection
+        return self._connection
+
+    def _end(self) -> int:
+        """Ask every child to stop, wait as long as an attempt may take, and report whether all did."""
+        for child in self._children:
+            child.process.terminate()
+        deadline = time.monotonic() + self._settings.delivery_deadline_seconds + STOP_MARGIN_SECONDS - 0.5
+        clean = True
+        for child in self._children:
+            try:
+                child.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait()
+                clean = False
+            child.close()
+        self._log.info("supervisor.ended", clean=clean)
+        return 0 if clean else 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`worker.py [all|poll|deliver]`."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        settings = load_settings()
+        logs.configure(settings.log_level, settings.log_format, secrets=settings.secret_values())
+        for warning in settings.warnings:
+            structlog.get_logger("bridge.settings").warning("settings", warning=warning)
+        supervisor = Supervisor(_counts(words, settings), settings)
+        _check_redis(settings)
+    except BridgeError as error:
+        print(f"{error}\n  {error.fix}" if error.fix else error, file=sys.stderr)
+        return error.exit_code
+    return supervisor.run()
+
+
+def _counts(words: list[str], settings: Settings) -> dict[Kind, int]:
+    word = words[0] if words else "all"
+    if len(words) > 1 or word not in {"all", *get_args(Kind)}:
+        raise InvalidInput(f"worker.py does not know “{' '.join(words)}”", fix="worker.py [all|poll|deliver]")
+    counts: dict[Kind, int] = {}
+    if word in {"all", "poll"}:
+        counts["poll"] = settings.poll_workers
+    if word in {"all", "deliver"}:
+        counts["deliver"] = settings.delivery_workers
+    return counts
+
+
+def _check_redis(settings: Settings) -> None:
+    """Refuse a Redis that could forget. One that does not answer yet is waited for: it may be starting too."""
+
+    async def look() -> None:
+        async with open_store(settings):
+            pass
+
+    try:
+        asyncio.run(look())
+    except StoreDown as error:
+        structlog.get_logger("bridge.supervisor").warning("redis.away", error=str(error), fix=error.fix)

@@ -1,0 +1,158 @@
+"""Fetches a task from TwelveLabs (API v1.3). The only module that knows how upstream speaks.
+
+Source of the wire contract: the public reference of `GET /tasks/{task_id}` and the official Python SDK 1.3.6. The model
+is tolerant: only `status` must be there; what is missing is unknown, what is new is passed through.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from bridge import __version__
+from bridge.diff import parse_instant
+from bridge.model import FetchFailure, FetchFault, Observation
+from bridge.schedule import parse_retry_after
+from bridge.transport import Answer, Origin, Request, Transport, TransportFault
+
+BODY_BYTES = 1_048_576
+"""The largest answer that is read; a longer one is a fault."""
+STATUS_CHARACTERS = 64
+DEPTH = 100
+"""The deepest nesting of a task object that is believed to be one."""
+POOL = "twelvelabs"
+
+_BY_STATUS = {401: FetchFault.CREDENTIAL, 403: FetchFault.FORBIDDEN, 404: FetchFault.GONE, 429: FetchFault.THROTTLED}
+
+
+class TwelveLabs:
+    """The upstream API with one key."""
+
+    def __init__(self, transport: Transport, *, base_url: str, api_key: str, deadline_seconds: float) -> None:
+        parts = urlsplit(base_url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._origin = Origin(parts.scheme, parts.hostname or "", port)
+        self._path = parts.path.rstrip("/")
+        self._transport, self._deadline = transport, deadline_seconds
+        self._headers = (
+            ("x-api-key", api_key),
+            ("accept", "application/json"),
+            ("cache-control", "no-cache"),
+            ("user-agent", f"bridge/{__version__}"),
+        )
+
+    async def fetch(self, task_id: str) -> Observation | FetchFailure:
+        """Read one task's state. Whatever upstream does is a value; only our own faults raise."""
+        request = Request("GET", self._origin, f"{self._path}/tasks/{task_id}", self._headers)
+        try:
+            answer = await self._transport.exchange(POOL, request, deadline_seconds=self._deadline)
+        except TransportFault as fault:
+            return FetchFailure(FetchFault.TRANSIENT, f"{fault.fault}: {fault.detail}")
+        if answer.status == 200:
+            return observe(answer, task_id)
+        return failure(answer, now=datetime.now(UTC))
+
+
+def observe(answer: Answer, task_id: str) -> Observation | FetchFailure:
+    """Read a 200 answer. A body that is not this task is a transient fault: the next read may be right."""
+    if answer.truncated:
+        return _transient(answer, "the body was cut off")
+    try:
+        task = json.loads(answer.body, parse_constant=_refuse, parse_float=_finite)
+    except (ValueError, RecursionError):
+        return _transient(answer, "the body is not JSON")
+    if not isinstance(task, dict) or not _is_shallow(task):
+        return _transient(answer, "the body is not a task object")
+    status, found_id = task.get("status"), task.get("_id")
+    if not isinstance(status, str) or not 0 < len(status) <= STATUS_CHARACTERS or not status.isprintable():
+        return _transient(answer, "the task has no readable status")
+    if found_id is not None and found_id != task_id:
+        return _transient(answer, "the answer is about another task")
+    updated_at, hls, metadata = task.get("updated_at"), task.get("hls"), task.get("system_metadata")
+    text = updated_at if isinstance(updated_at, str) and len(updated_at) <= STATUS_CHARACTERS else None
+    instant = parse_instant(text) if text else None
+    return Observation(
+        task_id=found_id,
+        status=status,
+        updated_at=instant,
+        updated_at_text=text if text and text.isprintable() else None,
+        hls_status=_hls_status(hls),
+        system_metadata=metadata if isinstance(metadata, dict) else None,
+        task=task,
+    )
+
+
+def failure(answer: Answer, *, now: datetime) -> FetchFailure:
+    """Classify any other answer by what follows from it."""
+    code = error_code(answer.body)
+    fault = _BY_STATUS.get(answer.status, FetchFault.TRANSIENT)
+    if answer.status == 400:
+        fault = FetchFault.GONE if code.startswith("resource_not_exist") else FetchFault.BAD_WATCH
+    retry_after = _wait_asked(answer, now) if fault in {FetchFault.THROTTLED, FetchFault.TRANSIENT} else None
+    detail = f"HTTP {answer.status}" + (f" {code}" if code else "")
+    return FetchFailure(fault, detail, retry_after, answer.status)
+
+
+def error_code(body: bytes) -> str:
+    """The error's code, from any of the three shapes that upstream uses; empty when there is none."""
+    try:
+        error = json.loads(body)
+    except (ValueError, RecursionError):
+        return ""
+    if isinstance(error, dict) and isinstance(error.get("error"), dict):
+        error = error["error"]
+    code = error.get("code") if isinstance(error, dict) else None
+    return code[:STATUS_CHARACTERS] if isinstance(code, str) and code.isprintable() else ""
+
+
+def _wait_asked(answer: Answer, now: datetime) -> float | None:
+    """How long upstream asks us to wait: Retry-After, else the reset of its rate limit, by its own clock."""
+    asked = parse_retry_after(answer.header("retry-after"), now=now)
+    if asked is not None or answer.status != 429:
+        return asked
+    reset = answer.header("x-ratelimit-reset") or ""
+    if not (reset.isascii() and reset.isdigit() and len(reset) <= 11):
+        return None
+    try:
+        theirs = parsedate_to_datetime(answer.header("date") or "")
+    except (ValueError, TypeError):
+        theirs = now
+    return max(0.0, int(reset) - theirs.timestamp())
+
+
+def _hls_status(hls: object) -> str | None:
+    status = hls.get("status") if isinstance(hls, Mapping) else None
+    readable = isinstance(status, str) and 0 < len(status) <= STATUS_CHARACTERS and status.isprintable()
+    return status if readable else None
+
+
+def _transient(answer: Answer, detail: str) -> FetchFailure:
+    return FetchFailure(FetchFault.TRANSIENT, detail, status_code=answer.status)
+
+
+def _refuse(text: str) -> Any:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is out of range")
+    return number
+
+
+def _is_shallow(task: Mapping[str, Any]) -> bool:
+    layer: list[Any] = [task]
+    for _ in range(DEPTH):
+        layer = [
+            inner
+            for value in layer
+            for inner in (value.values() if isinstance(value, Mapping) else value)
+            if isinstance(inner, (dict, list))
+        ]
+        if not layer:
+            return True
+    return False

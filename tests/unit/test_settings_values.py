@@ -1,0 +1,202 @@
+"""Settings: what each may be, and that a refusal names the knob and never repeats a secret."""
+
+import base64
+from collections.abc import Callable
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from bridge.errors import SettingsError
+from bridge.settings import Settings, load_settings
+
+CANARY = "C4n4ryS3cret"
+
+Load = Callable[..., Settings]
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
+    """load_settings in an empty directory, with tmp_path/secrets in the place of /run/secrets."""
+    monkeypatch.chdir(tmp_path)
+    return lambda **overrides: load_settings(_secrets_dir=tmp_path / "secrets", **overrides)
+
+
+def refusal(load: Load, **overrides: Any) -> str:
+    """The text of the one error that loading comes to."""
+    with pytest.raises(SettingsError) as caught:
+        load(**overrides)
+    assert caught.value.fix
+    assert caught.value.__context__ is None
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["poll", "delivery"])
+def test_a_lease_must_outlast_its_deadline(load: Load, kind: str) -> None:
+    """Deadline + 5 s is the least, whether lease or deadline was changed, and other errors do not hide it."""
+    assert getattr(load(**{f"{kind}_deadline_seconds": 5, f"{kind}_lease_seconds": 10}), f"{kind}_lease_seconds") == 10
+    text = refusal(load, **{f"{kind}_lease_seconds": 19, f"{kind}_deadline_seconds": 14.5, "poll_workers": 0})
+    assert f"BRIDGE_{kind.upper()}_LEASE_SECONDS (cli): must be at least 19.5, the deadline of 14.5 plus 5" in text
+    assert f"BRIDGE_{kind.upper()}_LEASE_SECONDS: must be" in refusal(load, **{f"{kind}_deadline_seconds": 60})
+
+
+@pytest.mark.parametrize("value", ["10.0.0.0/8, fd00::/8", '["10.0.0.0/8", "fd00::/8"]', ["10.0.0.0/8", "fd00::/8"]])
+def test_networks_are_read_from_text_json_and_lists(load: Load, value: object) -> None:
+    """Commas in the environment, JSON where somebody prefers it, a list in TOML."""
+    assert load(delivery_allow_networks=value).delivery_allow_networks == (
+        ip_network("10.0.0.0/8"),
+        ip_network("fd00::/8"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("10.0.0.0/8,10.0.0.0/33", "'10.0.0.0/33' is not a network in CIDR form"),
+        ("10.0.0.1/8", "'10.0.0.1/8' has host bits set: the network is 10.0.0.0/8"),
+        ("localhost", "'localhost' is not a network"),
+        ([10], "'10' is not a network"),
+        ("[1", "is not a valid JSON list"),
+        (7, "must be a list"),
+    ],
+)
+def test_a_bad_network_is_named(load: Load, value: object, reason: str) -> None:
+    """An allow list is not guessed at: the bad item is named and nothing of it is used."""
+    assert f"BRIDGE_DELIVERY_ALLOW_NETWORKS (cli): {reason}" in refusal(load, delivery_allow_networks=value)
+
+
+def test_an_empty_list_clears_a_weaker_place(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`[]` in the environment takes back what the configuration file allows."""
+    Path("weaker.toml").write_text('delivery_allow_networks = ["10.0.0.0/8"]')
+    monkeypatch.setenv("BRIDGE_DELIVERY_ALLOW_NETWORKS", "[]")
+    assert load(config="weaker.toml").delivery_allow_networks == ()
+
+
+def test_the_schedule_is_read_and_bounded(load: Load) -> None:
+    """Text with commas works; an empty, negative or endless schedule is refused, and the bad item counted."""
+    assert load(delivery_schedule_seconds="0, 0.5,10").delivery_schedule_seconds == (0, 0.5, 10)
+    assert "item 2 must be a valid number" in refusal(load, delivery_schedule_seconds="0,x")
+    for bad in ("[]", "-1", "604801", ",".join("1" * 51)):
+        assert "must be 1 to 50 waits" in refusal(load, delivery_schedule_seconds=bad)
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("https://api.twelvelabs.io", "https://api.twelvelabs.io/v1.3"),
+        ("https://api.twelvelabs.io/", "https://api.twelvelabs.io/v1.3"),
+        ("http://127.0.0.1:8080/v1.2/", "http://127.0.0.1:8080/v1.2"),
+        ("http://[::1]:8080", "http://[::1]:8080/v1.3"),
+    ],
+)
+def test_the_base_url_is_completed(load: Load, given: str, used: str) -> None:
+    """A base without a path gets the version; a slash at the end goes."""
+    assert load(twelvelabs_base_url=given).twelvelabs_base_url == used
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["api.twelvelabs.io", "ftp://h/", "https://", f"https://u:{CANARY}@h/", "https://h/?a=b", "https://h:x", "h h"],
+)
+def test_a_bad_base_url_is_refused(load: Load, url: str) -> None:
+    """No scheme, no host, userinfo, a query: refused, and not repeated."""
+    text = refusal(load, twelvelabs_base_url=url)
+    assert "BRIDGE_TWELVELABS_BASE_URL (cli)" in text
+    assert CANARY not in text
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h",
+        "rediss://:p%40ss@h:6379/3?ssl_cert_reqs=none",
+        "unix:///run/redis.sock?db=1",
+        "redis+sentinel://u:p@a:26379,b:26379/main/0",
+    ],
+)
+def test_redis_urls_of_all_forms_pass(load: Load, url: str) -> None:
+    """TCP, TLS, socket and sentinels."""
+    assert load(redis_url=url).redis_url == SecretStr(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://:{CANARY}@h",
+        f"redis://:a/{CANARY}@h:6379/0",
+        f"redis://:{CANARY}@h/main",
+        f"redis://:{CANARY}@h:99999/0",
+        f"redis://:{CANARY} @h/0",
+        f"unix://{CANARY}",
+        f"redis+sentinel://:{CANARY}@a:1,b:2",
+        f"redis+sentinel://:{CANARY}@a:1,:2/main",
+    ],
+)
+def test_a_bad_redis_url_is_refused_without_its_password(load: Load, url: str) -> None:
+    """Also where urlsplit's own error would quote a piece of the password."""
+    text = refusal(load, redis_url=url)
+    assert "BRIDGE_REDIS_URL (cli)" in text
+    assert CANARY not in text
+
+
+@pytest.mark.parametrize("prefix", ["bridge", "a b:", "é:", "x" * 64 + ":", "", "a:\n"])
+def test_a_bad_prefix_is_refused(load: Load, prefix: str) -> None:
+    """At most 64 safe characters with a colon at the end; empty means not given."""
+    if prefix:
+        assert "end in a colon" in refusal(load, prefix=prefix)
+    else:
+        assert load(prefix=prefix).prefix == "bridge:"
+
+
+@pytest.mark.parametrize("size", [23, 65])
+def test_a_signing_secret_has_24_to_64_bytes(load: Load, size: int) -> None:
+    """The rule of Standard Webhooks, at both ends."""
+    inside = 24 if size == 23 else 64
+    good, bad = (f"whsec_{base64.b64encode(b'x' * n).decode()}" for n in (inside, size))
+    assert load(delivery_default_secret=good).delivery_default_secret == SecretStr(good)
+    text = refusal(load, delivery_default_secret=bad)
+    assert "must be whsec_ and then the base64 of 24 to 64 bytes" in text
+    assert bad not in text
+    for spoilt in (f"whsec_!{good[6:]}", good.removeprefix("whsec_"), f"whsk_{good[6:]}", good.rstrip("=") + "é"):
+        assert "must be whsec_" in refusal(load, delivery_default_secret=spoilt)
+
+
+@pytest.mark.parametrize("field", ["redis_url", "twelvelabs_api_key", "delivery_default_secret"])
+@pytest.mark.parametrize("wrong", [[CANARY], {"a": CANARY}, CANARY.encode() + b"\xff", f"{CANARY} \n", 31415926535])
+def test_no_error_repeats_a_secret(load: Load, field: str, wrong: object) -> None:
+    """A secret of the wrong type or form appears neither in the error nor in anything that hangs on it."""
+    with pytest.raises(SettingsError) as caught:
+        load(**{field: wrong})
+    told = f"{caught.value!r} {caught.value.fix} {caught.value.__cause__!r} {caught.value.__context__!r}"
+    assert CANARY not in told
+    assert "31415926535" not in told
+
+
+def test_words_may_be_written_in_any_case(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Levels and formats are words, not codes; variables in small letters count too."""
+    monkeypatch.setenv("bridge_log_level", "debug")
+    settings = load(log_format="JSON")
+    assert (settings.log_level, settings.log_format) == ("DEBUG", "json")
+
+
+@pytest.mark.parametrize("bad", ["nan", "inf", "-1", "86401", "soon", ""])
+def test_numbers_are_bounded(load: Load, bad: str) -> None:
+    """No interval is negative, endless or not a number."""
+    if bad:
+        assert "BRIDGE_POLL_INTERVAL_SECONDS" in refusal(load, poll_interval_seconds=bad)
+    else:
+        assert load(poll_interval_seconds=bad).poll_interval_seconds == 5
+
+
+def test_a_cap_that_caps_nothing_is_a_warning(load: Load) -> None:
+    """One endpoint that may hold every slot breaks the promise that it cannot slow down others."""
+    (warning,) = load(delivery_concurrency=32).warnings
+    assert "BRIDGE_DELIVERY_ENDPOINT_CONCURRENCY" in warning
+
+
+def test_settings_are_frozen(load: Load) -> None:
+    """What was validated stays valid."""
+    with pytest.raises(ValueError, match="frozen"):
+        setattr(load(), "poll_workers", 3)  # noqa: B010  mypy knows it already
