@@ -61,7 +61,7 @@ class Intake:
                 taken = await self._take_endpoints() if endpoints or members else Taken()
                 tasks, rejected = await self._take_tasks(members, mistaken)
             except ResponseError as error:
-                if str(error).startswith("WRONGTYPE"):
+                if "WRONGTYPE" in str(error):
                     return Taken(trouble="bridge:tasks or bridge:endpoints has the wrong type; rename it away")
                 raise as_store_error(error) from None
             except (RedisError, OSError) as error:
@@ -70,7 +70,7 @@ class Intake:
 
     async def _requests(self) -> tuple[list[bytes], list[bytes]]:
         """Members whose score is a request by now, and members whose score is in milliseconds by mistake."""
-        seconds, _ = await self._client.time()
+        seconds = await self._scripts.now() // 1000
         pipe = self._client.pipeline(transaction=False)
         pipe.zrangebyscore(self._keys.tasks, "-inf", seconds + 1, start=0, num=BATCH)
         pipe.zrangebyscore(self._keys.tasks, MILLISECONDS_FROM, "(inf", start=0, num=BATCH)
@@ -119,7 +119,7 @@ class Intake:
         )
 
     async def _reject_endpoint(self, name: bytes, text: bytes, rejection: Rejection) -> None:
-        await self._scripts.call("reject_endpoint", name, text, rejection.as_json(await self._now()), REJECTED)
+        await self._scripts.call("reject_endpoint", name, text, rejection.as_json(await self._scripts.now()), REJECTED)
 
     async def remove_endpoint(self, name: str) -> None:
         """Forget an endpoint that its client took back, cancelling what it is still owed (at most a million)."""
@@ -173,9 +173,5 @@ class Intake:
     async def _reject_task(self, member: bytes, rejection: Rejection) -> str:
         if not rejection.value:
             rejection.value = member.decode(errors="backslashreplace")
-        await self._scripts.call("reject_task", member, rejection.as_json(await self._now()), REJECTED)
+        await self._scripts.call("reject_task", member, rejection.as_json(await self._scripts.now()), REJECTED)
         return f"task:{member.decode(errors='backslashreplace')[:200]}"
-
-    async def _now(self) -> int:
-        seconds, microseconds = await self._client.time()
-        return int(seconds) * 1000 + int(microseconds) // 1000

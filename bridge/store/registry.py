@@ -90,7 +90,7 @@ class Registry:
         """Watch a task no longer because upstream refuses its id, and say so in `bridge:rejected`."""
         rejection = Rejection("member", reason, fix, task.member)
         word: bytes = await self._scripts.call(
-            "refuse_task", task.member, task.token, rejection.as_json(await self._now()), REJECTED
+            "refuse_task", task.member, task.token, rejection.as_json(await self._scripts.now()), REJECTED
         )
         return word.decode()
 
@@ -132,7 +132,7 @@ class Registry:
 
     async def pause_account(self, seconds: float, *, account: str = "default", key_refused: bool = False) -> None:
         """No request for this account before. A longer pause wins; `key_refused` lets one probe a minute through."""
-        until = await self._now() + int(seconds * 1000)
+        until = await self._scripts.now() + int(seconds * 1000)
         with store_errors():
             await self._client.zadd(self._keys.pauses, {account: until}, gt=True)
             if key_refused:
@@ -145,11 +145,6 @@ class Registry:
         pipe.zrem(self._keys.pauses, account)
         with store_errors():
             await pipe.execute()
-
-    async def _now(self) -> int:
-        with store_errors():
-            seconds, microseconds = await self._client.time()
-        return int(seconds) * 1000 + int(microseconds) // 1000
 
     @property
     def endpoints(self) -> EndpointSet:

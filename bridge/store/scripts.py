@@ -80,6 +80,15 @@ class Scripts:
             self._courier = asyncio.create_task(self._carry())
         return await future
 
+    async def now(self) -> int:
+        """The time that the verbs go by, in milliseconds. Raises StoreDown."""
+        given = self._clock()
+        if given:
+            return given
+        with store_errors():
+            seconds, microseconds = await self._client.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
     async def close(self) -> None:
         """Let what is under way finish."""
         if self._courier is not None:

@@ -32,6 +32,7 @@ if n > step or (n > 0 and redis.call('EXISTS', P .. 'fanout') == 1) then
   local list = P .. 'fanout:' .. event_id
   for i = 1, n do redis.call('RPUSH', list, ARGV[12 + i]) end
   redis.call('RPUSH', P .. 'fanout', event_id)
+  redis.call('HINCRBY', P .. 'event:' .. event_id, 'refs', 1) -- the hand-out needs the event too, until it is done
 else
   local record = cjson.encode({task = member, type = ARGV[6], revision = ARGV[7], created = now, attempts = 0,
     state = 'pending'})

@@ -17,6 +17,9 @@ for _, endpoint in ipairs(redis.call('LRANGE', list, 0, step - 1)) do
   served = served + 1
 end
 redis.call('LTRIM', list, served, -1)
-if redis.call('EXISTS', list) == 0 then redis.call('LPOP', P .. 'fanout') end
+if redis.call('EXISTS', list) == 0 then
+  redis.call('LPOP', P .. 'fanout')
+  release(event_id)
+end
 wake('deliver')
 return math.max(served, 1)
