@@ -1,0 +1,1 @@
+"""Figures: `make bench`. Ratios from one run; machines are noisy."""
