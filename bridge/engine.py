@@ -82,7 +82,8 @@ async def sender_from(settings: Settings) -> AsyncIterator[Sender]:
 @asynccontextmanager
 async def upstream_from(settings: Settings) -> AsyncIterator[TwelveLabs]:
     """TwelveLabs as configured. Its address is the operator's own choice, so it is not judged."""
-    transport = Transport(lambda *_: None, limits=Limits(body_bytes=BODY_BYTES))
+    limits = Limits(body_bytes=BODY_BYTES, body_seconds=settings.poll_deadline_seconds)
+    transport = Transport(lambda *_: None, limits=limits)
     key = settings.twelvelabs_api_key
     try:
         yield TwelveLabs(
@@ -150,7 +151,8 @@ class Engine(threading.Thread):
         tasks = [asyncio.create_task(work) for work in (pump.run(), *extras)]
         stopping = asyncio.create_task(self._stopping.wait())
         done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
-        deadline = self._settings.delivery_deadline_seconds if self._kind == "deliver" else 2.0
+        settings = self._settings
+        deadline = settings.delivery_deadline_seconds if self._kind == "deliver" else settings.poll_deadline_seconds
         left = await pump.drain(deadline + 2)
         if left:
             self._log.warning("drain.late", left=left)

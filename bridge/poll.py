@@ -28,6 +28,8 @@ BAD_WATCH_SECONDS = 300.0
 GRANT_SECONDS = 1.0
 """A claim's place in the request budget is good for this long; later, the task is given back unread."""
 ENDED = -1
+CLOCK_MARGIN_MS = 50
+"""Our reading of Redis' clock lags by up to a round trip; a second reading this much later is surely late enough."""
 
 
 class Claim(Protocol):
@@ -138,7 +140,9 @@ class Poller:
             again = verdict.fingerprint == task.doubt and task.doubted_at is not None
             since = task.doubted_at if again else now
             await self._postpone(
-                reading, Postponement(diff.DOUBT_MS, doubt=verdict.fingerprint, doubted_at=since), "doubted"
+                reading,
+                Postponement(diff.DOUBT_MS + CLOCK_MARGIN_MS, doubt=verdict.fingerprint, doubted_at=since),
+                "doubted",
             )
         elif isinstance(verdict, diff.Stale):
             await self._postpone(reading, Postponement(self._interval_ms(first=False)), "stale")

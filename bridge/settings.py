@@ -84,7 +84,7 @@ class Settings(BaseSettings):
         5.1,
         900,
     )
-    poll_concurrency: int = knob(64, "Reads in flight in one poll worker.", "reads", 1, 1024)
+    poll_concurrency: int = knob(256, "Reads in flight in one poll worker.", "reads", 1, 1024)
     poll_workers: int = knob(1, "Poll workers that one `worker.py` runs.", "processes", 1, 64)
 
     delivery_allow_networks: types.Networks = knob(
@@ -109,7 +109,7 @@ class Settings(BaseSettings):
         5.1,
         900,
     )
-    delivery_concurrency: int = knob(500, "Attempts in flight in one delivery worker.", "attempts", 1, 10_000)
+    delivery_concurrency: int = knob(1000, "Attempts in flight in one delivery worker.", "attempts", 1, 10_000)
     delivery_endpoint_concurrency: int = knob(
         32, "Attempts in flight to one endpoint, all workers together.", "attempts", 1, 1000
     )

@@ -26,6 +26,8 @@ class Taken(Protocol):
     def rejected(self) -> Sequence[str]: ...
     @property
     def trouble(self) -> str: ...
+    @property
+    def more(self) -> bool: ...
 
 
 class Intake(Protocol):
@@ -62,8 +64,8 @@ class Upkeep:
         """Round and round, until cancelled. While Redis is away it only waits."""
         while True:
             try:
-                await self._round()
-                await self._wait(INTAKE_SECONDS)
+                if not await self._round():
+                    await self._wait(INTAKE_SECONDS)
             except StoreDown:
                 await self._pause()
             except Exception:
@@ -71,7 +73,8 @@ class Upkeep:
                 self._log.exception("upkeep.fault")
                 await self._pause()
 
-    async def _round(self) -> None:
+    async def _round(self) -> bool:
+        """One round; replies whether more waits to be taken in."""
         now = time.monotonic()
         endpoints = now - self._looked_at_endpoints >= ENDPOINTS_SECONDS
         taken = await self._intake.run(endpoints=endpoints)
@@ -84,6 +87,7 @@ class Upkeep:
         if now - self._reported >= 1.0:
             self._reported = now
             self._report()
+        return taken.more
 
     def _tell(self, taken: Taken) -> None:
         if taken.tasks:

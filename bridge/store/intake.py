@@ -41,6 +41,8 @@ class Taken:
     """`task:<member>` or `endpoint:<name>` of what was refused."""
     trouble: str = ""
     """Why nothing could be taken in: a client's key has the wrong type."""
+    more: bool = False
+    """The batch was full: come again at once."""
 
 
 class Intake:
@@ -66,7 +68,7 @@ class Intake:
                 raise as_store_error(error) from None
             except (RedisError, OSError) as error:
                 raise as_store_error(error) from None
-            return Taken(tasks, taken.endpoints, (*taken.rejected, *rejected))
+            return Taken(tasks, taken.endpoints, (*taken.rejected, *rejected), more=tasks + len(rejected) >= BATCH)
 
     async def _requests(self) -> tuple[list[bytes], list[bytes]]:
         """Members whose score is a request by now, and members whose score is in milliseconds by mistake."""

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from bridge.contract import REJECTED, Rejection
 from bridge.diff import parse_instant
+from bridge.errors import StoreDown
 from bridge.events import matches
 from bridge.model import Endpoint, Event, Ordering, Postponement, Snapshot, WatchedTask, WatchOptions
 from bridge.store.keys import Keys
@@ -17,6 +18,10 @@ from bridge.store.scripts import Argument, Scripts, store_errors
 
 FANOUT_STEP = 200
 """The most endpoints that one atomic step hands an event to."""
+
+
+MATCHES = 50
+"""How often a commit matches again because the endpoints changed meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,7 @@ class Registry:
     ) -> str:
         """P1: commit a change and what is owed for it in one step. Replies `ok`, `stale` or `removed`."""
         fields = _snapshot_fields(snapshot, event.observed_at)
-        while True:
+        for _ in range(MATCHES):
             endpoints = self.endpoints
             names = endpoints.interested(event.type, event.task, task.options)
             word: bytes = await self._scripts.call(
@@ -115,12 +120,15 @@ class Registry:
             if word != b"changed":
                 return word.decode()
             await self.reload_endpoints()
+        raise StoreDown(
+            "the endpoints change faster than a commit can match them", fix="see who writes bridge:endpoints"
+        )
 
     async def announce(self, task: WatchedTask, event_id: str, *, delay_ms: int) -> str:
         """Owe a task's current event to each matching endpoint that has no delivery of it. Replies as `commit`."""
         with store_errors():
             event_type = as_text(await self._client.hget(self._keys.event(event_id), "type"))
-        while True:
+        for _ in range(MATCHES):
             endpoints = self.endpoints
             names = endpoints.interested(event_type, task.member, task.options)
             word: bytes = await self._scripts.call(
@@ -129,6 +137,9 @@ class Registry:
             if word != b"changed":
                 return word.decode()
             await self.reload_endpoints()
+        raise StoreDown(
+            "the endpoints change faster than a commit can match them", fix="see who writes bridge:endpoints"
+        )
 
     async def pause_account(self, seconds: float, *, account: str = "default", key_refused: bool = False) -> None:
         """No request for this account before. A longer pause wins; `key_refused` lets one probe a minute through."""
