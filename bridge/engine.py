@@ -144,12 +144,13 @@ class Engine(threading.Thread):
             async with work as (pump, extras):
                 self._nudge = pump.nudge
                 self.started.set()
-                await self._until_stopped(pump, extras)
+                await self._until_stopped(self._stopping, pump, extras)
 
-    async def _until_stopped(self, pump: Pump[Any], extras: list[Coroutine[Any, Any, None]]) -> None:
-        assert self._stopping is not None
+    async def _until_stopped(
+        self, stop: asyncio.Event, pump: Pump[Any], extras: list[Coroutine[Any, Any, None]]
+    ) -> None:
         tasks = [asyncio.create_task(work) for work in (pump.run(), *extras)]
-        stopping = asyncio.create_task(self._stopping.wait())
+        stopping = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
         settings = self._settings
         deadline = settings.delivery_deadline_seconds if self._kind == "deliver" else settings.poll_deadline_seconds

@@ -261,11 +261,12 @@ def test_every_line_of_bridge_toml_may_be_uncommented(load: Load) -> None:
 
 
 def test_only_settings_read_the_environment() -> None:
-    """os.environ and getenv appear in no module of the package; here pydantic-settings reads for us."""
+    """os.environ and getenv appear in no module but one: cli/stage.py hands the environment on to a child process."""
     guilty = [
         str(path.relative_to(ROOT))
         for path in (ROOT / "bridge").rglob("*.py")
-        if re.search(r"\bos\.(environ|getenv)\b|from os import.*\b(environ|getenv)\b", path.read_text("utf-8"))
+        if path.name != "stage.py"
+        and re.search(r"\bos\.(environ|getenv)\b|from os import.*\b(environ|getenv)\b", path.read_text("utf-8"))
     ]
     assert guilty == []
 
