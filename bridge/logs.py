@@ -37,7 +37,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2
 
 def configure(
     level: str = "INFO",
-    format: str = "auto",
+    format: str = "auto",  # noqa: A002  the setting is called log_format
     stream: TextIO | None = None,
     *,
     secrets: Iterable[str] = (),
@@ -176,7 +176,7 @@ class _Lines(structlog.WriteLogger):
 class _Handler(logging.StreamHandler[Any]):
     """The one handler of the standard library's loggers."""
 
-    def handleError(self, record: logging.LogRecord) -> None:
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  the standard library's name
         """Say that a line was malformed. The default prints its arguments, which nobody has redacted."""
         self.stream.write(f'{{"level": "error", "event": "malformed log line", "logger": "{record.name}"}}\n')
 

@@ -110,7 +110,7 @@ def _items(value: Any) -> list[Any]:
     if isinstance(value, str):
         return [item.strip() for item in value.split(",") if item.strip()]
     if not isinstance(value, list | tuple):
-        raise ValueError("must be a list, or a text with commas")
+        raise ValueError("must be a list, or a text with commas")  # noqa: TRY004  pydantic reports a ValueError
     return list(value)
 
 

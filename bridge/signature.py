@@ -19,7 +19,7 @@ TIMESTAMP_HEADER = "webhook-timestamp"
 SIGNATURE_HEADER = "webhook-signature"
 HEADERS = (ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER)
 
-SECRET_PREFIX = "whsec_"
+SECRET_PREFIX = "whsec_"  # noqa: S105  no secret: how secrets begin
 MIN_SECRET_BYTES = 24
 MAX_SECRET_BYTES = 64
 TOLERANCE_SECONDS = 300
@@ -32,7 +32,7 @@ _UNIX_SECONDS = re.compile(r"[0-9]{1,12}")
 class Mismatch(StrEnum):
     """Why a request is not to be believed."""
 
-    BAD_SECRET = "bad_secret"
+    BAD_SECRET = "bad_secret"  # noqa: S105  no secret: the name of a mismatch
     """Not the sender's fault: there is no secret, or one that `parse_secret` refuses."""
     MISSING_HEADER = "missing_header"
     """One of the three headers is absent or empty."""

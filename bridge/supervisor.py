@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         supervisor = Supervisor(_counts(words, settings), settings)
         _check_redis(settings)
     except BridgeError as error:
-        print(f"{error}\n  {error.fix}" if error.fix else error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n  {error.fix}\n" if error.fix else f"{error}\n")
         return error.exit_code
     return supervisor.run()
 

@@ -1,0 +1,45 @@
+"""`bridge config`: what is set, and by whom."""
+
+import rich_click as click
+
+from bridge.cli.output import Columns, chosen, emit, field, output_option
+from bridge.cli.session import settings_of
+
+COLUMNS: Columns = (("setting", field("setting")), ("value", field("value")), ("source", field("source")))
+
+
+@click.group()
+def config() -> None:
+    """Look at the configuration."""
+
+
+@config.command()
+@output_option
+@click.pass_context
+def show(ctx: click.Context, output: str | None, as_json: bool) -> None:
+    """Show every setting with its value, secrets masked, and where it comes from.
+
+    \b
+    Examples:
+      bridge config show
+      bridge config show --json
+    """
+    from bridge.settings import explain
+
+    rows = [{"setting": name, "value": value, "source": source} for name, value, source in explain(settings_of(ctx))]
+    emit(rows, chosen(ctx, output, as_json), COLUMNS, key="setting")
+
+
+@config.command()
+@click.pass_context
+def check(ctx: click.Context) -> None:
+    """Check the configuration. Exit code 2 with all that is wrong.
+
+    \b
+    Examples:
+      bridge config check
+    """
+    settings = settings_of(ctx)
+    for warning in settings.warnings:
+        click.echo(f"! {warning}", err=True)
+    click.echo("The configuration is valid.")

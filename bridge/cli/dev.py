@@ -1,0 +1,275 @@
+"""`bridge dev`: poller, worker and a receiver in the foreground against the real API, with readable lines."""
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import rich_click as click
+
+from bridge.cli import stage
+from bridge.cli.listen import Heard, Listener, answer_from
+from bridge.contract import Rejection, check_member
+from bridge.contract import endpoint as read_endpoint
+from bridge.errors import BridgeError, CredentialRefused, InvalidInput, SettingsError
+from bridge.guard import Policy
+from bridge.sandbox.redis import RedisServer
+from bridge.signature import generate_secret
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+    from bridge.settings import Settings
+    from bridge.store import Store
+
+LOOK_SECONDS = 0.5
+IDS = 1_000
+FAILED, UNFINISHED = 7, 1
+
+
+@dataclass
+class Session:
+    """One run: what it watches, where events go, and the console for narration."""
+
+    settings: "Settings"
+    ids: list[str]
+    url: str
+    name: str = field(default_factory=lambda: f"dev-{os.urandom(3).hex()}")
+    secret: str = field(default_factory=lambda: generate_secret(os.urandom(32)), repr=False)
+    key_refused: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: set[str] = field(default_factory=set)
+    troubles: dict[str, str] = field(default_factory=dict)
+
+    def definition(self) -> dict[str, Any]:
+        """Our endpoint. With ids it takes their events and nobody else's."""
+        return {"url": self.url, "events": ["*"], "tasks": self.ids or ["*"], "secret": self.secret}
+
+    def environment(self, redis_url: str | None) -> dict[str, str]:
+        """The worker's: the user's own, and what this run needs beside it. InvalidInput for a URL not allowed."""
+        networks, http = list(self.settings.delivery_allow_networks), self.settings.delivery_allow_http
+        if nets := loopback_networks(self.url):
+            networks, http = [*networks, *nets], True
+        policy = Policy(allow_networks=networks, allow_http=http)
+        try:
+            read_endpoint(self.name, json.dumps(self.definition()), policy, has_default_secret=False)
+        except Rejection as rejection:
+            raise InvalidInput(f"--to {rejection.reason}", fix=rejection.fix) from None
+        changed = {
+            "BRIDGE_DELIVERY_ALLOW_NETWORKS": json.dumps([str(one) for one in networks]),
+            "BRIDGE_DELIVERY_ALLOW_HTTP": str(http).lower(),
+        }
+        return stage.environment(changed | ({"BRIDGE_REDIS_URL": redis_url} if redis_url else {}), scrubbed=False)
+
+
+def loopback_networks(url: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """Exactly the addresses of a URL that leads to this machine; none for any other."""
+    with contextlib.suppress(ValueError):
+        host = urlsplit(url).hostname or ""
+        if host == "localhost":
+            return [ipaddress.ip_network("127.0.0.1"), ipaddress.ip_network("::1")]
+        address = ipaddress.ip_address(host)
+        return [ipaddress.ip_network(address)] if address.is_loopback else []
+    return []
+
+
+def read_ids(words: Sequence[str]) -> list[str]:
+    """The ids given; `-` stands for those on standard input. Raises InvalidInput for what cannot be one."""
+    ids: list[str] = []
+    for word in words:
+        ids += sys.stdin.read().split() if word == "-" else [word]
+    for one in ids:
+        try:
+            check_member(one)
+        except Rejection as rejection:
+            raise InvalidInput(f"{stage.printable(one, 80)}: {rejection.reason}", fix=rejection.fix) from None
+    if len(ids) > IDS:
+        raise InvalidInput(f"These are {len(ids)} ids, more than {IDS}.", fix="use `bridge task add -` and a worker")
+    return list(dict.fromkeys(ids))
+
+
+def attempt_line(line: stage.Line) -> "Text":
+    """A line of the worker's log about an attempt, for eyes."""
+    from rich.text import Text
+
+    good = line.get("next") == "delivered"
+    code = line.get("status_code")
+    came = str(code) if code is not None else f"{line.get('fault')}: {line.get('detail')}"
+    follows = line.get("next")
+    if follows == "pending":
+        follows = f"again in {(line.get('retry_in_ms') or 0) / 1000:.0f} s"
+    elif line.get("reason"):
+        follows = f"{follows}, {line['reason']}"
+    return Text.assemble(
+        f"{datetime.now():%H:%M:%S} ",
+        ("✓", "green") if good else ("✗", "bold red"),
+        f" {stage.printable(came)}  ",
+        (stage.printable(line.get("type")), "bold"),
+        f"  {stage.printable(line.get('task'))}  {stage.printable(line.get('event_id'))}"
+        f"  attempt {line.get('attempt')} ({line.get('duration_ms')} ms)",
+        "" if good else f"  {follows}",
+    )
+
+
+def hearer(session: Session, lines: "Console", narration: "Console", *, attempts: bool) -> Callable[[stage.Line], None]:
+    """What the worker's log lines become: attempts at our endpoint, and whatever is a warning."""
+
+    def hear(line: stage.Line) -> None:
+        event = line.get("event")
+        if event == "key.refused":
+            session.key_refused.set()
+        elif event == "delivery.attempted":
+            if attempts and line.get("endpoint") == session.name:
+                lines.print(attempt_line(line))
+        elif line.get("level") not in {"debug", "info"}:
+            told = {k: v for k, v in line.items() if k not in {"event", "level", "logger", "timestamp", "fix"}}
+            words = " ".join(f"{name}={value}" for name, value in told.items())
+            narration.print(f"! {stage.printable(f'{event} {words}', 500)}".rstrip())
+            if fix := line.get("fix"):
+                narration.print(f"  {stage.printable(fix)}")
+
+    return hear
+
+
+async def look(session: Session, store: "Store", narration: "Console") -> tuple[list[str], int]:
+    """The ids that are still watched, and how many of our deliveries are open; tells of what upstream refuses."""
+    from bridge.store.scripts import store_errors
+
+    with store_errors():
+        pipe = store.client.pipeline(transaction=False)
+        for one in session.ids:
+            pipe.zscore(store.keys.tasks, one)
+            pipe.hget(store.keys.watching(one), "error")
+        pipe.hvals(store.keys.deliveries(session.name))
+        *answers, records = await pipe.execute()
+    watched = []
+    for one, score, error in zip(session.ids, answers[::2], answers[1::2], strict=True):
+        if score is not None:
+            watched.append(one)
+        trouble = error.decode(errors="replace") if error else ""
+        if trouble and trouble != session.troubles.get(one):
+            narration.print(f"! {one}  TwelveLabs: {stage.printable(trouble)}")
+        session.troubles[one] = trouble
+    return watched, sum(json.loads(record)["state"] == "pending" for record in records)
+
+
+async def verdict(session: Session, store: "Store") -> int:
+    """The exit code once every task has ended: 7 when one failed, 1 when one was gone or refused, or an event died."""
+    from bridge.store.scripts import store_errors
+
+    with store_errors():
+        pipe = store.client.pipeline(transaction=False)
+        for one in session.ids:
+            pipe.hmget(store.keys.snapshot(one), "status", "gone")
+        pipe.hvals(store.keys.deliveries(session.name))
+        *snapshots, records = await pipe.execute()
+    ends = [(b"gone" if gone == b"1" else status) for status, gone in snapshots]
+    if b"failed" in ends:
+        return FAILED
+    dead = any(json.loads(record)["state"] != "delivered" for record in records)
+    return UNFINISHED if dead or any(end != b"ready" for end in ends) else 0
+
+
+async def perform(session: Session, port: int, *, local: bool, until_done: bool, own_redis: bool) -> int:
+    """Receiver, Redis, worker, registration; then lines until Ctrl-C, or until every task has ended."""
+    lines, narration = stage.console(), stage.console(stderr=True)
+    async with contextlib.AsyncExitStack() as stack:
+        if local:
+            listener = Listener([session.secret], lambda heard: _hear_event(lines, heard), answer=answer_from("204"))
+            await listener.start(port)
+            stack.push_async_callback(listener.server.stop)
+            session.url = f"{listener.server.url}/dev"
+        redis = None if own_redis else stack.enter_context(RedisServer())
+        environment = session.environment(redis.url if redis else None)
+        store = await stack.enter_async_context(_open(session, redis.url if redis else None))
+        worker = stage.Worker(environment, hearer(session, lines, narration, attempts=not local))
+        await stack.enter_async_context(worker)
+        await stage.register(store, {session.name: session.definition()})
+        stack.push_async_callback(store.client.hdel, store.keys.endpoints, session.name)
+        await stage.register(store, {}, session.ids)
+        await store.wake("poll")
+        _narrate(session, narration, "yours, BRIDGE_REDIS_URL" if own_redis else "a throw-away one, gone with this run")
+        outcome: BridgeError | int | None = await stage.either(
+            worker.ended(), _refused(session), _until_done(session, store, narration, until_done)
+        )
+    if isinstance(outcome, BridgeError):
+        raise outcome
+    return outcome or 0
+
+
+def _hear_event(lines: "Console", heard: Heard) -> None:
+    lines.print(heard.line())
+
+
+def _open(session: Session, redis_url: str | None) -> contextlib.AbstractAsyncContextManager["Store"]:
+    from bridge.store import Store
+
+    settings = session.settings
+    url = redis_url or settings.redis_url.get_secret_value()
+    return Store.open(url, prefix=settings.prefix, allow_volatile=settings.redis_allow_volatile)
+
+
+def _narrate(session: Session, narration: "Console", redis: str) -> None:
+    narration.print(f"Redis: {redis}. TwelveLabs: {session.settings.twelvelabs_base_url}. Events go to {session.url}.")
+    if loopback_networks(session.url):
+        narration.print("For this run only, http:// to that address is allowed.")
+    watched = f"{len(session.ids)} task{'s' * (len(session.ids) != 1)}" if session.ids else "what is registered already"
+    narration.print(f"Watching {watched}, read every {session.settings.poll_interval_seconds:g} s. Ctrl-C ends.")
+
+
+async def _refused(session: Session) -> BridgeError:
+    await session.key_refused.wait()
+    return CredentialRefused(fix="check TWELVELABS_API_KEY, or make a new key in the TwelveLabs dashboard")
+
+
+async def _until_done(session: Session, store: "Store", narration: "Console", until_done: bool) -> int:
+    """Look now and then; ends only if asked to, once no task is watched and no delivery is open."""
+    while True:
+        watched, open_ = await look(session, store, narration)
+        if until_done and session.ids and not watched and not open_:
+            return await verdict(session, store)
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _has_own_redis(settings: "Settings") -> bool:
+    """Whether somebody chose the Redis; the default is not a choice."""
+    from bridge.settings import Settings, explain
+
+    source = {name: source for name, _, source in explain(settings)}["BRIDGE_REDIS_URL"]
+    default = Settings.model_fields["redis_url"].default
+    return source != "default" and settings.redis_url != default
+
+
+@click.command()
+@click.argument("ids", nargs=-1, metavar="[ID…|-]")
+@click.option("--to", "url", metavar="URL", help="Where events go, instead of a receiver made here.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="Of the receiver made here; a free one else.")
+@click.option("--until-done", is_flag=True, help="End when every task given has ended: 0, or 7 when one failed.")
+def dev(ids: tuple[str, ...], url: str | None, port: int, until_done: bool) -> None:
+    """Watch real tasks in the foreground: poller, worker and a verifying receiver, with a line for each event.
+
+    Needs TWELVELABS_API_KEY. Uses BRIDGE_REDIS_URL if it is set, else a Redis that is gone with this run.
+
+    \b
+    Examples:
+      bridge dev 6a0b1c2d3e4f5a6b7c8d9e01
+      bridge dev ID --until-done --to http://localhost:3000/hook
+    """
+    from bridge.settings import load_settings
+
+    settings = load_settings()
+    if settings.twelvelabs_api_key is None:
+        raise SettingsError("There is no API key.", fix="export TWELVELABS_API_KEY=tlk_… (or see `bridge demo`)")
+    members = read_ids(ids)
+    if until_done and not members:
+        raise InvalidInput("--until-done waits for the tasks given, and none was.", fix="name their ids")
+    session = Session(settings, members, url or "")
+    work = perform(session, port, local=url is None, until_done=until_done, own_redis=_has_own_redis(settings))
+    sys.exit(stage.run(work, interrupted=0))

@@ -1,0 +1,273 @@
+"""`bridge listen`: a local receiver that says of each delivery who sent it, and passes it on where asked."""
+
+import asyncio
+import errno
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import rich_click as click
+
+from bridge import signature
+from bridge.cli import stage
+from bridge.errors import BridgeError, InvalidInput
+from bridge.sandbox.http import HttpServer
+from bridge.sandbox.message import Request, Response
+from bridge.signature import Mismatch
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from bridge import transport
+
+PORT = 8787
+SLOW_SECONDS = 5.0
+FORWARD_SECONDS = 14.0
+"""How long a local app may take: a little less than the bridge waits by default."""
+SHOWN_CHARACTERS = 80
+
+PASSED_BACK = ("content-type", "retry-after")
+HOP_BY_HOP = frozenset(
+    ("connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade")
+)
+HINTS = {
+    Mismatch.MISSING_HEADER: "no webhook-id, webhook-timestamp and webhook-signature: the bridge did not send this",
+    Mismatch.DUPLICATE_HEADER: "a webhook-… header came twice: something on the way changed it",
+    Mismatch.BAD_TIMESTAMP: "webhook-timestamp is not a number of seconds",
+    Mismatch.TOO_OLD: "webhook-timestamp is more than 5 minutes behind this clock: a replay, or compare the clocks",
+    Mismatch.TOO_NEW: "webhook-timestamp is more than 5 minutes ahead of this clock: compare the clocks",
+    Mismatch.NO_V1_SIGNATURE: "webhook-signature holds no v1 signature",
+    Mismatch.NO_MATCHING_SIGNATURE: "another secret signed it, or it was changed on the way: is this the endpoint's?",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One request as judged, and what it was answered. Its texts come from outside and are made printable here."""
+
+    verdict: str | None
+    """None: the signature is valid. Empty: nobody could tell, for want of a secret. Else a Mismatch."""
+    type: str
+    task: str
+    event_id: str
+    attempt: str
+    status: int
+    milliseconds: float
+    note: str = ""
+
+    @property
+    def trusted(self) -> bool:
+        """Whether it may be acted upon."""
+        return not self.verdict
+
+    def line(self) -> "Text":
+        """`time ✓ sig ok  type  task  event id  attempt → status (ms)`."""
+        from rich.text import Text
+
+        marks = {None: ("✓ sig ok", "green"), "": ("? not verified", "yellow")}
+        good = self.trusted and self.status < 300
+        notes = [HINTS.get(Mismatch(self.verdict), "")] if self.verdict else []
+        return Text.assemble(
+            f"{datetime.now():%H:%M:%S} ",
+            marks.get(self.verdict, (f"✗ sig BAD {self.verdict}", "bold red")),
+            "  ",
+            (self.type or "no event", "bold"),
+            "".join(
+                f"  {text}" for text in (self.task, self.event_id, self.attempt and f"attempt {self.attempt}") if text
+            ),
+            " → ",
+            (str(self.status), "green" if good else "bold red"),
+            f" ({self.milliseconds:.0f} ms)",
+            "".join(f"  {note}" for note in (*notes, self.note) if note),
+        )
+
+
+Answer = Callable[[], Response]
+"""What a trusted delivery is answered."""
+
+
+class Listener:
+    """Verifies, answers and tells. Without secrets nothing can be verified, and everything is taken."""
+
+    def __init__(
+        self, secrets: Sequence[str], say: Callable[[Heard], None], *, answer: Answer, forward: "Forward | None" = None
+    ) -> None:
+        self._secrets, self._say, self._answer, self._forward = tuple(secrets), say, answer, forward
+        self.server = HttpServer(self.respond)
+
+    async def start(self, port: int) -> None:
+        """Listen on 127.0.0.1; port 0 takes a free one. BridgeError if that cannot be."""
+        try:
+            await self.server.start(port)
+        except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            why = "is taken by another process" if taken else f"cannot be used: {error.strerror}"
+            fix = f"name another port, or 0 for a free one; `lsof -i :{port}` tells who has it"
+            raise BridgeError(f"Port {port} {why}.", fix=fix) from None
+
+    async def respond(self, request: Request) -> Response:
+        """The answer to one request, after saying what came of it."""
+        verdict: str | None = ""
+        if self._secrets:
+            verdict = signature.verify(self._secrets, request.headers, request.body, time.time())
+        note = ""
+        if request.method != "POST":
+            response = Response(405, (("allow", "POST"),))
+        elif verdict:
+            response = Response(401, (("content-type", "text/plain"),), verdict.encode())
+        elif self._forward:
+            response, note = await self._forward.post(request)
+        else:
+            response = self._answer()
+        spent = (time.monotonic() - request.arrived + response.delay_seconds) * 1000
+        self._say(_heard(request, verdict, response.status, spent, note))
+        return response
+
+
+def _heard(request: Request, verdict: str | None, status: int, milliseconds: float, note: str) -> Heard:
+    try:
+        event = json.loads(request.body)
+    except (ValueError, RecursionError):
+        event = None
+    event = event if isinstance(event, dict) else {}
+    data = event.get("data")
+
+    def shown(text: Any) -> str:
+        return stage.printable(text, SHOWN_CHARACTERS)
+
+    return Heard(
+        verdict=verdict,
+        type=shown(event.get("type") or f"{request.method} {request.path}"),
+        task=shown(data.get("task_id", "") if isinstance(data, dict) else ""),
+        event_id=shown(request.headers.get("webhook-id", "")),
+        attempt=shown(request.headers.get("bridge-attempt", "")),
+        status=status,
+        milliseconds=milliseconds,
+        note=note,
+    )
+
+
+class Forward:
+    """Passes a delivery on to a local app, its bytes and headers as they came, and the app's answer back."""
+
+    def __init__(self, url: str) -> None:
+        """InvalidInput for what is not a URL. The address is the caller's own choice, so it is not judged."""
+        from bridge.transport import Origin, Transport
+
+        parts = urlsplit(url)
+        try:
+            port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+            self._origin = Origin(parts.scheme, parts.hostname or "", port)
+            self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            self._request((), b"").encode()
+        except (KeyError, ValueError):
+            raise InvalidInput(f"“{stage.printable(url)}” is no URL.", fix="write http://localhost:3000/hook") from None
+        self._transport = Transport(lambda *_: None)
+
+    async def post(self, request: Request) -> tuple[Response, str]:
+        """The app's answer, or 502 and why there is none."""
+        from bridge.transport import TransportFault
+
+        headers = [(name, value) for name, value in request.headers.items() if _passes(name)]
+        try:
+            ours = self._request(headers, request.body)
+            answer = await self._transport.exchange("forward", ours, deadline_seconds=FORWARD_SECONDS)
+        except TransportFault as fault:
+            return Response(502), stage.printable(f"the app does not answer: {fault.fault}, {fault.detail}")
+        except ValueError as error:
+            return Response(502), stage.printable(f"not forwarded: {error}")
+        kept = tuple((name, value) for name, value in answer.headers if name in PASSED_BACK)
+        return Response(answer.status, kept, answer.body), ""
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._transport.aclose()
+
+    def _request(self, headers: Sequence[tuple[str, str]], body: bytes) -> "transport.Request":
+        from bridge.transport import Request
+
+        return Request("POST", self._origin, self._target, headers, body)
+
+
+def _passes(name: str) -> bool:
+    return name not in HOP_BY_HOP and not name.startswith("proxy-")
+
+
+def answer_from(word: str) -> Answer:
+    """`--respond`: a status, `slow` or `flaky`. InvalidInput for anything else."""
+    if word == "slow":
+        return lambda: Response(204, delay_seconds=SLOW_SECONDS)
+    if word == "flaky":
+        statuses = cycle((503, 204))
+        return lambda: Response(next(statuses))
+    if word.isascii() and word.isdigit() and 200 <= int(word) <= 599:
+        return lambda: Response(int(word))
+    raise InvalidInput(f"“{stage.printable(word)}” is no answer.", fix="--respond 200 to 599, slow or flaky")
+
+
+def secrets_from(path: Path | None) -> tuple[str, ...]:
+    """The secrets in a file, one a line, else the configured default; all of them checked."""
+    if path is None:
+        from bridge.settings import load_settings
+
+        default = load_settings().delivery_default_secret
+        return (default.get_secret_value(),) if default else ()
+    from bridge.settings_sources import read_secret
+
+    given = read_secret(path, "cli", "--secret-file")
+    if given.problem:
+        raise InvalidInput(f"--secret-file: {given.problem}", fix="a file that holds whsec_…, one a line")
+    if given.warning:
+        stage.console(stderr=True).print(f"! {given.warning}")
+    secrets = tuple(str(given.value).split())
+    for secret in secrets:
+        signature.parse_secret(secret)
+    return secrets
+
+
+async def _listen(port: int, secrets: Sequence[str], url: str | None, respond: str) -> int:
+    lines, narration = stage.console(), stage.console(stderr=True)
+    forward = Forward(url) if url else None
+    listener = Listener(secrets, lambda heard: lines.print(heard.line()), answer=answer_from(respond), forward=forward)
+    await listener.start(port)
+    try:
+        narration.print(f"Listening on {listener.server.url} (Ctrl-C ends).")
+        if not secrets:
+            narration.print("! No secret, so nothing is verified: --secret-file F, or BRIDGE_DELIVERY_DEFAULT_SECRET.")
+        narration.print(
+            f"To register it: {stage.program()} endpoint add local {listener.server.url} --secret-file F; its worker "
+            "needs BRIDGE_DELIVERY_ALLOW_HTTP=true and BRIDGE_DELIVERY_ALLOW_NETWORKS=127.0.0.1/32."
+        )
+        await asyncio.Event().wait()
+    finally:
+        await listener.server.stop()
+        if forward:
+            await forward.close()
+    return 0
+
+
+@click.command()
+@click.argument("port", type=click.IntRange(0, 65_535), default=PORT)
+@click.option("--forward-to", "url", metavar="URL", help="Pass each delivery on to this app, and answer as it does.")
+@click.option("--secret-file", type=click.Path(path_type=Path), help="The secrets to verify with, one a line.")
+@click.option(
+    "--respond", default="204", metavar="STATUS|slow|flaky", help="Answer so: to see what the bridge does then."
+)
+def listen(port: int, url: str | None, secret_file: Path | None, respond: str) -> None:
+    """Receive deliveries on 127.0.0.1, verify each one and say a line about it.
+
+    A delivery whose signature is not valid is answered 401 and goes no further. The secret is that of
+    --secret-file, else BRIDGE_DELIVERY_DEFAULT_SECRET. `slow` answers 204 after 5 s, `flaky` answers every other
+    delivery 503. PORT 0 takes a free one.
+    """
+    if url and respond != "204":
+        raise click.UsageError("--respond and --forward-to exclude each other: the app answers.")
+    secrets = secrets_from(secret_file)
+    sys.exit(stage.run(_listen(port, secrets, url, respond), interrupted=0))
