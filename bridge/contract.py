@@ -33,6 +33,7 @@ KINDS: frozenset[str] = frozenset()
 _MEMBER = re.compile(r"[A-Za-z0-9_:/-]{1,200}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]*")
+_QUERY = re.compile(r"(?<=[^\s\"'])\?[^\s\"'#]+")
 _USERINFO = re.compile(r"//[^/@\s\"]*@")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", re.ASCII)
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,1024}", re.ASCII)
@@ -145,7 +146,7 @@ def endpoint(name: str, raw: str, policy: Policy, *, has_default_secret: bool) -
             name,
         )
     if len(raw) > ENDPOINT_BYTES:
-        raise Rejection("", f"the definition is longer than {ENDPOINT_BYTES} bytes", "shorten its lists", raw)
+        raise Rejection("", f"the definition is longer than {ENDPOINT_BYTES} bytes", "shorten its lists")
     try:
         definition = EndpointDefinition.model_validate_json(raw)
     except ValidationError as error:
@@ -175,8 +176,8 @@ def implicit_name(url: str) -> str:
 
 
 def redacted(text: str) -> str:
-    """The head of a value that may hold secrets, fit to be shown."""
-    text = _USERINFO.sub("//…@", _SECRET.sub("whsec_…", text))
+    """The head of a value that may hold secrets, fit to be shown: no signing secret, no userinfo, no query of a URL."""
+    text = _QUERY.sub("?…", _USERINFO.sub("//…@", _SECRET.sub("whsec_…", text)))
     return text.encode("utf-8", "backslashreplace").decode()[:VALUE_HEAD]
 
 
@@ -254,4 +255,16 @@ def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
         "format": f"choose one of: {', '.join(CONTENT_TYPES)}",
         "ordering": f"choose one of: {', '.join(Ordering)}",
     }
-    return Rejection(field, reason, fixes.get(field, f"correct “{field}” and HSET it again"), raw)
+    # The definition may hold a secret or an authorization header anywhere: only the offending field itself is shown.
+    value = _plain_value(raw, first["loc"]) if first["loc"] and first["loc"][0] not in {"secret", "headers"} else ""
+    return Rejection(field, reason, fixes.get(field, f"correct “{field}” and HSET it again"), value)
+
+
+def _plain_value(raw: str, location: tuple[int | str, ...]) -> str:
+    try:
+        value = json.loads(raw)
+        for part in location:
+            value = value[part]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""
+    return value if isinstance(value, str) else ""
