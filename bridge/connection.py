@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import cast
 
-from bridge.exchange import Answer, Limits, Phase, StaleConnection, TransportFault
+from bridge.exchange import Answer, ClosedUnanswered, Limits, Phase, TransportFault
 from bridge.model import Fault, Timing
 from bridge.parser import AnswerParser, Malformed
 
@@ -157,9 +157,9 @@ class Connection(asyncio.Protocol):
         elif self._parser.touched:
             self._fail(Fault.RESET, "closed in the middle of the answer's head")
         elif isinstance(error, ssl.SSLError):
-            self._fail(Fault.TLS, describe_tls(error), stale=self._exchanges > 1)
+            self._fail(Fault.TLS, describe_tls(error), kind=ClosedUnanswered)
         else:
-            self._fail(Fault.RESET, "closed before a byte of an answer", stale=self._exchanges > 1)
+            self._fail(Fault.RESET, "closed before a byte of an answer", kind=ClosedUnanswered)
 
     def _finish(self) -> None:
         waiter, self._waiter = self._waiter, None
@@ -170,11 +170,17 @@ class Connection(asyncio.Protocol):
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    def _fail(self, fault: Fault, detail: str, phase: Phase = Phase.HEAD, *, stale: bool = False) -> None:
+    def _fail(
+        self,
+        fault: Fault,
+        detail: str,
+        phase: Phase = Phase.HEAD,
+        *,
+        kind: type[TransportFault] = TransportFault,
+    ) -> None:
         waiter, self._waiter = self._waiter, None
         self.abort()
         if waiter is not None and not waiter.done():
-            kind = StaleConnection if stale else TransportFault
             waiter.set_exception(kind(fault, detail, phase=phase, sent=self._sent_at > 0))
 
 

@@ -3,12 +3,16 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol
 
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, StoreDown
 from bridge.model import Decision, Delivery, Endpoint, Outcome
 from bridge.pump import Batch, Log, RedisClock, persist
 from bridge.schedule import RetryPolicy, decide
+
+NOT_ATTEMPTED_MS = 20_000
+"""How long a delivery waits that we could not attempt, for a reason of ours such as a missing secret."""
 
 
 class Claimed(Protocol):
@@ -31,6 +35,7 @@ class Outbox(Protocol):
 
     async def claim(self, slots: int, *, lease_ms: int) -> Claimed: ...
     async def settle(self, delivery: Delivery, decision: Decision, attempt: str) -> str: ...
+    async def give_back(self, delivery: Delivery, *, delay_ms: int) -> str: ...
     async def fan_out(self) -> int: ...
 
 
@@ -77,14 +82,20 @@ class Deliverer:
         self._lease_seconds, self._clock, self._jitter, self._log = lease_seconds, clock, jitter, log
 
     async def claim(self, slots: int) -> Batch[tuple[Delivery, float]]:
-        """Lease due deliveries; events for more endpoints than one step takes are handed on first."""
+        """Lease due deliveries; events for more endpoints than one step takes are handed on beside.
+
+        What is leased is ours to work, also when Redis goes away a moment later.
+        """
         claimed = await self._outbox.claim(slots, lease_ms=int(self._lease_seconds * 1000))
         claimed_at = time.monotonic()
         self._clock.set(claimed.now)
         if claimed.endpoints_version != self._registry.endpoints.version:
-            await self._renew_endpoints()
+            until = claimed_at + self._lease_seconds
+            if await persist(self._renew_endpoints, until=until, log=self._log) is None:
+                return Batch(claimed.now, claimed.next_at, [])
         if claimed.hand_outs:
-            await self._outbox.fan_out()
+            with suppress(StoreDown):  # the next claim finds it still waiting
+                await self._outbox.fan_out()
         items = [(delivery, claimed_at) for delivery in claimed.deliveries]
         return Batch(claimed.now, claimed.next_at, items, more=claimed.hand_outs)
 
@@ -98,6 +109,11 @@ class Deliverer:
             outcome = await self._sender.post(endpoint, delivery)
         except BridgeError as error:
             self._log.warning("delivery.not_attempted", endpoint=endpoint.name, error=str(error), fix=error.fix)
+            await persist(
+                lambda: self._outbox.give_back(delivery, delay_ms=NOT_ATTEMPTED_MS),
+                until=claimed_at + self._lease_seconds,
+                log=self._log,
+            )
             return
         decision = decide(delivery, outcome, self._policy, now=self._clock.now(), jitter=self._jitter())
         attempt = attempt_record(delivery, outcome, decision, at=self._clock.now())
@@ -108,12 +124,13 @@ class Deliverer:
         )
         self._report(delivery, outcome, decision, word)
 
-    async def _renew_endpoints(self) -> None:
+    async def _renew_endpoints(self) -> EndpointSet:
         before = dict(self._registry.endpoints.by_name)
-        after = (await self._registry.reload_endpoints()).by_name
+        after = await self._registry.reload_endpoints()
         for name, endpoint in before.items():
-            if after.get(name) != endpoint:
+            if after.by_name.get(name) != endpoint:
                 self._sender.forget(name)
+        return after
 
     def _report(self, delivery: Delivery, outcome: Outcome, decision: Decision, word: str | None) -> None:
         """One wide line per attempt: what was tried, what came of it, and what follows."""

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
+from typing import Any
 
 from bridge.model import (
     KNOWN_STATUSES,
@@ -68,7 +69,7 @@ def diff(
     if not changed:
         return Unchanged()
     if _is_doubtful(snapshot, observation):
-        fingerprint = _fingerprint(observation)
+        fingerprint = digest_of(said(observation))
         agreed = doubt == fingerprint and doubted_at is not None and now - doubted_at >= DOUBT_MS
         if not agreed:
             return Doubtful(fingerprint)
@@ -120,6 +121,17 @@ def metadata_digest(observation: Observation) -> str | None:
     return None if observation.system_metadata is None else digest_of(observation.system_metadata)
 
 
+def said(observation: Observation) -> list[Any]:
+    """What a reading says in its watched fields, as it is compared: an instant whatever its spelling, None for unknown.
+
+    An unreadable `updated_at` is unknown, so that one that differs in each reading neither ends agreement nor makes
+    another event of the same change.
+    """
+    moment = observation.updated_at
+    instant = None if moment is None else moment.timestamp()
+    return [observation.status, instant, observation.hls_status, metadata_digest(observation)]
+
+
 def _is_older(observed: datetime | None, known: datetime | None) -> bool:
     return observed is not None and known is not None and observed < known
 
@@ -144,15 +156,4 @@ def _is_doubtful(snapshot: Snapshot | None, observation: Observation) -> bool:
         return False
     return observation.status not in KNOWN_STATUSES or (
         snapshot is not None and snapshot.status in TERMINAL_STATUSES and not snapshot.gone
-    )
-
-
-def _fingerprint(observation: Observation) -> str:
-    return digest_of(
-        [
-            observation.status,
-            observation.updated_at_text,
-            observation.hls_status,
-            metadata_digest(observation),
-        ]
     )

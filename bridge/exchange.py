@@ -115,8 +115,8 @@ class TransportFault(Exception):
         self.timing = timing or Timing()
 
 
-class StaleConnection(TransportFault):
-    """A kept connection turned out closed before a byte of an answer: the one fault that is retried."""
+class ClosedUnanswered(TransportFault):
+    """Closed before a byte of an answer. On a kept connection that is no news of the request: it is retried."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ UNPROMPTED_PAUSE_SECONDS = 15.0
 """How long a key rests after a 429 that does not say how long; what TwelveLabs' own examples wait."""
 KEY_PROBE_SECONDS = 60.0
 """How long a refused key rests between two probes."""
-BAD_WATCH_SECONDS = 300.0
-"""How often an id that upstream refuses (400, 403) is tried again."""
+LEAST_PAUSE_SECONDS = 1.0
+"""A 429 that names a moment now or past still rests the key: asking again at once would only feed it."""
 GRANT_SECONDS = 1.0
 """A claim's place in the request budget is good for this long; later, the task is given back unread."""
 ENDED = -1
@@ -116,13 +116,13 @@ class Poller:
             await self._postpone(reading, Postponement.of(reading.task, 0), "late")
             return
         seen = await self._upstream.fetch(reading.task.member)
+        if reading.probe and proves_key(seen):
+            await self._persist(reading, self._registry.key_accepted, "probed", count=False)
+            self._log.info("key.accepted")
         if isinstance(seen, FetchFailure):
             await self._failed(reading, seen)
-            return
-        if reading.probe:
-            await self._registry.key_accepted()
-            self._log.info("key.accepted")
-        await self._seen(reading, seen)
+        else:
+            await self._seen(reading, seen)
 
     def report(self) -> None:
         """Write one wide line of what happened since the last one, if anything did."""
@@ -185,7 +185,7 @@ class Poller:
             await self._absent(reading, failure)
             return
         if fault is FetchFault.THROTTLED:
-            seconds = UNPROMPTED_PAUSE_SECONDS if failure.retry_after_seconds is None else failure.retry_after_seconds
+            seconds = pause_seconds(failure.retry_after_seconds)
             await self._pause(reading, seconds, failure)
             rest = Postponement.of(task, int(seconds * 1000), error=failure.detail)
         elif fault is FetchFault.CREDENTIAL:
@@ -253,3 +253,15 @@ class Poller:
         if count:
             self._tally[kind] += 1
         return await persist(step, until=until, log=self._log)
+
+
+def pause_seconds(asked: float | None) -> float:
+    """How long a 429 rests the key: what it asks for, but neither for ever nor not at all."""
+    if asked is None:
+        return UNPROMPTED_PAUSE_SECONDS
+    return min(max(asked, LEAST_PAUSE_SECONDS), schedule.RETRY_AFTER_SECONDS)
+
+
+def proves_key(seen: Observation | FetchFailure) -> bool:
+    """Whether an answer is one that only an accepted key gets: the task, or a word about this very id."""
+    return isinstance(seen, Observation) or seen.fault in {FetchFault.GONE, FetchFault.BAD_WATCH, FetchFault.FORBIDDEN}

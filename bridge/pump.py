@@ -7,6 +7,7 @@ free, for the next due moment, and otherwise once a second.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -94,6 +95,9 @@ class Pump(Generic[Item]):
         self._in_flight: set[asyncio.Task[None]] = set()
         self._signal = asyncio.Event()
         self._stopping = False
+        self._left = asyncio.Event()
+        """`run` claims nothing any more."""
+        self._left.set()
 
     @property
     def in_flight(self) -> int:
@@ -108,6 +112,7 @@ class Pump(Generic[Item]):
         """Claim and work until `stop`."""
         listener = asyncio.create_task(self._listen())
         failures = 0
+        self._left.clear()
         try:
             while not self._stopping:
                 self._signal.clear()
@@ -117,24 +122,30 @@ class Pump(Generic[Item]):
                 try:
                     seconds = await self._round()
                     failures = 0
-                except StoreDown as error:
+                except Exception as error:
                     failures += 1
                     seconds = min(RETRY_SECONDS, 0.05 * 2 ** min(failures, 10))
-                    if failures in {1, 10} or failures % 60 == 0:
-                        self._log.warning("redis.away", error=str(error), fix=error.fix, tries=failures)
+                    self._tell(error, failures)
                 await self._sleep(seconds)
         finally:
+            self._left.set()
             listener.cancel()
             await asyncio.gather(listener, return_exceptions=True)
 
     async def drain(self, seconds: float) -> int:
-        """Claim nothing more and let what is in flight finish; replies how many did not within `seconds`."""
+        """Claim nothing more and let what is in flight finish; replies how many did not within `seconds`.
+
+        A claim that is under way may have leased its items already: it counts as in flight.
+        """
+        deadline = time.monotonic() + seconds
         self._stopping = True
         self._permit.revoke()
         self._signal.set()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._left.wait(), seconds)
         if not self._in_flight:
             return 0
-        _, late = await asyncio.wait(self._in_flight, timeout=seconds)
+        _, late = await asyncio.wait(self._in_flight, timeout=max(0.0, deadline - time.monotonic()))
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
@@ -160,6 +171,15 @@ class Pump(Generic[Item]):
             # Ours, not the other side's: nothing is settled, the lease lapses and somebody tries again.
             self._log.exception("pump.fault")
 
+    def _tell(self, error: Exception, failures: int) -> None:
+        """Say why a claim failed. A fault of ours may be one broken record, so the others are tried all the same."""
+        if failures not in {1, 10} and failures % 60:
+            return
+        if isinstance(error, StoreDown):
+            self._log.warning("redis.away", error=str(error), fix=error.fix, tries=failures)
+        else:
+            self._log.exception("pump.fault")
+
     def _done(self, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)
         self._signal.set()
@@ -181,6 +201,10 @@ class Pump(Generic[Item]):
             try:
                 await self._wait(IDLE_SECONDS)
             except StoreDown:
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            except Exception:
+                self._log.exception("pump.fault")
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             self._signal.set()

@@ -21,11 +21,11 @@ from bridge.connection import Connection
 from bridge.dial import Dialler, Judge, Resolve, SystemResolver
 from bridge.exchange import (
     Answer,
+    ClosedUnanswered,
     Limits,
     Origin,
     Phase,
     Request,
-    StaleConnection,
     Stopwatch,
     TransportFault,
 )
@@ -114,7 +114,7 @@ class Transport(httpx.AsyncBaseTransport):
             if kept is not None:
                 try:
                     return await self._converse(ours, kept, payload, request.method, deadline, watch)
-                except StaleConnection:
+                except ClosedUnanswered:
                     pass
             fresh = await self._dial(ours, deadline, watch)
             return await self._converse(ours, fresh, payload, request.method, deadline, watch)

@@ -63,6 +63,13 @@ class Outbox:
         )  # fmt: skip
         return word.decode()
 
+    async def give_back(self, delivery: Delivery, *, delay_ms: int) -> str:
+        """Give a claimed delivery back unattempted, for a reason of ours. Replies `ok` or `stale`."""
+        word: bytes = await self._scripts.call(
+            "give_back", delivery.endpoint, delivery.event_id, delivery.token, delay_ms
+        )
+        return word.decode()
+
     async def fan_out(self) -> int:
         """Hand the oldest waiting event to its next endpoints; replies how many were served."""
         return int(await self._scripts.call("fan_out", FANOUT_STEP))

@@ -69,6 +69,7 @@ async def test_a_refusal_dials_nothing_and_tells_no_address() -> None:
         fault = await fault_of(transport, server.named("hooks.example.com"))
         assert server.connections == 0
     assert (fault.fault, fault.detail, fault.sent) == (Fault.BLOCKED, "the address is not allowed", False)
+    assert fault.timing.dns_ms is not None
     assert fault.timing.connect_ms is None
 
 

@@ -135,6 +135,22 @@ async def test_an_ambiguous_head_is_refused(transport: Transport, answer: bytes)
     assert raised.value.detail
 
 
+async def test_informational_answers_are_counted(transport: Transport) -> None:
+    """Eight may come before the answer, and nine may not."""
+    async with Misbehaviour(says(EARLY_HINTS * 8 + OK), says(EARLY_HINTS * 9 + OK)) as server:
+        answer = await transport.exchange("a", a_post(server), deadline_seconds=DEADLINE)
+        with pytest.raises(TransportFault, match="more than 8 informational"):
+            await transport.exchange("b", a_post(server), deadline_seconds=DEADLINE)
+    assert (answer.status, answer.header("link")) == (200, None)
+
+
+async def test_an_upgrade_says_what_it_was(transport: Transport) -> None:
+    """The detail is a sentence, not the parser's offset."""
+    async with Misbehaviour(says(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n\r\n")) as server:
+        with pytest.raises(TransportFault, match="switched protocols"):
+            await transport.exchange("a", a_post(server), deadline_seconds=DEADLINE)
+
+
 async def dripping_body(peer: Peer) -> None:
     await peer.request()
     peer.send(HEAD + b"begun")
@@ -219,16 +235,16 @@ async def test_an_endless_body_is_read_to_the_limit(transport: Transport, head: 
     assert (answer.status, answer.truncated, answer.body) == (200, True, b"x" * 65_536)
 
 
-async def test_endless_framing_around_no_body_is_cut(transport: Transport) -> None:
-    """A chunk extension without end carries no body byte, and is bounded all the same."""
+async def test_endless_framing_around_no_body_is_cut() -> None:
+    """A chunk extension without end carries no body byte, and is bounded all the same: by size, not by time."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
         peer.send(CHUNKED + b"1;")
         await peer.pour(b"extension" * 400)
 
-    async with Misbehaviour(script) as server:
-        answer = await transport.exchange("a", a_post(server), deadline_seconds=DEADLINE)
+    async with Misbehaviour(script) as server, Transport(allow, limits=Limits(body_seconds=3600)) as transport:
+        answer = await transport.exchange("a", a_post(server), deadline_seconds=3600)
         await server.peers[0].closed_by_client.wait()
     assert (answer.status, answer.truncated, answer.body) == (200, True, b"")
 

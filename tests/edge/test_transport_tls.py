@@ -1,5 +1,8 @@
 """TLS: who is believed, what is offered, and that nothing of one pool's session serves another."""
 
+import asyncio
+import os
+import socket
 import ssl
 from pathlib import Path
 
@@ -165,6 +168,31 @@ async def test_a_kept_tls_connection_is_reused_and_replaced(authority: Authority
         await server.peers[0].closed_by_client.wait()
         await get(transport, server.named(NAME))
         assert server.connections == 2
+
+
+async def test_a_server_that_asks_for_our_certificate_is_a_tls_fault(authority: Authority) -> None:
+    """TLS 1.3 refuses a client after the handshake, in place of an answer: the reason is TLS's all the same."""
+    tls = authority.serving(NAME)
+    tls.verify_mode = ssl.CERT_REQUIRED
+
+    def refuse(listener: socket.socket) -> None:
+        # In a thread: asyncio's server closes before its alert is sent.
+        accepted, _ = listener.accept()
+        with tls.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False) as wrapped:
+            with pytest.raises(ssl.SSLError):
+                wrapped.do_handshake()
+            while os.read(wrapped.fileno(), 4096):
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        refusal = asyncio.ensure_future(asyncio.to_thread(refuse, listener))
+        origin = Origin("https", NAME, listener.getsockname()[1])
+        async with trusting(authority) as transport:
+            with pytest.raises(TransportFault) as raised:
+                await get(transport, origin)
+        await refusal
+    assert raised.value.fault is Fault.TLS
+    assert "certificate required" in raised.value.detail
 
 
 @pytest.mark.parametrize("reset", [False, True])

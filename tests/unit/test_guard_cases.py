@@ -102,7 +102,9 @@ ADMISSION: dict[tuple[str, str], list[str]] = {
     ("unicode", "bad_hostname"): words("https://www.xn--/ https://xn--example-.com/ https://xn--localhost-.com/"),
     ("unicode", "bad_idn"): [
         *words("https://xn--example.com/ https://xn--0.example.com/ https://xn--99999999.example.com/"),
-        *words("https://a1--b.example.com/ https://xn--ls8h.la/ https://yn--mnchen-3ya.de/"),
+        *words(
+            "https://a1--b.example.com/ https://xn--ls8h.la/ https://yn--mnchen-3ya.de/ https://ab--joa.example.com/"
+        ),
     ],
     ("v4-literal", "ip_literal"): [
         *words("https://127.0.0.1/ https://0.0.0.0/ https://10.0.0.1/ https://192.168.0.1/ https://100.100.100.200/"),
@@ -125,7 +127,9 @@ ADMISSION: dict[tuple[str, str], list[str]] = {
         *words("https://[0000:0000:0000:0000:0000:0000:0000:0001]/ https://[2606:2800:21f:cb07:6820:80da:af6b:8b2c]/"),
     ],
     ("v6", "bad_ipv6"): [
-        *words("https://[]/ https://[:]/ https://[:::1]/ https://[::1::]/ https://[1:2:3:4:5:6:7:8:9]/ https://[1]/"),
+        *words(
+            "https://[]/ https://[:]/ https://[:::1]/ https://[::1::]/ https://[1:2:3:4:5:6:7:8:9]/ https://[1]/ https://[127.0.0.1]/"
+        ),
         *words("https://[::12345]/ https://[::ffff:127.0.0.01]/ https://[::ffff:127.1]/ https://[0x7f::1]/"),
     ],
     ("v6", "bad_port"): words("https://::1/ https://::ffff:127.0.0.1/ https://fe80::1/ https://[::1]:/"),
@@ -134,6 +138,9 @@ ADMISSION: dict[tuple[str, str], list[str]] = {
         *words("https://metadata.google.internal/ https://a.alt/ https://a.mail/ https://foo.example/ https://local/"),
         *words("https://x.intranet/ https://x.private/ https://arpa/ https://a.b.svc/ https://redis.docker/"),
         *words("https://2.0.0.127.IN-ADDR.ARPA/ https://localhost:443/ https://a.cluster/ https://x.workgroup/"),
+        *words(
+            "https://x.intra/ https://x.domain/ https://x.localnet/ https://x.dockerhost/ https://x.service.consul/"
+        ),
     ],
     ("name", "single_label"): words(
         "https://metadata/ https://kubernetes/ https://com/ https://ip6-localhost/ https://redis:6379/"
@@ -145,7 +152,9 @@ ADMISSION: dict[tuple[str, str], list[str]] = {
     ],
     ("port", "bad_port"): [
         *words("https://example.com:0/ https://example.com:00/ https://example.com:0443/ https://example.com:000443/"),
-        *words("https://example.com:65979/ https://example.com:0x1bb/ https://example.com:443.0/"),
+        *words(
+            "https://example.com:65536/ https://example.com:65979/ https://example.com:0x1bb/ https://example.com:443.0/"
+        ),
         *words(
             "https://example.com:1e3/ https://example.com:443:443/ https://example.com:~/ https://example.com:99999/"
         ),

@@ -143,7 +143,7 @@ local function rest(member, delay_ms)
   local again = redis.call('HGET', key, 'again')
   if delay_ms < 0 and not again then return unwatch(member) end
   if again then delay_ms = 0 end
-  redis.call('HDEL', key, 'token', 'again', 'announce')
+  redis.call('HDEL', key, 'token', 'again')
   redis.call('ZADD', P .. 'watch', now + delay_ms, member)
 end
 
