@@ -6,26 +6,25 @@ import ipaddress
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import rich_click as click
 
 from bridge.cli import stage
-from bridge.cli.listen import Heard, Listener, answer_from
-from bridge.contract import Rejection, check_member
+from bridge.cli.listen import Listener, answer_from
+from bridge.cli.session import ids_from, settings_of
+from bridge.contract import ENDPOINT_BYTES, Rejection, check_member
 from bridge.contract import endpoint as read_endpoint
-from bridge.errors import BridgeError, CredentialRefused, InvalidInput, SettingsError
+from bridge.errors import BridgeError, CredentialRefused, InvalidInput, SettingsError, StoreDown
 from bridge.guard import Policy
 from bridge.sandbox.redis import RedisServer
 from bridge.signature import generate_secret
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.text import Text
 
     from bridge.settings import Settings
     from bridge.store import Store
@@ -42,15 +41,23 @@ class Session:
     settings: "Settings"
     ids: list[str]
     url: str
+    config: str | None = None
     name: str = field(default_factory=lambda: f"dev-{os.urandom(3).hex()}")
-    secret: str = field(default_factory=lambda: generate_secret(os.urandom(32)), repr=False)
+    made: str = field(default_factory=lambda: generate_secret(os.urandom(32)), repr=False)
     key_refused: asyncio.Event = field(default_factory=asyncio.Event)
-    ended: set[str] = field(default_factory=set)
     troubles: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def default_secret(self) -> str | None:
+        """The one that is configured, if any: then it signs, and none is made."""
+        secret = self.settings.delivery_default_secret
+        return secret.get_secret_value() if secret else None
+
     def definition(self) -> dict[str, Any]:
-        """Our endpoint. With ids it takes their events and nobody else's."""
-        return {"url": self.url, "events": ["*"], "tasks": self.ids or ["*"], "secret": self.secret}
+        """Our endpoint. With ids it takes their events and nobody else's, unless the list is too long to be written."""
+        whole = {"url": self.url, "events": ["*"], "tasks": self.ids or ["*"]}
+        whole |= {} if self.default_secret else {"secret": self.made}
+        return whole if len(json.dumps(whole)) <= ENDPOINT_BYTES else {**whole, "tasks": ["*"]}
 
     def environment(self, redis_url: str | None) -> dict[str, str]:
         """The worker's: the user's own, and what this run needs beside it. InvalidInput for a URL not allowed."""
@@ -59,14 +66,20 @@ class Session:
             networks, http = [*networks, *nets], True
         policy = Policy(allow_networks=networks, allow_http=http)
         try:
-            read_endpoint(self.name, json.dumps(self.definition()), policy, has_default_secret=False)
+            read_endpoint(
+                self.name, json.dumps(self.definition()), policy, has_default_secret=self.default_secret is not None
+            )
         except Rejection as rejection:
-            raise InvalidInput(f"--to {rejection.reason}", fix=rejection.fix) from None
+            raise InvalidInput(
+                f"Events cannot go to {stage.printable(self.url)}: {rejection}", fix=rejection.fix
+            ) from None
         changed = {
             "BRIDGE_DELIVERY_ALLOW_NETWORKS": json.dumps([str(one) for one in networks]),
             "BRIDGE_DELIVERY_ALLOW_HTTP": str(http).lower(),
         }
-        return stage.environment(changed | ({"BRIDGE_REDIS_URL": redis_url} if redis_url else {}), scrubbed=False)
+        changed |= {"BRIDGE_REDIS_URL": redis_url} if redis_url else {}
+        changed |= {"BRIDGE_CONFIG": self.config} if self.config else {}
+        return stage.environment(changed, scrubbed=False)
 
 
 def loopback_networks(url: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
@@ -80,11 +93,8 @@ def loopback_networks(url: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Ne
     return []
 
 
-def read_ids(words: Sequence[str]) -> list[str]:
-    """The ids given; `-` stands for those on standard input. Raises InvalidInput for what cannot be one."""
-    ids: list[str] = []
-    for word in words:
-        ids += sys.stdin.read().split() if word == "-" else [word]
+def checked(ids: list[str]) -> list[str]:
+    """These ids, each of which can be one. Raises InvalidInput."""
     for one in ids:
         try:
             check_member(one)
@@ -92,30 +102,7 @@ def read_ids(words: Sequence[str]) -> list[str]:
             raise InvalidInput(f"{stage.printable(one, 80)}: {rejection.reason}", fix=rejection.fix) from None
     if len(ids) > IDS:
         raise InvalidInput(f"These are {len(ids)} ids, more than {IDS}.", fix="use `bridge task add -` and a worker")
-    return list(dict.fromkeys(ids))
-
-
-def attempt_line(line: stage.Line) -> "Text":
-    """A line of the worker's log about an attempt, for eyes."""
-    from rich.text import Text
-
-    good = line.get("next") == "delivered"
-    code = line.get("status_code")
-    came = str(code) if code is not None else f"{line.get('fault')}: {line.get('detail')}"
-    follows = line.get("next")
-    if follows == "pending":
-        follows = f"again in {(line.get('retry_in_ms') or 0) / 1000:.0f} s"
-    elif line.get("reason"):
-        follows = f"{follows}, {line['reason']}"
-    return Text.assemble(
-        f"{datetime.now():%H:%M:%S} ",
-        ("✓", "green") if good else ("✗", "bold red"),
-        f" {stage.printable(came)}  ",
-        (stage.printable(line.get("type")), "bold"),
-        f"  {stage.printable(line.get('task'))}  {stage.printable(line.get('event_id'))}"
-        f"  attempt {line.get('attempt')} ({line.get('duration_ms')} ms)",
-        "" if good else f"  {follows}",
-    )
+    return ids
 
 
 def hearer(session: Session, lines: "Console", narration: "Console", *, attempts: bool) -> Callable[[stage.Line], None]:
@@ -127,7 +114,7 @@ def hearer(session: Session, lines: "Console", narration: "Console", *, attempts
             session.key_refused.set()
         elif event == "delivery.attempted":
             if attempts and line.get("endpoint") == session.name:
-                lines.print(attempt_line(line))
+                lines.print(stage.attempt_line(line))
         elif line.get("level") not in {"debug", "info"}:
             told = {k: v for k, v in line.items() if k not in {"event", "level", "logger", "timestamp", "fix"}}
             words = " ".join(f"{name}={value}" for name, value in told.items())
@@ -139,7 +126,10 @@ def hearer(session: Session, lines: "Console", narration: "Console", *, attempts
 
 
 async def look(session: Session, store: "Store", narration: "Console") -> tuple[list[str], int]:
-    """The ids that are still watched, and how many of our deliveries are open; tells of what upstream refuses."""
+    """The ids that are still watched, and how many of our deliveries are open; tells of what upstream refuses.
+
+    Raises BridgeError when another worker, with a policy of its own, has refused our endpoint.
+    """
     from bridge.store.scripts import store_errors
 
     with store_errors():
@@ -147,8 +137,14 @@ async def look(session: Session, store: "Store", narration: "Console") -> tuple[
         for one in session.ids:
             pipe.zscore(store.keys.tasks, one)
             pipe.hget(store.keys.watching(one), "error")
+        pipe.hget(store.keys.rejected, f"endpoint:{session.name}")
         pipe.hvals(store.keys.deliveries(session.name))
-        *answers, records = await pipe.execute()
+        *answers, refused, records = await pipe.execute()
+    if refused:
+        raise BridgeError(
+            f"Another worker on this Redis refused our endpoint: {stage.printable(json.loads(refused)['reason'])}",
+            fix="stop it, or unset BRIDGE_REDIS_URL for a Redis that is this run's own",
+        )
     watched = []
     for one, score, error in zip(session.ids, answers[::2], answers[1::2], strict=True):
         if score is not None:
@@ -182,7 +178,8 @@ async def perform(session: Session, port: int, *, local: bool, until_done: bool,
     lines, narration = stage.console(), stage.console(stderr=True)
     async with contextlib.AsyncExitStack() as stack:
         if local:
-            listener = Listener([session.secret], lambda heard: _hear_event(lines, heard), answer=answer_from("204"))
+            secret = session.default_secret or session.made
+            listener = Listener([secret], lambda heard: lines.print(heard.line()), answer=answer_from("204"))
             await listener.start(port)
             stack.push_async_callback(listener.server.stop)
             session.url = f"{listener.server.url}/dev"
@@ -192,10 +189,10 @@ async def perform(session: Session, port: int, *, local: bool, until_done: bool,
         worker = stage.Worker(environment, hearer(session, lines, narration, attempts=not local))
         await stack.enter_async_context(worker)
         await stage.register(store, {session.name: session.definition()})
-        stack.push_async_callback(store.client.hdel, store.keys.endpoints, session.name)
+        stack.push_async_callback(_take_back, session, store)
         await stage.register(store, {}, session.ids)
         await store.wake("poll")
-        _narrate(session, narration, "yours, BRIDGE_REDIS_URL" if own_redis else "a throw-away one, gone with this run")
+        _narrate(session, narration, local=local, own_redis=own_redis)
         outcome: BridgeError | int | None = await stage.either(
             worker.ended(), _refused(session), _until_done(session, store, narration, until_done)
         )
@@ -204,8 +201,12 @@ async def perform(session: Session, port: int, *, local: bool, until_done: bool,
     return outcome or 0
 
 
-def _hear_event(lines: "Console", heard: Heard) -> None:
-    lines.print(heard.line())
+async def _take_back(session: Session, store: "Store") -> None:
+    """Our endpoint leads nowhere once we are gone; the tasks stay registered where the Redis stays."""
+    from bridge.store.scripts import store_errors
+
+    with contextlib.suppress(StoreDown), store_errors():
+        await store.client.hdel(store.keys.endpoints, session.name)
 
 
 def _open(session: Session, redis_url: str | None) -> contextlib.AbstractAsyncContextManager["Store"]:
@@ -216,10 +217,15 @@ def _open(session: Session, redis_url: str | None) -> contextlib.AbstractAsyncCo
     return Store.open(url, prefix=settings.prefix, allow_volatile=settings.redis_allow_volatile)
 
 
-def _narrate(session: Session, narration: "Console", redis: str) -> None:
+def _narrate(session: Session, narration: "Console", *, local: bool, own_redis: bool) -> None:
+    redis = "yours, BRIDGE_REDIS_URL; what you register stays there" if own_redis else "a throw-away one of this run"
     narration.print(f"Redis: {redis}. TwelveLabs: {session.settings.twelvelabs_base_url}. Events go to {session.url}.")
     if loopback_networks(session.url):
-        narration.print("For this run only, http:// to that address is allowed.")
+        narration.print("For this run's worker only, http:// to that address is allowed.")
+    if not local and session.default_secret:
+        narration.print("Signed with BRIDGE_DELIVERY_DEFAULT_SECRET.")
+    elif not local:
+        narration.print(f"Verify with this secret, made for this run: {session.made}")
     watched = f"{len(session.ids)} task{'s' * (len(session.ids) != 1)}" if session.ids else "what is registered already"
     narration.print(f"Watching {watched}, read every {session.settings.poll_interval_seconds:g} s. Ctrl-C ends.")
 
@@ -232,19 +238,20 @@ async def _refused(session: Session) -> BridgeError:
 async def _until_done(session: Session, store: "Store", narration: "Console", until_done: bool) -> int:
     """Look now and then; ends only if asked to, once no task is watched and no delivery is open."""
     while True:
-        watched, open_ = await look(session, store, narration)
-        if until_done and session.ids and not watched and not open_:
-            return await verdict(session, store)
+        with contextlib.suppress(StoreDown):  # the worker says so, and goes on when Redis is back
+            watched, owed = await look(session, store, narration)
+            if until_done and not watched and not owed:
+                return await verdict(session, store)
         await asyncio.sleep(LOOK_SECONDS)
 
 
 def _has_own_redis(settings: "Settings") -> bool:
-    """Whether somebody chose the Redis; the default is not a choice."""
+    """Whether somebody chose the Redis. config/bridge.toml lists every default: that is no choice yet."""
     from bridge.settings import Settings, explain
 
-    source = {name: source for name, _, source in explain(settings)}["BRIDGE_REDIS_URL"]
+    source = next(one.source for one in explain(settings) if one.name == "BRIDGE_REDIS_URL")
     default = Settings.model_fields["redis_url"].default
-    return source != "default" and settings.redis_url != default
+    return source != "default" and not (source == "config file" and settings.redis_url == default)
 
 
 @click.command()
@@ -252,7 +259,8 @@ def _has_own_redis(settings: "Settings") -> bool:
 @click.option("--to", "url", metavar="URL", help="Where events go, instead of a receiver made here.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=0, help="Of the receiver made here; a free one else.")
 @click.option("--until-done", is_flag=True, help="End when every task given has ended: 0, or 7 when one failed.")
-def dev(ids: tuple[str, ...], url: str | None, port: int, until_done: bool) -> None:
+@click.pass_context
+def dev(ctx: click.Context, ids: tuple[str, ...], url: str | None, port: int, until_done: bool) -> None:
     """Watch real tasks in the foreground: poller, worker and a verifying receiver, with a line for each event.
 
     Needs TWELVELABS_API_KEY. Uses BRIDGE_REDIS_URL if it is set, else a Redis that is gone with this run.
@@ -262,14 +270,14 @@ def dev(ids: tuple[str, ...], url: str | None, port: int, until_done: bool) -> N
       bridge dev 6a0b1c2d3e4f5a6b7c8d9e01
       bridge dev ID --until-done --to http://localhost:3000/hook
     """
-    from bridge.settings import load_settings
-
-    settings = load_settings()
+    if url and port:
+        raise click.UsageError("--port is the receiver's that is made here; with --to there is none.")
+    settings = settings_of(ctx)
     if settings.twelvelabs_api_key is None:
         raise SettingsError("There is no API key.", fix="export TWELVELABS_API_KEY=tlk_… (or see `bridge demo`)")
-    members = read_ids(ids)
+    members = checked(ids_from(ids)) if ids else []
     if until_done and not members:
         raise InvalidInput("--until-done waits for the tasks given, and none was.", fix="name their ids")
-    session = Session(settings, members, url or "")
+    session = Session(settings, members, url or "", (ctx.obj or {}).get("config"))
     work = perform(session, port, local=url is None, until_done=until_done, own_redis=_has_own_redis(settings))
     sys.exit(stage.run(work, interrupted=0))

@@ -17,6 +17,7 @@ import rich_click as click
 
 from bridge import signature
 from bridge.cli import stage
+from bridge.cli.session import settings_of
 from bridge.errors import BridgeError, InvalidInput
 from bridge.sandbox.http import HttpServer
 from bridge.sandbox.message import Request, Response
@@ -212,12 +213,10 @@ def answer_from(word: str) -> Answer:
     raise InvalidInput(f"“{stage.printable(word)}” is no answer.", fix="--respond 200 to 599, slow or flaky")
 
 
-def secrets_from(path: Path | None) -> tuple[str, ...]:
+def secrets_from(path: Path | None, ctx: click.Context) -> tuple[str, ...]:
     """The secrets in a file, one a line, else the configured default; all of them checked."""
     if path is None:
-        from bridge.settings import load_settings
-
-        default = load_settings().delivery_default_secret
+        default = settings_of(ctx).delivery_default_secret
         return (default.get_secret_value(),) if default else ()
     from bridge.settings_sources import read_secret
 
@@ -260,7 +259,8 @@ async def _listen(port: int, secrets: Sequence[str], url: str | None, respond: s
 @click.option(
     "--respond", default="204", metavar="STATUS|slow|flaky", help="Answer so: to see what the bridge does then."
 )
-def listen(port: int, url: str | None, secret_file: Path | None, respond: str) -> None:
+@click.pass_context
+def listen(ctx: click.Context, port: int, url: str | None, secret_file: Path | None, respond: str) -> None:
     """Receive deliveries on 127.0.0.1, verify each one and say a line about it.
 
     A delivery whose signature is not valid is answered 401 and goes no further. The secret is that of
@@ -269,5 +269,5 @@ def listen(port: int, url: str | None, secret_file: Path | None, respond: str) -
     """
     if url and respond != "204":
         raise click.UsageError("--respond and --forward-to exclude each other: the app answers.")
-    secrets = secrets_from(secret_file)
+    secrets = secrets_from(secret_file, ctx)
     sys.exit(stage.run(_listen(port, secrets, url, respond), interrupted=0))

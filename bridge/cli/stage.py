@@ -10,6 +10,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -227,9 +228,32 @@ def stage_line(heard: Collection[str]) -> "Text":
     return line.append(f"{mark} {end or 'ready'}", style=style)
 
 
+def attempt_line(line: Line) -> "Text":
+    """A line of the worker's log about an attempt, for eyes."""
+    from rich.text import Text
+
+    good = line.get("next") == "delivered"
+    code = line.get("status_code")
+    came = f"{line.get('fault')}: {line.get('detail')}" if code is None else code
+    follows = line.get("next")
+    if follows == "pending":
+        follows = f"again in {(line.get('retry_in_ms') or 0) / 1000:.0f} s"
+    elif line.get("reason"):
+        follows = f"{follows}, {line['reason']}"
+    return Text.assemble(
+        f"{datetime.now():%H:%M:%S} ",
+        ("✓", "green") if good else ("✗", "bold red"),
+        f" {printable(came)}  ",
+        (printable(line.get("type")), "bold"),
+        f"  {printable(line.get('task'))}  {printable(line.get('event_id'))}"
+        f"  attempt {line.get('attempt')} ({line.get('duration_ms')} ms)",
+        "" if good else f"  {follows}",
+    )
+
+
 def program() -> str:
-    """How the person who reads this can call us."""
-    if shutil.which("bridge"):
+    """How the person who reads this can call us. A `bridge` on PATH may be another program: iproute2 has one."""
+    called, found = Path(sys.argv[0]), shutil.which("bridge")
+    if called.name != "bridge" or (found and Path(found).resolve() == called.resolve()):
         return "bridge"
-    called = Path(sys.argv[0])
-    return os.path.relpath(called) if called.name == "bridge" and called.is_file() else "bridge"
+    return os.path.relpath(called)

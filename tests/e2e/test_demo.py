@@ -2,32 +2,53 @@
 
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from redis import Redis
 from until import until
 
 pytestmark = pytest.mark.slow
 
+ATTEMPTS = 25
+"""At least; 37 where the machine is quick enough to see every status of every task."""
+
+IN_TERMINAL = """import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"""
+"""Makes standard input the controlling terminal, then runs what its arguments say."""
+
 PID = re.compile(r"worker \(pid (\d+)\)")
 
 
-def start_demo(directory: Path, *options: str) -> subprocess.Popen[str]:
-    """The demo as a user starts it, with settings around that it must not look at."""
-    environment = {
+def settings_of_somebody(directory: Path, redis_url: str = "redis://127.0.0.1:1/0") -> dict[str, str]:
+    """An environment, and a .env in the directory, that the demo must not look at."""
+    (directory / "here").mkdir(exist_ok=True)
+    (directory / "tmp").mkdir(exist_ok=True)
+    (directory / "here" / ".env").write_text("BRIDGE_NO_SUCH_THING=1\n")
+    return {
         **os.environ,
-        "BRIDGE_REDIS_URL": "redis://127.0.0.1:1/0",
-        "TWELVELABS_API_KEY": "tlk_not_for_the_demo",
+        "BRIDGE_REDIS_URL": redis_url,
+        "BRIDGE_PREFIX": "theirs:",
         "BRIDGE_POLL_INTERVAL_SECONDS": "nonsense",
-        "TMPDIR": str(directory),
+        "TWELVELABS_API_KEY": "tlk_not_for_the_demo",
+        "TMPDIR": str(directory / "tmp"),
     }
+
+
+def start_demo(directory: Path, *options: str, redis_url: str = "redis://127.0.0.1:1/0") -> subprocess.Popen[str]:
+    """The demo as a user starts it."""
     return subprocess.Popen(
         [sys.executable, "-m", "bridge", "demo", *options],
-        env=environment, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=settings_of_somebody(directory, redis_url), cwd=directory / "here",
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
@@ -45,33 +66,114 @@ def descendants(pid: int) -> set[int]:
 
 
 def alive(pids: set[int]) -> set[int]:
-    """Those that still run."""
-    return {pid for pid in pids if Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes()}
+    """Those that still run; a zombie does not."""
+    running = set()
+    for pid in pids:
+        try:
+            if Path(f"/proc/{pid}/cmdline").read_bytes():
+                running.add(pid)
+        except OSError:
+            continue
+    return running
+
+
+@contextmanager
+def demo_under_way(directory: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], set[int], int]]:
+    """A demo that has shown its first event, its descendants, and the pid of its worker; all of it gone afterwards."""
+    demo = start_demo(directory, *options)
+    assert demo.stdout is not None
+    worker = 0
+    for line in demo.stdout:
+        if found := PID.search(line):
+            worker = int(found[1])
+        if "verified" in line:
+            break
+    ours = descendants(demo.pid)
+    assert len(ours) >= 5  # Redis and its watchdog, the supervisor and its two workers
+    yield demo, ours, worker
+    demo.communicate(timeout=30)
+    until(lambda: not alive(ours), 30)
+    until(lambda: not list((directory / "tmp").iterdir()), 10)
 
 
 def test_the_demo_shows_the_main_job_and_loses_nothing(tmp_path: Path) -> None:
-    """Six tasks, each event verified, one retried after a 500, nothing lost; a person's settings are not looked at."""
-    demo = start_demo(tmp_path, "-o", "json")
+    """Plain lines where there is no terminal: each event verified, one 500 and its retry, lost 0, the next step."""
+    demo = start_demo(tmp_path)
+    out, told = demo.communicate(timeout=60)
+    assert demo.returncode == 0, told
+    lines = out.splitlines()
+    assert sum("✓ signature verified" in line for line in lines) >= ATTEMPTS
+    assert sum(" 500 " in line for line in lines) == 1
+    assert sum("attempt 2: the retry" in line for line in lines) == 1
+    assert any(line.startswith("tasks 6  events ") and line.endswith("lost 0") for line in lines)
+    assert "bridge dev" in lines[-1]
+    assert "\x1b" not in out
+    assert "whsec_…" in out
+    assert not re.search(r"whsec_[A-Za-z0-9+/]", out + told)
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_the_demo_counts_in_json_and_touches_nothing_of_its_users(tmp_path: Path, redis_url: str) -> None:
+    """-o json: data alone on stdout. A person's Redis, key and files are left alone, misspelt settings included."""
+    demo = start_demo(tmp_path, "-o", "json", redis_url=redis_url)
     out, told = demo.communicate(timeout=60)
     assert demo.returncode == 0, told
     tally = json.loads(out)
-    assert (tally["tasks"], tally["lost"], tally["duplicates"], tally["out_of_order"]) == (6, 0, 0, 0)
-    assert tally["retried"] >= 1
-    assert tally["verified"] == tally["attempts"]
-    assert list(tmp_path.iterdir()) == []
+    assert (tally["tasks"], tally["ready"], tally["failed"], tally["retried"]) == (6, 5, 1, 1)
+    assert tally["attempts"] == tally["verified"] == tally["deliveries"] + tally["retried"] >= ATTEMPTS
+    for fault in ("lost", "invented", "duplicates", "out_of_order", "unverified", "missing"):
+        assert not tally[fault], fault
+    with Redis.from_url(redis_url) as client:
+        assert client.dbsize() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_when_the_demo_is_ended(tmp_path: Path, number: signal.Signals) -> None:
     """Interrupted in the middle, or killed outright: its Redis and workers end, its files go."""
-    demo = start_demo(tmp_path)
-    assert demo.stdout is not None
-    for line in demo.stdout:
-        if "verified" in line:
-            break
+    with demo_under_way(tmp_path) as (demo, ours, _):
+        demo.send_signal(number)
+        assert demo.wait(20) == (-number if number == signal.SIGKILL else 128 + number)
+        if number != signal.SIGKILL:
+            assert not alive(ours)
+
+
+def test_the_demo_says_what_its_worker_died_of(tmp_path: Path) -> None:
+    """A worker that ends by itself ends the demo, with exit code 1 and its last lines."""
+    with demo_under_way(tmp_path) as (demo, _, worker):
+        os.kill(worker, signal.SIGKILL)
+        _, told = demo.communicate(timeout=30)
+        assert demo.returncode == 1
+        assert "The worker ended with -9" in told
+
+
+def test_the_demo_says_what_is_missing(tmp_path: Path) -> None:
+    """Not done in time: exit code 1, and each state that is still to come by name."""
+    demo = start_demo(tmp_path, "--timeout", "3")
+    out, told = demo.communicate(timeout=30)
+    assert demo.returncode == 1, told
+    assert "Missing:" in out
+    assert "the end of task 6a0b1c2d3e4f5a6b00000000" in out
+
+
+def test_ctrl_c_in_a_terminal_leaves_nothing(tmp_path: Path) -> None:
+    """On a terminal there is a live table; Ctrl-C there reaches the whole group, and still ends in order."""
+    terminal, inner = pty.openpty()
+    demo = subprocess.Popen(
+        [sys.executable, "-c", IN_TERMINAL, "-m", "bridge", "demo"],
+        env={**settings_of_somebody(tmp_path), "TERM": "xterm", "COLUMNS": "120"},
+        cwd=tmp_path, stdin=inner, stdout=inner, stderr=inner, start_new_session=True,
+    )  # fmt: skip
+    os.close(inner)
+    seen = b""
+    while "◐ validating".encode() not in seen:
+        seen += os.read(terminal, 65_536)
     ours = descendants(demo.pid)
-    assert len(ours) >= 3
-    demo.send_signal(number)
-    demo.communicate(timeout=30)
-    until(lambda: not alive(ours), 30)
-    until(lambda: not list(tmp_path.iterdir()), 10)
+    os.write(terminal, b"\x03")
+    with suppress(OSError):  # how Linux says that nobody holds the other end any more
+        while piece := os.read(terminal, 65_536):
+            seen += piece
+    os.close(terminal)
+    assert demo.wait(20) == 130
+    assert seen.rindex(b"\x1b[?25h") > seen.rindex(b"\x1b[?25l")  # the cursor is back
+    assert not alive(ours)
+    assert list((tmp_path / "tmp").iterdir()) == []

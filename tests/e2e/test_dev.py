@@ -1,6 +1,6 @@
-"""`bridge dev` and `bridge listen` against the simulator."""
+"""`bridge dev` against the simulator."""
 
-import http.client
+import json
 import os
 import signal
 import subprocess
@@ -9,30 +9,38 @@ import time
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
+from bridge.cli.dev import Session, _has_own_redis
 from bridge.sandbox.receiver import Receiver
 from bridge.sandbox.timeline import a_timeline
 from bridge.sandbox.twelvelabs import Simulator
-from bridge.signature import Signer, generate_secret
+from bridge.settings import load_settings
+from bridge.signature import generate_secret, verify
 
 pytestmark = pytest.mark.slow
 
 SECRET = generate_secret(bytes(range(32)))
 
 
-def run_dev(
-    simulator: Simulator, directory: Path, *words: str, key: str = "tlk_sandbox"
-) -> subprocess.CompletedProcess[str]:
-    """`bridge dev`, on a Redis of its own."""
-    environment = {
+def settings(simulator: Simulator, **more: str) -> dict[str, str]:
+    """The environment of a user who set a key."""
+    return {
         **os.environ,
-        "TWELVELABS_API_KEY": key,
+        "TWELVELABS_API_KEY": "tlk_sandbox",
         "BRIDGE_TWELVELABS_BASE_URL": simulator.base_url,
         "BRIDGE_POLL_INTERVAL_SECONDS": "0.3",
+        **more,
     }
+
+
+def run_dev(
+    simulator: Simulator, directory: Path, *words: str, given: str = "", **more: str
+) -> subprocess.CompletedProcess[str]:
+    """`bridge dev` to its end, on a Redis of its own unless `more` names one."""
     return subprocess.run(
         [sys.executable, "-m", "bridge", "dev", *words],
-        env=environment, cwd=directory, capture_output=True, text=True, timeout=50,
+        env=settings(simulator, **more), cwd=directory, input=given, capture_output=True, text=True, timeout=50,
     )  # fmt: skip
 
 
@@ -60,48 +68,128 @@ def test_dev_tells_by_its_exit_code_that_a_task_failed(tmp_path: Path) -> None:
 
 
 def test_dev_posts_to_a_url_of_ones_own(tmp_path: Path) -> None:
-    """--to: the events arrive there."""
+    """--to: the events arrive there, signed with a secret that is told; each attempt is a line, a failed one too."""
     simulator, receiver = Simulator(), Receiver(reject_invalid=False)
+    receiver.script(500)
     with simulator.in_thread(), receiver.in_thread():
         task = simulator.add_task(timeline=a_timeline(indexing=0.5), age_seconds=60)
-        done = run_dev(simulator, tmp_path, task, "--until-done", "--to", f"{receiver.url}/mine")
+        words = ("-", "--until-done", "--to", f"{receiver.url}/mine")
+        done = run_dev(simulator, tmp_path, *words, given=f"{task}\n", BRIDGE_DELIVERY_SCHEDULE_SECONDS="0,0.2")
     assert done.returncode == 0, done.stderr
-    assert [(a.path, a.type) for a in receiver.arrivals] == [("/mine", "index.task.ready")]
-    assert task in done.stdout
+    assert [(a.path, a.type, a.attempt) for a in receiver.arrivals] == [
+        ("/mine", "index.task.ready", 1),
+        ("/mine", "index.task.ready", 2),
+    ]
+    secret = done.stderr.partition("made for this run: ")[2].split()[0]
+    assert all(verify([secret], a.headers, a.body, time.time()) is None for a in receiver.arrivals)
+    first, second = done.stdout.splitlines()
+    assert "✗ 500" in first
+    assert "✓ 204" in second
+    assert task in second
+
+
+def test_dev_signs_with_the_configured_secret(tmp_path: Path) -> None:
+    """BRIDGE_DELIVERY_DEFAULT_SECRET signs where it is set, and is not printed."""
+    simulator, receiver = Simulator(), Receiver(SECRET)
+    with simulator.in_thread(), receiver.in_thread():
+        task = simulator.add_task(timeline=a_timeline(indexing=0.5), age_seconds=60)
+        words = (task, "--until-done", "--to", receiver.url)
+        done = run_dev(simulator, tmp_path, *words, BRIDGE_DELIVERY_DEFAULT_SECRET=SECRET)
+    assert done.returncode == 0, done.stderr
+    assert len(receiver.valid) == 1
+    assert SECRET not in done.stdout + done.stderr
+
+
+def test_dev_gives_up_an_endpoint_that_takes_nothing(tmp_path: Path) -> None:
+    """A delivery that is dead in the end: --until-done ends with exit code 1, although the task is ready."""
+    simulator, receiver = Simulator(), Receiver(reject_invalid=False, default=500)
+    with simulator.in_thread(), receiver.in_thread():
+        task = simulator.add_task(timeline=a_timeline(indexing=0.5), age_seconds=60)
+        words = (task, "--until-done", "--to", receiver.url)
+        done = run_dev(simulator, tmp_path, *words, BRIDGE_DELIVERY_SCHEDULE_SECONDS="0,0.2")
+    assert done.returncode == 1, done.stderr
+    assert "dead, exhausted" in done.stdout
+
+
+def test_dev_uses_the_redis_that_is_configured_and_takes_its_endpoint_back(tmp_path: Path, redis_url: str) -> None:
+    """The task and its snapshot stay in a Redis of one's own, the endpoint of this run does not; Ctrl-C ends with 0."""
+    simulator = Simulator()
+    with simulator.in_thread(), Redis.from_url(redis_url, decode_responses=True) as client:
+        task = simulator.add_task(timeline=a_timeline(indexing=600))
+        dev = subprocess.Popen(
+            [sys.executable, "-m", "bridge", "dev", task],
+            env=settings(simulator, BRIDGE_REDIS_URL=redis_url), cwd=tmp_path,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert dev.stdout is not None
+        assert "✓ sig ok" in dev.stdout.readline()
+        assert client.hlen("bridge:endpoints") == 1
+        dev.send_signal(signal.SIGINT)
+        _, told = dev.communicate(timeout=30)
+        assert dev.returncode == 0, told
+        assert client.hlen("bridge:endpoints") == 0
+        assert client.zscore("bridge:tasks", task) is not None
+        assert client.exists(f"bridge:snapshot:{task}")
+
+
+def test_dev_says_that_another_worker_refused_its_endpoint(tmp_path: Path, redis_url: str) -> None:
+    """A worker with a stricter policy on the same Redis rejects a loopback URL: that is an end with its reason."""
+    simulator = Simulator()
+    with simulator.in_thread(), Redis.from_url(redis_url, decode_responses=True) as client:
+        dev = subprocess.Popen(
+            [sys.executable, "-m", "bridge", "dev", simulator.add_task(timeline=a_timeline(indexing=600))],
+            env=settings(simulator, BRIDGE_REDIS_URL=redis_url), cwd=tmp_path,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert dev.stdout is not None
+        assert "✓ sig ok" in dev.stdout.readline()
+        (name,) = client.hkeys("bridge:endpoints")
+        client.hset("bridge:rejected", f"endpoint:{name}", json.dumps({"reason": "scheme_not_https"}))
+        _, told = dev.communicate(timeout=30)
+    assert dev.returncode == 1
+    assert "Another worker on this Redis refused our endpoint: scheme_not_https" in told
 
 
 def test_dev_says_that_the_key_is_refused(tmp_path: Path) -> None:
     """A wrong key ends it with exit code 4 and what to do, not with silence."""
     simulator = Simulator()
     with simulator.in_thread():
-        done = run_dev(simulator, tmp_path, simulator.add_task(), key="tlk_wrong")
+        done = run_dev(simulator, tmp_path, simulator.add_task(), TWELVELABS_API_KEY="tlk_wrong")
     assert done.returncode == 4
     assert "TWELVELABS_API_KEY" in done.stderr
 
 
-def test_listen_verifies_what_it_is_sent(tmp_path: Path) -> None:
-    """A rightly signed delivery is a ✓ line and 204, any other a ✗ line with the reason and 401; Ctrl-C ends with 0."""
-    secret_file = tmp_path / "secret"
-    secret_file.write_text(SECRET)
-    secret_file.chmod(0o600)
-    listener = subprocess.Popen(
-        [sys.executable, "-m", "bridge", "listen", "0", "--secret-file", str(secret_file)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert listener.stderr is not None
-    port = int(listener.stderr.readline().split("127.0.0.1:")[1].split()[0])
-    body = b'{"type":"index.task.\\u001b[31mready","data":{"task_id":"t1"}}'
-    statuses = []
-    for sent in (body, body + b" "):
-        headers = dict(Signer([SECRET]).headers("evt_1", int(time.time()), body))
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        connection.request("POST", "/", sent, headers)
-        statuses.append(connection.getresponse().status)
-        connection.close()
-    listener.send_signal(signal.SIGINT)
-    out, _ = listener.communicate(timeout=20)
-    assert statuses == [204, 401]
-    assert "✓ sig ok" in out
-    assert "✗ sig BAD" in out
-    assert "\x1b" not in out
-    assert listener.returncode == 0
+@pytest.mark.parametrize(
+    ("words", "more", "said"),
+    [
+        (("6a0b",), {"TWELVELABS_API_KEY": ""}, "export TWELVELABS_API_KEY="),
+        (("not/an id",), {}, "a member is 1 to 200 of the characters"),
+        (("--until-done",), {}, "name their ids"),
+        (("6a0b", "--to", "http://10.0.0.1/hook"), {}, "http://10.0.0.1/hook"),
+        (("6a0b", "--to", "https://example.com", "--port", "9"), {}, "--port"),
+    ],
+)
+def test_dev_refuses_what_cannot_work(tmp_path: Path, words: tuple[str, ...], more: dict[str, str], said: str) -> None:
+    """No key, a bad id, nothing to wait for, a URL that policy forbids: exit code 2 and what to do."""
+    simulator = Simulator()
+    with simulator.in_thread():
+        done = run_dev(simulator, tmp_path, *words, **more)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert done.stdout == ""
+
+
+def test_dev_takes_the_default_redis_only_when_it_was_asked_for(tmp_path: Path) -> None:
+    """The default written in config/bridge.toml is nobody's choice; the same URL in the environment is one."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "bridge.toml").write_text('redis_url = "redis://127.0.0.1:6379/0"\n')
+    assert not _has_own_redis(load_settings(config=tmp_path / "config" / "bridge.toml"))
+    assert _has_own_redis(load_settings(redis_url="redis://127.0.0.1:6379/0"))
+
+
+def test_dev_writes_an_endpoint_that_the_contract_takes_however_many_ids() -> None:
+    """A thousand ids do not fit into a definition: then it takes every task's events."""
+    ids = [f"6a0b1c2d3e4f5a6b{number:08x}" for number in range(1_000)]
+    few, many = (Session(load_settings(), one, "http://127.0.0.1:1/dev") for one in (ids[:3], ids))
+    assert few.definition()["tasks"] == ids[:3]
+    assert many.definition()["tasks"] == ["*"]
