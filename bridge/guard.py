@@ -94,6 +94,10 @@ _URL = re.compile(
 )
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?")
+_IDN_EXCEPTIONS = re.compile(  # letters and marks that RFC 5892 disallows all the same
+    "[\u034f\u0640\u07fa\u1100-\u11ff\u17b4\u17b5\u180b-\u180f\u20d0-\u20ff\u302e-\u3035\u303b"
+    "\ua960-\ua97f\ud7b0-\ud7ff\ufe00-\ufe0f\U0001d100-\U0001d24f\U000e0100-\U000e01ef]"
+)
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -282,6 +286,7 @@ def _is_a_label(label: str) -> bool:
         and folding == unicodedata.normalize("NFKC", folding.casefold())
         and all(c == "-" or unicodedata.category(c) in {"Ll", "Lo", "Lm", "Mn", "Mc", "Nd"} for c in text)
         and not unicodedata.category(text[0]).startswith("M")
+        and not _IDN_EXCEPTIONS.search(text)
     )
 
 

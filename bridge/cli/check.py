@@ -76,8 +76,6 @@ def _judge_addresses(policy: Policy, url: str, answers: dict[str, list[str]] | N
         addresses = answers.get(target.host, [target.host] if _is_address(target.host) else [])
     else:
         addresses = _resolved(target.host, target.port)
-    if not addresses:
-        return Verdict(False, "dns_no_answer", "The name has no address."), []
     verdict = policy.judge_addresses(target.host, target.port, addresses)
     return verdict, addresses if verdict.allowed else []
 

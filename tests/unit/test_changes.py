@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from bridge import diff, events, formats
 from bridge.diff import Doubtful, Stale, Unchanged, parse_instant
-from bridge.model import Change, Observation, Snapshot
+from bridge.model import Change, Event, Observation, Snapshot
 
 
-def commit(snapshot: Snapshot | None, seen: Observation, now: int) -> tuple[events.Event, Snapshot]:
+def commit(snapshot: Snapshot | None, seen: Observation, now: int) -> tuple[Event, Snapshot]:
     """What committing this reading makes; it must be a change."""
     verdict = diff.diff(snapshot, seen, now=now)
     assert isinstance(verdict, Change), verdict
@@ -120,7 +120,7 @@ READINGS = st.builds(
 def test_whatever_upstream_says_the_history_makes_sense(readings: list[Observation]) -> None:
     """Any sequence of readings: revisions grow, times never fall, ids are unique, two events in a row differ."""
     snapshot: Snapshot | None = None
-    doubt, doubted_at, now, made = None, None, START, list[tuple[events.Event, Snapshot]]()
+    doubt, doubted_at, now, made = None, None, START, list[tuple[Event, Snapshot]]()
     for seen in readings:
         now += 1_000
         verdict = diff.diff(snapshot, seen, doubt=doubt, doubted_at=doubted_at, now=now)

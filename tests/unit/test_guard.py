@@ -328,6 +328,17 @@ def test_no_idn_beyond_the_standard(text: str) -> None:
             assert idna.ulabel(label) == unicodedata.normalize("NFC", text)
 
 
+@pytest.mark.parametrize(
+    "character", "\u034f\u0640\u1100\u17b4\u180b\u20d0\u302e\u3031\ud7fb\ufe0f\U0001d165\U000e0100"
+)
+def test_disallowed_letters_and_marks(character: str) -> None:
+    """Old jamo, variation selectors and the like are letters or marks by category, but not of a name."""
+    label = "xn--" + f"a{character}".encode("punycode").decode("ascii")
+    with pytest.raises(idna.InvalidCodepoint):
+        idna.ulabel(label)
+    assert Policy().judge_url(f"https://{label}.com/").reason == "bad_idn"
+
+
 @pytest.mark.parametrize("text", ["münchen", "straße", "βόλος", "例え", "пример", "مثال", "हिन्दी", "한국"])
 def test_idn_in_many_scripts(text: str) -> None:
     """Names of the world's scripts are admitted in their xn-- form."""
