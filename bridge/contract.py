@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from math import isfinite
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -19,6 +20,10 @@ from bridge.model import Endpoint, Ordering, WatchOptions
 from bridge.signature import parse_secret
 
 METADATA_BYTES = 4_096
+METADATA_DEPTH = 100
+"""The deepest nesting of metadata: it is read and written again on call stacks deeper than the one that judges it."""
+TASK_ENDPOINTS = 200
+"""The most endpoints that one task names."""
 ENDPOINT_BYTES = 16_384
 REJECTED = 1_000
 """The most entries that `bridge:rejected` holds."""
@@ -33,14 +38,17 @@ KINDS: frozenset[str] = frozenset()
 _MEMBER = re.compile(r"[A-Za-z0-9_:/-]{1,200}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]*")
-_QUERY = re.compile(r"(?<=[^\s\"'])\?[^\s\"'#]+")
-_USERINFO = re.compile(r"//[^/@\s\"]*@")
+_WORD = re.compile(r"[^\s\"]+")
+_QUERY = re.compile(r"(?<=.)\?.+", re.DOTALL)
+_FRAGMENT = re.compile(r"#.+", re.DOTALL)
+_AUTHORITY = re.compile(r"(?:\[[^\]]*\]|[^:@?#\[]*)(?::\d*)?")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", re.ASCII)
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,1024}", re.ASCII)
 _RESERVED_HEADERS = frozenset(
     {
         *("host", "content-length", "content-type", "content-encoding", "transfer-encoding", "connection", "te"),
         *("trailer", "upgrade", "expect", "cookie", "user-agent", "traceparent", "accept-encoding", "keep-alive"),
+        *("forwarded", "via", "x-real-ip"),
     }
 )
 _RESERVED_PREFIXES = ("webhook-", "proxy-", "x-forwarded-", "bridge-", "tl-signature", "ce-")
@@ -114,7 +122,7 @@ def task_options(
                 "callback_url",
                 "a callback_url is signed with the default secret, and there is none",
                 "set BRIDGE_DELIVERY_DEFAULT_SECRET and register the task again, or register an endpoint instead",
-                url,
+                _bare(url),
             )
         _check_url("callback_url", url, policy)
         callback = Endpoint(name=implicit_name(url), url=url, events=("*",))
@@ -145,7 +153,7 @@ def endpoint(name: str, raw: str, policy: Policy, *, has_default_secret: bool) -
             "HDEL it and register it under another name",
             name,
         )
-    if len(raw) > ENDPOINT_BYTES:
+    if len(raw.encode("utf-8", "surrogatepass")) > ENDPOINT_BYTES:
         raise Rejection("", f"the definition is longer than {ENDPOINT_BYTES} bytes", "shorten its lists")
     try:
         definition = EndpointDefinition.model_validate_json(raw)
@@ -176,36 +184,81 @@ def implicit_name(url: str) -> str:
 
 
 def redacted(text: str) -> str:
-    """The head of a value that may hold secrets, fit to be shown: no signing secret, no userinfo, no query of a URL."""
-    text = _QUERY.sub("?…", _USERINFO.sub("//…@", _SECRET.sub("whsec_…", text)))
+    """The head of a value that may hold secrets, fit to be shown.
+
+    Without signing secrets, and without the userinfo, query and fragment of a URL.
+    """
+    text = _WORD.sub(lambda word: _bare(word[0]), _SECRET.sub("whsec_…", text))
     return text.encode("utf-8", "backslashreplace").decode()[:VALUE_HEAD]
+
+
+def _bare(url: str) -> str:
+    """A URL, or a word that may be one, without what it hides. It may be broken anywhere: in doubt, less is left."""
+    before, slashes, rest = url.partition("//")
+    scheme, rest = (before + slashes, rest) if slashes else ("", url)
+    userinfo, at, after = rest.rpartition("@")
+    authority, slash, _ = userinfo.partition("/")
+    if at and not (slashes and slash and _AUTHORITY.fullmatch(authority)):  # else the @ is of the path or the query
+        if "?" in userinfo or "#" in userinfo:
+            return scheme + "…"
+        rest = "…@" + after
+    if slashes:
+        rest = _FRAGMENT.sub("#…", rest)
+    return scheme + _QUERY.sub("?…", rest)
 
 
 def _check_url(field: str, url: str, policy: Policy) -> None:
     verdict = policy.judge_url(url)
     if not verdict.allowed:
-        raise Rejection(field, f"{verdict.reason}: {verdict.detail}", "see `bridge endpoint check <url>`", url)
+        raise Rejection(field, f"{verdict.reason}: {verdict.detail}", "see `bridge endpoint check <url>`", _bare(url))
 
 
 def _metadata(text: str | None) -> Any:
     if text is None:
         return None
-    if len(text.encode("utf-8", "surrogateescape")) > METADATA_BYTES:
+    if len(text.encode("utf-8", "surrogatepass")) > METADATA_BYTES:
         raise Rejection("metadata", f"metadata is more than {METADATA_BYTES} bytes", "keep the bulk on your side", text)
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        metadata = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         raise Rejection("metadata", "metadata is not JSON", 'write JSON, e.g. {"order": 42}', text) from None
+    if not _is_shallow(metadata):
+        raise Rejection("metadata", f"metadata is nested deeper than {METADATA_DEPTH} levels", "flatten it", text)
+    return metadata
 
 
 def _no_constant(text: str) -> Any:
     raise ValueError(text)
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+def _is_shallow(value: Any) -> bool:
+    layer = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(METADATA_DEPTH):
+        layer = [
+            inner
+            for outer in layer
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, (dict, list))
+        ]
+    return not layer
+
+
 def _endpoint_names(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
     names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise Rejection("endpoints", "it names no endpoint", "leave `endpoints` out, and all matching ones hear of it")
+    if len(names) > TASK_ENDPOINTS:
+        fix = "leave `endpoints` out, and name the task in the endpoints' `tasks`"
+        raise Rejection("endpoints", f"a task names at most {TASK_ENDPOINTS} endpoints", fix, text)
     for name in names:
         if not _NAME.fullmatch(name):
             raise Rejection("endpoints", "not a list of endpoint names", "separate names by commas", text)
@@ -243,12 +296,14 @@ def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
             raise ValueError("a header has a character that HTTP does not allow")
         if lower in _RESERVED_HEADERS or lower.startswith(_RESERVED_PREFIXES):
             raise ValueError(f"the header {lower} is the bridge's own")
+    if len({name.lower() for name in headers}) < len(headers):
+        raise ValueError("a header is there twice, in other capitals")
     return headers
 
 
 def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
+    field = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or _HEADER_NAME.fullmatch(part))
     reason = first["msg"].removeprefix("Value error, ")
     fixes = {
         "": 'write one JSON object: {"url": "https://…", "events": ["index.task.*"], "secret": "whsec_…"}',
@@ -257,6 +312,7 @@ def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
     }
     # The definition may hold a secret or an authorization header anywhere: only the offending field itself is shown.
     value = _plain_value(raw, first["loc"]) if first["loc"] and first["loc"][0] not in {"secret", "headers"} else ""
+    value = _bare(value) if field == "url" else value
     return Rejection(field, reason, fixes.get(field, f"correct “{field}” and HSET it again"), value)
 
 

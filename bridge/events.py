@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from bridge import formats
-from bridge.diff import digest_of, metadata_digest
+from bridge.diff import digest_of, metadata_digest, said
 from bridge.model import TERMINAL_STATUSES, Change, Endpoint, Event, Snapshot
 
 TYPE_PREFIX = "index.task."
@@ -12,7 +12,7 @@ GONE = TYPE_PREFIX + "gone"
 UPDATED = TYPE_PREFIX + "updated"
 
 ANNOUNCED = 32
-"""How many announced states of a task are remembered, to tell a return to one from a repetition."""
+"""How many different announced states of a task are remembered, to tell a return to one from a repetition."""
 
 _NOT_A_WORD = re.compile(r"[^a-z0-9_]+")
 
@@ -21,14 +21,14 @@ def event_from(change: Change, task: str, *, now: int, metadata: Any = None) -> 
     """Make the event of a change observed at `now` (milliseconds).
 
     The id is a digest of what changed, so that the same change makes the same id even after Redis lost its last second
-    and we find it again. A state that was announced before gets its revision into the digest: returning to it is news.
+    and we find it again. A state that was announced before is news all the same; the revision that it follows goes into
+    the digest then, which is its own and, unlike the clock, found again too.
     """
     event_type = type_of(change)
     previous = change.previous
     revision = max(previous.revision + 1 if previous else 1, now)
     digest = _digest(change, task, event_type)
-    announced_before = previous is not None and digest[:16] in previous.announced
-    identity = digest_of([digest, revision]) if announced_before else digest
+    identity = digest_of([digest, previous.revision]) if previous and digest[:16] in previous.announced else digest
     return Event(
         id=f"evt_{identity}",
         type=event_type,
@@ -43,7 +43,8 @@ def event_from(change: Change, task: str, *, now: int, metadata: Any = None) -> 
 def snapshot_after(change: Change, event: Event) -> Snapshot:
     """What is known of the task once the event is committed. What the reading left out stays as it was known."""
     seen, previous = change.observation, change.previous
-    announced = (*(previous.announced if previous else ()), event.digest)[-ANNOUNCED:]
+    others = (digest for digest in (previous.announced if previous else ()) if digest != event.digest)
+    announced = (*others, event.digest)[-ANNOUNCED:]
     status = seen.status if seen else (previous.status if previous else "")
     was_terminal = previous is not None and previous.status in TERMINAL_STATUSES
     since = (previous.terminal_since if previous and was_terminal else None) or event.observed_at
@@ -88,8 +89,8 @@ def _fits(pattern: str, word: str) -> bool:
 
 
 def _digest(change: Change, task: str, event_type: str) -> str:
-    seen, previous = change.observation, change.previous
-    if seen is None:
-        return digest_of([task, event_type, previous and previous.status, previous and previous.updated_at_text])
-    instant = seen.updated_at.timestamp() if seen.updated_at else seen.updated_at_text
-    return digest_of([task, event_type, seen.status, instant, seen.hls_status, metadata_digest(seen)])
+    if change.observation is not None:
+        return digest_of([task, event_type, *said(change.observation)])
+    known = change.previous
+    instant = known.updated_at.timestamp() if known and known.updated_at else None
+    return digest_of([task, event_type, known and known.status, instant])

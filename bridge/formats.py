@@ -27,7 +27,7 @@ def standard(event_type: str, task: str, revision: int, observed_at: int, change
         "updated_at": seen.updated_at_text if seen else (known.updated_at_text if known else None),
         "revision": revision,
         "changed": list(change.changed),
-        "previous": {"status": previous.status, "updated_at": previous.updated_at_text} if previous else None,
+        "previous": {"status": previous.status or None, "updated_at": previous.updated_at_text} if previous else None,
         "task": seen.task if seen else None,
         "metadata": metadata,
     }

@@ -10,14 +10,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing, suppress
+from functools import partial
+from queue import Empty, SimpleQueue
 from secrets import token_hex
 from typing import Any
 
 import structlog
 from redis import Redis
+from redis import exceptions as redis_errors
 from rq import Queue, SimpleWorker
+from rq.exceptions import NoSuchJobError, StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.utils import now
 
 from bridge import logs
 from bridge.engine import Engine, Kind
@@ -28,6 +34,9 @@ from bridge.store import connect_for_rq
 from bridge.store.shifts import Shifts
 
 BEAT_SECONDS = 1.0
+POLL_SECONDS = 0.1
+RETRY_SECONDS = 1.0
+"""The pause before RQ's part is started again."""
 GRACE_SECONDS = 3.0
 """How long claiming stays allowed after a shift last said so: enough for the next one to start."""
 HANDOVER_SECONDS = 3.0
@@ -37,6 +46,9 @@ WORKER_TTL_SECONDS = 20
 MAINTENANCE_SECONDS = 30
 QUEUED_SECONDS = 30
 FAILURE_SECONDS = 3_600
+
+
+AWAY = (redis_errors.ConnectionError, redis_errors.TimeoutError)
 
 
 def poll_shift() -> None:
@@ -52,10 +64,10 @@ def deliver_shift() -> None:
 SHIFTS: dict[Kind, str] = {"poll": "bridge.jobs.poll_shift", "deliver": "bridge.jobs.deliver_shift"}
 
 
-def queue_for(connection: "Redis", prefix: str, kind: Kind) -> Queue:
+def queue_for(connection: "Redis", prefix: str, kind: Kind, job_class: type[Job] = Job) -> Queue:
     """The RQ queue of one kind of shift: `bridge-poll`, `bridge-deliver`."""
     name = prefix.rstrip(":").replace(":", "-").strip("{}")
-    return Queue(f"{name}-{kind}", connection=connection, serializer=JSONSerializer)
+    return Queue(f"{name}-{kind}", connection=connection, job_class=job_class, serializer=JSONSerializer)
 
 
 def send_shift(queue: Queue, kind: Kind, shift_seconds: float) -> None:
@@ -70,55 +82,148 @@ def send_shift(queue: Queue, kind: Kind, shift_seconds: float) -> None:
     )
 
 
-def shift_job(name: str, shift: Callable[[], None]) -> type[Job]:
-    """A job class that runs `shift` under `name`, and nothing else: a forged job names what it likes in vain.
+class ShiftJob(Job):
+    """A job that runs one function under one name, and nothing else: a forged job names what it likes in vain.
 
-    Callbacks and RQ's own HTTP callbacks are dropped, whoever wrote them into the job.
+    Callbacks, RQ's own HTTP callbacks, retries and repeats are dropped, whoever wrote them into the job.
     """
 
-    class ShiftJob(Job):
-        success_callback = None
-        failure_callback = None
-        stopped_callback = None
+    shift_name = ""
+    shift: Callable[[], None] = staticmethod(poll_shift)
+    success_callback = None
+    failure_callback = None
+    stopped_callback = None
 
-        @property
-        def func(self) -> Callable[[], None]:
-            if self.func_name != name:
-                raise BridgeError(f"not a shift: {str(self.func_name)[:80]}")
-            return shift
+    @classmethod
+    def fetch(cls, id: str, connection: Any = None, serializer: Any = None) -> Any:  # noqa: A002
+        """What cannot be read is no job, and is passed over; RQ would end its worker, and each one after it."""
+        try:
+            return super().fetch(id, connection=connection, serializer=serializer)
+        except (NoSuchJobError, *AWAY):
+            raise
+        except Exception as error:
+            raise NoSuchJobError(f"not a shift: {type(error).__name__}") from None
 
-        @property
-        def args(self) -> tuple[()]:
-            return ()
+    @property
+    def func(self) -> Callable[[], None]:
+        if self.func_name != self.shift_name:
+            raise BridgeError(f"not a shift: {str(self.func_name)[:80]}")
+        return self.shift
 
-        @args.setter
-        def args(self, value: Any) -> None:
-            """Ignored: a shift carries no data."""
+    @property
+    def args(self) -> tuple[()]:
+        return ()
 
-        @property
-        def kwargs(self) -> dict[str, Any]:
-            return {}
+    @args.setter
+    def args(self, value: Any) -> None:
+        """Ignored: a shift carries no data."""
 
-        @kwargs.setter
-        def kwargs(self, value: Any) -> None:
-            """Ignored: a shift carries no data."""
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        return {}
 
-        def restore(self, raw_data: Any) -> Any:
-            restored = super().restore(raw_data)
-            self.webhooks = []
-            return restored
+    @kwargs.setter
+    def kwargs(self, value: Any) -> None:
+        """Ignored: a shift carries no data."""
 
-    return ShiftJob
+    def restore(self, raw_data: Any) -> Any:
+        """Nothing of what RQ would do beside or after a job: it runs once, and leaves nothing."""
+        restored = super().restore(raw_data)
+        self.webhooks, self.meta = [], {}
+        self.retries_left = self.repeats_left = self.group_id = None
+        self.rate_limit_key = self.rate_limit_concurrency = None
+        self.result_ttl, self.failure_ttl = 0, FAILURE_SECONDS
+        return restored
+
+
+def shift_job(name: str, shift: Callable[[], None]) -> type[ShiftJob]:
+    """The job class of a worker that runs `shift` under `name`."""
+    return type("ShiftJob", (ShiftJob,), {"shift_name": name, "shift": staticmethod(shift)})
+
+
+class Bell:
+    """An event that a signal handler may ring, for one waiter.
+
+    Not threading.Event: its lock may be held by the very thread that the handler has interrupted.
+    """
+
+    def __init__(self) -> None:
+        self._rung = False
+        self._waiter: SimpleQueue[None] = SimpleQueue()
+
+    def ring(self) -> None:
+        """Wake the waiter, now and for ever."""
+        self._rung = True
+        self._waiter.put(None)
+
+    @property
+    def rung(self) -> bool:
+        """Whether it was rung."""
+        return self._rung
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it is rung, at most `seconds`; replies whether it is."""
+        if not self._rung:
+            with suppress(Empty):
+                self._waiter.get(timeout=seconds)
+        return self._rung
 
 
 class ShiftWorker(SimpleWorker):
-    """RQ's SimpleWorker (no fork per job) that says when it is asked to stop."""
+    """RQ's SimpleWorker (no fork per job) that rings when it is asked to stop."""
 
     max_connection_wait_time = 2.0
-    on_stop: Callable[[], None] = staticmethod(lambda: None)
+    stop = Bell()
 
     def handle_warm_shutdown_request(self) -> None:
-        self.on_stop()
+        """RQ was told to stop by a signal."""
+        self.stop.ring()
+
+    def check_for_suspension(self, burst: bool) -> None:
+        """RQ asks this before each job: a signal that came before its handlers were there counts too."""
+        if self.stop.rung:
+            raise StopRequested
+        super().check_for_suspension(burst)
+
+    def dequeue_job_and_maintain_ttl(self, timeout: int | None, max_idle_time: int | None = None) -> Any:
+        """An entry of the queue that can name no job is passed over."""
+        while True:
+            try:
+                return super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+            except ValueError as error:
+                self.log.warning("not a job: %s", type(error).__name__)
+
+    def run_maintenance_tasks(self) -> None:
+        """RQ tidies up. Where it stumbles over an entry, that goes: no shift is ever missed."""
+        try:
+            super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
+        except AWAY:
+            raise
+        except Exception as error:
+            self.log.warning("RQ's keys hold something that is not RQ's: %s", type(error).__name__)
+            for queue in self.queues:
+                self.connection.delete(queue.intermediate_queue_key)
+                queue.release_maintenance_lock()  # type: ignore[no-untyped-call]
+            self.last_cleaned_at = now()  # type: ignore[assignment]
+
+
+def shift_worker(connection: "Redis", prefix: str, kind: Kind, shift: Callable[[], None], *, stop: Bell) -> ShiftWorker:
+    """RQ's part of one worker process: it works on one queue, and runs `shift` and nothing else."""
+    job_class = shift_job(SHIFTS[kind], shift)
+    worker = ShiftWorker(
+        [queue_for(connection, prefix, kind, job_class)],
+        name=f"{socket.gethostname()}-{kind}-{os.getpid()}-{token_hex(4)}",
+        connection=connection,
+        job_class=job_class,
+        serializer=JSONSerializer,
+        worker_ttl=WORKER_TTL_SECONDS,
+        maintenance_interval=MAINTENANCE_SECONDS,
+        default_result_ttl=0,
+        log_job_description=False,
+    )
+    worker.log_result_lifespan = False
+    worker.stop = stop
+    return worker
 
 
 class WorkerProcess:
@@ -127,46 +232,57 @@ class WorkerProcess:
     def __init__(self, kind: Kind, settings: Settings) -> None:
         self._kind, self._settings = kind, settings
         self._log = structlog.get_logger(f"bridge.{kind}")
-        self._permit, self._stop = Permit(), threading.Event()
+        self._permit, self._stop = Permit(), Bell()
         self._engine = Engine(kind, settings, self._permit, on_end=self._engine_ended)
 
     def run(self) -> int:
         """Work until asked to stop; replies the exit code."""
+        self._listen()
         self._engine.start()
-        self._engine.started.wait()
-        if self._engine.fault is None:
+        while not (self._engine.started.wait(POLL_SECONDS) or self._stop.rung):
+            pass
+        while self._engine.is_alive() and not self._stop.rung:
             self._work()
-        self._stop.set()
+            self._listen()
+            self._stop.wait(RETRY_SECONDS)
         self._engine.stop()
         self._engine.join(self._settings.delivery_deadline_seconds + 4)
         return self._verdict()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it runs any more."""
+        return not self._engine.is_alive()
+
+    def _listen(self) -> None:
+        """Hear what ends us ourselves. While RQ works, its own handlers do, and tell us."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop.ring())
+
     def _work(self) -> None:
+        """RQ's part, until it ends: we are asked to stop, or Redis was away (and what is in flight goes on)."""
         settings = self._settings
-        connection = connect_for_rq(settings.redis_url.get_secret_value())
-        shifts = Shifts(connection, settings.prefix, self._kind)
-        worker = ShiftWorker(
-            [queue_for(connection, settings.prefix, self._kind)],
-            name=f"{socket.gethostname()}-{self._kind}-{os.getpid()}",
-            connection=connection,
-            job_class=shift_job(SHIFTS[self._kind], lambda: self._shift(shifts)),
-            serializer=JSONSerializer,
-            worker_ttl=WORKER_TTL_SECONDS,
-            maintenance_interval=MAINTENANCE_SECONDS,
-            default_result_ttl=0,
-            log_job_description=False,
-        )
-        worker.log_result_lifespan = False
-        worker.on_stop = self._stop.set
-        worker.work(logging_level="WARNING")
+        try:
+            with closing(connect_for_rq(settings.redis_url.get_secret_value())) as connection:
+                shifts = Shifts(connection, settings.prefix, self._kind)
+                shift = partial(self._shift, shifts)
+                worker = shift_worker(connection, settings.prefix, self._kind, shift, stop=self._stop)
+                worker.work(logging_level="WARNING")
+        except (redis_errors.RedisError, OSError, StopRequested, SystemExit) as error:
+            # SystemExit is RQ's answer to a second signal; to us it says no more than the first one did.
+            if not self._stop.rung:
+                self._log.warning("rq.ended", error=f"{type(error).__name__}: {error}")
 
     def _shift(self, shifts: Shifts) -> None:
         """Permit claiming for a while, saying once a second that we are alive."""
         shift, ends = token_hex(8), time.monotonic() + self._settings.shift_seconds
-        if not shifts.start(shift):
-            return
+        try:
+            if not shifts.start(shift):
+                return
+        except StoreDown:
+            return  # Redis is away; another shift is sent when it is back
         placed = True
-        while not self._stop.is_set() and time.monotonic() < ends:
+        while not self._stop.rung and time.monotonic() < ends:
             self._permit.extend(GRACE_SECONDS)
             self._engine.permitted()
             self._stop.wait(BEAT_SECONDS)
@@ -178,12 +294,12 @@ class WorkerProcess:
                     placed = False
             except StoreDown:
                 continue  # Redis is away; the pump waits for it too
-        if self._stop.is_set():
+        if self._stop.rung:
             self._permit.revoke()
 
     def _engine_ended(self) -> None:
         """The loop is gone: this process is of no use any more, so end RQ's part too."""
-        if not self._stop.is_set():
+        if not self._stop.rung:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _verdict(self) -> int:
@@ -201,9 +317,12 @@ def main(kind: Kind) -> int:
     """The child process of a supervisor: it ends when its standard input does, so that no orphan works on unseen."""
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format, secrets=settings.secret_values())
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until RQ sets its own
+    process = WorkerProcess(kind, settings)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    return WorkerProcess(kind, settings).run()
+    code = process.run()
+    if not process.is_over:
+        os._exit(code)  # its thread hangs: the interpreter would trip over it on its way out
+    return code
 
 
 def _end_with_parent() -> None:

@@ -22,6 +22,7 @@ BACKOFF_SECONDS = 300.0
 
 FIRST_SPREAD = 0.5
 POLL_SPREAD = 0.05
+BACKOFF_SPREAD = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +69,17 @@ def poll_in_ms(interval_seconds: float, *, first: bool, jitter: float) -> int:
 
 
 def fault_in_ms(interval_seconds: float, faults: int, *, jitter: float) -> int:
-    """When to read a task again after `faults` transient faults in a row; `jitter` uniform in [-1, 1]."""
+    """When to read a task again after `faults` transient faults in a row; `jitter` uniform in [-1, 1].
+
+    Never sooner than without a fault, which matters where the interval itself is about as long as the longest backing
+    off.
+    """
+    unhurried = poll_in_ms(interval_seconds, first=False, jitter=jitter)
     doublings = max(0, faults - FAULTS_BEFORE_BACKOFF)
-    ceiling = max(BACKOFF_SECONDS, interval_seconds)
-    wait = min(interval_seconds * 2.0 ** min(doublings, 32), ceiling)
-    spread = 0.2 if doublings else POLL_SPREAD
-    return int(wait * 1000 * (1 + spread * jitter))
+    if not doublings:
+        return unhurried
+    wait = min(interval_seconds * 2.0 ** min(doublings, 32), max(BACKOFF_SECONDS, interval_seconds))
+    return max(unhurried, int(wait * 1000 * (1 + BACKOFF_SPREAD * jitter)))
 
 
 def parse_retry_after(value: str | None, *, now: datetime) -> float | None:
@@ -95,4 +101,4 @@ def parse_retry_after(value: str | None, *, now: datetime) -> float | None:
 def _pause_ms(outcome: Outcome) -> int:
     if outcome.retry_after_seconds is None:
         return 0
-    return int(min(outcome.retry_after_seconds, RETRY_AFTER_SECONDS) * 1000)
+    return int(max(0.0, min(outcome.retry_after_seconds, RETRY_AFTER_SECONDS)) * 1000)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import get_args
 
@@ -16,12 +17,16 @@ from redis.exceptions import RedisError
 from bridge import logs
 from bridge.engine import Kind, open_store
 from bridge.errors import BridgeError, InvalidInput, StoreDown
-from bridge.jobs import queue_for, send_shift
+from bridge.jobs import Bell, queue_for, send_shift
 from bridge.settings import Settings, load_settings
 from bridge.store import connect_for_rq
 from bridge.store.shifts import Shifts
 
 TICK_SECONDS = 1.0
+QUICK_SECONDS = 10.0
+"""A worker that ends sooner than this after its start may do so again …"""
+PATIENCE_SECONDS = 5.0
+"""… so the next one of its kind waits a second longer each time, up to this."""
 STOP_MARGIN_SECONDS = 5.0
 """On SIGTERM everything ends within the delivery deadline and this."""
 
@@ -53,7 +58,9 @@ class Supervisor:
         self._counts, self._settings = counts, settings
         self._log = structlog.get_logger("bridge.supervisor")
         self._children: list[Child] = []
-        self._stop = threading.Event()
+        self._quick: Counter[Kind] = Counter()
+        self._not_before: dict[Kind, float] = {}
+        self._stop = Bell()
         self._connection: Redis | None = None
         self._shifts: dict[Kind, Shifts] = {}
         self._away = 0
@@ -61,30 +68,44 @@ class Supervisor:
     def run(self) -> int:
         """Supervise until SIGTERM or SIGINT; replies the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stop.set())
+            signal.signal(number, lambda *_: self._stop.ring())
         self._log.info("supervisor.started", **{kind: n for kind, n in self._counts.items() if n})
-        while not self._stop.is_set():
+        # Beside the children's care: a Redis that hangs must hold up neither that nor our end.
+        threading.Thread(target=self._keep_filled, name="filler", daemon=True).start()
+        while not self._stop.rung:
             self._restore()
-            self._fill()
             self._stop.wait(TICK_SECONDS)
         return self._end()
 
     def _restore(self) -> None:
-        """Start what is missing. A child is restarted whatever its exit code: RQ ends with 0 on some Redis outages."""
+        """Start what is missing. A child is restarted whatever its exit code: RQ ends with 0 on some Redis outages.
+
+        At once, unless its kind ends again and again soon after its start: then a little later each time.
+        """
+        now = time.monotonic()
         for child in [child for child in self._children if child.process.poll() is not None]:
             self._children.remove(child)
             child.close()
+            self._quick[child.kind] = self._quick[child.kind] + 1 if now - child.started_at < QUICK_SECONDS else 0
+            self._not_before[child.kind] = now + min(max(0, self._quick[child.kind] - 1), PATIENCE_SECONDS)
             self._log.warning("worker.ended", kind=child.kind, pid=child.process.pid, code=child.process.returncode)
         for kind, wanted in self._counts.items():
+            if now < self._not_before.get(kind, 0.0):
+                continue
             for _ in range(wanted - sum(child.kind == kind for child in self._children)):
                 self._children.append(Child(kind))
+
+    def _keep_filled(self) -> None:
+        while not self._stop.rung:
+            self._fill()
+            time.sleep(TICK_SECONDS)
 
     def _fill(self) -> None:
         """Send the shifts that are missing."""
         try:
             connection = self._connect()
             for kind in self._counts:
-                workers = [child.name for child in self._children if child.kind == kind]
+                workers = [child.name for child in tuple(self._children) if child.kind == kind]
                 queue = queue_for(connection, self._settings.prefix, kind)
                 for _ in range(self._shifts[kind].fill(queue.key, workers)):
                     send_shift(queue, kind, self._settings.shift_seconds)
@@ -158,5 +179,6 @@ def _check_redis(settings: Settings) -> None:
 
     try:
         asyncio.run(look())
-    except StoreDown as error:
-        structlog.get_logger("bridge.supervisor").warning("redis.away", error=str(error), fix=error.fix)
+    except (StoreDown, RedisError, OSError) as error:
+        fix = getattr(error, "fix", "") or "start Redis, or set BRIDGE_REDIS_URL"
+        structlog.get_logger("bridge.supervisor").warning("redis.away", error=str(error), fix=fix)

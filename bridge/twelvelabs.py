@@ -118,9 +118,12 @@ def _wait_asked(answer: Answer, now: datetime) -> float | None:
         return None
     try:
         theirs = parsedate_to_datetime(answer.header("date") or "")
-    except (ValueError, TypeError):
-        theirs = now
-    return max(0.0, int(reset) - theirs.timestamp())
+        if theirs.tzinfo is None:
+            theirs = theirs.replace(tzinfo=UTC)
+        clock = theirs.timestamp()
+    except (ValueError, IndexError, TypeError, OverflowError):
+        clock = now.timestamp()
+    return max(0.0, int(reset) - clock)
 
 
 def _hls_status(hls: object) -> str | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
+import hypothesis
 import pytest
 from redis import Redis
 
@@ -32,6 +33,10 @@ def _scrub_environment() -> None:
 
 
 _scrub_environment()
+
+# A busy machine is slow, which is no finding: no example has a deadline, and slow generation is not a failure.
+hypothesis.settings.register_profile("bridge", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("bridge")
 
 
 def redis_binary() -> Path:

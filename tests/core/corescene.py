@@ -2,12 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import Any, cast
+
+from until import eventually
 
 from bridge import diff, events
 from bridge.deliver import Deliverer
@@ -31,6 +33,11 @@ OTHER_SECRET = generate_secret(bytes(range(1, 33)))
 INTERVAL_MS = 5_000
 POLICY = Policy(allow_networks=[ip_network("127.0.0.0/8")], allow_http=True)
 LIMITS = RetryPolicy(jitter=0.0)
+
+
+async def soon(ask: Callable[[], Awaitable[object]], timeout_seconds: float = 10.0) -> Any:
+    """`eventually` for a question that is itself awaited."""
+    return await eventually(cast(Callable[[], Any], ask), timeout_seconds)
 
 
 class MovedClock:
@@ -109,7 +116,8 @@ class Stage:
 
     async def event_types(self) -> list[str]:
         """The types of all events committed, oldest first."""
-        return [entry[b"type"].decode() for _, entry in await self.store.client.xrange("bridge:events")]
+        entries = cast(Any, await self.store.client.xrange("bridge:events"))
+        return [entry[b"type"].decode() for _, entry in entries]
 
     async def watch(self, member: str) -> dict[str, str]:
         """The bridge's own record of a task."""
@@ -135,7 +143,7 @@ class Stage:
 
     async def rejected(self) -> Mapping[str, Any]:
         """What is in `bridge:rejected`."""
-        raw = await self.store.client.hgetall("bridge:rejected")
+        raw = cast(dict[bytes, bytes], await self.store.client.hgetall("bridge:rejected"))
         return {name.decode(): json.loads(text) for name, text in raw.items()}
 
 

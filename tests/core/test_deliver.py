@@ -9,7 +9,7 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
-from corescene import LIMITS, OTHER_SECRET, POLICY, SECRET, Delivering, Lines, MovedClock, Stage, delivering
+from corescene import LIMITS, OTHER_SECRET, POLICY, SECRET, Delivering, Lines, MovedClock, Stage, delivering, soon
 from standardwebhooks import Webhook
 from until import eventually
 
@@ -466,7 +466,7 @@ async def test_a_settle_waits_for_redis() -> None:
 
 
 async def test_what_was_claimed_is_not_lost_when_redis_goes_away_after_it() -> None:
-    """The endpoints changed, and Redis dies before they are read: what the claim brought still goes out in its lease."""
+    """The endpoints changed, and Redis dies before they are read: what the claim brought still goes out."""
     clock = MovedClock()
     with RedisServer() as server:
         async with Store.open(server.url, clock=clock) as store, delivering(Stage(store, clock)) as deliver:
@@ -600,7 +600,7 @@ async def test_first_attempts_come_in_revision_order(
         pumped.nudge()
         return await patient.stage.store.client.zcard("bridge:done:e1") == len(owed)
 
-    await eventually(all_delivered, timeout_seconds=30)
+    await soon(all_delivered, timeout_seconds=30)
     assert {event.id for event in owed} == {arrival.id for arrival in patient.receiver.arrivals}
     for member in members:
         assert churn.first[member] == sorted(churn.first[member])

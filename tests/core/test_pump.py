@@ -253,6 +253,24 @@ async def test_the_listener_survives_its_faults(fault: Exception) -> None:
         await eventually(lambda: len(calls) == 2)
 
 
+async def test_a_listener_that_swallows_its_cancel_does_not_hold_up_the_end() -> None:
+    """A client library that turns a cancel into a fault of its own: the pump ends all the same."""
+    listening = asyncio.Event()
+
+    async def wait(_: float) -> None:
+        listening.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise StoreDown("away") from None
+
+    pump = a_pump(Work(), wait=wait)
+    running = asyncio.create_task(pump.run())
+    await listening.wait()
+    assert await pump.drain(5) == 0
+    assert (await asyncio.wait({running}, timeout=5))[0]
+
+
 async def test_what_falls_due_soon_is_claimed_when_it_does() -> None:
     """The next due moment is waited for, not the second."""
     work = Work(hold=False)

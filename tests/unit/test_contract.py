@@ -1,0 +1,617 @@
+"""What clients may write into Redis: members, task options, endpoints. Refused with a field, a reason and a fix."""
+
+import json
+from base64 import b64encode
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from factories import START
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.contract import (
+    ENDPOINT_BYTES,
+    METADATA_BYTES,
+    METADATA_DEPTH,
+    TASK_ENDPOINTS,
+    VALUE_HEAD,
+    Rejection,
+    check_member,
+    endpoint,
+    implicit_name,
+    redacted,
+    task_options,
+)
+from bridge.formats import standard
+from bridge.guard import Policy
+from bridge.model import Change, Endpoint, Ordering, WatchOptions
+
+STRICT = Policy()
+LOCAL = Policy(allow_networks=[ip_network("127.0.0.0/8")], allow_http=True)
+URL = "https://example.com/hook"
+CANARY = "c2VjcmV0LXBsYW50ZWQtaGVyZS0xMjM0"
+"""Base64 of 24 bytes, so that it is a secret wherever it stands."""
+
+
+def secret_of(size: int) -> str:
+    """A signing secret of so many bytes."""
+    return "whsec_" + b64encode(bytes(range(size))).decode()
+
+
+def judged(definition: Any, *, name: str = "a", has_default_secret: bool = True) -> Endpoint:
+    """The endpoint that this definition (JSON text, or what is to be written as JSON) makes."""
+    text = definition if isinstance(definition, str) else json.dumps(definition)
+    return endpoint(name, text, STRICT, has_default_secret=has_default_secret)
+
+
+def options_of(raw: dict[str, str], *, has_default_secret: bool = True) -> WatchOptions:
+    """The options that this hash makes."""
+    return task_options(raw, LOCAL, has_default_secret=has_default_secret)[0]
+
+
+def assert_whole(rejection: Rejection, *, field: str | None = None) -> None:
+    """A refusal says where, why and what to do, in an entry that can be kept and read."""
+    entry = json.loads(rejection.as_json(START))
+    assert list(entry) == ["reason", "field", "value", "at", "fix"]
+    assert len(rejection.as_json(START)) < 4_096
+    assert (entry["at"], entry["reason"], entry["fix"]) == (START, rejection.reason, rejection.fix)
+    assert rejection.reason
+    assert rejection.fix
+    assert rejection.reason in str(rejection)
+    assert field is None or rejection.field == field
+
+
+# -- members --
+
+
+@pytest.mark.parametrize("member", ["t1", "6a0b1c2d3e4f5a6b7c8d9e01", "A_b-c", "0", "-", "_", "x" * 200])
+def test_an_id_is_a_member(member: str) -> None:
+    """As TwelveLabs writes them, and a little more."""
+    check_member(member)
+
+
+@pytest.mark.parametrize(
+    "member",
+    ["", " ", "a b", " a", "a ", "a\n", "\na", "a\r", "a\x00", "\x00", "a\t", "a\x7f", "a\x85", "a\u2028",
+     ".", "..", "../x", "a.b", "a/b", "a//b", "/a", "a/", "/", "//", ":", ":a", "a:", "a:b", "task:",
+     "video:1", "a:b:c", "x" * 201, "x" * 100_000, "a%2e", "a?b", "a#b", "a\\b", "a*", "a@b", "é", "а", "ａ", "١",
+     "a\u200b", "a\u202e", "😀", "e\u0301", "\ud800"],
+)  # fmt: skip
+def test_what_cannot_be_an_id_is_refused(member: str) -> None:
+    """No path tricks, no look-alikes, no line ends, no unknown kinds."""
+    with pytest.raises(Rejection) as refused:
+        check_member(member)
+    assert_whole(refused.value, field="member")
+
+
+@given(st.text(st.characters(), max_size=220))
+def test_what_is_a_member_is_plain_ascii(member: str) -> None:
+    """It becomes part of a Redis key and of a URL's path: it is taken as it stands, or refused."""
+    try:
+        check_member(member)
+    except Rejection as rejection:
+        assert_whole(rejection, field="member")
+    else:
+        assert member.replace("-", "").replace("_", "").isalnum() or set(member) <= set("-_")
+        assert member.isascii()
+        assert len(member) <= 200
+
+
+# -- task options --
+
+
+def test_no_options_are_the_defaults() -> None:
+    """Everybody who matches is told, for ever."""
+    assert task_options({}, STRICT, has_default_secret=False) == (WatchOptions(), None)
+
+
+def test_options_are_read() -> None:
+    """Unknown fields are ignored, `x-` fields belong to users."""
+    raw = {"metadata": '{"a":[1]}', "endpoints": " a, b ,", "expires_at": "1800000000.5", "account": "default",
+           "x-team": "\x00", "later": "…"}  # fmt: skip
+    assert options_of(raw) == WatchOptions({"a": [1]}, ("a", "b"), None, 1_800_000_000_500, "default")
+
+
+def test_a_callback_url_is_an_endpoint_of_its_own() -> None:
+    """It takes everything, is signed with the default secret, and two tasks with one URL share it."""
+    options, callback = task_options({"callback_url": URL}, STRICT, has_default_secret=True)
+    assert callback == Endpoint(name=implicit_name(URL), url=URL, events=("*",))
+    assert options.callback == callback.name
+    assert callback.name.startswith("url:")
+    assert implicit_name(URL) != implicit_name(URL + "/")
+
+
+@pytest.mark.parametrize("blank", ["callback_url", "expires_at", "account"])
+def test_an_empty_option_is_none(blank: str) -> None:
+    """As a shell variable that was not set."""
+    assert options_of({blank: ""}) == WatchOptions()
+
+
+REFUSED_OPTIONS = [
+    ("callback_url", "http://example.com/"),
+    ("callback_url", "https://10.0.0.1/"),
+    ("callback_url", "https://u:p@example.com/"),
+    ("callback_url", "javascript:alert(1)"),
+    ("callback_url", URL + "\n"),
+    ("callback_url", URL + "\x00"),
+    ("callback_url", URL + "x" * 2_048),
+    ("callback_url", "\ud800"),
+    ("account", "another"),
+    ("account", " default"),
+    ("endpoints", ""),
+    ("endpoints", " , ,"),
+    ("endpoints", "a b"),
+    ("endpoints", "a,b:c"),
+    ("endpoints", "a\x00"),
+    ("endpoints", "é"),
+    ("endpoints", "x" * 65),
+    ("endpoints", ",".join(f"e{n}" for n in range(TASK_ENDPOINTS + 1))),
+    ("expires_at", "soon"),
+    ("expires_at", "-1"),
+    ("expires_at", "nan"),
+    ("expires_at", "inf"),
+    ("expires_at", "1e999"),
+    ("expires_at", "1800000000000"),
+    ("expires_at", "9" * 100_000),
+    ("expires_at", "2027-01-15T08:00:00Z"),
+    ("expires_at", "\x00"),
+    ("metadata", ""),
+    ("metadata", "{"),
+    ("metadata", "{'a': 1}"),
+    ("metadata", "nope"),
+    ("metadata", "NaN"),
+    ("metadata", "[Infinity]"),
+    ("metadata", "[-Infinity]"),
+    ("metadata", "[1e999]"),
+    ("metadata", '{"a": -1E400}'),
+    ("metadata", '"\n"'),
+    ("metadata", '"' + "é" * (METADATA_BYTES // 2) + '"'),
+    ("metadata", "1" * (METADATA_BYTES + 1)),
+    ("metadata", "[" * (METADATA_DEPTH + 1) + "]" * (METADATA_DEPTH + 1)),
+    ("metadata", '{"a":' * 700 + "0" + "}" * 700),
+    ("metadata", "[" * METADATA_BYTES),
+    ("metadata", "\ud800"),
+]
+
+
+@pytest.mark.parametrize(("name", "text"), REFUSED_OPTIONS, ids=lambda text: ascii(text)[:30])
+def test_an_option_is_refused_at_its_field(name: str, text: str) -> None:
+    """Each with a reason and a fix."""
+    with pytest.raises(Rejection) as refused:
+        task_options({name: text}, STRICT, has_default_secret=True)
+    assert_whole(refused.value, field=name)
+
+
+def test_a_callback_url_needs_the_default_secret() -> None:
+    """The fix names the setting."""
+    with pytest.raises(Rejection) as refused:
+        task_options({"callback_url": URL}, STRICT, has_default_secret=False)
+    assert_whole(refused.value, field="callback_url")
+    assert "BRIDGE_DELIVERY_DEFAULT_SECRET" in refused.value.fix
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("null", None),
+        ("0", 0),
+        ('"\\ud800"', "\ud800"),
+        ('{"a":1,"a":2}', {"a": 2}),
+        ("9" * METADATA_BYTES, int("9" * METADATA_BYTES)),
+        ("1e308", 1e308),
+        (' {"a": 1}\n', {"a": 1}),
+        ('"' + "x" * (METADATA_BYTES - 2) + '"', "x" * (METADATA_BYTES - 2)),
+    ],
+    ids=lambda value: ascii(value)[:20],
+)
+def test_any_json_is_metadata(text: str, value: object) -> None:
+    """Up to its bound, the last of two equal keys, surrogates kept."""
+    assert options_of({"metadata": text}).metadata == value
+
+
+@given(
+    st.text(st.characters(), max_size=60)
+    | st.from_regex(r"\A[\[{\"a:,0-9eE.+-]{0,40}\Z")
+    | st.integers(0, 2_000).map(lambda depth: "[" * depth + "]" * depth)
+)
+def test_accepted_metadata_can_be_kept_and_sent(text: str) -> None:
+    """Whatever is taken in goes through each encoding that it will meet; otherwise it would stop a commit for ever."""
+    try:
+        metadata = options_of({"metadata": text}).metadata
+    except Rejection as rejection:
+        assert_whole(rejection, field="metadata")
+        return
+    kept = json.loads(json.dumps(metadata, allow_nan=False))
+    body = standard("index.task.gone", "t1", 1, 0, Change(None, None, ("gone",)), kept)
+    assert json.loads(body, parse_constant=pytest.fail)["data"]["metadata"] == metadata
+
+
+@pytest.mark.parametrize("text", ["[" * METADATA_DEPTH + "]" * METADATA_DEPTH, '{"a":' * 99 + "[0]" + "}" * 99])
+def test_nesting_up_to_its_bound_is_metadata(text: str) -> None:
+    """A hundred levels, which leaves any call stack room to read and write them."""
+    assert json.dumps(options_of({"metadata": text}).metadata, separators=(",", ":")) == text
+
+
+OPTIONS = st.dictionaries(
+    st.sampled_from(["metadata", "endpoints", "callback_url", "expires_at", "account", "x-mine"]) | st.text(),
+    st.text(st.characters()) | st.sampled_from([text for _, text in REFUSED_OPTIONS] + [URL, "a,b", "12", "default"]),
+    max_size=6,
+)
+
+
+@given(OPTIONS, st.booleans())
+def test_nothing_written_as_an_option_raises_anything_else(raw: dict[str, str], has_default_secret: bool) -> None:
+    """P10: options or a Rejection, for any text."""
+    try:
+        options, callback = task_options(raw, LOCAL, has_default_secret=has_default_secret)
+    except Rejection as rejection:
+        assert_whole(rejection)
+    else:
+        assert (options.callback is None) is (callback is None)
+        assert options.endpoints is None or options.endpoints
+
+
+# -- endpoints --
+
+
+def test_a_definition_is_read_with_its_defaults() -> None:
+    """Only the URL has to be there, where there is a default secret."""
+    assert judged({"url": URL}) == Endpoint(name="a", url=URL)
+    assert judged({"url": URL, "x-team": {"a": [1]}, "later": None}) == Endpoint(name="a", url=URL)
+
+
+def test_a_whole_definition_is_read() -> None:
+    """Each field as it was written."""
+    definition = {
+        "url": URL,
+        "events": ["index.task.ready", "*"],
+        "tasks": ["t1", "a*"],
+        "secret": secret_of(32),
+        "format": "standard",
+        "ordering": "strict",
+        "headers": {"X-Team": "a b", "authorization": "Bearer x"},
+    }
+    assert judged(definition, has_default_secret=False) == Endpoint(
+        name="a",
+        url=URL,
+        events=("index.task.ready", "*"),
+        tasks=("t1", "a*"),
+        secrets=(secret_of(32),),
+        ordering=Ordering.STRICT,
+        headers={"X-Team": "a b", "authorization": "Bearer x"},
+    )
+
+
+@pytest.mark.parametrize("name", ["a", "A", "0", "a.b", "a_b-c", "x" * 64, "urls", "url-1"])
+def test_a_name_is_a_name(name: str) -> None:
+    """Of an endpoint."""
+    assert judged({"url": URL}, name=name).name == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "url", "url:0", "a b", "a:b", "-a", ".a", "_a", "a\n", "\na", "a\x00", "a/b", "a,b", "x" * 65, "é", "а", "١",
+     "*", "\ud800"],
+)  # fmt: skip
+def test_what_is_no_name_is_refused(name: str) -> None:
+    """It becomes part of a key, a label and a list with commas."""
+    with pytest.raises(Rejection) as refused:
+        judged({"url": URL}, name=name)
+    assert_whole(refused.value, field="name")
+
+
+REFUSED_DEFINITIONS: list[tuple[dict[str, Any], str]] = [
+    ({"url": None}, "url"),
+    ({"url": 5}, "url"),
+    ({"url": ""}, "url"),
+    ({"url": "http://example.com/"}, "url"),
+    ({"url": "https://127.0.0.1/"}, "url"),
+    ({"url": URL + "\n"}, "url"),
+    ({"url": URL + "x" * 2_048}, "url"),
+    ({"events": []}, "events"),
+    ({"events": None}, "events"),
+    ({"events": "index.task.*"}, "events"),
+    ({"events": {"a": 1}}, "events"),
+    ({"events": ["*"] * 101}, "events"),
+    ({"events": [5]}, "events.0"),
+    ({"events": ["*", ""]}, "events.1"),
+    ({"tasks": []}, "tasks"),
+    ({"tasks": "t1"}, "tasks"),
+    ({"tasks": ["*"] * 1_001}, "tasks"),
+    ({"tasks": [None]}, "tasks.0"),
+    ({"tasks": ["t1", "x" * 201]}, "tasks.1"),
+    ({"secret": "hunter2"}, "secret"),
+    ({"secret": ""}, "secret"),
+    ({"secret": 5}, "secret"),
+    ({"secret": "whsec_"}, "secret"),
+    ({"secret": secret_of(23)}, "secret"),
+    ({"secret": secret_of(65)}, "secret"),
+    ({"secret": secret_of(32) + "\x00"}, "secret"),
+    ({"format": "xml"}, "format"),
+    ({"format": "Standard"}, "format"),
+    ({"format": None}, "format"),
+    ({"ordering": "random"}, "ordering"),
+    ({"ordering": "STRICT"}, "ordering"),
+    ({"ordering": "first_attempt"}, "ordering"),
+    ({"ordering": "strict\n"}, "ordering"),
+    ({"ordering": None}, "ordering"),
+    ({"ordering": 1}, "ordering"),
+    ({"headers": None}, "headers"),
+    ({"headers": ["x-a"]}, "headers"),
+    ({"headers": {"x-a": 5}}, "headers.x-a"),
+    ({"headers": {f"x-{n}": "b" for n in range(11)}}, "headers"),
+    ({"headers": {"X-A": "1", "x-a": "2"}}, "headers"),
+]
+
+
+@pytest.mark.parametrize(("change", "field"), REFUSED_DEFINITIONS, ids=lambda change: ascii(change)[:40])
+def test_a_definition_is_refused_at_its_field(change: dict[str, Any], field: str) -> None:
+    """Each fault is named where it stands."""
+    with pytest.raises(Rejection) as refused:
+        judged({"url": URL, "secret": secret_of(32), **change})
+    assert_whole(refused.value, field=field)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "nope", "null", "5", "[]", '"x"', "{", '{"url"', "{}", '{"a": 1}', "{'url': 1}", "\x00", "\ufeff{}",
+     "\ud800", '{"url":"' + URL + '"} x', "[" * 5_000 + "]" * 5_000, '{"url":' * 2_000, '{"url":"\\ud800"}',
+     '{"x":' + "9" * 5_000 + "}",
+     '{"url":"' + URL + '","x":"' + "x" * ENDPOINT_BYTES + '"}',
+     '{"url":"' + URL + '","x":"' + "😀" * (ENDPOINT_BYTES // 4) + '"}'],
+    ids=lambda text: ascii(text)[:30],
+)  # fmt: skip
+def test_what_is_no_definition_is_refused(text: str) -> None:
+    """Not JSON, not an object, no URL, nested or long beyond reason (in bytes, as it says)."""
+    with pytest.raises(Rejection) as refused:
+        judged(text)
+    assert_whole(refused.value)
+    assert refused.value.field in {"", "url"}
+
+
+@pytest.mark.parametrize(
+    "junk", ["1e999", "-1e999", "9" * 4_000, "NaN", "Infinity", '{"a":{"a":[]}}', "[" * 90 + "]" * 90]
+)
+def test_an_unknown_field_may_hold_anything_that_can_be_read(junk: str) -> None:
+    """It is ignored, so it can do no harm."""
+    try:
+        assert judged(f'{{"x-mine": {junk}, "url": "{URL}"}}') == Endpoint(name="a", url=URL)
+    except Rejection as rejection:
+        assert_whole(rejection, field="")
+
+
+def test_the_last_of_two_equal_keys_is_what_is_judged_and_used() -> None:
+    """A second URL cannot slip past the judge behind a first."""
+    assert judged('{"url": "http://10.0.0.1/", "url": "' + URL + '"}').url == URL
+    with pytest.raises(Rejection) as refused:
+        judged('{"url": "' + URL + '", "url": "http://10.0.0.1/"}')
+    assert_whole(refused.value, field="url")
+    assert refused.value.value == "http://10.0.0.1/"
+
+
+@pytest.mark.parametrize("pattern", ["*", "a", "index.*", "index.task.*", "index.task.ready", "a_1.B.*"])
+def test_an_event_pattern_is_words_and_at_most_a_star_for_the_rest(pattern: str) -> None:
+    """Exact, or all below a word."""
+    assert judged({"url": URL, "events": [pattern]}).events == (pattern,)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["", ".", "..", "a.", ".a", "a..b", "a.*.b", "*.a", "a*", "**", "a.**", "a b", "a-b", "*\n", "index.task.*\n",
+     "index.task.ready\n", "\n*", "*\r", "*\x00", "index.task.ready\u2028", "é", "а", "*\nindex.task.ready", "a/b"],
+)  # fmt: skip
+def test_what_is_no_event_pattern_is_refused(pattern: str) -> None:
+    """A `$` that matched before a line end would let through a filter that never matches."""
+    with pytest.raises(Rejection) as refused:
+        judged({"url": URL, "events": ["*", pattern]})
+    assert_whole(refused.value, field="events.1")
+
+
+@pytest.mark.parametrize("pattern", ["*", "t1", "t1*", "a:b/*", "x" * 200])
+def test_a_task_pattern_is_an_id_and_at_most_a_star_at_its_end(pattern: str) -> None:
+    """Exact, or a prefix."""
+    assert judged({"url": URL, "tasks": [pattern]}).tasks == (pattern,)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["", "*a", "a*b", "**", "a b", "a.b", "t1\n", "*\n", "\nt1", "t1\r", "t1\x00", "t1\u2028", "é", "а", "x" * 201,
+     "x" * 9_999],
+    ids=lambda pattern: ascii(pattern)[:20],
+)  # fmt: skip
+def test_what_is_no_task_pattern_is_refused(pattern: str) -> None:
+    """Among them those with a line end."""
+    with pytest.raises(Rejection) as refused:
+        judged({"url": URL, "tasks": [pattern]})
+    assert_whole(refused.value, field="tasks.0")
+
+
+@pytest.mark.parametrize("size", [24, 25, 32, 64])
+def test_a_secret_stands_for_24_to_64_bytes(size: int) -> None:
+    """As Standard Webhooks has it; the size at each end is in."""
+    assert judged({"url": URL, "secret": secret_of(size)}, has_default_secret=False).secrets == (secret_of(size),)
+
+
+@pytest.mark.parametrize("definition", [{"url": URL}, {"url": URL, "secret": None}])
+def test_without_any_secret_an_endpoint_is_refused(definition: dict[str, Any]) -> None:
+    """Unsigned is not an option; the fix names both ways out."""
+    assert judged(definition, has_default_secret=True).secrets == ()
+    with pytest.raises(Rejection) as refused:
+        judged(definition, has_default_secret=False)
+    assert_whole(refused.value, field="secret")
+    assert "BRIDGE_DELIVERY_DEFAULT_SECRET" in refused.value.fix
+
+
+@pytest.mark.parametrize("ordering", list(Ordering))
+def test_each_ordering_can_be_chosen(ordering: Ordering) -> None:
+    """By its word."""
+    assert judged({"url": URL, "ordering": str(ordering)}).ordering is ordering
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Host", "host", "Content-Length", "content-type", "Transfer-Encoding", "Connection", "TE", "Trailer", "Upgrade",
+     "Expect", "Cookie", "Keep-Alive", "User-Agent", "traceparent", "accept-encoding", "Proxy-Authorization",
+     "Webhook-Id", "webhook-signature", "webhook-anything", "X-Forwarded-For", "Forwarded", "X-Real-IP", "Via",
+     "Bridge-Attempt", "bridge-trigger", "TL-Signature", "ce-id"],
+)  # fmt: skip
+def test_the_bridges_own_headers_are_reserved(name: str) -> None:
+    """Whatever the case: framing, routing, signing, and what a receiver behind us would believe about the sender."""
+    with pytest.raises(Rejection) as refused:
+        judged({"url": URL, "headers": {name: "x"}})
+    assert_whole(refused.value, field="headers")
+    assert name.lower() in refused.value.reason
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"": "x"}, {" x": "b"}, {"x a": "b"}, {"x:": "b"}, {"x\n": "b"}, {"x\r\ny": "b"}, {"x\x00": "b"}, {"é": "b"},
+     {"x" * 65: "b"}, {"(x)": "b"}, {"x-a": "b\n"}, {"x-a": "b\r\nc: d"}, {"x-a": "\x00"}, {"x-a": "é"}, {"x-a": "\t"},
+     {"x-a": "\x7f"}, {"x-a": "b" * 1_025}],
+    ids=lambda headers: ascii(headers)[:20],
+)  # fmt: skip
+def test_a_header_that_http_does_not_allow_is_refused(headers: dict[str, str]) -> None:
+    """Nobody writes a second header, or a second request, into the first."""
+    with pytest.raises(Rejection) as refused:
+        judged({"url": URL, "headers": headers})
+    assert_whole(refused.value, field="headers")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=6,
+)
+FIELDS = ["url", "events", "tasks", "secret", "format", "ordering", "headers", "x-mine"]
+DEFINITIONS = st.dictionaries(st.sampled_from(FIELDS), JSON | st.sampled_from([URL, ["*"], secret_of(24), "strict"]))
+
+
+@given(
+    DEFINITIONS.map(json.dumps)
+    | DEFINITIONS.map(lambda definition: json.dumps({**definition, "url": URL}, ensure_ascii=False))
+    | st.text(st.characters())
+    | st.binary().map(lambda raw: raw.decode("utf-8", "surrogateescape")),
+    st.sampled_from(["a"]) | st.text(st.characters(), max_size=10),
+    st.booleans(),
+)
+def test_nothing_written_as_an_endpoint_raises_anything_else(text: str, name: str, has_default_secret: bool) -> None:
+    """P10: an endpoint or a Rejection, for any text."""
+    try:
+        made = endpoint(name, text, LOCAL, has_default_secret=has_default_secret)
+    except Rejection as rejection:
+        assert_whole(rejection)
+    else:
+        assert LOCAL.judge_url(made.url).allowed
+        assert made.secrets or has_default_secret
+
+
+# -- what a refusal shows (P8) --
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        {"secret": f"whsec_{CANARY}", "url": 5},
+        {"secret": f"whsec_{CANARY}!", "url": URL},
+        {"secret": CANARY + "!", "url": URL},
+        {"secret": [CANARY], "url": URL},
+        {"secret": {CANARY: CANARY}, "url": URL},
+        {"url": URL, "headers": {"authorization": CANARY, "host": "x"}},
+        {"url": URL, "headers": {"authorization": [CANARY]}},
+        {"url": URL, "headers": {"authorization": CANARY + "\n"}},
+        {"url": URL, "headers": {f"Authorization: Bearer {CANARY}": 5}},
+        {"url": URL, "headers": f"Authorization: Bearer {CANARY}"},
+        {"url": URL, "headers": {"authorization": CANARY}, "events": []},
+        {"url": f"https://u:{CANARY}@example.com/"},
+        {"url": f"https://u:{CANARY}@{CANARY}@example.com/"},
+        {"url": f"https://u:x/{CANARY}@example.com/"},
+        {"url": f"https://u:{CANARY}'x@example.com/"},
+        {"url": f'https://u:{CANARY}"x@example.com/'},
+        {"url": f"https://u:{CANARY} x@example.com/"},
+        {"url": f"https://u:x\n{CANARY}@example.com/"},
+        {"url": f"https://example.com/?token=x {CANARY}"},
+        {"url": f"https://example.com/?token=x\n{CANARY}"},
+        {"url": f"https://u:{CANARY} x@example.com/" + "x" * 2_048},
+        {"url": f"https://u:x?{CANARY}@example.com/"},
+        {"url": f"https://u:x#{CANARY}@example.com/"},
+        {"url": f"https:\\\\u:{CANARY}@example.com/"},
+        {"url": f"u:{CANARY}@example.com/"},
+        {"url": f"http://example.com/?token={CANARY}"},
+        {"url": f"http://example.com/?email=a@b.c&token={CANARY}"},
+        {"url": f"http://example.com/#{CANARY}"},
+        {"url": f"http://example.com?a=/@?token={CANARY}"},
+        {"url": URL, "events": [f"whsec_{CANARY}!"]},
+    ],
+    ids=lambda definition: json.dumps(definition).replace(CANARY, "…")[:60],
+)
+def test_a_refused_definition_shows_no_secret(definition: dict[str, Any]) -> None:
+    """Neither a signing secret nor a header nor what a URL hides, in no part of the entry."""
+    with pytest.raises(Rejection) as refused:
+        judged(definition)
+    assert_whole(refused.value)
+    assert CANARY not in refused.value.as_json(0) + str(refused.value) + repr(refused.value.__cause__)
+
+
+@pytest.mark.parametrize("text", ['{"secret": "' + CANARY, '{"url": "' + URL + '", "secret": "' + CANARY + '" "'])
+def test_a_definition_that_is_no_json_is_not_shown(text: str) -> None:
+    """A secret may stand anywhere in it."""
+    with pytest.raises(Rejection) as refused:
+        judged(text)
+    assert CANARY not in refused.value.as_json(0) + str(refused.value)
+
+
+def test_a_refused_name_of_a_header_is_bounded() -> None:
+    """The entry stays short, however long the name."""
+    with pytest.raises(Rejection) as refused:
+        judged({"url": URL, "headers": {"x" * 10_000: 5}})
+    assert_whole(refused.value, field="headers")
+
+
+@pytest.mark.parametrize("has_default_secret", [True, False])
+def test_a_refused_callback_url_shows_no_secret(has_default_secret: bool) -> None:
+    """Nor does the one for which there is no default secret."""
+    raw = {"callback_url": f"https://u:{CANARY}' x@example.com/?token={CANARY} {CANARY}"}
+    with pytest.raises(Rejection) as refused:
+        task_options(raw, STRICT, has_default_secret=has_default_secret)
+    assert CANARY not in refused.value.as_json(0) + str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("", ""),
+        ("plain words, what?", "plain words, what?"),
+        (f"whsec_{CANARY}", "whsec_…"),
+        (f"a whsec_{CANARY}=, b", "a whsec_…, b"),
+        ("https://example.com/hook", "https://example.com/hook"),
+        ("https://example.com:8443/@team/hook", "https://example.com:8443/@team/hook"),
+        ("https://example.com/hook?a=b#c", "https://example.com/hook?…"),
+        ("https://example.com/hook#c", "https://example.com/hook#…"),
+        ("https://u:p@example.com/hook", "https://…@example.com/hook"),
+        ("https://u@example.com", "https://…@example.com"),
+        ("https://u:p@q@example.com/hook?x=1", "https://…@example.com/hook?…"),
+        ("https://u:p?q@example.com", "https://…"),
+        ("u:p@example.com/hook", "…@example.com/hook"),
+        ('{"url": "https://u:p@example.com/"}', '{"url": "https://…@example.com/"}'),
+        ("a#b", "a#b"),
+        ("\ud800", "\\ud800"),
+    ],
+)
+def test_a_shown_value_keeps_what_helps_and_hides_what_is_secret(text: str, shown: str) -> None:
+    """Host and path stay; signing secrets, user info, query and fragment go."""
+    assert redacted(text) == shown
+
+
+@given(st.text(st.characters()) | st.from_regex(r"\A(https?:)?//[a-z:/?#@.\[\]]{0,30}\Z"))
+def test_a_shown_value_is_short_and_can_be_written(text: str) -> None:
+    """By its head, lone surrogates spelt out."""
+    shown = redacted(text)
+    assert len(shown) <= VALUE_HEAD
+    shown.encode()
+
+
+@pytest.mark.parametrize("text", ["a" * 2_000_000, "/" * 2_000_000, "@" * 2_000_000, "?" * 2_000_000, "//a?" * 500_000])
+def test_a_long_value_is_redacted_in_reasonable_time(text: str) -> None:
+    """No pattern goes back over it again and again (the suite's own time limit tells)."""
+    assert len(redacted(text)) <= VALUE_HEAD
