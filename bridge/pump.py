@@ -197,7 +197,7 @@ class Pump(Generic[Item]):
             return
 
     async def _listen(self) -> None:
-        while True:
+        while not is_cancelled():
             try:
                 await self._wait(IDLE_SECONDS)
             except StoreDown:
@@ -208,6 +208,15 @@ class Pump(Generic[Item]):
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             self._signal.set()
+
+
+def is_cancelled() -> bool:
+    """Whether the running task was asked to end. To be asked in every endless loop that speaks to Redis.
+
+    redis-py now and then turns the cancel of a call into an error of its own; the loop would never hear of it.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def persist(step: Callable[[], Awaitable[Result]], *, until: float, log: Log) -> Result | None:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from bridge.errors import StoreDown
-from bridge.pump import Log
+from bridge.pump import Log, is_cancelled
 
 INTAKE_SECONDS = 0.5
 """How soon a hand-written ZADD is noticed, at the latest."""
@@ -62,7 +62,7 @@ class Upkeep:
 
     async def run(self) -> None:
         """Round and round, until cancelled. While Redis is away it only waits."""
-        while True:
+        while not is_cancelled():
             try:
                 if not await self._round():
                     await self._wait(INTAKE_SECONDS)
