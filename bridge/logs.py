@@ -195,6 +195,11 @@ def _route_stdlib(level: str, sink: _Sink, before: list[Processor], after: list[
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level)
+    rq = logging.getLogger("rq.worker")  # RQ gives it handlers of its own where it finds none, and the last word
+    for theirs in rq.handlers[:]:
+        rq.removeHandler(theirs)
+    rq.propagate = True
+    rq.setLevel(logging.NOTSET)
     least = max(logging.WARNING, root.level)
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(least)
