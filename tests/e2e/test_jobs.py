@@ -369,7 +369,7 @@ class Running:
     def stop(self) -> int:
         """SIGTERM; its exit code."""
         self.process.terminate()
-        return self.process.wait(DEADLINE + 5)
+        return self.process.wait(30)  # a busy machine is slow; that it ends, and how, is what counts
 
 
 @contextmanager

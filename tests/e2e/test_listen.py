@@ -50,8 +50,11 @@ class Listening:
     def end(self) -> tuple[str, str]:
         """Ctrl-C; the rest of stdout and of stderr."""
         self.process.send_signal(signal.SIGINT)
-        out, told = self.process.communicate(timeout=20)
-        assert self.process.returncode == 0
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        # Not communicate(): it would pass over what the text streams have read ahead.
+        out, told = self.process.stdout.read(), self.process.stderr.read()
+        assert self.process.wait(20) == 0
         return out, told
 
 
