@@ -245,8 +245,9 @@ class WorkerProcess:
             self._work()
             self._listen()
             self._stop.wait(RETRY_SECONDS)
-        self._engine.stop()
-        self._engine.join(self._settings.delivery_deadline_seconds + 4)
+        if self._engine.started.is_set():  # else it has claimed nothing, and may hang on its way to Redis
+            self._engine.stop()
+            self._engine.join(self._settings.delivery_deadline_seconds + 4)
         return self._verdict()
 
     @property

@@ -700,6 +700,33 @@ def test_a_worker_process_that_cannot_start_says_why(kind: str) -> None:
 
 
 @slow
+def test_a_worker_process_that_is_still_starting_ends_at_once(tmp_path: Path) -> None:
+    """SIGTERM while it has not reached Redis yet: it has nothing in flight, so it waits for nothing."""
+    with RedisServer() as server:
+        server.pause()
+        environment = {"PATH": os.environ["PATH"], "BRIDGE_REDIS_URL": server.url}
+        with (tmp_path / "child.log").open("wb") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "bridge.jobs", "poll"],
+                cwd=HERE,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stderr=log,
+            )
+        until(lambda: len(list(Path(f"/proc/{child.pid}/task").iterdir())) >= 3)  # main, life line, engine
+        child.terminate()
+        try:
+            assert child.wait(4) == 0
+        finally:
+            child.kill()
+            child.wait()
+            assert child.stdin is not None
+            child.stdin.close()
+            server.resume()
+        assert "Fatal Python error" not in (tmp_path / "child.log").read_text()
+
+
+@slow
 def test_a_redis_that_comes_later_is_waited_for(tmp_path: Path) -> None:
     """Redis is not there yet at the start: a line says so, and when it is there, the work begins."""
     with RedisServer() as server:
