@@ -148,7 +148,7 @@ def test_the_demo_says_what_its_worker_died_of(tmp_path: Path) -> None:
 
 def test_the_demo_says_what_is_missing(tmp_path: Path) -> None:
     """Not done in time: exit code 1, and each state that is still to come by name."""
-    demo = start_demo(tmp_path, "--timeout", "3")
+    demo = start_demo(tmp_path, "--timeout", "5")
     out, told = demo.communicate(timeout=30)
     assert demo.returncode == 1, told
     assert "Missing:" in out
