@@ -49,7 +49,7 @@ def test_dev_shows_each_change_until_the_tasks_have_ended(tmp_path: Path) -> Non
     simulator = Simulator()
     with simulator.in_thread():
         tasks = [
-            simulator.add_task(timeline=a_timeline(validating=1, pending=1, queued=1, indexing=1)) for _ in range(2)
+            simulator.add_task(timeline=a_timeline(validating=1, pending=1, queued=1, indexing=9)) for _ in range(2)
         ]
         done = run_dev(simulator, tmp_path, *tasks, "--until-done")
     assert done.returncode == 0, done.stderr
