@@ -1,5 +1,6 @@
 """What clients declared, and what we watch for them: tasks, snapshots, endpoints."""
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -67,6 +68,7 @@ class Registry:
     def __init__(self, store: HasClient) -> None:
         self._client, self._keys, self._scripts = store.client, store.keys, store.scripts
         self._endpoints = EndpointSet()
+        self._reloading = asyncio.Lock()
 
     async def claim_tasks(self, slots: int, *, lease_ms: int, per_minute: int = 0, account: str = "default") -> Claim:
         """Lease up to `slots` due tasks, within the account's budget."""
@@ -119,7 +121,7 @@ class Registry:
             )  # fmt: skip
             if word != b"changed":
                 return word.decode()
-            await self.reload_endpoints()
+            await self._reload_after(endpoints)
         raise StoreDown(
             "the endpoints change faster than a commit can match them", fix="see who writes bridge:endpoints"
         )
@@ -136,7 +138,7 @@ class Registry:
             )
             if word != b"changed":
                 return word.decode()
-            await self.reload_endpoints()
+            await self._reload_after(endpoints)
         raise StoreDown(
             "the endpoints change faster than a commit can match them", fix="see who writes bridge:endpoints"
         )
@@ -161,6 +163,12 @@ class Registry:
     def endpoints(self) -> EndpointSet:
         """The endpoints as last read; a commit that finds them outdated reads them again."""
         return self._endpoints
+
+    async def _reload_after(self, outdated: EndpointSet) -> None:
+        """Read the endpoints anew, once for all commits that were told so: a burst of them must not be a stampede."""
+        async with self._reloading:
+            if self._endpoints.version == outdated.version:
+                await self.reload_endpoints()
 
     async def reload_endpoints(self) -> EndpointSet:
         """Read the endpoints in force, and their version, in one step."""

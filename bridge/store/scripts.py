@@ -142,7 +142,8 @@ def store_errors() -> Iterator[None]:
 
 def as_store_error(error: Exception) -> Exception:
     """Ours to wait out (StoreDown), or a bug to be seen as it is."""
-    down = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
+    refusals = (exceptions.OutOfMemoryError, exceptions.ReadOnlyError, exceptions.MasterDownError)
+    down = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, *refusals)
     text = str(error)
     if isinstance(error, down) or (isinstance(error, exceptions.RedisError) and text.lstrip().startswith(_REFUSALS)):
         return StoreDown(f"Redis: {text or type(error).__name__}", fix="see `bridge doctor`, or the Redis log")
