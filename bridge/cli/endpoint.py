@@ -121,9 +121,8 @@ async def _add(
     except Rejection as rejection:
         raise InvalidInput(str(rejection), fix=rejection.fix) from None
     await declaring.write_endpoint(name, definition)
-    taken = await intake_from(store, settings).run()
-    if f"endpoint:{name}" in taken.rejected or taken.trouble:
-        raise BridgeError(taken.trouble or "the endpoint was refused", fix="see bridge:rejected")
+    if await intake_from(store, settings).take_endpoint(name):
+        raise BridgeError("the endpoint was refused", fix="see bridge:rejected")
     return made
 
 
@@ -186,14 +185,15 @@ async def _rm(store: "Store", settings: "Settings", names: tuple[str, ...]) -> l
     from bridge.store.declaring import Declaring
     from bridge.store.reading import Reading
 
-    declaring, reading, missing = Declaring(store), Reading(store), []
+    declaring, reading, missing = Declaring(store), Reading(store), list[str]()
+    intake = intake_from(store, settings)
     for name in names:
         row = await reading.endpoint(name)
         if not await declaring.remove_endpoint(name):
             missing.append(name)
         elif row:
             say(f"{safe(name)} is gone; {row['pending']} pending deliveries are cancelled")
-    await intake_from(store, settings).run()
+            await intake.remove_endpoint(name)
     return missing
 
 

@@ -81,6 +81,20 @@ class Intake:
 
     # -- endpoints --
 
+    async def take_endpoint(self, name: str) -> list[str]:
+        """Take in one endpoint and look at nothing else; replies what was refused.
+
+        For a caller whose settings may be others than the workers': it must not judge, and so reject, their entries.
+        """
+        async with self._lock:
+            try:
+                text = await self._client.hget(self._keys.endpoints, name)
+                refused = [] if text is None else await self._take_endpoint(name.encode(), cast(bytes, text))
+            except (RedisError, OSError) as error:
+                raise as_store_error(error) from None
+            await self._registry.reload_endpoints()
+            return refused
+
     async def _take_endpoints(self) -> Taken:
         raw = cast(dict[bytes, bytes], await self._client.hgetall(self._keys.endpoints))
         if raw == self._seen:
