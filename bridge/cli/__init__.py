@@ -1,67 +1,104 @@
-"""The command line: a noun, then a verb. `bridge help exit-codes` says what the exit codes mean.
+"""The command line: a noun, then a verb.
 
-Commands are imported when they are asked for: `bridge --help` and `bridge endpoint check` need neither Redis nor RQ.
+Commands are imported when they are used, not when they are listed: `bridge --help` and `bridge endpoint check` need
+neither Redis nor RQ.
 """
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import rich_click as click
 from click.exceptions import Abort, Exit
+from click.shell_completion import CompletionItem
 
 from bridge import __version__
-from bridge.cli.output import FORMATS
+from bridge.cli.output import FORMATS, complain
 from bridge.errors import BridgeError
 
 COMMANDS = {
-    "demo": "bridge.cli.demo:demo",
-    "dev": "bridge.cli.dev:dev",
-    "listen": "bridge.cli.listen:listen",
-    "worker": "bridge.cli.operate:worker",
-    "status": "bridge.cli.operate:status",
-    "health": "bridge.cli.operate:health",
-    "task": "bridge.cli.task:task",
-    "endpoint": "bridge.cli.endpoint:endpoint",
-    "event": "bridge.cli.event:event",
-    "delivery": "bridge.cli.delivery:delivery",
-    "config": "bridge.cli.config:config",
+    "demo": ("bridge.cli.demo:demo", "Watch the main job, from a video to a signed event. Needs no key and no Redis."),
+    "dev": ("bridge.cli.dev:dev", "Watch real tasks in the foreground, with a line for each event."),
+    "listen": ("bridge.cli.listen:listen", "Receive deliveries on 127.0.0.1 and verify each one."),
+    "worker": ("bridge.cli.operate:worker", "Run the worker, as `python worker.py` does."),
+    "status": ("bridge.cli.operate:status", "Show the whole bridge on one screen."),
+    "health": ("bridge.cli.operate:health", "Say in one line whether work drains."),
+    "task": ("bridge.cli.task:task", "Register tasks, look at them, wait for them."),
+    "endpoint": ("bridge.cli.endpoint:endpoint", "Register callback URLs, look at them, judge them."),
+    "event": ("bridge.cli.event:event", "Look at the stream of events."),
+    "delivery": ("bridge.cli.delivery:delivery", "Look at deliveries and their attempts."),
+    "config": ("bridge.cli.config:config", "Look at the configuration."),
 }
+"""Name → where the command is, and what a list of commands says of it."""
 
-EPILOG = """Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 auth, 5 a dependency is down, 6 partly done,
+EPILOG = """Examples:
+
+bridge demo
+
+bridge endpoint add billing https://example.com/hook
+
+bridge task add 6a0b1c2d3e4f5a6b7c8d9e01
+
+Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 auth, 5 a dependency is down, 6 partly done,
 7 a watched task failed, 124 timed out, 130 interrupted."""
 
 
 class LazyGroup(click.RichGroup):
-    """Imports a command when it is used or listed."""
+    """Imports a command when it is used; a list of commands makes do with what is known of each."""
+
+    _listing = False
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        target = COMMANDS.get(cmd_name)
-        if target is None:
+        target, short = COMMANDS.get(cmd_name, ("", ""))
+        if not target:
             return super().get_command(ctx, cmd_name)
+        if self._listing:
+            return click.Command(cmd_name, help=short)
         module, _, name = target.partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        with self._only_listed():
+            super().format_help(ctx, formatter)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        with self._only_listed():
+            return super().shell_complete(ctx, incomplete)
+
+    @contextmanager
+    def _only_listed(self) -> Iterator[None]:
+        self._listing = True
+        try:
+            yield
+        finally:
+            self._listing = False
 
 
 @click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="bridge")
 @click.option("-o", "--output", type=click.Choice(FORMATS), help="How data is printed; also after the verb.")
+@click.option("--json", "as_json", is_flag=True, help="The same as -o json.")
 @click.option("--config", metavar="FILE", help="Another config/bridge.toml.")
 @click.pass_context
-def bridge(ctx: click.Context, output: str | None, config: str | None) -> None:
+def bridge(ctx: click.Context, output: str | None, as_json: bool, config: str | None) -> None:
     """Watches TwelveLabs tasks and POSTs signed change events to callback URLs.
 
     Start with `bridge demo`: it needs no key and no Redis.
     """
-    ctx.obj = {"output": output, "config": config}
+    ctx.obj = {"output": "json" if as_json else output, "config": config}
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The entry point: runs a command and exits; what a person can cause ends without a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that knows ASCII only gets a ? and not a traceback
     sys.exit(run(arguments))
 
 
@@ -79,6 +116,6 @@ def run(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         return 0
     except BridgeError as error:
-        click.echo(f"Error: {error}" + (f"\n  → {error.fix}" if error.fix else ""), err=True)
+        complain(error)
         return error.exit_code
     return outcome if isinstance(outcome, int) else 0

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,29 @@ import rich_click as click
 from bridge.cli.output import Columns, chosen, emit, field, output_option
 from bridge.cli.session import settings_of
 from bridge.errors import InvalidInput
-from bridge.guard import Policy, Refused, Verdict
+from bridge.guard import Policy, Refused, Target, Verdict
 
-COLUMNS: Columns = (("verdict", field("verdict")), ("reason", field("reason")), ("url", field("url")))
+NO_ANSWER = Verdict(False, "dns_no_answer", "The name does not resolve; correct it, or its DNS records.")
+LOOKUPS = 32
+"""Names that are being resolved at the same time."""
+
+Answers = Mapping[str, Sequence[str]]
+"""Host → the addresses of its first answer; a host that has none is missing."""
+
+
+def _why(row: Mapping[str, Any]) -> str:
+    if row["verdict"] == "block":
+        return f"{row['reason']}: {row['detail']}"
+    return ", ".join(row.get("dials", ())) or "—"
+
+
+COLUMNS: Columns = (("verdict", field("verdict")), ("url", field("url")), ("reason", _why))
 
 
 @click.command()
 @click.argument("urls", nargs=-1, required=True, metavar="URL…|-")
 @click.option("--resolve", is_flag=True, help="Judge the addresses of the name too, as the system resolves it.")
-@click.option("--dns", type=click.Path(exists=True, dir_okay=False), help='Scripted answers: {"host": ["ip", …]}.')
+@click.option("--dns", metavar="FILE", help='Scripted answers instead: {"host": ["ip", …]}, or successive ones.')
 @output_option
 @click.pass_context
 def check(
@@ -28,92 +42,128 @@ def check(
 ) -> int:
     """Judge callback URLs as registration and sending do. Exit code 1 if one is blocked.
 
-    From standard input every line is a URL, exactly as it stands.
+    From standard input every line is a URL, exactly as it stands: nothing is trimmed or skipped. A connection resolves
+    once, so of successive answers the first decides; `dials` are the addresses that may be dialled.
 
     \b
     Examples:
       bridge endpoint check https://example.com/hook --resolve
       bridge endpoint check - --dns answers.json -o jsonl < urls.txt
     """
-    if resolve and dns:
+    if resolve and dns is not None:
         raise InvalidInput("--resolve and --dns are two sources of addresses", fix="choose one")
     settings = settings_of(ctx)
     policy = Policy(allow_networks=settings.delivery_allow_networks, allow_http=settings.delivery_allow_http)
-    answers = _scripted(dns) if dns else None
-    rows = [_row(policy, url, resolve=resolve, answers=answers) for url in _given(urls)]
+    given = list(_given(urls))
+    answers = None if dns is None else _scripted(dns)
+    if resolve:
+        answers = asyncio.run(
+            _resolved([target for url in given if isinstance(target := _parsed(policy, url), Target)])
+        )
+    rows = [_row(policy, url, answers) for url in given]
     emit(rows, chosen(ctx, output, as_json), COLUMNS, key="url")
     return int(any(row["verdict"] == "block" for row in rows))
 
 
 def _given(urls: Sequence[str]) -> Iterator[str]:
+    """The URLs as they came. Only the line feed ends a line: what else is at its end belongs to the URL."""
     for url in urls:
         if url != "-":
             yield url
             continue
-        data = sys.stdin.buffer.read()
-        lines = data.split(b"\n")
+        lines = sys.stdin.buffer.read().split(b"\n")
         for line in lines[:-1] if lines[-1] == b"" else lines:
-            yield line.removesuffix(b"\r").decode("utf-8", "surrogateescape")
+            yield line.decode("utf-8", "surrogateescape")
 
 
-def _row(policy: Policy, url: str, *, resolve: bool, answers: dict[str, list[str]] | None) -> dict[str, Any]:
-    verdict, dials = policy.judge_url(url), list[str]()
-    if verdict.allowed and (resolve or answers is not None):
-        verdict, dials = _judge_addresses(policy, url, answers)
+def _row(policy: Policy, url: str, answers: Answers | None) -> dict[str, Any]:
+    verdict, dials = _judged(policy, url, answers)
     shown = url.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    row = {"url": shown, "verdict": "allow" if verdict.allowed else "block", "reason": verdict.reason}
-    row["detail"] = verdict.detail
-    return row | {"dials": dials} if dials else row
+    row: dict[str, Any] = {
+        "url": shown,
+        "verdict": "allow" if verdict.allowed else "block",
+        "reason": verdict.reason,
+        "detail": verdict.detail,
+    }
+    return row if answers is None else row | {"dials": dials}
 
 
-def _judge_addresses(policy: Policy, url: str, answers: dict[str, list[str]] | None) -> tuple[Verdict, list[str]]:
-    """One connection: one resolution, and every address of its answer is judged."""
-    try:
-        target = policy.parse(url)
-    except Refused as refusal:
-        return Verdict(False, refusal.reason, str(refusal)), []
-    if answers is not None:
-        addresses = answers.get(target.host, [target.host] if _is_address(target.host) else [])
+def _judged(policy: Policy, url: str, answers: Answers | None) -> tuple[Verdict, list[str]]:
+    """The verdict of one connection, and what it may dial: one resolution, and every address of it is judged."""
+    target = _parsed(policy, url)
+    if isinstance(target, Refused):
+        return Verdict(False, target.reason, target.detail), []
+    if answers is None:
+        return policy.judge(url, None), []
+    if _is_address(target.host):
+        addresses: Sequence[str] = [target.host]
+    elif target.host in answers:
+        addresses = answers[target.host]
     else:
-        addresses = _resolved(target.host, target.port)
-    verdict = policy.judge_addresses(target.host, target.port, addresses)
-    return verdict, addresses if verdict.allowed else []
+        return NO_ANSWER, []
+    verdict = policy.judge(url, addresses)
+    return verdict, list(addresses) if verdict.allowed else []
 
 
-def _resolved(host: str, port: int) -> list[str]:
-    from bridge.dial import SystemResolver
-
+def _parsed(policy: Policy, url: str) -> Target | Refused:
     try:
-        return list(asyncio.run(_resolve(SystemResolver(), host, port)))
-    except OSError:
-        return []
+        return policy.parse(url)
+    except Refused as refused:
+        return refused
 
 
-async def _resolve(resolver: Any, host: str, port: int) -> Sequence[str]:
-    found: Sequence[str] = await resolver(host, port)
-    return found
+async def _resolved(targets: Iterable[Target]) -> Answers:
+    """What the transport would look at: the system's answers, within its time and up to its number."""
+    from bridge.dial import SystemResolver
+    from bridge.exchange import Limits
+
+    resolver, limits, room = SystemResolver(), Limits(), asyncio.Semaphore(LOOKUPS)
+    ports = {target.host: target.port for target in targets if not _is_address(target.host)}
+    answers: dict[str, Sequence[str]] = {}
+
+    async def look(host: str, port: int) -> None:
+        async with room:
+            try:
+                async with asyncio.timeout(limits.dns_seconds):
+                    answers[host] = (await resolver(host, port))[: limits.addresses]
+            except (TimeoutError, OSError):
+                return  # no answer
+
+    await asyncio.gather(*(look(host, port) for host, port in ports.items()))
+    return answers
 
 
-def _scripted(path: str) -> dict[str, list[str]]:
+def _scripted(path: str) -> Answers:
     """Host → its first answer: a connection resolves once, and a later one is judged anew."""
     fix = 'write {"host": ["ip", …]} or, for successive answers, {"host": [["ip"], ["ip"]]}'
     try:
-        raw = json.loads(Path(path).read_text())
-        return {host.lower(): _first(answer) for host, answer in raw.items()}
-    except (ValueError, AttributeError, TypeError):
-        raise InvalidInput(f"{path} does not hold scripted answers", fix=fix) from None
+        raw = json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}", fix="name a file of scripted answers") from None
+    except (ValueError, RecursionError):
+        raw = None
+    if not isinstance(raw, dict) or not all(_is_answer(answer) for answer in raw.values()):
+        raise InvalidInput(f"{path} does not hold scripted answers", fix=fix)
+    return {host.lower(): _first(answer) for host, answer in raw.items()}
 
 
-def _first(answer: Any) -> list[str]:
-    first = answer[0] if answer and isinstance(answer[0], list) else answer
-    return [str(address) for address in first]
+def _is_answer(value: object) -> bool:
+    """A list of addresses, or a list of such lists."""
+    if not isinstance(value, list):
+        return False
+    lists = value if value and all(isinstance(one, list) for one in value) else [value]
+    return all(isinstance(address, str) for one in lists for address in one)
+
+
+def _first(answer: list[Any]) -> list[str]:
+    return list(answer[0]) if answer and isinstance(answer[0], list) else answer
 
 
 def _is_address(host: str) -> bool:
-    import ipaddress
+    from ipaddress import ip_address
 
     try:
-        ipaddress.ip_address(host)
+        ip_address(host)
     except ValueError:
         return False
     return True

@@ -2,7 +2,7 @@
 
 import rich_click as click
 
-from bridge.cli.output import Columns, chosen, emit, field, output_option
+from bridge.cli.output import Columns, chosen, emit, emit_one, field, output_option, safe, say
 from bridge.cli.session import settings_of
 
 COLUMNS: Columns = (("setting", field("setting")), ("value", field("value")), ("source", field("source")))
@@ -31,8 +31,9 @@ def show(ctx: click.Context, output: str | None, as_json: bool) -> None:
 
 
 @config.command()
+@output_option
 @click.pass_context
-def check(ctx: click.Context) -> None:
+def check(ctx: click.Context, output: str | None, as_json: bool) -> None:
     """Check the configuration. Exit code 2 with all that is wrong.
 
     \b
@@ -41,5 +42,8 @@ def check(ctx: click.Context) -> None:
     """
     settings = settings_of(ctx)
     for warning in settings.warnings:
-        click.echo(f"! {warning}", err=True)
-    click.echo("The configuration is valid.")
+        say(f"! {safe(warning)}")
+    if (how := chosen(ctx, output, as_json)) in {"json", "jsonl"}:
+        emit_one({"valid": True, "warnings": list(settings.warnings)}, how, key="valid")
+    else:
+        click.echo("The configuration is valid.")

@@ -1,12 +1,17 @@
 """`bridge delivery`: what is owed, and what came of it."""
 
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from bridge.cli.output import Columns, ago, chosen, emit, field, output_option, safe
-from bridge.cli.session import with_store
+from bridge.cli.output import Columns, Row, ago, chosen, emit, field, output_option, safe, when
+from bridge.cli.session import speakable, with_store
 from bridge.errors import NotFound
+from bridge.model import DeliveryState
+
+if TYPE_CHECKING:
+    from bridge.store.reading.deliveries import DeliveryView
 
 
 @click.group()
@@ -14,46 +19,52 @@ def delivery() -> None:
     """Look at deliveries and their attempts."""
 
 
+def _state(row: Row) -> str:
+    return f"{row['state']} ({row['reason']})" if row["reason"] else str(row["state"])
+
+
 COLUMNS: Columns = (
-    *((name, field(name)) for name in ("event_id", "endpoint", "task", "type", "state", "reason", "attempts")),
-    ("made", lambda row: ago(row["created"])),
+    ("event", field("event_id")),
+    ("endpoint", field("endpoint")),
+    ("type", field("type")),
+    ("task", field("task")),
+    ("state", _state),
+    ("attempts", field("attempts")),
+    ("made", when("created_at")),
+    ("next", when("next_at")),
 )
 
 
 @delivery.command()
-@click.option("--endpoint", metavar="NAME", help="Only those owed to this endpoint.")
-@click.option("--state", type=click.Choice(["pending", "delivered", "dead", "superseded", "cancelled"]))
+@click.option("--endpoint", metavar="NAME", callback=speakable, help="Only those owed to this endpoint.")
+@click.option("--state", type=click.Choice([str(one) for one in DeliveryState]), help="Only those in this state.")
 @click.option("--task", "task_id", metavar="ID", help="Only those of this task.")
-@click.option("--limit", default=100, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many.")
 @output_option
 @click.pass_context
-def ls(
-    ctx: click.Context,
-    endpoint: str | None,
-    state: str | None,
-    task_id: str | None,
-    limit: int,
-    output: str | None,
-    as_json: bool,
-) -> None:
-    """List deliveries, newest first.
+def ls(ctx: click.Context, /, **given: Any) -> None:
+    """List deliveries, newest first: by when they ended, or while they are pending by when they were made.
 
     \b
     Examples:
       bridge delivery ls --state dead
       bridge delivery ls --endpoint billing --state pending --json
     """
-    from bridge.store.reading import Reading
+    from bridge.store.reading.deliveries import list_deliveries
 
-    rows = with_store(
-        ctx, lambda store, _: Reading(store).deliveries(endpoint=endpoint, state=state, task=task_id, limit=limit)
+    views = with_store(
+        ctx,
+        lambda store, _: list_deliveries(
+            store, endpoint=given["endpoint"], state=given["state"], task=given["task_id"], limit=given["limit"]
+        ),
     )
-    emit(rows, chosen(ctx, output, as_json), COLUMNS, key="event_id")
+    rows = [_row(view, log=False) for view in views]
+    emit(rows, chosen(ctx, given["output"], given["as_json"]), COLUMNS, key="event_id")
 
 
 @delivery.command()
-@click.argument("event_id")
-@click.argument("endpoint", required=False)
+@click.argument("event_id", callback=speakable)
+@click.argument("endpoint", required=False, callback=speakable)
 @output_option
 @click.pass_context
 def show(ctx: click.Context, event_id: str, endpoint: str | None, output: str | None, as_json: bool) -> None:
@@ -64,27 +75,56 @@ def show(ctx: click.Context, event_id: str, endpoint: str | None, output: str | 
       bridge delivery show evt_1c9b…
       bridge delivery show evt_1c9b… billing --json
     """
-    from bridge.store.reading import Reading
+    from bridge.store.reading.deliveries import find_deliveries
 
-    rows = with_store(ctx, lambda store, _: Reading(store).delivery(event_id, endpoint))
-    if not rows:
-        raise NotFound(f"there is no delivery of {safe(event_id)}", fix="bridge delivery ls")
+    views = with_store(ctx, lambda store, _: find_deliveries(store, event_id, endpoint))
+    if not views:
+        to = f" to {endpoint}" if endpoint else ""
+        raise NotFound(f"there is no delivery of {event_id}{to}", fix="bridge delivery ls")
+    rows = [_row(view, log=True) for view in views]
     how = chosen(ctx, output, as_json)
-    if how != "table":
-        emit(rows, how, COLUMNS, key="event_id")
-        return
-    for row in rows:
-        _print(row)
+    if how == "table":
+        for row in rows:
+            _print(row)
+    else:
+        emit(rows, how, COLUMNS, key="endpoint")
 
 
-def _print(row: dict[str, Any]) -> None:
-    reason = f" ({row['reason']})" if row["reason"] else ""
+def _row(view: "DeliveryView", *, log: bool) -> dict[str, Any]:
+    row = asdict(view)
+    attempts = [_attempt(one) for one in row.pop("log")]
+    return row | {"attempt_log": attempts} if log else row
+
+
+def _attempt(record: dict[str, Any]) -> dict[str, Any]:
+    """An attempt's record, its moment under a name that says that it is one."""
+    return {"attempt_at" if name == "at" else name: value for name, value in record.items()}
+
+
+def _print(row: Row) -> None:
     due = f", next {ago(row['next_at'])}" if row["next_at"] else ""
-    click.echo(safe(f"{row['event_id']} → {row['endpoint']}  {row['type']}  {row['state']}{reason}{due}"))
+    click.echo(safe(f"{row['event_id']} → {row['endpoint']}  {row['type']}  {_state(row)}{due}"))
     for attempt in row["attempt_log"]:
-        came = attempt.get("status_code") or f"{attempt.get('fault')}: {attempt.get('detail', '')}"
-        follows = f" → {attempt['next']}" + (f" ({attempt['reason']})" if attempt.get("reason") else "")
-        took = f"{attempt.get('total_ms', 0):.0f} ms"
-        click.echo(safe(f"  #{attempt['attempt']}  {ago(attempt['at'])}  {came}  {took}{follows}"))
+        at = attempt.get("attempt_at")
+        moment = ago(at) if isinstance(at, int) else "—"
+        click.echo(safe(f"  #{attempt.get('attempt')}  {moment}  {_came(attempt)}"))
+        if times := _times(attempt):
+            click.echo(f"      {times}")
         if attempt.get("excerpt"):
-            click.echo(f"      {safe(attempt['excerpt'][:200])}")
+            click.echo(f"      answered: {safe(attempt['excerpt'])}")
+
+
+def _came(attempt: Row) -> str:
+    """What an attempt came to, and what followed."""
+    came = attempt.get("status_code") or f"{attempt.get('fault')}: {attempt.get('detail', '')}"
+    retry = attempt.get("retry_in_ms")
+    follows = f"again {ago(retry, 0)}" if isinstance(retry, int) and retry else str(attempt.get("next", ""))
+    reason = f" ({attempt['reason']})" if attempt.get("reason") else ""
+    return f"{came} → {follows}{reason}"
+
+
+def _times(attempt: Row) -> str:
+    """Where the time went."""
+    phases = {name: attempt.get(f"{name}_ms") for name in ("dns", "connect", "tls", "wait", "total")}
+    known = [f"{name} {value:.0f}" for name, value in phases.items() if isinstance(value, int | float)]
+    return f"{', '.join(known)} ms" if known else ""

@@ -2,20 +2,29 @@
 
 import json
 import secrets
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from bridge.cli import output as out
 from bridge.cli.check import check
-from bridge.cli.output import Columns, chosen, emit, emit_one, field, output_option, safe, say
-from bridge.cli.session import with_store
+from bridge.cli.output import Columns, Row, chosen, emit, emit_one, output_option, safe, say, when
+from bridge.cli.session import names_in, speakable, with_store
 from bridge.errors import BridgeError, InvalidInput, NotFound
+from bridge.formats import CONTENT_TYPES
+from bridge.model import Ordering
+from bridge.signature import generate_secret
 
 if TYPE_CHECKING:
     from bridge.settings import Settings
     from bridge.store import Store
+    from bridge.store.reading.endpoints import EndpointView
 
+PARTLY = 6
 SECRET_BYTES = 32
 
 
@@ -27,32 +36,45 @@ def endpoint() -> None:
 endpoint.add_command(check)
 
 
-def _shown_url(row: Any) -> str:
-    from bridge.contract import redacted
-
-    return redacted(str(row["url"]).partition("?")[0])
+def _state(row: Row) -> str:
+    return f"{row['state']} ({row['reason']})" if row["reason"] else str(row["state"])
 
 
 COLUMNS: Columns = (
-    ("endpoint", field("endpoint")),
-    ("url", _shown_url),
-    ("state", lambda row: row["state"] + (f" ({row['reason']})" if row["reason"] else "")),
-    ("events", lambda row: ",".join(row["events"])),
-    ("pending", field("pending")),
-    ("done", field("done")),
-    ("dead", field("dead")),
+    ("endpoint", out.field("endpoint")),
+    ("url", out.field("url")),
+    ("events", lambda row: ", ".join(row["events"])),
+    ("state", _state),
+    ("pending", out.field("pending")),
+    ("delivered", out.field("delivered")),
+    ("dead", out.field("dead")),
+    ("last", when("last_at")),
+    ("note", out.field("note")),
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What `endpoint add` was asked for."""
+
+    name: str
+    definition: dict[str, Any]
+    secret: str | None = field(repr=False)
+    """From --secret-file."""
+    replace: bool
+
+
 @endpoint.command()
-@click.argument("name")
+@click.argument("name", callback=speakable)
 @click.argument("url")
-@click.option("--secret-file", type=click.Path(exists=True, dir_okay=False), help="File with a whsec_ secret, or - .")
-@click.option("--events", metavar="P,…", default="index.task.*", show_default=True, help="Event types it takes.")
-@click.option("--tasks", metavar="P,…", default="*", show_default=True, help="Tasks it takes.")
-@click.option("--format", "body_format", default="standard", show_default=True, help="How bodies are written.")
-@click.option("--ordering", default="first-attempt", show_default=True, help="first-attempt, strict or none.")
-@click.option("--replace", is_flag=True, help="Change an endpoint of that name; its secret stays unless given.")
+@click.option("--secret-file", metavar="F", help="File with the secret, whsec_…; - reads it from standard input.")
+@click.option("--events", metavar="P,…", multiple=True, help="Event types it takes.  [default: index.task.*]")
+@click.option("--tasks", metavar="P,…", multiple=True, help="Tasks it takes.  [default: *]")
+@click.option("--format", "body_format", type=click.Choice(list(CONTENT_TYPES)), default="standard", show_default=True,
+              help="How bodies are written.")  # fmt: skip
+@click.option("--ordering", type=click.Choice([str(one) for one in Ordering]), default=str(Ordering.FIRST_ATTEMPT),
+              show_default=True, help="What the first attempt of a task's event waits for.")  # fmt: skip
+@click.option("--replace", is_flag=True, help="Write an existing endpoint anew; its secret stays unless one is given.")
 @output_option
 @click.pass_context
 def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
@@ -62,104 +84,124 @@ def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
     Examples:
       bridge endpoint add billing https://example.com/hook
       bridge endpoint add ends https://example.com/ends --events index.task.ready,index.task.failed
+      bridge endpoint add billing https://example.com/hook --secret-file - --replace < secret
     """
     definition = {
         "url": url,
-        "events": [word for word in options["events"].split(",") if word],
-        "tasks": [word for word in options["tasks"].split(",") if word],
+        "events": names_in(options["events"]) or ["index.task.*"],
+        "tasks": names_in(options["tasks"]) or ["*"],
         "format": options["body_format"],
         "ordering": options["ordering"],
     }
-    secret_file = options["secret_file"]
-    given = Path(secret_file).read_text().strip() if secret_file else None
-    replace = options["replace"]
-    made = with_store(ctx, lambda store, settings: _add(store, settings, name, definition, given, replace))
-    row = {"endpoint": name, "url": url, "secret": made}
+    given = _secret_from(options["secret_file"]) if options["secret_file"] else None
+    wish = Wish(name, definition, given, options["replace"])
+    made, shown_url = with_store(ctx, lambda store, settings: _add(store, settings, wish))
     how = chosen(ctx, options["output"], options["as_json"])
-    if how != "table":
-        emit_one(row, how, key="endpoint")
-        return
-    click.echo(f"endpoint  {safe(name)}")
-    click.echo(f"url       {safe(url)}")
-    if made:
-        click.echo(f"secret    {made}")
-        say(
-            "Keep this secret at the receiver: it is shown this once. `bridge listen --secret-file F` verifies with it."
-        )
+    emit_one({"endpoint": name, "url": shown_url, **({"secret": made} if made else {})}, how, key="endpoint")
+    if made and how == "ids":
+        say("A secret was made, which -o ids does not print: it stands in bridge:endpoints.")
+    elif made:
+        say("Copy the secret to the receiver now: it is shown this once (`bridge listen --secret-file F` uses it too).")
 
 
-async def _add(
-    store: "Store", settings: "Settings", name: str, definition: dict[str, Any], given: str | None, replace: bool
-) -> str | None:
-    """Judge, write, take in; replies the secret if it was made here."""
+def _secret_from(path: str) -> str:
+    """One secret, from a file or from standard input. What is in the file is repeated in no error."""
+    from bridge.settings_sources import read_secret
+
+    if path == "-":
+        text = sys.stdin.buffer.read(65_536).decode("ascii", "replace").strip()
+        if not text:
+            raise InvalidInput("--secret-file -: standard input is empty", fix="pipe the secret, whsec_…, into it")
+        return text
+    given = read_secret(Path(path), "cli", "--secret-file")
+    if given.problem:
+        raise InvalidInput(f"--secret-file: {given.problem}", fix="name a file that holds whsec_…")
+    if given.warning:
+        say(f"! {safe(given.warning)}")
+    return str(given.value)
+
+
+async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | None, str]:
+    """Judge, write, take in; replies the secret if it was made here, and the URL as it may be shown."""
     from bridge.contract import Rejection
     from bridge.contract import endpoint as judged
-    from bridge.engine import intake_from, policy_from
-    from bridge.signature import generate_secret
+    from bridge.engine import policy_from
     from bridge.store.declaring import Declaring
+    from bridge.store.reading.endpoints import bare_url
 
-    declaring = Declaring(store)
+    declaring, name = Declaring(store), wish.name
     before = await declaring.endpoint_text(name)
-    if before is not None and not replace:
-        raise InvalidInput(
-            f"there is an endpoint “{safe(name)}” already", fix=f"bridge endpoint add {safe(name)} … --replace"
-        )
-    made = None
-    if given is not None:
-        definition["secret"] = given
-    elif before is not None and (kept := _secret_in(before)):
-        definition["secret"] = kept
-    elif before is None:
-        made = definition["secret"] = generate_secret(secrets.token_bytes(SECRET_BYTES))
+    if before is not None and not wish.replace:
+        raise _exists(name)
+    kept = wish.secret or (None if before is None else _secret_in(before))
+    made = generate_secret(secrets.token_bytes(SECRET_BYTES)) if kept is None and before is None else None
+    secret = kept or made
+    definition = wish.definition | ({"secret": secret} if secret else {})
+    has_default = settings.delivery_default_secret is not None
     try:
-        judged(
-            name,
-            json.dumps(definition),
-            policy_from(settings),
-            has_default_secret=bool(settings.delivery_default_secret),
-        )
+        judged(name, json.dumps(definition), policy_from(settings), has_default_secret=has_default)
     except Rejection as rejection:
-        raise InvalidInput(str(rejection), fix=rejection.fix) from None
-    await declaring.write_endpoint(name, definition)
+        fix = "choose another name" if rejection.field == "name" else rejection.fix.replace(" and HSET it again", "")
+        raise InvalidInput(str(rejection), fix=fix) from None
+    if not await declaring.write_endpoint(name, definition, replace=wish.replace):
+        raise _exists(name)
+    await _take_in(store, settings, name)
+    return made, bare_url(definition["url"])
+
+
+async def _take_in(store: "Store", settings: "Settings", name: str) -> None:
+    """Put it in force at once, and look at nothing else: other entries are the workers' to judge."""
+    from bridge.engine import intake_from
+    from bridge.store.reading.endpoints import find_endpoint
+
     if await intake_from(store, settings).take_endpoint(name):
-        raise BridgeError("the endpoint was refused", fix="see bridge:rejected")
-    return made
+        view = await find_endpoint(store, name)
+        raise BridgeError(f"the endpoint was refused: {view.note if view else 'it is gone'}", fix="bridge endpoint ls")
+
+
+def _exists(name: str) -> InvalidInput:
+    return InvalidInput(
+        f"there is an endpoint “{name}” already",
+        fix="add --replace to write it anew (it keeps its secret), or choose another name",
+    )
 
 
 @endpoint.command()
 @output_option
 @click.pass_context
 def ls(ctx: click.Context, output: str | None, as_json: bool) -> None:
-    """List the endpoints in force and what they are owed.
+    """List the endpoints: where they lead, how they fare, what they are owed.
+
+    Those of tasks' callback URLs are called url:…; of a URL its query is not shown.
 
     \b
     Examples:
       bridge endpoint ls
       bridge endpoint ls --json
     """
-    from bridge.store.reading import Reading
+    from bridge.store.reading.endpoints import list_endpoints
 
-    rows = with_store(ctx, lambda store, _: Reading(store).endpoints())
-    emit(rows, chosen(ctx, output, as_json), COLUMNS, key="endpoint")
+    views = with_store(ctx, lambda store, _: list_endpoints(store))
+    emit([_row(view) for view in views], chosen(ctx, output, as_json), COLUMNS, key="endpoint")
 
 
 @endpoint.command()
-@click.argument("name")
+@click.argument("name", callback=speakable)
 @output_option
 @click.pass_context
 def show(ctx: click.Context, name: str, output: str | None, as_json: bool) -> None:
-    """Show one endpoint; never its secret.
+    """Show one endpoint; never its secret, nor what its headers hold.
 
     \b
     Examples:
       bridge endpoint show billing
     """
-    from bridge.store.reading import Reading
+    from bridge.store.reading.endpoints import find_endpoint
 
-    row = with_store(ctx, lambda store, _: Reading(store).endpoint(name))
-    if row is None:
+    view = with_store(ctx, lambda store, _: find_endpoint(store, name))
+    if view is None:
         raise _not_found(name)
-    emit_one(row, chosen(ctx, output, as_json), key="endpoint")
+    emit_one(_row(view), chosen(ctx, output, as_json), key="endpoint")
 
 
 @endpoint.command()
@@ -172,29 +214,40 @@ def rm(ctx: click.Context, names: tuple[str, ...]) -> int:
     Examples:
       bridge endpoint rm billing
     """
-    missing = with_store(ctx, lambda store, settings: _rm(store, settings, names))
-    if len(missing) == len(names):
+    wanted = list(dict.fromkeys(names))
+    missing = with_store(ctx, lambda store, settings: _rm(store, settings, wanted))
+    if len(missing) == len(wanted):
         raise _not_found(missing[0])
     for name in missing:
         say(f"✗ there is no endpoint “{safe(name)}”")
-    return 6 if missing else 0
+    return PARTLY if missing else 0
 
 
-async def _rm(store: "Store", settings: "Settings", names: tuple[str, ...]) -> list[str]:
+async def _rm(store: "Store", settings: "Settings", names: Sequence[str]) -> list[str]:
+    """Replies the names that were not there."""
     from bridge.engine import intake_from
     from bridge.store.declaring import Declaring
-    from bridge.store.reading import Reading
+    from bridge.store.reading.endpoints import cancelled_since
 
-    declaring, reading, missing = Declaring(store), Reading(store), list[str]()
-    intake = intake_from(store, settings)
+    declaring, intake, missing = Declaring(store), intake_from(store, settings), []
     for name in names:
-        row = await reading.endpoint(name)
-        if not await declaring.remove_endpoint(name):
+        at = await store.scripts.now()
+        if not name.isprintable() or not await declaring.remove_endpoint(name):
             missing.append(name)
-        elif row:
-            say(f"{safe(name)} is gone; {row['pending']} pending deliveries are cancelled")
-            await intake.remove_endpoint(name)
+            continue
+        await intake.remove_endpoint(name)
+        cancelled = await cancelled_since(store, name, at)
+        owed = f"{cancelled} pending deliver{'y is' if cancelled == 1 else 'ies are'} cancelled"
+        say(f"{safe(name)} is gone; {owed}.")
     return missing
+
+
+def _row(view: "EndpointView") -> dict[str, Any]:
+    """The view under the names that are shown; a secret is its kind, never its text."""
+    row = asdict(view)
+    count = row.pop("secrets")
+    secret = "whsec_…" + (f" ({count})" if count > 1 else "") if count else "BRIDGE_DELIVERY_DEFAULT_SECRET"
+    return {"endpoint": row.pop("name"), **row, "secret": secret}
 
 
 def _secret_in(text: str) -> str | None:
@@ -207,4 +260,4 @@ def _secret_in(text: str) -> str | None:
 
 
 def _not_found(name: str) -> NotFound:
-    return NotFound(f"there is no endpoint “{safe(name)}”", fix="bridge endpoint ls")
+    return NotFound(f"there is no endpoint “{name}”", fix="bridge endpoint ls")

@@ -1,17 +1,21 @@
 """`bridge event`: what happened."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from bridge.cli.output import Columns, chosen, emit, field, output_option, safe
-from bridge.cli.session import with_store
+from bridge.cli.output import Columns, Row, as_json, chosen, emit, field, output_option, plain, safe, when
+from bridge.cli.session import speakable, with_store
 from bridge.errors import InvalidInput
+from bridge.formats import rfc3339
 
 if TYPE_CHECKING:
     from bridge.store import Store
+    from bridge.store.reading.events import EventView, Fits
 
 
 @click.group()
@@ -19,66 +23,115 @@ def event() -> None:
     """Look at the stream of events."""
 
 
-COLUMNS: Columns = tuple((name, field(name)) for name in ("event_id", "type", "task", "revision", "cursor"))
+COLUMNS: Columns = (
+    ("event", field("event_id")),
+    ("type", field("type")),
+    ("task", field("task")),
+    ("revision", field("revision")),
+    ("committed", when("committed_at")),
+    ("cursor", field("cursor")),
+)
+
+_CURSOR = re.compile(r"\d{1,19}(-\d{1,19})?", re.ASCII)
+
+
+def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What `ls` and `tail` have in common."""
+    for option in (
+        click.option("--type", "event_type", metavar="TYPE", help="Only those of this type; index.task.* is a prefix."),
+        click.option("--task", "task_id", metavar="ID", help="Only those of this task."),
+        click.option("--after", metavar="ID", callback=speakable, help="Only those after this event id or cursor."),
+    ):
+        command = option(command)
+    return command
 
 
 @event.command()
-@click.option("--after", metavar="CURSOR", help="Only those committed after this one: the `cursor` of a row.")
-@click.option("--task", "task_id", metavar="ID", help="Only those of this task.")
-@click.option("--type", "event_type", metavar="TYPE", help="Only those of this type.")
-@click.option("--limit", default=100, show_default=True, help="Look at so many events.")
+@_filters
+@click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many.")
 @output_option
 @click.pass_context
-def ls(
-    ctx: click.Context,
-    after: str | None,
-    task_id: str | None,
-    event_type: str | None,
-    limit: int,
-    output: str | None,
-    as_json: bool,
-) -> None:
-    """List events in the order of their commits: the newest ones, or those after a cursor.
+def ls(ctx: click.Context, /, **given: Any) -> None:
+    """List events in the order of their commits: the latest ones, or the next ones after a cursor.
 
     \b
     Examples:
       bridge event ls --type index.task.ready
       bridge event ls --after 1763925001123-0 -o jsonl
     """
-    rows = with_store(ctx, lambda store, _: _list(store, after, limit))
-    kept = [row for row in rows if task_id in {None, row["task"]} and event_type in {None, row["type"]}]
-    emit(kept, chosen(ctx, output, as_json), COLUMNS, key="event_id")
+    from bridge.store.reading.events import events_after, latest_events
 
+    async def look(store: "Store", _: Any) -> "list[EventView]":
+        fits, limit = _fits(given["task_id"], given["event_type"]), given["limit"]
+        if given["after"] is None:
+            return await latest_events(store, fits, limit)
+        return await events_after(store, await _cursor(store, given["after"]), fits, limit)
 
-async def _list(store: "Store", after: str | None, limit: int) -> list[dict[str, Any]]:
-    from bridge.store.reading import Reading
-
-    reading = Reading(store)
-    if after is None:
-        return await reading.latest_events(limit)
-    if not re.fullmatch(r"\d{1,19}(-\d{1,19})?", after):
-        raise InvalidInput(f"“{safe(after)}” is not a cursor", fix="use the `cursor` of a row of `bridge event ls`")
-    return await reading.events(after=after, limit=limit)
+    rows = [asdict(view) for view in with_store(ctx, look)]
+    emit(rows, chosen(ctx, given["output"], given["as_json"]), COLUMNS, key="event_id")
 
 
 @event.command()
+@_filters
+@click.option("--limit", type=click.IntRange(1), help="End after so many; else at Ctrl-C.")
 @output_option
 @click.pass_context
-def tail(ctx: click.Context, output: str | None, as_json: bool) -> None:
-    """Follow events as they are committed, until Ctrl-C.
+def tail(ctx: click.Context, /, **given: Any) -> None:
+    """Follow events as they are committed: from now on, or from a cursor.
+
+    Each is a line; as JSON an object a line.
 
     \b
     Examples:
       bridge event tail
       bridge event tail -o jsonl | jq .task
     """
-    how = "jsonl" if (how := chosen(ctx, output, as_json)) == "json" else how
-    with_store(ctx, lambda store, _: _tail(store, how))
+    how = chosen(ctx, given["output"], given["as_json"])
+    with_store(ctx, lambda store, _: _tail(store, how, given))
 
 
-async def _tail(store: "Store", how: str) -> None:
-    from bridge.store.reading import Reading
+async def _tail(store: "Store", how: str, given: dict[str, Any]) -> None:
+    from bridge.store.reading.events import follow, last_cursor
 
-    events: AsyncIterator[dict[str, Any]] = Reading(store).follow()
-    async for row in events:
-        emit([row], how, COLUMNS, key="event_id")
+    fits, left = _fits(given["task_id"], given["event_type"]), given["limit"] or -1
+    cursor = await last_cursor(store) if given["after"] is None else await _cursor(store, given["after"])
+    async with aclosing(follow(store, cursor)) as pages:
+        async for events in pages:
+            for one in filter(fits, events):
+                click.echo(_line(asdict(one), how))
+                left -= 1
+                if left == 0:
+                    return
+
+
+def _line(row: Row, how: str) -> str:
+    if how in {"json", "jsonl"}:
+        return as_json(plain(row))
+    if how == "ids":
+        return safe(row["event_id"])
+    return safe(f"{rfc3339(row['committed_at'])}  {row['type']}  {row['task']}  {row['event_id']}")
+
+
+def _fits(task: str | None, pattern: str | None) -> "Fits":
+    """Whether an event is of this task and type; a type that ends in * is a prefix, as in endpoints' filters."""
+
+    def fits(one: "EventView") -> bool:
+        if task not in (None, one.task):
+            return False
+        if pattern is None:
+            return True
+        return one.type.startswith(pattern[:-1]) if pattern.endswith("*") else one.type == pattern
+
+    return fits
+
+
+async def _cursor(store: "Store", after: str) -> str:
+    """A place in the stream, from a cursor or an event's id."""
+    from bridge.store.reading.events import cursor_of
+
+    if after.startswith("evt_"):
+        return await cursor_of(store, after)
+    if not _CURSOR.fullmatch(after):
+        fix = "`bridge event ls` shows both in every row"
+        raise InvalidInput(f"“{after}” is neither an event id nor a cursor", fix=fix)
+    return after if "-" in after else f"{after}-0"

@@ -1,19 +1,29 @@
 """`bridge worker`, `status` and `health`: running it."""
 
+import asyncio
+import sys
 import time
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from bridge.cli.output import chosen, emit_one, output_option, say, span
-from bridge.cli.session import settings_of, with_store
+from bridge.cli.output import ago, as_json, chosen, emit_one, fields_of, output_option, plain, safe, span
+from bridge.cli.session import seconds_from, with_store
 
-LATE_SECONDS = 60
-"""How long the oldest due work may have waited before the bridge is called unhealthy."""
+if TYPE_CHECKING:
+    from bridge.settings import Settings
+    from bridge.store import Store
+    from bridge.store.reading.vitals import Role
+
+LOOK_SECONDS = 1.0
+HANDOVER_SECONDS = 4.5
+"""Between two shifts there is a moment without one: a shift gives up its place three seconds before it ends."""
+ROLES = ("poll", "deliver")
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(["all", "poll", "deliver"]), default="all")
+@click.argument("kind", type=click.Choice(["all", *ROLES]), default="all")
 def worker(kind: str) -> int:
     """Run the worker, as `python worker.py` does.
 
@@ -32,30 +42,84 @@ def worker(kind: str) -> int:
 @output_option
 @click.pass_context
 def status(ctx: click.Context, watch: bool, output: str | None, as_json: bool) -> None:
-    """Show the whole bridge on one screen.
+    """Show the whole bridge on one screen. With -w as JSON: an object a line, every second.
 
     \b
     Examples:
       bridge status
       bridge status -w
     """
-    from bridge.store.reading import Reading
-
     how = chosen(ctx, output, as_json)
-    while True:
-        row = with_store(ctx, lambda store, _: Reading(store).status())
-        if watch and how == "table":
-            click.clear()
-        emit_one(row, how, key="tasks")
-        if not watch:
-            return
-        time.sleep(1)
+    if watch:
+        with_store(ctx, lambda store, settings: _keep_looking(store, settings, how))
+        return
+    row = with_store(ctx, _look)
+    emit_one(_screen(row) if how == "table" else row, how, key="pending")
+
+
+async def _look(store: "Store", settings: "Settings") -> dict[str, Any]:
+    from bridge.store.reading.vitals import status as whole
+
+    row = asdict(await whole(store))
+    row["roles"] = {role.pop("kind"): role for role in row["roles"]}
+    row["has_key"] = settings.twelvelabs_api_key is not None
+    return row
+
+
+async def _keep_looking(store: "Store", settings: "Settings", how: str) -> None:
+    from rich.live import Live
+    from rich.text import Text
+
+    from bridge.cli import stage
+    from bridge.store.reading.trips import check_cancelled
+
+    if how != "table" or not sys.stdout.isatty():
+        while True:
+            row = await _look(store, settings)
+            click.echo(fields_of(_screen(row)) + "\n" if how == "table" else as_json(plain(row)))
+            check_cancelled()
+            await asyncio.sleep(LOOK_SECONDS)
+    with Live(console=stage.console(), auto_refresh=False) as live:
+        while True:
+            live.update(Text(fields_of(_screen(await _look(store, settings)))), refresh=True)
+            check_cancelled()
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+def _screen(row: dict[str, Any]) -> dict[str, Any]:
+    """The status in words, a line each."""
+    tasks, redis, poll = row["tasks"], row["redis"], row["roles"]["poll"]
+    statuses = ", ".join(f"{count} {name}" for name, count in row["statuses"].items())
+    seen = sum(row["statuses"].values())
+    sample = f" (of the first {seen})" if seen < tasks["watched"] else ""
+    key = "set" if row["has_key"] else "none: nothing is polled until TWELVELABS_API_KEY is set"
+    words = {
+        "tasks": f"{tasks['watched']} watched" + (f": {statuses}{sample}" if statuses else ""),
+        "": f"{tasks['requests']} to be taken in, {tasks['ended']} ended, {tasks['rejected']} rejected entries",
+        **{kind: _role(row["roles"][kind]) for kind in ROLES},
+        "API key": "refused by TwelveLabs; probed every minute" if poll["key_refused"] else key,
+        "deliveries": f"{row['pending']} pending, {row['dead']} dead; "
+        f"the oldest due one waits {span(row['oldest_due_ms'] / 1000)}",
+        "endpoints": ", ".join(f"{count} {state}" for state, count in row["endpoints"].items()) or "none",
+        "Redis": f"{redis['version']}, memory {redis['memory']} (limit {redis['limit']}), "
+        f"append-only file {'on' if redis['append_only'] else 'OFF'}, up {span(redis['uptime_seconds'])}",
+    }
+    if poll["paused_until_at"]:
+        words["upstream"] = f"rests, goes on {ago(poll['paused_until_at'])}"
+    return {name: safe(text) for name, text in words.items()}
+
+
+def _role(role: dict[str, Any]) -> str:
+    sent = f" (+{role['tickets']} sent)" if role["tickets"] else ""
+    return f"{role['workers']} workers, {role['shifts']} shifts{sent}, {span(role['lag_ms'] / 1000)} behind"
 
 
 @click.command()
-@click.option("--role", type=click.Choice(["all", "poll", "deliver"]), default="all", show_default=True)
+@click.option("--role", type=click.Choice(["all", *ROLES]), default="all", show_default=True, help="Whose health.")
+@click.option("--max-lag", metavar="TIME", default="2m", show_default=True, help="More than this is unhealthy.")
+@output_option
 @click.pass_context
-def health(ctx: click.Context, role: str) -> int:
+def health(ctx: click.Context, role: str, max_lag: str, output: str | None, as_json: bool) -> int:
     """Say in one line whether work drains. Exit code 0 healthy, 1 not, 5 without Redis.
 
     \b
@@ -63,24 +127,51 @@ def health(ctx: click.Context, role: str) -> int:
       bridge health
       bridge health --role deliver
     """
-    from bridge.store.reading import Reading
+    lag_ms = int(seconds_from(max_lag) * 1000)
+    kinds = ROLES if role == "all" else (role,)
+    row = with_store(ctx, lambda store, settings: _health(store, settings, kinds, lag_ms))
+    how = chosen(ctx, output, as_json)
+    if how in {"json", "jsonl"}:
+        emit_one(row, how, key="line")
+    else:
+        click.echo(row["line"])
+    return 0 if row["healthy"] else 1
 
-    settings = settings_of(ctx)
-    row = with_store(ctx, lambda store, _: Reading(store).status())
+
+async def _health(store: "Store", settings: "Settings", kinds: tuple[str, ...], lag_ms: int) -> dict[str, Any]:
     has_key = settings.twelvelabs_api_key is not None
-    faults = _faults(row, ("poll", "deliver") if role == "all" else (role,), has_key=has_key)
-    if not has_key:
-        say("no TWELVELABS_API_KEY: nothing is polled until there is one")
-    click.echo(
-        "; ".join(faults) if faults else f"healthy: {row['tasks']} tasks watched, {row['pending']} deliveries pending"
-    )
-    return int(bool(faults))
+    roles = [await _settled(store, kind) for kind in kinds]
+    faults = [fault for role in roles for fault in _faults(role, lag_ms, has_key=has_key)]
+    notes = []
+    if "poll" in kinds and not has_key:
+        notes.append("nothing is polled, as there is no TWELVELABS_API_KEY")
+    elif "poll" in kinds and roles[0].key_refused:
+        notes.append("nothing is polled, as TwelveLabs refuses the key")
+    words = ["unhealthy", *faults, *notes] if faults else ["healthy", *map(_as_words, roles), *notes]
+    line = f"{words[0]}: {'; '.join(words[1:])}"
+    return {"healthy": not faults, "line": line, "roles": {role.kind: asdict(role) for role in roles}}
 
 
-def _faults(row: dict[str, Any], roles: tuple[str, ...], *, has_key: bool) -> list[str]:
-    faults = [f"no {role} shift is alive (bridge worker {role})" for role in roles if not row["shifts"][role]]
-    if "poll" in roles and has_key and row["late_ms"] > LATE_SECONDS * 1000 and not row["upstream_paused_ms"]:
-        faults.append(f"polling is {span(row['late_ms'] / 1000)} late")
-    if "deliver" in roles and row["oldest_due_ms"] > LATE_SECONDS * 1000:
-        faults.append(f"a due delivery has waited {span(row['oldest_due_ms'] / 1000)}")
-    return faults
+async def _settled(store: "Store", kind: str) -> "Role":
+    """How a role fares; while one shift hands over to the next, how it fares when that has come."""
+    from bridge.store.reading.vitals import role
+
+    deadline = time.monotonic() + HANDOVER_SECONDS
+    while True:
+        seen = await role(store, kind)
+        if seen.shifts or not seen.workers or time.monotonic() >= deadline:
+            return seen
+        await asyncio.sleep(0.2)
+
+
+def _faults(role: "Role", lag_ms: int, *, has_key: bool) -> list[str]:
+    if not role.shifts:
+        return [f"no {role.kind} shift is alive → bridge worker {role.kind}"]
+    rests = role.kind == "poll" and (not has_key or role.paused_until_at is not None)
+    if role.lag_ms > lag_ms and not rests:
+        return [f"{role.kind} is {span(role.lag_ms / 1000)} behind"]
+    return []
+
+
+def _as_words(role: "Role") -> str:
+    return f"{role.kind} {role.shifts} shift{'s' * (role.shifts != 1)}, {span(role.lag_ms / 1000)} behind"

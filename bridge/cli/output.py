@@ -1,21 +1,35 @@
-"""How commands print: data on stdout, narration on stderr, nothing from outside unescaped."""
+"""How commands print: data on stdout, narration on stderr, nothing from outside unescaped.
+
+A row is what Redis knows, under the names that `-o json` shows. Moments are milliseconds in fields that end in `_at`;
+JSON shows them as RFC 3339, tables as "4 s ago".
+"""
 
 import json
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import click as plain_click
 import rich_click as click
+from click.core import ParameterSource
+
+from bridge.errors import BridgeError
+from bridge.formats import rfc3339
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 FORMATS = ("table", "json", "jsonl", "ids")
+PIPED_WIDTH = 10_000
+"""Piped, a line is a row whatever its length: nothing is wrapped or cut that a script may want."""
+YIELDING = {"note", "url", "events", "reason"}
+"""The columns that wrap where a terminal is narrow; the others keep an id in one piece."""
+YIELDING_WIDTH = 16
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Row = Mapping[str, Any]
 Columns = Sequence[tuple[str, Callable[[Row], str]]]
-
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def output_option(command: Function) -> Function:
@@ -27,43 +41,68 @@ def output_option(command: Function) -> Function:
     return option(command)
 
 
-def chosen(ctx: click.Context, output: str | None, as_json: bool) -> str:
+def chosen(ctx: plain_click.Context, output: str | None, as_json: bool) -> str:
     """The format asked for: after the verb, before it, in BRIDGE_OUTPUT, or a table."""
-    return "json" if as_json else output or (ctx.obj or {}).get("output") or "table"
+    if as_json:
+        return "json"
+    before = (ctx.obj or {}).get("output")
+    said = output if ctx.get_parameter_source("output") is not ParameterSource.ENVIRONMENT else None
+    return said or before or output or "table"
 
 
 def safe(value: object) -> str:
-    """Text from outside, fit for a terminal: control and bidirectional characters are spelt out."""
-    return _UNSAFE.sub(lambda found: f"\\x{ord(found.group()):02x}", str(value))
+    """Text from outside, fit for a terminal: what a terminal would obey and no eye can see is spelt out."""
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
+
+
+def safe_lines(text: str) -> str:
+    """The same for text of several lines."""
+    return "\n".join(map(safe, text.split("\n")))
 
 
 def emit(rows: Iterable[Row], how: str, columns: Columns, *, key: str) -> None:
     """Print rows: a table, one JSON array, one JSON object a line, or the ids alone."""
     if how == "json":
-        click.echo(json.dumps(list(rows), indent=2))
+        click.echo(as_json([plain(row) for row in rows], indent=2))
     elif how == "jsonl":
         for row in rows:
-            click.echo(json.dumps(row))
+            click.echo(as_json(plain(row)))
     elif how == "ids":
         for row in rows:
             click.echo(safe(row[key]))
     else:
-        _table(list(rows), columns)
+        _print_table(list(rows), columns)
 
 
 def emit_one(row: Row, how: str, *, key: str) -> None:
     """Print one thing: its fields a line each, or JSON."""
-    if how == "json":
-        click.echo(json.dumps(row, indent=2))
-    elif how == "jsonl":
-        click.echo(json.dumps(row))
+    if how in {"json", "jsonl"}:
+        click.echo(as_json(plain(row), indent=2 if how == "json" else None))
     elif how == "ids":
         click.echo(safe(row[key]))
     else:
-        width = max(len(name) for name in row)
-        for name, value in row.items():
-            shown = value if isinstance(value, str | int | float | None) else json.dumps(value, ensure_ascii=False)
-            click.echo(f"{name:<{width}}  {'—' if shown is None else safe(shown)}")
+        click.echo(fields_of(row))
+
+
+def fields_of(row: Row) -> str:
+    """The fields of one thing, a line each."""
+    width = max(len(name) for name in row)
+    return "\n".join(f"{_label(name):<{width}}  {_shown(name, value)}".rstrip() for name, value in row.items())
+
+
+def plain(value: Any) -> Any:
+    """A row as JSON shows it: moments as RFC 3339."""
+    if isinstance(value, Mapping):
+        return {name: _moment(one) if name.endswith("_at") else plain(one) for name, one in value.items()}
+    return [plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """JSON in ASCII: no character of it means anything to a terminal, and any decoder reads it."""
+    return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")
 
 
 def say(text: str) -> None:
@@ -71,11 +110,18 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
+def complain(error: BridgeError) -> None:
+    """What failed, why, and the next thing to do."""
+    say(f"Error: {safe_lines(str(error))}")
+    if error.fix:
+        say(f"  → {safe(error.fix)}")
+
+
 def ago(milliseconds: int | None, now: int | None = None) -> str:
     """How long ago a moment was, or how far ahead it is."""
     if milliseconds is None:
         return "—"
-    seconds = ((now or int(time.time() * 1000)) - milliseconds) / 1000
+    seconds = ((int(time.time() * 1000) if now is None else now) - milliseconds) / 1000
     text = span(abs(seconds))
     return f"{text} ago" if seconds >= 0 else f"in {text}"
 
@@ -88,22 +134,65 @@ def span(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _table(rows: Sequence[Row], columns: Columns) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    # Piped, a line is a row whatever its length: nothing is wrapped or cut that a script may want.
-    console = Console(width=None if sys.stdout.isatty() else 10_000)
-    table = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False)
-    for title, _ in columns:
-        table.add_column(title.upper(), overflow="fold", no_wrap=not sys.stdout.isatty())
-    for row in rows:
-        table.add_row(*(Text(safe(show(row))) for _, show in columns))
-    console.print(table)
-
-
 def field(name: str) -> Callable[[Row], str]:
     """A column that shows a field as it is."""
     return lambda row: "—" if row.get(name) in (None, "") else str(row[name])
+
+
+def when(name: str) -> Callable[[Row], str]:
+    """A column that shows a moment as a distance from now."""
+    return lambda row: ago(row.get(name))
+
+
+def table_of(rows: Sequence[Row], columns: Columns, *, boxed: bool) -> tuple["Table", int]:
+    """The table, and the least width at which it keeps every id in one piece."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD if boxed else None, pad_edge=False)
+    cells = [[Text(safe(show(row))) for _, show in columns] for row in rows]
+    least = 0
+    for index, (title, _) in enumerate(columns):
+        widest = max([len(title), *(line[index].cell_len for line in cells)])
+        yielding = boxed and title in YIELDING
+        least += 3 + (min(widest, YIELDING_WIDTH) if yielding else widest)
+        table.add_column(title.upper(), overflow="fold", no_wrap=not yielding)
+    for line in cells:
+        table.add_row(*line)
+    return table, least
+
+
+def _print_table(rows: Sequence[Row], columns: Columns) -> None:
+    from rich.console import Console
+
+    at_terminal = sys.stdout.isatty()
+    table, least = table_of(rows, columns, boxed=at_terminal)
+    console = Console(width=None if at_terminal else PIPED_WIDTH)
+    if at_terminal:
+        console.width = max(console.width, least)
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def _moment(value: Any) -> Any:
+    return rfc3339(value) if isinstance(value, int) and 0 <= value < 10**14 else value
+
+
+def _label(name: str) -> str:
+    return name.removesuffix("_at").replace("_", " ")
+
+
+def _shown(name: str, value: Any) -> str:
+    if value in (None, "", [], ()):
+        return "—"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name.endswith("_at") and isinstance(value, int):
+        return f"{_moment(value)} ({ago(value)})"
+    if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
+        return safe(", ".join(value))
+    return safe(value if isinstance(value, str | int | float) else json.dumps(value, ensure_ascii=False))

@@ -2,16 +2,21 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, TypeVar
 
 import rich_click as click
 
-from bridge.errors import InvalidInput
+from bridge.cli.output import safe
+from bridge.errors import InvalidInput, StoreDown
 
 if TYPE_CHECKING:
     from bridge.settings import Settings
     from bridge.store import Store
+
+OPEN_SECONDS = 3.0
+"""A person waits no longer for a Redis that does not answer."""
 
 Result = TypeVar("Result")
 Work = Callable[["Store", "Settings"], Awaitable[Result]]
@@ -32,25 +37,52 @@ def with_store(ctx: click.Context, work: Work[Result]) -> Result:
 
 async def _with_store(settings: "Settings", work: Work[Result]) -> Result:
     from bridge.store import Store
+    from bridge.store.reading import reading_errors
 
     url = settings.redis_url.get_secret_value()
-    async with Store.open(url, prefix=settings.prefix, allow_volatile=True) as store:
-        return await work(store, settings)
+    async with AsyncExitStack() as stack:
+        with reading_errors():
+            try:
+                async with asyncio.timeout(OPEN_SECONDS):
+                    opening = Store.open(url, prefix=settings.prefix, allow_volatile=True)
+                    store = await stack.enter_async_context(opening)
+            except TimeoutError:
+                raise StoreDown(
+                    f"Redis does not answer within {OPEN_SECONDS:g} s", fix="start it, or set BRIDGE_REDIS_URL"
+                ) from None
+            try:
+                return await work(store, settings)
+            except Exception:
+                if (task := asyncio.current_task()) and task.cancelling():
+                    raise asyncio.CancelledError from None  # Ctrl-C, which redis-py may turn into an error of its own
+                raise
 
 
 def ids_from(words: Sequence[str]) -> list[str]:
     """The ids named, `-` meaning those on standard input: one a line, blank lines and # comments skipped."""
     ids: list[str] = []
     for word in words:
-        ids += _read(sys.stdin) if word == "-" else [word]
+        ids += _read() if word == "-" else [word]
     if not ids:
         raise InvalidInput("no id was given", fix="name one or more, or `-` to read them from standard input")
     return list(dict.fromkeys(ids))
 
 
-def _read(lines: Iterable[str]) -> list[str]:
-    stripped = (line.strip() for line in lines)
-    return [line for line in stripped if line and not line.startswith("#")]
+def _read() -> list[str]:
+    lines = sys.stdin.buffer.read().decode("utf-8-sig", "surrogateescape").split("\n")
+    return [line for line in map(str.strip, lines) if line and not line.startswith("#")]
+
+
+def names_in(texts: Sequence[str]) -> list[str]:
+    """The items of options that may be given several times, each a list with commas."""
+    return [word.strip() for text in texts for word in text.split(",") if word.strip()]
+
+
+def speakable(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """A click callback: refuse a name that is no text, before Redis has to."""
+    if value is not None and not value.isprintable():
+        raise InvalidInput(f"“{safe(value)}” is not a name", fix="write it in printable characters")
+    return value
 
 
 def seconds_from(text: str) -> float:
@@ -62,5 +94,5 @@ def seconds_from(text: str) -> float:
     except ValueError:
         seconds = -1
     if not 0 <= seconds < 1e9:
-        raise InvalidInput(f"“{text}” is not a length of time", fix="write 90, 90s, 30m, 2h or 1d")
+        raise InvalidInput(f"“{safe(text)}” is not a length of time", fix="write 90, 90s, 30m, 2h or 1d")
     return seconds

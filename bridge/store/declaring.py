@@ -9,6 +9,11 @@ from redis.asyncio import Redis
 from bridge.store.keys import Keys
 from bridge.store.scripts import store_errors
 
+OPTION_FIELDS = ("metadata", "endpoints", "callback_url", "expires_at", "account")
+"""A task's options; the other fields of its hash belong to those who wrote them."""
+PIECE = 250
+"""How many tasks one MULTI registers."""
+
 
 class HasClient(Protocol):
     """What declaring needs of the store."""
@@ -23,34 +28,61 @@ class Declaring:
     def __init__(self, store: HasClient) -> None:
         self._client, self._keys = store.client, store.keys
 
-    async def register_task(self, member: str, options: Mapping[str, str]) -> bool:
-        """Options (replacing earlier ones) and member in one step; False if it was registered already."""
-        pipe = self._client.pipeline(transaction=True)
-        pipe.delete(self._keys.task(member))
-        if options:
-            pipe.hset(self._keys.task(member), mapping=cast(Any, options))
-        pipe.zadd(self._keys.tasks, {member: 0}, nx=True)
-        with store_errors():
-            replies = await pipe.execute()
-        return bool(replies[-1])
+    async def register_tasks(self, members: Sequence[str], options: Mapping[str, str]) -> dict[str, str]:
+        """Ask for tasks to be watched; replies for each `registered`, `updated` or `known`.
 
-    async def remove_tasks(self, members: Sequence[str]) -> int:
-        """Take tasks back; replies how many were there."""
-        with store_errors():
-            return int(await self._client.zrem(self._keys.tasks, *members))
+        The options of a new registration replace those of an earlier one as a whole, in one MULTI with its ZADD. A task
+        that is registered keeps its own when none are given; given ones replace them, and are in force at its next
+        read, which is asked for.
+        """
+        words: dict[str, str] = {}
+        for start in range(0, len(members), PIECE):
+            piece = members[start : start + PIECE]
+            known = await self._registered(piece)
+            pipe = self._client.pipeline(transaction=True)
+            for member in piece:
+                words[member] = "registered" if member not in known else "updated" if options else "known"
+                if words[member] == "known":
+                    continue
+                pipe.hdel(self._keys.task(member), *OPTION_FIELDS)
+                if options:
+                    pipe.hset(self._keys.task(member), mapping=cast(Any, options))
+                pipe.zadd(self._keys.tasks, {member: 0}, nx=member not in known)
+            with store_errors():
+                await pipe.execute()
+        return words
 
-    async def poll_now(self, member: str) -> bool:
-        """Ask for a task to be read at once; False if it is not registered."""
-        with store_errors():
-            if await self._client.zscore(self._keys.tasks, member) is None:
-                return False
-            await self._client.zadd(self._keys.tasks, {member: 0}, xx=True)
-            return True
+    async def remove_tasks(self, members: Sequence[str]) -> list[str]:
+        """Take tasks back; replies those that were there."""
+        replies: list[Any] = []
+        for start in range(0, len(members), PIECE):
+            pipe = self._client.pipeline(transaction=False)
+            for member in members[start : start + PIECE]:
+                pipe.zrem(self._keys.tasks, member)
+            with store_errors():
+                replies += await pipe.execute()
+        return [member for member, removed in zip(members, replies, strict=True) if removed]
 
-    async def write_endpoint(self, name: str, definition: Mapping[str, Any]) -> None:
-        """Write an endpoint's definition; intake judges it."""
+    async def poll_now(self, members: Sequence[str]) -> list[str]:
+        """Ask for tasks to be read at once; replies those that are registered."""
+        found: list[str] = []
+        for start in range(0, len(members), PIECE):
+            piece = members[start : start + PIECE]
+            known = await self._registered(piece)
+            if known:
+                with store_errors():
+                    await self._client.zadd(self._keys.tasks, dict.fromkeys(known, 0), xx=True)
+            found += [member for member in piece if member in known]
+        return found
+
+    async def write_endpoint(self, name: str, definition: Mapping[str, Any], *, replace: bool) -> bool:
+        """Write an endpoint's definition, for intake to judge; False if there is one that is not to be replaced."""
+        text = json.dumps(definition)
         with store_errors():
-            await self._client.hset(self._keys.endpoints, name, json.dumps(definition))
+            if replace:
+                await self._client.hset(self._keys.endpoints, name, text)
+                return True
+            return bool(await self._client.hsetnx(self._keys.endpoints, name, text))
 
     async def remove_endpoint(self, name: str) -> bool:
         """Take an endpoint back; False if it was not there."""
@@ -61,4 +93,12 @@ class Declaring:
         """An endpoint's definition as its client wrote it."""
         with store_errors():
             text = await self._client.hget(self._keys.endpoints, name)
-        return text.decode() if isinstance(text, bytes) else text
+        return text.decode(errors="replace") if isinstance(text, bytes) else text
+
+    async def _registered(self, members: Sequence[str]) -> set[str]:
+        pipe = self._client.pipeline(transaction=False)
+        for member in members:
+            pipe.zscore(self._keys.tasks, member)
+        with store_errors():
+            scores = await pipe.execute()
+        return {member for member, score in zip(members, scores, strict=True) if score is not None}

@@ -1,0 +1,156 @@
+"""Endpoints as a person asks about them: what is in force, how each one fares, what was refused. Without secrets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bridge.store.reading.trips import HasClient, as_ms, as_record, ask
+from bridge.store.registry import as_text
+
+if TYPE_CHECKING:
+    from redis.asyncio.client import Pipeline
+
+_STATE = ("state", "reason", "paused_until", "failures", "failing_since", "since", "disabled_at")
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointView:
+    """One endpoint. Of its secrets only the number, of its headers only the names; times are milliseconds."""
+
+    name: str
+    url: str
+    """Without user name, password and query: they may be secrets."""
+    events: tuple[str, ...]
+    tasks: tuple[str, ...]
+    format: str
+    ordering: str
+    headers: tuple[str, ...]
+    secrets: int
+    state: str
+    """active, disabled, removed, waiting (not taken in yet) or rejected."""
+    reason: str | None
+    paused_until_at: int | None
+    failures: int
+    """Failed attempts in a row."""
+    failing_since_at: int | None
+    since_at: int | None
+    pending: int
+    delivered: int
+    """Ended well, superseded or cancelled, until retention."""
+    dead: int
+    last_at: int | None
+    """When a delivery last ended."""
+    note: str = ""
+    """Why its latest definition was refused."""
+    fix: str = ""
+
+
+async def list_endpoints(store: HasClient) -> list[EndpointView]:
+    """Those in force, the implicit ones of callback URLs included; those not taken in yet; those refused."""
+    pipe = store.client.pipeline(transaction=False)
+    pipe.hgetall(store.keys.registry)
+    pipe.hgetall(store.keys.endpoints)
+    pipe.hgetall(store.keys.rejected)
+    registry, written, rejected = await pipe.execute()
+    refusals = {name[9:]: text for name, text in _decoded(rejected).items() if name.startswith("endpoint:")}
+    accepted, asked = _decoded(registry), _decoded(written)
+    return await _views(store, sorted({*accepted, *asked, *refusals}), accepted, asked, refusals)
+
+
+async def find_endpoint(store: HasClient, name: str) -> EndpointView | None:
+    """One endpoint, or None if there is no trace of it."""
+    pipe = store.client.pipeline(transaction=False)
+    pipe.hget(store.keys.registry, name)
+    pipe.hget(store.keys.endpoints, name)
+    pipe.hget(store.keys.rejected, f"endpoint:{name}")
+    places = [{name: text} if text is not None else {} for text in await pipe.execute()]
+    return (await _views(store, [name], *places))[0] if any(places) else None
+
+
+async def unknown_endpoints(store: HasClient, names: Sequence[str]) -> list[str]:
+    """Which of these are neither in force nor written by a client."""
+    if not names:
+        return []
+    pipe = store.client.pipeline(transaction=False)
+    pipe.hmget(store.keys.registry, list(names))
+    pipe.hmget(store.keys.endpoints, list(names))
+    in_force, written = await pipe.execute()
+    return [name for name, one, two in zip(names, in_force, written, strict=True) if one is None and two is None]
+
+
+async def any_endpoint(store: HasClient) -> bool:
+    """Whether somebody is to be told at all."""
+    return bool(await store.client.exists(store.keys.registry, store.keys.endpoints))
+
+
+async def cancelled_since(store: HasClient, name: str, at: int) -> int:
+    """How many deliveries of an endpoint were cancelled at or after this moment."""
+    ids: Any = await store.client.zrange(store.keys.done(name), at, "+inf", byscore=True)
+    texts = await ask(store, ids, lambda pipe, one: pipe.hget(store.keys.deliveries(name), one))
+    return sum(as_record(text).get("state") == "cancelled" for text in texts)
+
+
+async def _views(
+    store: HasClient, names: Sequence[str], accepted: dict[str, bytes], asked: dict[str, bytes],
+    refusals: dict[str, bytes],
+) -> list[EndpointView]:  # fmt: skip
+    def question(pipe: "Pipeline", name: str) -> None:
+        pipe.hmget(store.keys.endpoint(name), _STATE)
+        pipe.hlen(store.keys.deliveries(name))
+        for ended in (store.keys.done(name), store.keys.dead(name)):
+            pipe.zcard(ended)
+            pipe.zrange(ended, 0, 0, desc=True, withscores=True)
+
+    replies = await ask(store, names, question)
+    views = []
+    for i, name in enumerate(names):
+        known = as_record(accepted.get(name) or asked.get(name))
+        state = "" if name in accepted else "waiting" if name in asked else "rejected"
+        views.append(_view(name, state, known, as_record(refusals.get(name)), replies[i * 6 : i * 6 + 6]))
+    return views
+
+
+def _view(
+    name: str, state: str, known: dict[str, Any], refusal: dict[str, Any], replies: Sequence[Any]
+) -> EndpointView:
+    fields, owed, done, last_done, dead, last_dead = replies
+    word, reason, paused, failures, failing, since, disabled = map(as_text, fields)
+    secrets = known.get("secrets") or ([known["secret"]] if known.get("secret") else [])
+    return EndpointView(
+        name=name,
+        url=bare_url(known.get("url")),
+        events=_texts(known.get("events"), "index.task.*"),
+        tasks=_texts(known.get("tasks"), "*"),
+        format=str(known.get("format") or "standard"),
+        ordering=str(known.get("ordering") or "first-attempt"),
+        headers=tuple(sorted(known["headers"])) if isinstance(known.get("headers"), dict) else (),
+        secrets=len(secrets) if isinstance(secrets, list) else 0,
+        state=state or word or "active",
+        reason=reason or None,
+        paused_until_at=as_ms(paused),
+        failures=as_ms(failures) or 0,
+        failing_since_at=as_ms(failing),
+        since_at=as_ms(disabled) or as_ms(since),
+        pending=max(0, owed - done - dead),
+        delivered=done,
+        dead=dead,
+        last_at=max((int(pair[1]) for pair in [*last_done, *last_dead]), default=None),
+        note=str(refusal.get("reason", "")),
+        fix=str(refusal.get("fix", "")),
+    )
+
+
+def bare_url(url: object) -> str:
+    """A URL without what may be a secret in it: user name, password, query."""
+    head, question, _ = str(url or "").partition("?")
+    scheme, slashes, rest = head.partition("://") if "://" in head else ("", "", head)
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{slashes}{authority.rpartition('@')[2]}{slash}{path}" + ("?…" if question else "")
+
+
+def _texts(value: object, default: str) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list | tuple) else (default,)
+
+
+def _decoded(pairs: dict[bytes, bytes]) -> dict[str, bytes]:
+    return {as_text(name): text for name, text in pairs.items()}

@@ -1,0 +1,108 @@
+"""Events as the stream lists them: a page after a cursor, and a follower that never blocks longer than the socket."""
+
+import time
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from bridge.errors import NotFound
+from bridge.store.reading.trips import HasClient, check_cancelled
+from bridge.store.registry import as_text
+
+PAGE = 1_000
+BLOCK_MS = 1_000
+"""How long one read waits; well below the socket's own limit of five seconds."""
+FOLLOWED = 200
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """An entry of the stream. `cursor` is its place there; go on from it with `after`."""
+
+    cursor: str
+    event_id: str
+    type: str
+    task: str
+    revision: int
+    committed_at: int
+    """Milliseconds, by Redis' clock."""
+
+
+Fits = Callable[[EventView], bool]
+
+
+async def events_after(store: HasClient, cursor: str, fits: Fits, limit: int) -> list[EventView]:
+    """The next events after a cursor that fit, oldest first."""
+    found: list[EventView] = []
+    while len(found) < limit:
+        entries: Any = await store.client.xrange(store.keys.events, f"({cursor}", "+", count=PAGE)
+        if not entries:
+            break
+        views = [_view(*entry) for entry in entries]
+        cursor = views[-1].cursor
+        found += [view for view in views if fits(view)]
+    return found[:limit]
+
+
+async def latest_events(store: HasClient, fits: Fits, limit: int) -> list[EventView]:
+    """The latest events that fit, oldest first."""
+    found: list[EventView] = []
+    end = "+"
+    while len(found) < limit:
+        entries: Any = await store.client.xrevrange(store.keys.events, end, "-", count=PAGE)
+        if not entries:
+            break
+        views = [_view(*entry) for entry in entries]
+        end = f"({views[-1].cursor}"
+        found += [view for view in views if fits(view)]
+    return found[:limit][::-1]
+
+
+async def last_cursor(store: HasClient) -> str:
+    """The place after which everything is new."""
+    entries: Any = await store.client.xrevrange(store.keys.events, "+", "-", count=1)
+    return as_text(entries[0][0]) if entries else "0-0"
+
+
+async def cursor_of(store: HasClient, event_id: str) -> str:
+    """Where in the stream an event stands. NotFound if it does not stand there any more."""
+    found = await latest_events(store, lambda event: event.event_id == event_id, 1)
+    if not found:
+        raise NotFound(
+            f"the stream does not hold {event_id} (any more)",
+            fix="`bridge event ls` shows what it holds; the first column is the cursor",
+        )
+    return found[0].cursor
+
+
+async def follow(store: HasClient, cursor: str, *, deadline: float | None = None) -> AsyncGenerator[list[EventView]]:
+    """What comes after a cursor, as it comes: a list at least once a second, empty when nothing did.
+
+    Ends at `deadline` (monotonic seconds), so that nobody has to cancel a read.
+    """
+    while (left := BLOCK_MS if deadline is None else int((deadline - time.monotonic()) * 1000)) > 0:
+        reply = await store.client.xread({store.keys.events: cursor}, count=FOLLOWED, block=min(left, BLOCK_MS))
+        check_cancelled()
+        entries = [entry for page in _pages(reply) for entry in page]
+        views = [_view(*entry) for entry in entries]
+        cursor = views[-1].cursor if views else cursor
+        yield views
+
+
+def _pages(reply: Any) -> list[Any]:
+    """RESP3 replies a map, RESP2 a list of pairs; a page may itself be a list of one."""
+    pages = list(reply.values()) if isinstance(reply, dict) else [page for _, page in reply or []]
+    return [part for page in pages for part in (page if page and isinstance(page[0], list) else [page])]
+
+
+def _view(cursor: bytes | str, fields: dict[bytes, bytes]) -> EventView:
+    known = {as_text(name): as_text(value) for name, value in fields.items()}
+    place = as_text(cursor)
+    return EventView(
+        cursor=place,
+        event_id=known.get("id", ""),
+        type=known.get("type", ""),
+        task=known.get("task", ""),
+        revision=int(known["revision"]) if known.get("revision", "").isdigit() else 0,
+        committed_at=int(place.partition("-")[0]),
+    )

@@ -1,0 +1,166 @@
+"""Tasks as a person asks about them: what is watched, what was seen last, what ended, what was refused."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from bridge.model import DeliveryState
+from bridge.store.reading.deliveries import deliveries_of
+from bridge.store.reading.trips import HasClient, as_ms, as_record, ask, pieces
+from bridge.store.registry import as_text
+
+if TYPE_CHECKING:
+    from redis.asyncio.client import Pipeline
+
+MEMBERS = 200_000
+"""The most tasks of each kind (watched, ended) that a listing looks at."""
+
+_WATCH = ("polled_at", "error", "doubt", "faults", "token", "expires", "options")
+_SNAPSHOT = ("status", "updated_at", "observed_at", "revision", "event_id", "gone", "hls_status")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """One task. Times are milliseconds, but for `updated_at`, which is upstream's own text."""
+
+    task: str
+    state: str
+    """waiting (not taken in yet), watched, ended, rejected, or unknown."""
+    status: str | None
+    """Upstream's word, or `gone`; None before the first sight."""
+    updated_at: str | None
+    observed_at: int | None
+    polled_at: int | None
+    next_at: int | None
+    """None when it is not watched, or is being read at this moment."""
+    being_read: bool
+    ended_at: int | None
+    expires_at: int | None
+    revision: int | None
+    event_id: str | None
+    hls_status: str | None
+    owed: int = 0
+    """How many deliveries its current event has, whatever became of them."""
+    delivered: int = 0
+    faults: int = 0
+    note: str = ""
+    """What went wrong: the last error, a doubt, or why it was rejected."""
+    fix: str = ""
+    options: dict[str, Any] | None = None
+
+    @property
+    def registered(self) -> bool:
+        """Whether its client asked for it and has not taken it back."""
+        return self.state in {"waiting", "watched"}
+
+
+async def list_tasks(store: HasClient, *, status: str | None = None, limit: int = 0) -> list[TaskView]:
+    """Those that wait to be taken in, the watched ones by when they are due, the ended ones newest first, the rejected.
+
+    `status` is a status of upstream's, `gone`, or one of the states; `limit` 0 is all.
+    """
+    found: list[TaskView] = []
+    for piece in pieces(await _members(store)):
+        views = await find_tasks(store, piece)
+        found += [view for view in views if status in (None, view.status, view.state)]
+        if limit and len(found) >= limit:
+            break
+    return await _with_deliveries(store, found[:limit] if limit else found)
+
+
+async def find_tasks(store: HasClient, members: Sequence[str]) -> list[TaskView]:
+    """These tasks as they are, in order; an unknown one has the state `unknown`. Deliveries are not counted."""
+
+    def question(pipe: "Pipeline", member: str) -> None:
+        pipe.zscore(store.keys.tasks, member)
+        pipe.zscore(store.keys.watch, member)
+        pipe.zscore(store.keys.ended, member)
+        pipe.hmget(store.keys.watching(member), _WATCH)
+        pipe.hmget(store.keys.snapshot(member), _SNAPSHOT)
+        pipe.hget(store.keys.rejected, f"task:{member}")
+
+    replies = await ask(store, members, question)
+    return [_view(member, *replies[i * 6 : i * 6 + 6]) for i, member in enumerate(members)]
+
+
+async def task_with_deliveries(store: HasClient, member: str) -> TaskView:
+    """One task, its current event's deliveries counted."""
+    return (await _with_deliveries(store, await find_tasks(store, [member])))[0]
+
+
+async def count_tasks(store: HasClient) -> dict[str, int]:
+    """How many are watched, wait to be taken in, ended and are refused."""
+    pipe = store.client.pipeline(transaction=False)
+    pipe.zcard(store.keys.watch)
+    pipe.zcount(store.keys.tasks, "-inf", "(+inf")
+    pipe.zcard(store.keys.ended)
+    pipe.hlen(store.keys.rejected)
+    watched, requests, ended, rejected = await pipe.execute()
+    return {"watched": watched, "requests": requests, "ended": ended, "rejected": rejected}
+
+
+async def statuses(store: HasClient, limit: int) -> dict[str, int]:
+    """How many of the watched tasks have which status; at most `limit` are looked at."""
+    reply: Any = await store.client.zrange(store.keys.watch, 0, limit - 1)
+    members = [as_text(one) for one in reply]
+    found: dict[str, int] = {}
+    for word in await ask(store, members, lambda pipe, one: pipe.hget(store.keys.snapshot(one), "status")):
+        name = as_text(word) or "not seen yet"
+        found[name] = found.get(name, 0) + 1
+    return dict(sorted(found.items(), key=lambda pair: -pair[1]))
+
+
+async def _members(store: HasClient) -> list[str]:
+    pipe = store.client.pipeline(transaction=False)
+    pipe.zrangebyscore(store.keys.tasks, "-inf", "(+inf", start=0, num=MEMBERS)
+    pipe.zrange(store.keys.watch, 0, MEMBERS - 1)
+    pipe.zrange(store.keys.ended, 0, MEMBERS - 1, desc=True)
+    pipe.hkeys(store.keys.rejected)
+    waiting, watched, ended, rejected = await pipe.execute()
+    refused = [name[5:] for name in map(as_text, rejected) if name.startswith("task:")]
+    return list(dict.fromkeys([*map(as_text, [*waiting, *watched, *ended]), *refused]))
+
+
+async def _with_deliveries(store: HasClient, views: Sequence[TaskView]) -> list[TaskView]:
+    owed = await deliveries_of(store, [view.event_id for view in views if view.event_id])
+    counted = []
+    for view in views:
+        states = [one.state for one in owed.get(view.event_id or "", [])]
+        counted.append(replace(view, owed=len(states), delivered=states.count(DeliveryState.DELIVERED)))
+    return counted
+
+
+def _view(
+    member: str, score: float | None, due: float | None, ended: float | None, watch: Sequence[Any],
+    snapshot: Sequence[Any], rejected: bytes | None,
+) -> TaskView:  # fmt: skip
+    polled, error, doubt, faults, token, expires, options = watch
+    status, updated, observed, revision, event_id, gone, hls = map(as_text, snapshot)
+    refusal = as_record(rejected)
+    if score is not None:
+        state = "waiting" if due is None else "watched"
+    else:
+        state = "rejected" if refusal else "ended" if status or ended is not None else "unknown"
+    note = as_text(error) or (f"doubted: {as_text(doubt)}" if doubt else "")
+    if refusal:
+        note = str(refusal.get("reason", ""))
+    watched = state == "watched"
+    return TaskView(
+        task=member,
+        state=state,
+        status="gone" if gone == "1" else status or None,
+        updated_at=updated or None,
+        observed_at=as_ms(observed),
+        polled_at=as_ms(polled),
+        next_at=as_ms(due) if watched and token is None else None,
+        being_read=watched and token is not None,
+        ended_at=None if score is not None else as_ms(ended),
+        expires_at=as_ms(expires),
+        revision=as_ms(revision),
+        event_id=event_id or None,
+        hls_status=hls or None,
+        faults=as_ms(faults) or 0,
+        note=note,
+        fix=str(refusal.get("fix", "")),
+        options=as_record(options) or None,
+    )

@@ -1,0 +1,90 @@
+"""What the readers share: round trips in pieces, and Redis' refusals as errors that a person can act on."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+from redis.exceptions import RedisError
+
+from bridge.errors import BridgeError
+from bridge.store.keys import Keys
+from bridge.store.registry import as_text
+from bridge.store.scripts import Scripts, as_store_error
+
+T = TypeVar("T")
+
+PIECE = 250
+"""How many items one round trip asks about."""
+
+
+class HasClient(Protocol):
+    """What reading needs of the store."""
+
+    client: "Redis"
+    keys: Keys
+    scripts: Scripts
+
+
+@contextmanager
+def reading_errors() -> Iterator[None]:
+    """Around plain commands: Redis away becomes StoreDown, and its refusals (a key's type, the ACL) a BridgeError."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        ours = as_store_error(error)
+        if ours is not error:
+            raise ours from None
+        fix = "look at this user's ACL: `ACL WHOAMI`" if "NOPERM" in str(error) else "see who writes these keys"
+        if "WRONGTYPE" in str(error):
+            fix = "look for it with `redis-cli TYPE`: bridge:tasks is a zset, bridge:endpoints a hash; rename it away"
+        raise BridgeError(f"Redis refuses: {error}", fix=fix) from None
+
+
+def check_cancelled() -> None:
+    """To be called in every loop that asks for ever: redis-py now and then swallows the cancel of a call."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+def pieces(items: Sequence[T], size: int = PIECE) -> Iterator[Sequence[T]]:
+    """The items, so many at a time."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+async def ask(store: HasClient, items: Sequence[T], question: Callable[["Pipeline", T], object]) -> list[Any]:
+    """Ask the same of every item, in as few round trips as is decent; all replies, in order."""
+    replies: list[Any] = []
+    for piece in pieces(items):
+        pipe = store.client.pipeline(transaction=False)
+        for item in piece:
+            question(pipe, item)
+        replies += await pipe.execute()
+    return replies
+
+
+async def names_with_deliveries(store: HasClient) -> list[str]:
+    """The endpoints that have, or had and still show, deliveries."""
+    return sorted(as_text(name) for name in await store.client.smembers(store.keys.names))
+
+
+def as_record(text: bytes | str | None) -> dict[str, Any]:
+    """A JSON object as stored; empty for anything else, as a person's hand may have been there."""
+    try:
+        record = json.loads(text) if text else None
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def as_ms(value: bytes | str | float | None) -> int | None:
+    """A moment as stored; None for nothing, and for what is no finite number."""
+    try:
+        return int(float(value)) if value not in (None, b"", "") else None
+    except (ValueError, OverflowError):
+        return None

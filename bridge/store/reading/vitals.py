@@ -1,0 +1,123 @@
+"""Is it alive, and does it keep up? Shifts, workers, lags, and what Redis says of itself."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bridge.store.reading.endpoints import EndpointView, list_endpoints
+from bridge.store.reading.tasks import count_tasks, statuses
+from bridge.store.reading.trips import HasClient, as_ms, ask
+from bridge.store.registry import as_text
+
+if TYPE_CHECKING:
+    from redis.asyncio.client import Pipeline
+
+KINDS = ("poll", "deliver")
+SEEN = 20_000
+"""How many watched tasks are counted by status; beyond, the counts are of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """One kind of worker, all machines together. Lags are milliseconds."""
+
+    kind: str
+    workers: int
+    shifts: int
+    """Alive: they said so within three seconds."""
+    tickets: int
+    """Sent, and believed to be on their way."""
+    lag_ms: int
+    """How long the oldest due task, or the endpoint that waits longest, has been waiting for a claim."""
+    paused_until_at: int | None = None
+    """Polling only: no request before, because upstream asked for a rest or refused the key."""
+    key_refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything on one screen."""
+
+    tasks: dict[str, int]
+    statuses: dict[str, int]
+    roles: tuple[Role, ...]
+    endpoints: dict[str, int]
+    pending: int
+    dead: int
+    oldest_due_ms: int
+    """Age of the oldest delivery that is due at an endpoint that takes deliveries."""
+    counters: dict[str, int]
+    redis: dict[str, Any]
+
+
+async def role(store: HasClient, kind: str) -> Role:
+    """How one kind of worker fares."""
+    now = await store.scripts.now()
+    pipe = store.client.pipeline(transaction=False)
+    pipe.zcount(store.keys.workers(kind), f"({now}", "+inf")
+    pipe.zrange(store.keys.shifts(kind), f"({now}", "+inf", byscore=True)
+    pipe.zrange(store.keys.watch if kind == "poll" else store.keys.ready, 0, 0, withscores=True)
+    pipe.zscore(store.keys.pauses, "default")
+    pipe.hget(store.keys.account("default"), "state")
+    workers, shifts, first, paused, account = await pipe.execute()
+    tickets = sum(as_text(shift).startswith("ticket:") for shift in shifts)
+    polls = kind == "poll"
+    until = as_ms(paused)
+    return Role(
+        kind=kind,
+        workers=int(workers),
+        shifts=len(shifts) - tickets,
+        tickets=tickets,
+        lag_ms=max(0, now - int(first[0][1])) if first else 0,
+        paused_until_at=until if polls and until and until > now else None,
+        key_refused=polls and account == b"refused",
+    )
+
+
+async def live_workers(store: HasClient, kind: str) -> int:
+    """How many workers of a kind are alive."""
+    now = await store.scripts.now()
+    return int(await store.client.zcount(store.keys.workers(kind), f"({now}", "+inf"))
+
+
+async def status(store: HasClient) -> Status:
+    """The whole picture."""
+    endpoints = await list_endpoints(store)
+    pipe = store.client.pipeline(transaction=False)
+    pipe.info()
+    pipe.hgetall(store.keys.stats)
+    info, counters = await pipe.execute()
+    return Status(
+        tasks=await count_tasks(store),
+        statuses=await statuses(store, SEEN),
+        roles=tuple([await role(store, kind) for kind in KINDS]),
+        endpoints=dict(Counter(one.state for one in endpoints if one.state != "removed")),
+        pending=sum(one.pending for one in endpoints),
+        dead=sum(one.dead for one in endpoints),
+        oldest_due_ms=await _oldest_due(store, endpoints),
+        counters={as_text(name): as_ms(value) or 0 for name, value in sorted(counters.items())},
+        redis=_about(info),
+    )
+
+
+async def _oldest_due(store: HasClient, endpoints: Sequence[EndpointView]) -> int:
+    now = await store.scripts.now()
+    names = [one.name for one in endpoints if one.state == "active" and (one.paused_until_at or 0) <= now]
+
+    def question(pipe: "Pipeline", name: str) -> None:
+        pipe.zrange(store.keys.queue(name), 0, 0, withscores=True)
+
+    heads = await ask(store, names, question)
+    return max((now - int(head[0][1]) for head in heads if head and head[0][1] <= now), default=0)
+
+
+def _about(info: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "version": str(info.get("redis_version", "")),
+        "memory": str(info.get("used_memory_human", "")),
+        "limit": str(info.get("maxmemory_human", "")) if info.get("maxmemory") else "none",
+        "append_only": bool(int(info.get("aof_enabled", 0))),
+        "clients": int(info.get("connected_clients", 0)),
+        "uptime_seconds": int(info.get("uptime_in_seconds", 0)),
+    }

@@ -1,0 +1,158 @@
+"""`bridge endpoint` on a real Redis: add, ls, show, rm."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from bridge.signature import generate_secret
+
+Bridge = Callable[..., tuple[int, str, str]]
+URL = "http://127.0.0.1:9/hook"
+SECRET = generate_secret(bytes(range(32)))
+
+
+def written(client: "Redis", name: str) -> dict[str, object]:
+    """An endpoint's definition as a client wrote it."""
+    found: dict[str, object] = json.loads(str(client.hget("bridge:endpoints", name)))
+    return found
+
+
+def test_an_endpoint_is_in_force_at_once(bridge: Bridge, client: "Redis") -> None:
+    """A secret is made and printed once; the definition is the contract's; nothing shows the secret again."""
+    words = ("--events", "index.task.ready,index.task.failed", "--tasks", "a*", "--ordering", "strict")
+    code, out, told = bridge("endpoint", "add", "billing", f"{URL}?token=hidden", *words, "--json")
+    made = json.loads(out)
+    assert (code, made["endpoint"], made["url"]) == (0, "billing", f"{URL}?…")
+    assert "Copy the secret" in told
+    assert written(client, "billing") == {
+        "url": f"{URL}?token=hidden",
+        "events": ["index.task.ready", "index.task.failed"],
+        "tasks": ["a*"],
+        "format": "standard",
+        "ordering": "strict",
+        "secret": made["secret"],
+    }
+    assert client.hget("bridge:endpoint:billing", "state") == "active"
+    for look in ("show billing", "show billing --json", "ls", "ls --json", "ls -o ids"):
+        code, out, _ = bridge("endpoint", *look.split())
+        assert (code, "billing" in out) == (0, True)
+        assert made["secret"] not in out
+        assert "hidden" not in out
+
+
+def test_a_table_says_what_the_secret_is_for(bridge: Bridge) -> None:
+    """The secret on stdout, labelled; what to do with it on stderr."""
+    code, out, told = bridge("endpoint", "add", "a", URL)
+    label, secret = out.splitlines()[-1].split()
+    assert (code, label, secret[:6]) == (0, "secret", "whsec_")
+    assert secret not in told
+
+
+def test_a_secret_comes_from_a_file_or_standard_input(bridge: Bridge, client: "Redis", tmp_path: Path) -> None:
+    """Such a secret is not printed; one that cannot be used is not repeated either."""
+    file = tmp_path / "secret"
+    file.write_text(f"{SECRET}\n")
+    file.chmod(0o600)
+    code, out, told = bridge("endpoint", "add", "a", URL, "--secret-file", "secret")
+    assert (code, SECRET in out + told, written(client, "a")["secret"]) == (0, False, SECRET)
+    code, out, told = bridge("endpoint", "add", "b", URL, "--secret-file", "-", stdin=SECRET.encode())
+    assert (code, SECRET in out + told, written(client, "b")["secret"]) == (0, False, SECRET)
+    for text in (b"", b"whsec_short", b"\xff\xfe", b"two words", b"whsec_doNotRepeatThis!"):
+        file.write_bytes(text)
+        code, out, told = bridge("endpoint", "add", "c", URL, "--secret-file", "secret")
+        assert (code, "→" in told) == (2, True)
+        assert "doNotRepeatThis" not in out + told
+        assert bridge("endpoint", "add", "c", URL, "--secret-file", "-", stdin=text)[0] == 2
+    assert bridge("endpoint", "add", "c", URL, "--secret-file", "nowhere")[0] == 2
+    assert not client.hexists("bridge:endpoints", "c")
+
+
+def test_an_endpoint_is_not_overwritten_by_accident(bridge: Bridge, client: "Redis") -> None:
+    """A second `add` says so; --replace writes it anew, and its secret stays unless one is given."""
+    bridge("endpoint", "add", "a", URL, "--events", "index.task.ready")
+    before = written(client, "a")
+    code, _, told = bridge("endpoint", "add", "a", f"{URL}2")
+    assert (code, "--replace" in told, written(client, "a")) == (2, True, before)
+    code, out, _ = bridge("endpoint", "add", "a", f"{URL}2", "--replace", "--json")
+    assert (code, "secret" in json.loads(out)) == (0, False)
+    after = written(client, "a")
+    assert (after["url"], after["events"], after["secret"]) == (f"{URL}2", ["index.task.*"], before["secret"])
+    bridge("endpoint", "add", "a", URL, "--replace", "--secret-file", "-", stdin=SECRET.encode())
+    assert written(client, "a")["secret"] == SECRET
+    assert json.loads(str(client.hget("bridge:registry", "a")))["url"] == URL
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("a", "http://10.0.0.1/"),
+        ("a", "https://user:do-not-repeat@example.com/"),
+        ("a b", URL),
+        ("url", URL),
+        ("a\x1b[2J", URL),
+        ("a", "\x1b[2J"),
+        ("a", URL, "--format", "xml"),
+        ("a", URL, "--ordering", "random"),
+        ("a", URL, "--events", "a..b"),
+        ("a", URL, "--tasks", "?"),
+    ],
+)
+def test_bad_input_is_refused_with_its_fix(bridge: Bridge, client: "Redis", words: tuple[str, ...]) -> None:
+    """P10: exit code 2, what failed and what to do, nothing registered, no control character repeated."""
+    code, out, told = bridge("endpoint", "add", *words)
+    assert code == 2
+    assert "→" in told or "Try" in told
+    assert "\x1b" not in out + told
+    assert "do-not-repeat" not in out + told
+    assert client.exists("bridge:endpoints", "bridge:registry") == 0
+
+
+def test_adding_one_judges_no_other_entry(bridge: Bridge, client: "Redis") -> None:
+    """The CLI may run with other settings than the workers: what it would refuse stays for them to judge."""
+    client.hset("bridge:endpoints", "theirs", json.dumps({"url": "https://example.com/", "events": ["*"]}))
+    client.hset("bridge:task:t1", "callback_url", "https://example.com/")
+    client.zadd("bridge:tasks", {"t1": 0})
+    assert bridge("endpoint", "add", "mine", URL)[0] == 0
+    assert bridge("endpoint", "rm", "mine")[0] == 0
+    assert client.hkeys("bridge:endpoints") == ["theirs"]
+    assert client.zscore("bridge:tasks", "t1") == 0
+    assert client.exists("bridge:rejected") == 0
+    (row,) = json.loads(bridge("endpoint", "ls", "--json")[1])
+    assert (row["endpoint"], row["state"]) == ("theirs", "waiting")
+
+
+def test_what_is_owed_is_cancelled_and_counted(bridge: Bridge, client: "Redis") -> None:
+    """`rm` says how many; a name that is not there is 6 among others and 3 alone."""
+    bridge("endpoint", "add", "a", URL)
+    record = {"task": "t1", "type": "index.task.ready", "revision": "1", "created": 1, "attempts": 0}
+    for event_id, state in (("evt_1", "pending"), ("evt_2", "pending"), ("evt_3", "delivered")):
+        client.hset("bridge:deliveries:a", event_id, json.dumps({**record, "state": state}))
+    client.zadd("bridge:queue:a", {"evt_1": 4e12, "evt_2": 4e12})
+    client.zadd("bridge:done:a", {"evt_3": 2})
+    (row,) = json.loads(bridge("endpoint", "ls", "--json")[1])
+    assert (row["pending"], row["delivered"], row["dead"]) == (2, 1, 0)
+    assert row["last_at"] == "1970-01-01T00:00:00.002Z"
+    code, _, told = bridge("endpoint", "rm", "a", "nobody", "\x07")
+    assert (code, "2 pending deliveries are cancelled" in told) == (6, True)
+    assert "\x07" not in told
+    assert client.exists("bridge:registry", "bridge:endpoints") == 0
+    assert bridge("endpoint", "rm", "a")[0] == 3
+    assert bridge("endpoint", "show", "a")[0] == 3
+    rows = json.loads(bridge("delivery", "ls", "--state", "cancelled", "--json")[1])
+    assert {row["event_id"] for row in rows} == {"evt_1", "evt_2"}
+
+
+def test_a_refused_definition_is_shown_with_its_reason(bridge: Bridge, client: "Redis") -> None:
+    """What the bridge said to what a person typed into redis-cli; with a last good one in force, beside it."""
+    refusal = json.dumps({"reason": "no secret \x1b[31m", "fix": "add one", "field": "secret"})
+    client.hset("bridge:rejected", "endpoint:a", refusal)
+    bridge("endpoint", "add", "b", URL)
+    client.hset("bridge:rejected", "endpoint:b", refusal)
+    rows = {row["endpoint"]: row for row in json.loads(bridge("endpoint", "ls", "--json")[1])}
+    assert (rows["a"]["state"], rows["b"]["state"]) == ("rejected", "active")
+    out = bridge("endpoint", "show", "a")[1]
+    assert "no secret \\x1b[31m" in out
+    assert "add one" in out

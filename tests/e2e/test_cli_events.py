@@ -1,0 +1,174 @@
+"""`bridge event` and `bridge delivery` on a real Redis, and hostile text everywhere."""
+
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from redis import Redis
+from until import until
+
+Bridge = Callable[..., tuple[int, str, str]]
+HOSTILE = "\x1b]0;title\x07\x1b[31mred\u202e\u2066\u200b\x9b2J\r\n\t[bold]x[/bold][/nope]:smile:\x7f"
+FORBIDDEN = {"\x1b", "\x07", "\u202e", "\u2066", "\u200b", "\x9b", "\r", "\t", "\x7f", "\x00"}
+
+
+def announce(client: "Redis", event_id: str, event_type: str, task: str = "t1") -> str:
+    """An event in the stream; replies its cursor."""
+    return str(client.xadd("bridge:events", {"id": event_id, "type": event_type, "task": task, "revision": "7"}))
+
+
+def test_events_are_listed_in_the_order_of_their_commits(bridge: Bridge, client: "Redis") -> None:
+    """The latest ones, or the next ones after a cursor or an event id; filters come before the limit."""
+    words = ["queued", "indexing", "ready", "queued", "indexing", "ready"]
+    cursors = [announce(client, f"evt_{i}", f"index.task.{word}", f"t{i // 3}") for i, word in enumerate(words)]
+
+    def ids(*options: str) -> list[str]:
+        return bridge("event", "ls", *options, "-o", "ids")[1].split()
+
+    assert ids() == [f"evt_{i}" for i in range(6)]
+    assert ids("--limit", "2") == ["evt_4", "evt_5"]
+    assert ids("--after", cursors[1], "--limit", "2") == ids("--after", "evt_1", "--limit", "2") == ["evt_2", "evt_3"]
+    assert ids("--after", cursors[5]) == []
+    assert ids("--task", "t0", "--limit", "1") == ["evt_2"]
+    assert ids("--type", "index.task.ready") == ["evt_2", "evt_5"]
+    assert ids("--type", "index.*", "--after", "0", "--limit", "1") == ["evt_0"]
+    row = json.loads(bridge("event", "ls", "--limit", "1", "-o", "jsonl")[1])
+    assert (row["event_id"], row["cursor"], row["task"], row["revision"]) == ("evt_5", cursors[5], "t1", 7)
+    assert bridge("event", "ls", "--after", "evt_unknown")[0] == 3
+    code, _, told = bridge("event", "ls", "--after", "x; y")
+    assert (code, "→" in told) == (2, True)
+
+
+def test_a_cursor_walks_the_whole_stream(bridge: Bridge, client: "Redis") -> None:
+    """Page after page: every event once, in order, across the pages that Redis is asked for."""
+    pipe = client.pipeline()
+    for number in range(2_500):
+        pipe.xadd("bridge:events", {"id": f"evt_{number}", "type": "a", "task": "t", "revision": "1"})
+    pipe.execute()
+    seen: list[str] = []
+    cursor = "0"
+    while page := json.loads(bridge("event", "ls", "--after", cursor, "--limit", "1200", "--json")[1]):
+        seen += [row["event_id"] for row in page]
+        cursor = page[-1]["cursor"]
+    assert seen == [f"evt_{number}" for number in range(2_500)]
+
+
+def test_tail_follows_from_now_on(bridge: Bridge, client: "Redis") -> None:
+    """Only what is new, only what fits, as it comes; --limit ends it."""
+    announce(client, "evt_old", "index.task.ready")
+
+    def commit() -> None:
+        until(lambda: any(one["cmd"] == "xread" for one in client.client_list()))
+        announce(client, "evt_1", "index.task.queued")
+        announce(client, "evt_2", "index.task.ready")
+
+    thread = threading.Thread(target=commit)
+    thread.start()
+    code, out, _ = bridge("event", "tail", "--type", "index.task.ready", "--limit", "1", "-o", "json")
+    thread.join()
+    assert (code, json.loads(out)["event_id"]) == (0, "evt_2")
+    out = bridge("event", "tail", "--after", "evt_old", "--limit", "2")[1]
+    assert [line.split()[-1] for line in out.splitlines()] == ["evt_1", "evt_2"]
+
+
+def owe(client: "Redis", endpoint: str, event_id: str, state: str, **record: object) -> None:
+    """A delivery as the bridge keeps it."""
+    known = {"task": "t1", "type": "index.task.ready", "revision": "7", "created": 1_000, "attempts": 0, **record}
+    client.sadd("bridge:names", endpoint)
+    client.hset(f"bridge:deliveries:{endpoint}", event_id, json.dumps({**known, "state": state}))
+    if state == "pending":
+        client.zadd(f"bridge:queue:{endpoint}", {event_id: 4e12})
+    else:
+        client.zadd(f"bridge:{'dead' if state == 'dead' else 'done'}:{endpoint}", {event_id: int(str(known["ended"]))})
+
+
+def test_deliveries_are_listed_newest_first(bridge: Bridge, client: "Redis") -> None:
+    """By endpoint, state and task; the filters come before the limit."""
+    owe(client, "a", "evt_1", "dead", ended=5_000, reason="exhausted")
+    owe(client, "b", "evt_1", "delivered", ended=3_000)
+    owe(client, "a", "evt_2", "pending", created=4_000, task="t2")
+    owe(client, "b", "evt_3", "superseded", ended=9_000, task="t2")
+
+    def ids(*options: str) -> list[str]:
+        rows = json.loads(bridge("delivery", "ls", *options, "--json")[1])
+        return [f"{row['event_id']}/{row['endpoint']}" for row in rows]
+
+    assert ids() == ["evt_3/b", "evt_1/a", "evt_2/a", "evt_1/b"]
+    assert ids("--limit", "1") == ["evt_3/b"]
+    assert ids("--endpoint", "a") == ["evt_1/a", "evt_2/a"]
+    assert ids("--state", "dead") == ["evt_1/a"]
+    assert ids("--state", "pending") == ["evt_2/a"]
+    assert ids("--state", "delivered", "--limit", "1") == ["evt_1/b"]
+    assert ids("--task", "t1") == ["evt_1/a", "evt_1/b"]
+    assert ids("--endpoint", "nobody") == []
+    assert bridge("delivery", "ls", "--state", "lost")[0] == 2
+
+
+def test_a_delivery_is_shown_with_every_attempt(bridge: Bridge, client: "Redis") -> None:
+    """What was answered, where the time went, what followed; one endpoint or all of them."""
+    owe(client, "a", "evt_1", "dead", ended=5_000, reason="exhausted", attempts=2)
+    owe(client, "b", "evt_1", "pending")
+    first = {
+        "attempt": 1, "at": 1, "status_code": 503, "total_ms": 12.3, "wait_ms": 11, "retry_in_ms": 5_000,
+        "next": "pending", "excerpt": "busy",
+    }  # fmt: skip
+    last = {"attempt": 2, "at": 2, "fault": "dns", "detail": "no such name", "next": "dead", "reason": "exhausted"}
+    client.rpush("bridge:attempts:a:evt_1", json.dumps(first), json.dumps(last))
+    rows = json.loads(bridge("delivery", "show", "evt_1", "--json")[1])
+    assert [(row["endpoint"], len(row["attempt_log"])) for row in rows] == [("a", 2), ("b", 0)]
+    assert rows[0]["attempt_log"][0]["attempt_at"] == "1970-01-01T00:00:00.001Z"
+    code, out, _ = bridge("delivery", "show", "evt_1", "a")
+    assert code == 0
+    assert "503 → again in 5 s" in out
+    assert "wait 11, total 12 ms" in out
+    assert "answered: busy" in out
+    assert "dns: no such name → dead (exhausted)" in out
+    assert bridge("delivery", "show", "evt_1", "nobody")[0] == 3
+    assert bridge("delivery", "show", "evt_2")[0] == 3
+
+
+COMMANDS = [
+    ("task", "ls"),
+    ("task", "show", "t1"),
+    ("task", "wait", "t1"),
+    ("task", "watch", "t1"),
+    ("event", "ls"),
+    ("event", "tail", "--after", "0", "--limit", "1"),
+    ("delivery", "ls"),
+    ("delivery", "show", "evt_1"),
+    ("endpoint", "ls"),
+    ("endpoint", "show", "a"),
+    ("status",),
+    ("health",),
+]
+
+
+@pytest.mark.parametrize("how", ["table", "json", "jsonl", "ids"])
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_hostile_text_stays_text(bridge: Bridge, client: "Redis", words: tuple[str, ...], how: str) -> None:
+    """Whatever upstream, a subscriber or a client wrote: no terminal obeys it, no table breaks, no markup is read."""
+    snapshot: dict[Any, Any] = {
+        "status": HOSTILE,
+        "revision": "7",
+        "event_id": "evt_1",
+        "updated_at": HOSTILE,
+        "hls_status": HOSTILE,
+    }
+    client.hset("bridge:snapshot:t1", mapping=snapshot)
+    client.hset("bridge:watch:t1", mapping={"error": HOSTILE, "doubt": HOSTILE, "faults": "3"})
+    client.zadd("bridge:ended", {"t1": 1, HOSTILE: 2})
+    client.zadd("bridge:watch", {HOSTILE: 3})
+    client.hset("bridge:rejected", mapping={"task:t1": json.dumps({"reason": HOSTILE, "fix": HOSTILE}), HOSTILE: "{"})
+    owe(client, "a", "evt_1", "dead", ended=2, type=f"index.task.{HOSTILE}", reason=HOSTILE)
+    attempt = {"attempt": 1, "at": 1, "status_code": 500, "excerpt": HOSTILE, "detail": HOSTILE, "next": HOSTILE}
+    client.rpush("bridge:attempts:a:evt_1", json.dumps(attempt))
+    announce(client, "evt_1", f"index.task.{HOSTILE}")
+    client.hset("bridge:endpoints", "a", json.dumps({"url": f"https://example.com/{HOSTILE}", "events": [HOSTILE]}))
+    client.hset("bridge:endpoint:a", mapping={"state": HOSTILE, "reason": HOSTILE})
+    code, out, told = bridge(*words, "-o", how)
+    assert code in {0, 1, 7}
+    assert not FORBIDDEN & set(out + told)
+    if how == "table" and words[0] in {"task", "event", "delivery"}:
+        assert "[bold]x[/bold][/nope]:smile:" in out

@@ -1,0 +1,138 @@
+"""`bridge status`, `health` and `worker`."""
+
+import json
+import time
+from collections.abc import Callable
+
+import pytest
+from redis import Redis
+
+Bridge = Callable[..., tuple[int, str, str]]
+
+
+def now_ms() -> int:
+    """The wall clock, as Redis has it too."""
+    return int(time.time() * 1000)
+
+
+def alive(client: "Redis", *kinds: str) -> None:
+    """A worker and a shift of each kind, for a minute."""
+    for kind in kinds or ("poll", "deliver"):
+        client.zadd(f"bridge:workers:{kind}", {f"{kind}:1": now_ms() + 60_000})
+        client.zadd(f"bridge:shifts:{kind}", {"5f": now_ms() + 60_000})
+
+
+def test_status_of_nothing_has_everything_in_it(bridge: Bridge) -> None:
+    """An empty Redis: zeroes, and what Redis says of itself."""
+    code, out, _ = bridge("status", "--json")
+    row = json.loads(out)
+    assert (code, row["pending"], row["dead"], row["oldest_due_ms"]) == (0, 0, 0, 0)
+    assert row["tasks"] == {"watched": 0, "requests": 0, "ended": 0, "rejected": 0}
+    assert {kind: role["workers"] for kind, role in row["roles"].items()} == {"poll": 0, "deliver": 0}
+    assert row["redis"]["append_only"] is True
+    code, out, _ = bridge("status")
+    assert (code, "nothing is polled until TWELVELABS_API_KEY is set" in out) == (0, True)
+
+
+def test_status_counts(bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks by status, lags, deliveries, endpoints by state; a shift that is only on its way is not alive."""
+    monkeypatch.setenv("TWELVELABS_API_KEY", "tlk_do_not_show")
+    alive(client)
+    client.zadd("bridge:shifts:poll", {"ticket:1": now_ms() + 60_000, "dead": 1})
+    client.zadd("bridge:watch", {"t1": now_ms() - 30_000, "t2": now_ms() + 60_000, "t3": now_ms() + 60_000})
+    for member in ("t1", "t2"):
+        client.hset(f"bridge:snapshot:{member}", "status", "indexing")
+    for name in ("a", "b"):
+        bridge("endpoint", "add", name, "http://127.0.0.1:9/")
+        client.hset(f"bridge:deliveries:{name}", mapping={"evt_1": "{}", "evt_2": "{}"})
+        client.zadd(f"bridge:dead:{name}", {"evt_2": 1})
+    client.zadd("bridge:queue:a", {"evt_1": now_ms() - 20_000})
+    client.zadd("bridge:queue:b", {"evt_1": now_ms() - 900_000})
+    client.hset("bridge:endpoint:b", mapping={"state": "disabled", "reason": "gone"})
+    row = json.loads(bridge("status", "--json")[1])
+    assert row["statuses"] == {"indexing": 2, "not seen yet": 1}
+    assert (row["pending"], row["dead"], row["endpoints"]) == (2, 2, {"active": 1, "disabled": 1})
+    assert 20_000 <= row["oldest_due_ms"] < 80_000
+    assert (row["roles"]["poll"]["shifts"], row["roles"]["poll"]["tickets"]) == (1, 1)
+    assert 30_000 <= row["roles"]["poll"]["lag_ms"] < 90_000
+    out = bridge("status")[1]
+    assert "3 watched: 2 indexing, 1 not seen yet" in out
+    assert "tlk_do_not_show" not in out
+
+
+def test_health_without_workers_names_the_command(bridge: Bridge) -> None:
+    """One line, exit code 1, without waiting for a shift that nobody sends."""
+    started = time.monotonic()
+    code, out, told = bridge("health")
+    assert (code, out.count("\n"), told) == (1, 1, "")
+    assert "bridge worker poll" in out
+    assert time.monotonic() - started < 4
+    assert bridge("health", "--role", "deliver")[1].count("bridge worker") == 1
+
+
+def test_health_without_a_key_is_healthy_and_says_so(bridge: Bridge, client: "Redis") -> None:
+    """A bridge that delivers and waits for its key is no reason to restart anything, however late its polls are."""
+    alive(client)
+    client.zadd("bridge:watch", {"t1": 1})
+    code, out, _ = bridge("health")
+    assert code == 0
+    assert out.startswith("healthy: ")
+    assert "no TWELVELABS_API_KEY" in out
+    assert "API_KEY" not in bridge("health", "--role", "deliver")[1]
+
+
+def test_health_of_one_role_looks_at_that_role(bridge: Bridge, client: "Redis") -> None:
+    """Containers have a role each."""
+    alive(client, "deliver")
+    assert bridge("health", "--role", "deliver")[0] == 0
+    assert bridge("health", "--role", "poll")[0] == 1
+    assert bridge("health")[0] == 1
+
+
+def test_what_is_too_late_is_unhealthy(bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch) -> None:
+    """A due task or an endpoint that nobody claims; not so while upstream asked for a rest."""
+    monkeypatch.setenv("TWELVELABS_API_KEY", "tlk_x")
+    alive(client)
+    client.zadd("bridge:watch", {"t1": now_ms() - 600_000})
+    code, out, _ = bridge("health")
+    assert (code, "poll is 10 min behind" in out) == (1, True)
+    assert bridge("health", "--max-lag", "1h")[0] == 0
+    client.zadd("bridge:pauses", {"default": now_ms() + 60_000})
+    assert bridge("health")[0] == 0
+    client.hset("bridge:account:default", "state", "refused")
+    assert "refuses the key" in bridge("health")[1]
+    client.zadd("bridge:ready", {"a": now_ms() - 600_000})
+    code, out, _ = bridge("health", "--json")
+    assert (code, json.loads(out)["healthy"]) == (1, False)
+    assert "deliver is 10 min behind" in json.loads(out)["line"]
+
+
+def test_a_bad_subscriber_is_not_ill_health(bridge: Bridge, client: "Redis") -> None:
+    """P5, P9: what waits for a disabled endpoint, or behind one that holds all its slots, is no fault of ours."""
+    alive(client)
+    bridge("endpoint", "add", "a", "http://127.0.0.1:9/")
+    client.zadd("bridge:queue:a", {"evt_1": 1})
+    client.zrem("bridge:ready", "a")
+    assert bridge("health")[0] == 0
+
+
+def test_between_two_shifts_health_waits_for_the_next(bridge: Bridge, client: "Redis") -> None:
+    """One shift hands over to the next within seconds: a probe in between is not told that all is lost."""
+    alive(client)
+    client.delete("bridge:shifts:poll")
+    started = time.monotonic()
+    assert bridge("health", "--role", "poll")[0] == 1
+    assert time.monotonic() - started > 4
+
+
+def test_a_wrong_role_is_a_usage_error(bridge: Bridge) -> None:
+    """Exit code 2, before anything starts."""
+    assert bridge("worker", "everything")[0] == 2
+    assert bridge("health", "--role", "everything")[0] == 2
+
+
+def test_the_worker_takes_the_settings_of_its_own_door(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`bridge worker` is `python worker.py`: the same complaint about the same mistake, exit code 2."""
+    monkeypatch.setenv("BRIDGE_POL_WORKERS", "2")
+    code, _, told = bridge("worker", "poll")
+    assert (code, "BRIDGE_POLL_WORKERS" in told) == (2, True)

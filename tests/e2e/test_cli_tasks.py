@@ -1,0 +1,274 @@
+"""`bridge task` on a real Redis."""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from redis import Redis
+from until import until
+
+Bridge = Callable[..., tuple[int, str, str]]
+Fields = dict[Any, Any]
+
+
+def test_tasks_are_registered_by_the_contract(bridge: Bridge, client: "Redis") -> None:
+    """ZADD and HSET as a client writes them; what is missing for the events to arrive is said on stderr."""
+    words = ("--metadata", '{"order": 1}', "--endpoint", "a,b", "--expires-in", "2h")
+    code, out, told = bridge("task", "add", "t1", "t2", "t1", *words, "--json")
+    assert (code, [row["result"] for row in json.loads(out)]) == (0, ["registered", "registered"])
+    assert [client.zscore("bridge:tasks", member) for member in ("t1", "t2")] == [0, 0]
+    options = client.hgetall("bridge:task:t1")
+    assert abs(float(str(options.pop("expires_at"))) - time.time() - 7_200) < 60
+    assert options == {"metadata": '{"order": 1}', "endpoints": "a,b"}
+    assert client.llen("bridge:wake:poll") == 1
+    assert "no endpoint “a”" in told
+    assert "no endpoint “b”" in told
+    assert "bridge worker" in told
+
+
+def test_nobody_to_tell_is_said(bridge: Bridge, client: "Redis") -> None:
+    """Without any endpoint the command that makes one is named; with one, and a worker, nothing is."""
+    assert "bridge endpoint add" in bridge("task", "add", "t1")[2]
+    bridge("endpoint", "add", "a", "http://127.0.0.1:9/")
+    client.zadd("bridge:workers:poll", {"poll:1": (time.time() + 60) * 1000})
+    assert bridge("task", "add", "t2")[2] == ""
+
+
+def test_bad_ids_are_told_one_by_one_and_good_ones_registered(bridge: Bridge, client: "Redis") -> None:
+    """Exit code 6 if some were bad, 2 if all were; a bad id reaches no terminal as it is."""
+    code, out, told = bridge("task", "add", "t1", "../x", "a\x1b[31m", "-o", "ids")
+    assert (code, out) == (6, "t1\n")
+    assert "../x" in told
+    assert "a\\x1b[31m" in told
+    assert told.count("→ use the task id") == 2
+    rows = json.loads(bridge("task", "add", "t2", "a b", "--json")[1])
+    assert [(row["task"], row["result"]) for row in rows] == [("t2", "registered"), ("a b", "rejected")]
+    assert bridge("task", "add", "a b", "x" * 201)[0] == 2
+    assert client.zrange("bridge:tasks", 0, -1) == ["t1", "t2"]
+
+
+def test_ids_come_from_standard_input(bridge: Bridge, client: "Redis") -> None:
+    """`-`: one a line, blank lines, comments, a byte order mark and line ends of other systems make no difference."""
+    text = b"\xef\xbb\xbft1\n\n# a comment\r\n  t2\r\nt1\n\xff\xfe\n"
+    code, out, told = bridge("task", "add", "-", "t3", "-o", "ids", stdin=text)
+    assert (code, out.split()) == (6, ["t1", "t2", "t3"])
+    assert "\\udcff" in told
+    assert bridge("task", "poll", "-", stdin=b"t1\nt2")[0] == 0
+    assert bridge("task", "rm", "-", stdin=b"t1\nt2\nt3\n")[0] == 0
+    assert client.exists("bridge:tasks") == 0
+    code, _, told = bridge("task", "add", "-", stdin=b"\n# nothing\n")
+    assert (code, "no id" in told) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("t1", "--metadata", "{"),
+        ("t1", "--metadata", json.dumps("x" * 5_000)),
+        ("t1", "--callback-url", "http://127.0.0.1:9/"),
+        ("t1", "--callback-url", "http://10.0.0.1/"),
+        ("t1", "--endpoint", "a b"),
+        ("t1", "--expires-in", "soon"),
+        ("../x",),
+    ],
+)
+def test_bad_input_is_refused_with_its_fix(bridge: Bridge, client: "Redis", words: tuple[str, ...]) -> None:
+    """P10: exit code 2, what failed and what to do, nothing registered."""
+    code, _, told = bridge("task", "add", *words)
+    assert code == 2
+    assert "→" in told
+    assert client.exists("bridge:tasks", "bridge:task:t1") == 0
+
+
+def test_a_registered_task_keeps_its_options_unless_others_are_given(bridge: Bridge, client: "Redis") -> None:
+    """Added again bare: nothing changes, and it is said. With options: these and no others, and it is read again."""
+    bridge("task", "add", "t1", "--metadata", "1", "--endpoint", "a")
+    client.hset("bridge:task:t1", "x-mine", "kept")
+    client.zadd("bridge:tasks", {"t1": "+inf"})
+    code, out, _ = bridge("task", "add", "t1")
+    assert (code, "registered already" in out) == (0, True)
+    assert client.hgetall("bridge:task:t1") == {"metadata": "1", "endpoints": "a", "x-mine": "kept"}
+    assert client.zscore("bridge:tasks", "t1") == float("inf")
+    (row,) = json.loads(bridge("task", "add", "t1", "--metadata", "2", "--json")[1])
+    assert row["result"] == "updated"
+    assert client.hgetall("bridge:task:t1") == {"metadata": "2", "x-mine": "kept"}
+    assert client.zscore("bridge:tasks", "t1") == 0
+
+
+def test_a_new_registration_drops_the_options_of_an_earlier_one(bridge: Bridge, client: "Redis") -> None:
+    """What a task was registered with once does not come back with it."""
+    bridge("task", "add", "t1", "--metadata", "1")
+    bridge("task", "rm", "t1")
+    bridge("task", "add", "t1")
+    assert client.hgetall("bridge:task:t1") == {}
+
+
+def test_many_tasks_are_few_round_trips(bridge: Bridge, client: "Redis") -> None:
+    """Ten thousand ids from standard input, registered and listed within the test's minute."""
+    text = "\n".join(f"task{number}" for number in range(10_000)).encode()
+    assert bridge("task", "add", "-", "-o", "ids", stdin=text)[0] == 0
+    assert client.zcard("bridge:tasks") == 10_000
+    code, out, told = bridge("task", "ls", "-o", "ids")
+    assert (code, len(out.split()), "--limit 0" in told) == (0, 1_000, True)
+    assert len(bridge("task", "ls", "--limit", "0", "-o", "ids")[1].split()) == 10_000
+
+
+@pytest.mark.parametrize("verb", ["rm", "poll", "wait", "watch", "show"])
+def test_what_is_not_there_is_not_found(bridge: Bridge, client: "Redis", verb: str) -> None:
+    """Exit code 3 with the command that registers it; nothing is registered by asking."""
+    code, _, told = bridge("task", verb, "nobody")
+    assert (code, "bridge task add nobody" in told) == (3, True)
+    assert client.exists("bridge:tasks") == 0
+
+
+def test_partly_done_is_said(bridge: Bridge, client: "Redis") -> None:
+    """Exit code 6, and the ones that were not there."""
+    bridge("task", "add", "t1", "t2")
+    client.zadd("bridge:tasks", {"t1": "+inf", "t2": "+inf"})
+    code, _, told = bridge("task", "poll", "t1", "nobody")
+    assert (code, "nobody is not registered" in told) == (6, True)
+    assert client.zscore("bridge:tasks", "t1") == 0
+    assert bridge("task", "rm", "t1", "nobody", "\x07")[0] == 6
+    assert client.zrange("bridge:tasks", 0, -1) == ["t2"]
+
+
+def seed(client: "Redis", member: str = "t1", status: str = "indexing", **snapshot: str) -> None:
+    """A watched task as the bridge keeps it."""
+    client.zadd("bridge:tasks", {member: "+inf"})
+    client.zadd("bridge:watch", {member: 4e12})
+    client.hset("bridge:watch:" + member, mapping={"polled_at": "1800000000000", "options": '{"metadata": [1]}'})
+    fields: Fields = {"status": status, "revision": "7", "event_id": "evt_1", "observed_at": "1800000000000"}
+    client.hset("bridge:snapshot:" + member, mapping=fields | cast(Fields, snapshot))
+
+
+def end(client: "Redis", member: str, status: str, **snapshot: str) -> None:
+    """It has ended."""
+    fields: Fields = {"status": status, **cast(Fields, snapshot)}
+    client.hset("bridge:snapshot:" + member, mapping=fields)
+    client.zrem("bridge:tasks", member)
+    client.zrem("bridge:watch", member)
+    client.zadd("bridge:ended", {member: 1_800_000_000_000})
+    client.xadd("bridge:events", {"id": "evt_2", "type": f"index.task.{status}", "task": member, "revision": "8"})
+
+
+def test_a_task_is_shown_with_its_events_and_deliveries(bridge: Bridge, client: "Redis") -> None:
+    """Snapshot, options, and what became of each event at each endpoint; moments as RFC 3339 in JSON."""
+    seed(client)
+    client.sadd("bridge:names", "a")
+    client.xadd("bridge:events", {"id": "evt_1", "type": "index.task.indexing", "task": "t1", "revision": "7"})
+    record = {"task": "t1", "type": "index.task.indexing", "revision": "7", "created": 5, "attempts": 2}
+    client.hset("bridge:deliveries:a", "evt_1", json.dumps({**record, "state": "dead", "reason": "exhausted"}))
+    row = json.loads(bridge("task", "show", "t1", "--json")[1])
+    assert (row["state"], row["status"], row["options"]["metadata"]) == ("watched", "indexing", [1])
+    assert row["polled_at"] == "2027-01-15T08:00:00.000Z"
+    assert [one["deliveries"][0]["reason"] for one in row["events"]] == ["exhausted"]
+    out = bridge("task", "show", "t1")[1]
+    assert "→ a  dead (exhausted), 2 attempts" in out
+    (row,) = json.loads(bridge("task", "ls", "--json")[1])
+    assert (row["owed"], row["delivered"]) == (1, 0)
+    assert "0/1" in bridge("task", "ls")[1]
+
+
+def test_a_rejected_task_is_shown_with_its_fix(bridge: Bridge, client: "Redis") -> None:
+    """Why it is not watched, and what to do; waiting for it says the same."""
+    refusal = {"reason": "TwelveLabs refuses this id", "fix": "check the id", "field": "member"}
+    client.hset("bridge:rejected", "task:t1", json.dumps(refusal))
+    code, out, _ = bridge("task", "show", "t1")
+    assert code == 0
+    assert "TwelveLabs refuses this id" in out
+    assert "check the id" in out
+    assert "rejected: TwelveLabs refuses" in bridge("task", "ls")[1]
+    code, _, told = bridge("task", "wait", "t1")
+    assert (code, "refuses this id" in told, "→ check the id" in told) == (3, True, True)
+
+
+def test_a_list_of_tasks_is_filtered_by_status_and_state(bridge: Bridge, client: "Redis") -> None:
+    """Upstream's words, `gone`, and the bridge's own: waiting, watched, ended, rejected."""
+    for member, status in (("t1", "indexing"), ("t2", "ready"), ("t3", "failed")):
+        seed(client, member, status)
+    end(client, "t2", "ready")
+    end(client, "t3", "failed", gone="1")
+    client.zadd("bridge:tasks", {"t4": 0})
+    client.hset("bridge:rejected", "task:t5", json.dumps({"reason": "no"}))
+    expected = {
+        "indexing": ["t1"], "watched": ["t1"], "ready": ["t2"], "gone": ["t3"], "failed": [],
+        "waiting": ["t4"], "rejected": ["t5"], "ended": ["t2", "t3"],
+    }  # fmt: skip
+    seen = {word: sorted(bridge("task", "ls", "--status", word, "-o", "ids")[1].split()) for word in expected}
+    assert seen == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "code"),
+    [("ready", {}, 0), ("failed", {}, 7), ("indexing", {"gone": "1"}, 7), ("indexing", {}, 7)],
+)
+def test_waiting_for_what_is_over_ends_at_once(
+    bridge: Bridge, client: "Redis", status: str, fields: dict[str, str], code: int
+) -> None:
+    """0 ready, 7 failed, gone, or taken back before its end; the row is printed all the same."""
+    seed(client)
+    end(client, "t1", status, **fields)
+    seen, out, _ = bridge("task", "wait", "t1", "--json")
+    assert (seen, json.loads(out)[0]["task"]) == (code, "t1")
+    assert bridge("task", "watch", "t1")[0] == code
+
+
+def test_ready_is_enough_though_its_hls_is_still_made(bridge: Bridge, client: "Redis") -> None:
+    """The bridge watches on for the hls; who waits for the task goes on. An earlier status has been passed by then."""
+    seed(client, status="ready", hls_status="PROCESSING")
+    assert bridge("task", "wait", "t1")[0] == 0
+    assert bridge("task", "wait", "t1", "--for", "indexing")[0] == 0
+    assert bridge("task", "wait", "t1", "--for", "failed")[0] == 7
+
+
+def test_waiting_ends_at_its_time(bridge: Bridge, client: "Redis") -> None:
+    """Exit code 124, with the row as it is."""
+    seed(client)
+    code, out, told = bridge("task", "wait", "t1", "--timeout", "0.2")
+    assert (code, "indexing" in out, "Timed out" in told) == (124, True, True)
+    assert bridge("task", "wait", "t1", "--timeout", "0", "-o", "ids")[:2] == (124, "t1\n")
+    assert bridge("task", "wait", "t1", "--timeout", "later")[0] == 2
+    assert bridge("task", "wait", "t1", "--for", "indexing")[0] == 0
+
+
+def once_it_listens(client: "Redis", then: Callable[[], object]) -> threading.Thread:
+    """Do something as soon as a follower blocks on the stream."""
+
+    def work() -> None:
+        until(lambda: any(one["cmd"] == "xread" for one in client.client_list()))
+        then()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("verb", ["wait", "watch"])
+def test_a_follower_hears_the_end(bridge: Bridge, client: "Redis", verb: str) -> None:
+    """The event wakes it; `watch` tells each change, `wait` the end."""
+    seed(client, "t1")
+    seed(client, "t2")
+
+    def finish() -> None:
+        end(client, "t1", "ready")
+        end(client, "t2", "failed")
+
+    thread = once_it_listens(client, finish)
+    code, out, _ = bridge("task", verb, "t1", "t2", "-o", "jsonl")
+    thread.join()
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 7
+    assert {row["task"]: row["status"] for row in rows} == {"t1": "ready", "t2": "failed"}
+    assert len(rows) == 2 if verb == "wait" else len(rows) >= 4
+
+
+def test_a_task_taken_back_is_not_waited_for(bridge: Bridge, client: "Redis") -> None:
+    """Nothing more is to come of it: exit code 7, though no event says so."""
+    seed(client)
+    thread = once_it_listens(client, lambda: client.zrem("bridge:tasks", "t1"))
+    code, out, _ = bridge("task", "wait", "t1", "--json")
+    thread.join()
+    assert (code, json.loads(out)[0]["state"]) == (7, "ended")
