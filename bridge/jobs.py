@@ -35,6 +35,8 @@ from bridge.store.shifts import Shifts
 
 BEAT_SECONDS = 1.0
 POLL_SECONDS = 0.1
+LOOK_SECONDS = 1
+"""How often a worker without a job looks whether it is to stop."""
 RETRY_SECONDS = 1.0
 """The pause before RQ's part is started again."""
 GRACE_SECONDS = 3.0
@@ -48,7 +50,8 @@ QUEUED_SECONDS = 30
 FAILURE_SECONDS = 3_600
 
 
-AWAY = (redis_errors.ConnectionError, redis_errors.TimeoutError)
+NOT_ITS_FAULT = (redis_errors.ConnectionError, redis_errors.TimeoutError, StopRequested)
+"""What may interrupt the reading of a job, whatever is in it."""
 
 
 def poll_shift() -> None:
@@ -99,7 +102,7 @@ class ShiftJob(Job):
         """What cannot be read is no job, and is passed over; RQ would end its worker, and each one after it."""
         try:
             return super().fetch(id, connection=connection, serializer=serializer)
-        except (NoSuchJobError, *AWAY):
+        except (NoSuchJobError, *NOT_ITS_FAULT):
             raise
         except Exception as error:
             raise NoSuchJobError(f"not a shift: {type(error).__name__}") from None
@@ -179,25 +182,26 @@ class ShiftWorker(SimpleWorker):
         """RQ was told to stop by a signal."""
         self.stop.ring()
 
-    def check_for_suspension(self, burst: bool) -> None:
-        """RQ asks this before each job: a signal that came before its handlers were there counts too."""
-        if self.stop.rung:
-            raise StopRequested
-        super().check_for_suspension(burst)
-
     def dequeue_job_and_maintain_ttl(self, timeout: int | None, max_idle_time: int | None = None) -> Any:
-        """An entry of the queue that can name no job is passed over."""
-        while True:
+        """Wait for a job. An entry of the queue that can name none is passed over.
+
+        RQ stops by an exception out of its signal handler, and loses it where it catches them all. The bell stays rung.
+        """
+        while not self.stop.rung:
             try:
-                return super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+                found = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time or LOOK_SECONDS)
             except ValueError as error:
                 self.log.warning("not a job: %s", type(error).__name__)
+                continue
+            if found is not None or timeout is None:
+                return found
+        raise StopRequested
 
     def run_maintenance_tasks(self) -> None:
         """RQ tidies up. Where it stumbles over an entry, that goes: no shift is ever missed."""
         try:
             super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
-        except AWAY:
+        except NOT_ITS_FAULT:
             raise
         except Exception as error:
             self.log.warning("RQ's keys hold something that is not RQ's: %s", type(error).__name__)

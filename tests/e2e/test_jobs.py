@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import types
 import zlib
@@ -19,6 +20,7 @@ from typing import Any, cast
 import pytest
 from redis import Redis
 from rq import Queue, SimpleWorker
+from rq.exceptions import StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from until import until
@@ -55,6 +57,7 @@ class Shop:
     """One queue, and a worker as production makes it that works off what is in it."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self.connection = connect_for_rq(url)
         self.queue = queue_for(self.connection, "bridge:", "deliver")
         self.ran: list[str] = []
@@ -259,6 +262,37 @@ def test_a_plain_rq_worker_fails_our_job_and_lives(redis_url: str, signals: None
         assert "a shift runs only in a worker of the bridge" in str(result.exc_string)
         assert isinstance(queue, Queue)
     connection.close()
+
+
+def test_a_bell_ends_an_idle_worker(shop: Shop) -> None:
+    """RQ may swallow the exception of its own signal handler; the bell was rung all the same, and that is enough."""
+    bell = Bell()
+    worker = shift_worker(shop.connection, "bridge:", "deliver", lambda: None, stop=bell)
+
+    def ring_when_idle() -> None:
+        with Redis.from_url(shop.url) as client:
+            until(lambda: client.hget(worker.key, "state") == b"idle")
+        bell.ring()
+
+    ringer = threading.Thread(target=ring_when_idle)
+    ringer.start()
+    worker.work(logging_level="CRITICAL")
+    ringer.join()
+
+
+def test_a_stop_during_rq_s_tidying_is_a_stop(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal that comes while RQ tidies up at its start is no entry that it stumbled over."""
+
+    def stopped(*_: object, **__: object) -> None:
+        raise StopRequested
+
+    worker = shift_worker(shop.connection, "bridge:", "deliver", lambda: None, stop=Bell())
+    monkeypatch.setattr(SimpleWorker, "clean_registries", stopped)
+    with pytest.raises(StopRequested):
+        worker.run_maintenance_tasks()
+    monkeypatch.setattr(Job, "fetch", classmethod(stopped))
+    with pytest.raises(StopRequested):
+        shift_job(SHIFTS["deliver"], lambda: None).fetch("some", connection=shop.connection)
 
 
 def test_the_job_class_runs_its_own_name_only(redis_url: str) -> None:
