@@ -103,17 +103,14 @@ class Deliverer:
         """Make one attempt and settle it."""
         delivery, claimed_at = item
         endpoint = self._registry.endpoints.by_name.get(delivery.endpoint)
-        if endpoint is None:
-            return  # taken back meanwhile: what it is still owed is being cancelled
+        if endpoint is None:  # taken back meanwhile, and what it is owed is being cancelled; or Redis forgot it
+            await self._give_back(delivery, claimed_at)
+            return
         try:
             outcome = await self._sender.post(endpoint, delivery)
         except BridgeError as error:
             self._log.warning("delivery.not_attempted", endpoint=endpoint.name, error=str(error), fix=error.fix)
-            await persist(
-                lambda: self._outbox.give_back(delivery, delay_ms=NOT_ATTEMPTED_MS),
-                until=claimed_at + self._lease_seconds,
-                log=self._log,
-            )
+            await self._give_back(delivery, claimed_at)
             return
         decision = decide(delivery, outcome, self._policy, now=self._clock.now(), jitter=self._jitter())
         attempt = attempt_record(delivery, outcome, decision, at=self._clock.now())
@@ -123,6 +120,13 @@ class Deliverer:
             log=self._log,
         )
         self._report(delivery, outcome, decision, word)
+
+    async def _give_back(self, delivery: Delivery, claimed_at: float) -> None:
+        await persist(
+            lambda: self._outbox.give_back(delivery, delay_ms=NOT_ATTEMPTED_MS),
+            until=claimed_at + self._lease_seconds,
+            log=self._log,
+        )
 
     async def _renew_endpoints(self) -> EndpointSet:
         before = dict(self._registry.endpoints.by_name)

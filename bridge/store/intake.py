@@ -97,13 +97,15 @@ class Intake:
 
     async def _take_endpoints(self) -> Taken:
         raw = cast(dict[bytes, bytes], await self._client.hgetall(self._keys.endpoints))
-        if raw == self._seen:
+        registered = set(await self._client.hkeys(self._keys.registry))
+        # What we saw before counts only while Redis knows it too: it may have lost a second, or everything.
+        if raw == self._seen and registered >= raw.keys():
             return Taken()
         accepted = 0
         rejected: list[str] = []
         known = self._seen or {}
         for name, text in raw.items():
-            if known.get(name) == text:
+            if known.get(name) == text and name in registered:
                 continue
             refused = await self._take_endpoint(name, text)
             accepted, rejected = accepted + (not refused), rejected + refused

@@ -10,6 +10,7 @@ from bridge.store.registry import as_bytes, as_text
 from bridge.store.scripts import Scripts, store_errors
 
 PAGE = 200
+REMOVE_BATCH = 500
 ORPHAN_MS = 24 * 3_600_000
 """How long an option hash may lack its member."""
 
@@ -42,6 +43,8 @@ class Sweep:
         with store_errors():
             names = await self._client.smembers(self._keys.names)
         for name in names:
+            # One that its client took back may still have had leases then; an implicit one goes when nobody needs it.
+            await self._scripts.call("remove_endpoint", name, REMOVE_BATCH)
             righted += await self._outbox.prune(as_text(name), delivered_ms=self._delivered_ms, dead_ms=self._dead_ms)
         return righted
 

@@ -9,6 +9,7 @@ from scene import LEASE_MS, Clock, Scene
 from bridge import events
 from bridge.model import DeadReason, Decision, Delivery, DeliveryState, EndpointEffect
 from bridge.store import Store
+from bridge.store.sweep import Sweep
 
 DELIVERED = Decision(DeliveryState.DELIVERED, EndpointEffect.SUCCESS)
 RETRY = Decision(DeliveryState.PENDING, EndpointEffect.FAILURE, retry_in_ms=5_000)
@@ -282,3 +283,20 @@ async def test_pruning_touches_nothing_that_is_still_owed(scene: Scene, clock: C
     clock.advance(10 * 365 * 86_400_000)
     assert await scene.store.outbox.prune("a", delivered_ms=1, dead_ms=1) == 0
     assert [d.event_id for d in await scene.claim()] == [event.id]
+
+
+async def test_what_was_leased_when_its_endpoint_went_is_cancelled_too(scene: Scene, clock: Clock) -> None:
+    """P2: HDEL with a delivery in flight; once its lease has ended, the sweep cancels it and leaves nothing behind."""
+    await scene.endpoint("a")
+    await scene.task()
+    made = [await scene.commit(status) for status in ("pending", "queued")]
+    assert len(await scene.claim()) == 1
+    await scene.store.client.hdel("bridge:endpoints", "a")
+    await scene.intake.run()
+    clock.advance(LEASE_MS)
+    sweep = Sweep(scene.store, delivered_ms=10**12, dead_ms=10**12, tasks_ms=10**12)
+    for _ in range(2):
+        await sweep.page()
+    assert {str((await record(scene.store, "a", event.id))["state"]) for event in made} == {"cancelled"}
+    for key in ("queue:a", "leases:a", "line:a:t1", "endpoint:a"):
+        assert not await scene.store.client.exists(f"bridge:{key}"), key

@@ -1,5 +1,6 @@
 """The registry on a real Redis: intake, claims, commits, ends."""
 
+import asyncio
 import json
 from typing import Any, cast
 
@@ -7,7 +8,7 @@ import pytest
 from scene import Clock, Scene, an_observation
 
 from bridge import diff, events
-from bridge.model import Change, Postponement
+from bridge.model import Change, Postponement, WatchedTask
 from bridge.store import Store
 from bridge.store.registry import Registry
 from bridge.store.sweep import Sweep
@@ -302,3 +303,50 @@ async def test_a_state_announced_before_gets_an_id_of_its_own(scene: Scene) -> N
         assert await scene.store.registry.commit(task, event, snapshot, delay_ms=0) == "ok"
         task = await scene.claim_task()
     assert len(set(ids)) == 3
+
+
+@pytest.mark.parametrize(
+    "lost", [("FLUSHALL",), ("DEL", "bridge:registry"), ("DEL", "bridge:registry", "bridge:endpoint:a")]
+)
+async def test_an_endpoint_that_redis_forgot_is_taken_in_again(scene: Scene, lost: tuple[str, ...]) -> None:
+    """P2: our own memory of a client's text is worth nothing when Redis lost what we made of it."""
+    await scene.endpoint("a")
+    text = await scene.store.client.hget("bridge:endpoints", "a")
+    await scene.store.client.execute_command(*lost)  # type: ignore[no-untyped-call]
+    await scene.store.client.hset("bridge:endpoints", "a", text or "")
+    await scene.task()
+    event = await scene.commit("indexing")
+    assert [d.event_id for d in await scene.claim()] == [event.id]
+
+
+async def test_implicit_endpoints_are_swept_when_nobody_needs_them(scene: Scene, clock: Clock) -> None:
+    """The callbacks of tasks that are over do not pile up."""
+    for number in range(5):
+        await scene.task(f"t{number}", callback_url=f"http://127.0.0.1:9/{number}")
+        await scene.store.client.zrem("bridge:tasks", f"t{number}")
+    clock.advance(120_000)
+    sweep = Sweep(scene.store, delivered_ms=1, dead_ms=1, tasks_ms=10**12)
+    for _ in range(2):
+        await sweep.page()
+    assert (await scene.store.registry.reload_endpoints()).by_name == {}
+    assert await scene.store.client.smembers("bridge:names") == set()
+
+
+async def test_a_burst_of_outdated_commits_reads_the_endpoints_once(scene: Scene) -> None:
+    """Two hundred commits told `changed` at once: all succeed, with one reading of the registry."""
+    for number in range(200):
+        await scene.store.client.zadd("bridge:tasks", {f"t{number}": 0})
+    await scene.intake.run()
+    claim = await scene.store.registry.claim_tasks(200, lease_ms=20_000)
+    await scene.endpoint("late")
+    elsewhere = Registry(scene.store)
+    before = await scene.store.client.info("commandstats")
+
+    async def commit(task: WatchedTask) -> str:
+        change, event = scene.change(task, "indexing")
+        return await elsewhere.commit(task, event, events.snapshot_after(change, event), delay_ms=1_000)
+
+    assert set(await asyncio.gather(*(commit(task) for task in claim.tasks))) == {"ok"}
+    after = await scene.store.client.info("commandstats")
+    reads = [stats.get("cmdstat_hgetall", {"calls": 0})["calls"] for stats in (before, after)]
+    assert reads[1] - reads[0] == 1

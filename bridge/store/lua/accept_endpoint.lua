@@ -8,7 +8,10 @@ local name, config, digest, ordering, cap, raw = ARGV[1], ARGV[2], ARGV[3], ARGV
 if raw ~= '' and redis.call('HGET', P .. 'endpoints', name) ~= raw then return 'moved' end
 local key = P .. 'endpoint:' .. name
 local known = redis.call('HMGET', key, 'digest', 'state')
-if known[1] == digest and known[2] ~= 'removed' then return 'same' end
+if known[1] == digest and known[2] ~= 'removed' and redis.call('HEXISTS', P .. 'registry', name) == 1 then
+  if redis.call('HGET', key, 'cap') ~= cap then redis.call('HSET', key, 'cap', cap) end
+  return 'same'
+end
 redis.call('HDEL', P .. 'rejected', 'endpoint:' .. name)
 redis.call('HSET', P .. 'registry', name, config)
 redis.call('SADD', P .. 'names', name)

@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
 -- A client took an endpoint back: no event is owed to it any more, and what is still owed is cancelled, a batch a call.
 -- ARGV  name, batch
--- Steps: nothing if it is (again) in bridge:endpoints, or is implicit and needed; out of the registry, version moves on; cancel what waits in the
---   queue, then in the lines of its tasks; what is leased may still settle.
--- Reply 'kept', 'more' (call again) or 'removed'
+-- Steps: nothing if it is (again) in bridge:endpoints, or is implicit and needed; out of the registry, version moves on;
+--   cancel what waits in the queue, then in the lines of its tasks; what is leased may still settle.
+-- Reply 'kept', 'more' (call again), 'leased' (call again when leases have ended: the sweep does) or 'removed'
 local name, batch = ARGV[1], tonumber(ARGV[2])
-if redis.call('HEXISTS', P .. 'endpoints', name) == 1 then return 'kept' end
+if redis.pcall('HEXISTS', P .. 'endpoints', name) ~= 0 then return 'kept' end -- a wrong type is no removal
 local key = P .. 'endpoint:' .. name
 local state, watchers, since = unpack(redis.call('HMGET', key, 'state', 'watchers', 'since'))
 if not state then return 'removed' end
@@ -35,6 +35,7 @@ for _, event_id in ipairs(redis.call('ZRANGE', queue, 0, batch - 1)) do
     promote(name, record.task, event_id)
   end
 end
-if redis.call('ZCARD', queue) + redis.call('ZCARD', leases) > 0 then return 'more' end
+if redis.call('ZCARD', queue) > 0 then return 'more' end
+if redis.call('ZCARD', leases) > 0 then return 'leased' end
 redis.call('DEL', key)
 return 'removed'
