@@ -18,7 +18,7 @@ run: .venv ## run the worker against BRIDGE_REDIS_URL and the real API
 	@$(BIN)/python worker.py
 
 test: .venv ## every test, on a real Redis that the tests start themselves
-	@$(BIN)/pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	@$(BIN)/pytest -n $(JOBS) --dist load $(ARGS)
 
 check: .venv ## ruff, mypy --strict, import-linter, spelling
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
@@ -42,6 +42,7 @@ lock: ## maintainers: resolve requirements.lock again (needs uv)
 .venv: $(VENV)/.ok ## make the environment and leave a working .venv/bin/bridge
 
 $(VENV)/.ok: requirements.lock pyproject.toml
+	@echo "Making .venv from requirements.lock; this takes up to a minute." >&2
 	@set -e; if command -v uv >/dev/null 2>&1; then \
 	  uv venv -q --allow-existing --python $(PY) $(VENV); \
 	  export VIRTUAL_ENV=$(VENV); \

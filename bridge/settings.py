@@ -222,7 +222,7 @@ class Settings(BaseSettings):
         if problems:
             raise SettingsError(
                 "\n".join(["The configuration cannot be used:", *(f"  {one}" for one in problems)]),
-                fix="Correct this; `bridge config show` says what each setting is and where it comes from",
+                fix="Correct this; config/bridge.toml says what each setting is, `bridge config check` if all is well",
             )
         settings._origins = {name: one.origin for name, one in data.items()}
         settings._warnings = (*(one.warning for one in data.values() if one.warning), *_doubts(settings))

@@ -146,5 +146,8 @@ def as_store_error(error: Exception) -> Exception:
     down = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, *refusals)
     text = str(error)
     if isinstance(error, down) or (isinstance(error, exceptions.RedisError) and text.lstrip().startswith(_REFUSALS)):
-        return StoreDown(f"Redis: {text or type(error).__name__}", fix="see `bridge doctor`, or the Redis log")
+        return StoreDown(
+            f"Redis: {text or type(error).__name__}",
+            fix="look into the Redis log; `bridge health` says when it is back",
+        )
     return error
