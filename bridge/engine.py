@@ -44,6 +44,7 @@ def open_store(settings: Settings) -> contextlib.AbstractAsyncContextManager[Sto
         settings.redis_url.get_secret_value(),
         prefix=settings.prefix,
         allow_volatile=settings.redis_allow_volatile,
+        events_kept=settings.retention_events,
     )
 
 

@@ -14,7 +14,7 @@ from redis.retry import Retry
 from bridge.errors import NewerData, StoreDown, UnsafeRedis
 from bridge.store.keys import Keys
 from bridge.store.outbox import Outbox
-from bridge.store.registry import Registry
+from bridge.store.registry import EVENTS_KEPT, Registry
 from bridge.store.scripts import Scripts, store_errors
 
 DATA_VERSION = 1
@@ -29,9 +29,9 @@ WAKE_SECONDS = 1.0
 class Store:
     """One open Redis with its verbs. Use `Store.open`."""
 
-    def __init__(self, client: "Redis", keys: Keys, scripts: Scripts) -> None:
+    def __init__(self, client: "Redis", keys: Keys, scripts: Scripts, *, events_kept: int = EVENTS_KEPT) -> None:
         self.client, self.keys, self.scripts = client, keys, scripts
-        self.registry = Registry(self)
+        self.registry = Registry(self, events_kept=events_kept)
         self.outbox = Outbox(self)
 
     @classmethod
@@ -42,6 +42,7 @@ class Store:
         *,
         prefix: str = "bridge:",
         allow_volatile: bool = False,
+        events_kept: int = EVENTS_KEPT,
         clock: Callable[[], int] = lambda: 0,
     ) -> AsyncIterator["Store"]:
         """Connect, and refuse what could lose data: StoreDown, UnsafeRedis, NewerData.
@@ -58,7 +59,7 @@ class Store:
             shebang = int(str(info.get("redis_version", "0")).split(".", 1)[0]) >= 7
             scripts = Scripts(client, prefix, shebang=shebang, clock=clock)
             await scripts.load()
-            store = cls(client, keys, scripts)
+            store = cls(client, keys, scripts, events_kept=events_kept)
             yield store
             await scripts.close()
         finally:

@@ -15,7 +15,7 @@ from bridge.contract import MILLISECONDS_FROM, REJECTED, Rejection, check_member
 from bridge.guard import Policy
 from bridge.model import Endpoint
 from bridge.store.keys import Keys
-from bridge.store.registry import Registry, endpoint_to_json, options_to_json
+from bridge.store.registry import Registry, as_text, endpoint_to_json, options_to_json
 from bridge.store.scripts import Argument, Scripts, as_store_error
 
 BATCH = 500
@@ -89,7 +89,11 @@ class Intake:
         async with self._lock:
             try:
                 text = await self._client.hget(self._keys.endpoints, name)
-                refused = [] if text is None else await self._take_endpoint(name.encode(), cast(bytes, text))
+                refused = (
+                    []
+                    if text is None
+                    else await self._take_endpoint(name.encode(), cast(bytes, text), await self._scripts.now())
+                )
             except (RedisError, OSError) as error:
                 raise as_store_error(error) from None
             await self._registry.reload_endpoints()
@@ -104,27 +108,26 @@ class Intake:
         accepted = 0
         rejected: list[str] = []
         known = self._seen or {}
-        for name, text in raw.items():
-            if known.get(name) == text and name in registered:
-                continue
-            refused = await self._take_endpoint(name, text)
+        fresh = [(name, text) for name, text in raw.items() if known.get(name) != text or name not in registered]
+        at = await self._scripts.now()
+        for refused in await asyncio.gather(*(self._take_endpoint(name, text, at) for name, text in fresh)):
             accepted, rejected = accepted + (not refused), rejected + refused
-        for known_name in (await self._registry.reload_endpoints()).by_name:
-            if known_name.encode() not in raw and not known_name.startswith("url:"):
-                await self.remove_endpoint(known_name)
+        gone = [as_text(name) for name in registered - raw.keys() if not as_text(name).startswith("url:")]
+        await asyncio.gather(*(self._cancel(name) for name in gone))
+        await self._registry.reload_endpoints()
         # What was refused has been put back or deleted: look at it again rather than remember what is not there.
         self._seen = None if rejected else raw
         return Taken(endpoints=accepted, rejected=tuple(rejected))
 
-    async def _take_endpoint(self, raw_name: bytes, text: bytes) -> list[str]:
+    async def _take_endpoint(self, raw_name: bytes, text: bytes, at: int) -> list[str]:
         name = raw_name.decode(errors="backslashreplace")
         try:
             definition = endpoint(name, text.decode(), self._policy, has_default_secret=self._has_default_secret)
         except UnicodeDecodeError:
-            await self._reject_endpoint(raw_name, text, Rejection("", "not UTF-8", "write one JSON object"))
+            await self._reject_endpoint(raw_name, text, Rejection("", "not UTF-8", "write one JSON object"), at)
             return [f"endpoint:{name}"]
         except Rejection as rejection:
-            await self._reject_endpoint(raw_name, text, rejection)
+            await self._reject_endpoint(raw_name, text, rejection, at)
             return [f"endpoint:{name}"]
         await self._accept(definition, text)
         return []
@@ -137,26 +140,27 @@ class Intake:
             "accept_endpoint", definition.name, config, digest, definition.ordering, self._cap, raw
         )
 
-    async def _reject_endpoint(self, name: bytes, text: bytes, rejection: Rejection) -> None:
-        await self._scripts.call("reject_endpoint", name, text, rejection.as_json(await self._scripts.now()), REJECTED)
+    async def _reject_endpoint(self, name: bytes, text: bytes, rejection: Rejection, at: int) -> None:
+        await self._scripts.call("reject_endpoint", name, text, rejection.as_json(at), REJECTED)
 
     async def remove_endpoint(self, name: str) -> None:
-        """Forget an endpoint that its client took back, cancelling what it is still owed (at most a million)."""
-        for _ in range(2_000):
-            word = await self._scripts.call("remove_endpoint", name, REMOVE_BATCH)
-            if word != b"more":
-                break
+        """Forget an endpoint that its client took back, cancelling what it is still owed."""
+        await self._cancel(name)
         await self._registry.reload_endpoints()
+
+    async def _cancel(self, name: str) -> None:
+        """Batch by batch, at most a million deliveries; what is left or leased is the sweep's."""
+        for _ in range(2_000):
+            if await self._scripts.call("remove_endpoint", name, REMOVE_BATCH) != b"more":
+                return
 
     # -- tasks --
 
     async def _take_tasks(self, members: list[bytes], mistaken: list[bytes]) -> tuple[int, list[str]]:
-        rejected = []
-        for member in mistaken:
-            reason = "a score above 1e11 is in milliseconds; bridge:tasks counts seconds"
-            rejected.append(await self._reject_task(member, Rejection("score", reason, "ZADD bridge:tasks NX 0 <id>")))
+        reason = "a score above 1e11 is in milliseconds; bridge:tasks counts seconds"
+        bad = [(member, Rejection("score", reason, "ZADD bridge:tasks NX 0 <id>")) for member in mistaken]
         if not members:
-            return 0, rejected
+            return 0, await self._reject_tasks(bad)
         pipe = self._client.pipeline(transaction=False)
         for member in members:
             pipe.hgetall(self._keys.prefix.encode() + b"task:" + member)
@@ -166,13 +170,13 @@ class Intake:
             try:
                 admitted, callback = self._judge(member, options)
             except Rejection as rejection:
-                rejected.append(await self._reject_task(member, rejection))
+                bad.append((member, rejection))
                 continue
             if callback:
                 callbacks[callback.name] = callback
             arguments += admitted
-        for callback in callbacks.values():
-            await self._accept(callback, b"")
+        await asyncio.gather(*(self._accept(callback, b"") for callback in callbacks.values()))
+        rejected = await self._reject_tasks(bad)
         taken = await self._scripts.call("admit_tasks", len(arguments) // 4, *arguments) if arguments else 0
         return int(taken), rejected
 
@@ -189,8 +193,13 @@ class Intake:
         expires = "" if parsed.expires_at is None else parsed.expires_at
         return [raw, options_to_json(parsed), expires, parsed.callback or ""], callback
 
-    async def _reject_task(self, member: bytes, rejection: Rejection) -> str:
-        if not rejection.value:
-            rejection.value = member.decode(errors="backslashreplace")
-        await self._scripts.call("reject_task", member, rejection.as_json(await self._scripts.now()), REJECTED)
-        return f"task:{member.decode(errors='backslashreplace')[:200]}"
+    async def _reject_tasks(self, bad: list[tuple[bytes, Rejection]]) -> list[str]:
+        """Refuse entries, together; replies what they are called in `bridge:rejected`."""
+        at = await self._scripts.now() if bad else 0
+        names = [member.decode(errors="backslashreplace") for member, _ in bad]
+        for name, (_, rejection) in zip(names, bad, strict=True):
+            rejection.value = rejection.value or name
+        await asyncio.gather(
+            *(self._scripts.call("reject_task", member, one.as_json(at), REJECTED) for member, one in bad)
+        )
+        return [f"task:{name[:200]}" for name in names]

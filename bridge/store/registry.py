@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from secrets import token_hex
@@ -21,6 +22,11 @@ FANOUT_STEP = 200
 """The most endpoints that one atomic step hands an event to."""
 
 
+EVENTS_KEPT = 100_000
+"""How long bridge:events is, unless a setting says otherwise."""
+BROKEN_SNAPSHOT = Rejection(
+    "snapshot", "bridge:snapshot:<id> is not a hash: somebody wrote over it", "DEL it and register the task again"
+)
 MATCHES = 50
 """How often a commit matches again because the endpoints changed meanwhile."""
 
@@ -65,7 +71,8 @@ class HasClient(Protocol):
 class Registry:
     """Tasks, snapshots and endpoints in Redis."""
 
-    def __init__(self, store: HasClient) -> None:
+    def __init__(self, store: HasClient, *, events_kept: int = EVENTS_KEPT) -> None:
+        self._events_kept = events_kept
         self._client, self._keys, self._scripts = store.client, store.keys, store.scripts
         self._endpoints = EndpointSet()
         self._reloading = asyncio.Lock()
@@ -73,7 +80,16 @@ class Registry:
     async def claim_tasks(self, slots: int, *, lease_ms: int, per_minute: int = 0, account: str = "default") -> Claim:
         """Lease up to `slots` due tasks, within the account's budget."""
         token = token_hex(16)
-        reply = await self._scripts.call("claim_tasks", slots, lease_ms, token, account, per_minute)
+        reply = await self._scripts.call(
+            "claim_tasks",
+            slots,
+            lease_ms,
+            token,
+            account,
+            per_minute,
+            BROKEN_SNAPSHOT.as_json(int(time.time() * 1000)),
+            REJECTED,
+        )
         tasks = [_watched_task(entry, token) for entry in reply[3:]]
         return Claim(int(reply[0]), int(float(reply[1])) if reply[1] else None, reply[2] == 1, tasks)
 
@@ -108,7 +124,6 @@ class Registry:
         snapshot: Snapshot,
         *,
         delay_ms: int,
-        events_kept: int = 100_000,
     ) -> str:
         """P1: commit a change and what is owed for it in one step. Replies `ok`, `stale` or `removed`."""
         fields = _snapshot_fields(snapshot, event.observed_at)
@@ -117,7 +132,7 @@ class Registry:
             names = endpoints.interested(event.type, event.task, task.options)
             word: bytes = await self._scripts.call(
                 "commit", task.member, task.token, endpoints.version, delay_ms, event.id, event.type, event.revision,
-                event.body, event.observed_at, events_kept, FANOUT_STEP, len(names), *names, *fields,
+                event.body, event.observed_at, self._events_kept, FANOUT_STEP, len(names), *names, *fields,
             )  # fmt: skip
             if word != b"changed":
                 return word.decode()

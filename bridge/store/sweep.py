@@ -1,5 +1,6 @@
 """The slow housekeeping: what clients want against what is watched, and retention. A page a call, round and round."""
 
+import asyncio
 from typing import Protocol
 
 from redis.asyncio import Redis
@@ -42,11 +43,15 @@ class Sweep:
         righted += await self._outbox.prune_tasks(older_than_ms=self._tasks_ms)
         with store_errors():
             names = await self._client.smembers(self._keys.names)
-        for name in names:
-            # One that its client took back may still have had leases then; an implicit one goes when nobody needs it.
-            await self._scripts.call("remove_endpoint", name, REMOVE_BATCH)
-            righted += await self._outbox.prune(as_text(name), delivered_ms=self._delivered_ms, dead_ms=self._dead_ms)
-        return righted
+        return righted + sum(await asyncio.gather(*(self._tidy(as_text(name)) for name in names)))
+
+    async def _tidy(self, endpoint: str) -> int:
+        """Forget what an endpoint no longer has to show, and itself where it is no longer needed.
+
+        One that its client took back may still have had leases then; an implicit one goes when nobody relies on it.
+        """
+        await self._scripts.call("remove_endpoint", endpoint, REMOVE_BATCH)
+        return await self._outbox.prune(endpoint, delivered_ms=self._delivered_ms, dead_ms=self._dead_ms)
 
     async def _members(self, what: str) -> list[bytes]:
         cursor = self._cursors[what]

@@ -8,8 +8,10 @@ import pytest
 from scene import Clock, Scene, an_observation
 
 from bridge import diff, events
+from bridge.guard import Policy
 from bridge.model import Change, Postponement, WatchedTask
 from bridge.store import Store
+from bridge.store.intake import Intake
 from bridge.store.registry import Registry
 from bridge.store.sweep import Sweep
 
@@ -350,3 +352,50 @@ async def test_a_burst_of_outdated_commits_reads_the_endpoints_once(scene: Scene
     after = await scene.store.client.info("commandstats")
     reads = [stats.get("cmdstat_hgetall", {"calls": 0})["calls"] for stats in (before, after)]
     assert reads[1] - reads[0] == 1
+
+
+async def test_a_broken_event_stream_costs_no_delivery(scene: Scene) -> None:
+    """P1: a bridge:events of the wrong type loses the pointer, not the event: snapshot and deliveries move together."""
+    await scene.endpoint("a")
+    await scene.task()
+    await scene.store.client.set("bridge:events", "oops")
+    event = await scene.commit("ready")
+    assert [d.event_id for d in await scene.claim()] == [event.id]
+
+
+async def test_a_broken_snapshot_stops_nobody_else(scene: Scene) -> None:
+    """P10: a snapshot of the wrong type is said in bridge:rejected, and the other tasks are claimed."""
+    await scene.store.client.set("bridge:snapshot:bad", "oops")
+    await scene.task("bad")
+    await scene.task("good")
+    claim = await scene.store.registry.claim_tasks(10, lease_ms=20_000)
+    assert [task.member for task in claim.tasks] == ["good"]
+    assert "snapshot" in (await rejection(scene.store, "task:bad"))["reason"]
+
+
+async def test_the_stream_is_as_long_as_was_asked_for(redis_url: str, clock: Clock) -> None:
+    """BRIDGE_RETENTION_EVENTS bounds bridge:events (to the node that Redis trims by)."""
+    async with Store.open(redis_url, clock=clock, events_kept=100) as store:
+        scene = Scene(store, clock, Intake(store, Policy(), has_default_secret=True))
+        await scene.task()
+        for number in range(400):
+            await scene.commit("queued" if number % 2 else "indexing", delay_ms=1)
+        assert await store.client.xlen("bridge:events") < 250
+
+
+async def test_many_endpoints_are_taken_in_with_few_round_trips(scene: Scene) -> None:
+    """A thousand definitions, good and bad, share their trips: one at a time they would hold up tasks for seconds."""
+    good = {f"e{n}": '{"url":"http://127.0.0.1:9/"}' for n in range(500)}
+    await scene.store.client.hset("bridge:endpoints", mapping=cast(Any, good | {f"b{n}": "{" for n in range(500)}))
+    trips = 0
+    send = scene.store.scripts._send
+
+    async def counted(commands: list[list[Any]]) -> list[Any]:
+        nonlocal trips
+        trips += 1
+        return await send(commands)
+
+    scene.store.scripts._send = counted  # type: ignore[method-assign]
+    taken = await scene.intake.run()
+    assert (taken.endpoints, len(taken.rejected)) == (500, 500)
+    assert trips <= 10

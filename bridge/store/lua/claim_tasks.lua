@@ -1,11 +1,13 @@
 #!lua flags=allow-oom
 -- Lease due tasks: each one's due moment moves to the lease's end, and the token is the proof that it is ours.
--- ARGV  slots, lease ms, token, account, requests per minute (0: no bound of ours)
+-- ARGV  slots, lease ms, token, account, requests per minute (0: no bound of ours),
+--       reason JSON for a snapshot that is not a hash, bound on bridge:rejected
 -- Steps: nothing while the account rests; no more than its budget leaves; a task that its client took back or that
 --   expired is unwatched instead; while the key is refused one task a minute is let through, as a probe.
 -- Reply {now, next moment ms or '', probe 0|1, then per task {member, due ms, fields of bridge:watch:<member> in the
 --   order below, fields of bridge:snapshot:<member> in the order below}}
 local slots, lease, token, account, per_minute = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5])
+local broken, bound = ARGV[6], tonumber(ARGV[7])
 local watch = P .. 'watch'
 local pauses, spent = P .. 'pauses', P .. 'spent:' .. account
 
@@ -40,13 +42,19 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', watch, '-inf', now, 'LIMIT',
   if not wanted(member) or (expires and expires <= now) then
     unwatch(member)
   else
-    local due = redis.call('ZSCORE', watch, member)
-    redis.call('ZADD', watch, now + lease, member)
-    redis.call('HSET', key, 'token', token)
-    claimed[#claimed + 1] = {member, due,
-      redis.call('HMGET', key, 'options', 'announce', 'faults', 'absences', 'absent_since', 'doubt', 'doubted_at'),
-      redis.call('HMGET', P .. 'snapshot:' .. member, 'status', 'updated_at', 'hls_status', 'system_metadata_digest',
-        'revision', 'event_id', 'announced', 'terminal_since', 'gone')}
+    local snapshot = redis.pcall('HMGET', P .. 'snapshot:' .. member, 'status', 'updated_at', 'hls_status',
+      'system_metadata_digest', 'revision', 'event_id', 'announced', 'terminal_since', 'gone')
+    if snapshot.err then
+      unwatch(member)
+      remember_rejection('task:' .. member, broken, bound)
+    else
+      local due = redis.call('ZSCORE', watch, member)
+      redis.call('ZADD', watch, now + lease, member)
+      redis.call('HSET', key, 'token', token)
+      claimed[#claimed + 1] = {member, due,
+        redis.call('HMGET', key, 'options', 'announce', 'faults', 'absences', 'absent_since', 'doubt', 'doubted_at'),
+        snapshot}
+    end
   end
 end
 

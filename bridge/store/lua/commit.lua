@@ -24,7 +24,8 @@ redis.call('HSET', P .. 'event:' .. event_id, 'type', ARGV[6], 'task', member, '
   'at', ARGV[9])
 redis.call('HINCRBY', P .. 'event:' .. event_id, 'refs', 1)
 if known[2] and known[2] ~= '' then release(known[2]) end
-redis.call('XADD', P .. 'events', 'MAXLEN', '~', ARGV[10], '*',
+-- Clients read the stream, so a client may have broken it: the pointer is lost then, and never the event.
+redis.pcall('XADD', P .. 'events', 'MAXLEN', '~', ARGV[10], '*',
   'id', event_id, 'type', ARGV[6], 'task', member, 'revision', ARGV[7])
 count('events')
 

@@ -1,0 +1,58 @@
+"""How the verbs meet a Redis that refuses: as something to wait out, never as a bug or a half-done step."""
+
+import asyncio
+
+import pytest
+from scene import Clock, Scene
+
+from bridge.errors import StoreDown
+from bridge.guard import Policy
+from bridge.sandbox.redis import RedisServer
+from bridge.store import Store
+from bridge.store.intake import Intake
+
+
+@pytest.mark.parametrize(
+    ("refuse", "relent"),
+    [
+        (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
+        (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
+        (("CONFIG", "SET", "min-replicas-to-write", "1"), ("CONFIG", "SET", "min-replicas-to-write", "0")),
+    ],
+    ids=["full", "read-only", "without its replicas"],
+)
+async def test_a_redis_that_refuses_is_waited_for(
+    clock: Clock, refuse: tuple[str, ...], relent: tuple[str, ...]
+) -> None:
+    """OOM, READONLY and NOREPLICAS are StoreDown: the intake is repeated, and nothing of it was done halfway."""
+    with RedisServer() as server:
+        async with Store.open(server.url, clock=clock) as store:
+            scene = Scene(store, clock, Intake(store, Policy(), has_default_secret=True))
+            await store.client.zadd("bridge:tasks", {"t1": 0})
+            await store.client.execute_command(*refuse)  # type: ignore[no-untyped-call]
+            with pytest.raises(StoreDown):
+                await scene.intake.run()
+            await store.client.execute_command(*relent)  # type: ignore[no-untyped-call]
+            assert (await scene.intake.run()).tasks == 1
+
+
+async def test_a_full_redis_can_still_empty_itself(clock: Clock) -> None:
+    """What drains is allowed where intake is refused: deliveries are claimed and settled at the memory's limit."""
+    with RedisServer() as server:
+        async with Store.open(server.url, clock=clock) as store:
+            if int((await store.client.info("server"))["redis_version"].split(".")[0]) < 7:
+                pytest.skip("script flags came with Redis 7")
+            scene = Scene(store, clock, Intake(store, Policy(), has_default_secret=True))
+            await store.client.hset("bridge:endpoints", "a", '{"url":"https://example.com/"}')
+            await scene.task()
+            await scene.commit("ready")
+            await store.client.config_set("maxmemory", 1)
+            (delivery,) = await scene.claim()
+            assert await store.outbox.give_back(delivery, delay_ms=0) == "ok"
+
+
+async def test_verbs_that_redis_forgot_are_loaded_again(scene: Scene) -> None:
+    """SCRIPT FLUSH, as after a restart, under calls that travel together: none of them notices."""
+    await scene.store.client.script_flush()
+    claims = await asyncio.gather(*(scene.store.outbox.claim(1, lease_ms=1) for _ in range(20)))
+    assert all(claim.deliveries == [] for claim in claims)
