@@ -1,12 +1,14 @@
 """The slow housekeeping: what clients want against what is watched, and retention. A page a call, round and round."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from bridge.store.keys import Keys
-from bridge.store.outbox import Outbox
+from bridge.store.outbox import PRUNE_BATCH, Outbox
 from bridge.store.registry import as_bytes, as_text
 from bridge.store.scripts import Scripts, store_errors
 
@@ -14,6 +16,9 @@ PAGE = 200
 REMOVE_BATCH = 500
 ORPHAN_MS = 24 * 3_600_000
 """How long an option hash may lack its member."""
+PRUNE_PAGE = 10_000
+"""About how much one page forgets at most, of deliveries and of tasks each: so many at every page keeps up with 2,000 a
+second, and keeps intake waiting for a fraction of one."""
 
 
 class HasOutbox(Protocol):
@@ -31,38 +36,61 @@ class Sweep:
     def __init__(self, store: HasOutbox, *, delivered_ms: int, dead_ms: int, tasks_ms: int) -> None:
         self._client, self._keys, self._scripts, self._outbox = store.client, store.keys, store.scripts, store.outbox
         self._delivered_ms, self._dead_ms, self._tasks_ms = delivered_ms, dead_ms, tasks_ms
-        self._cursors = {"watch": 0, "tasks": 0, "options": 0}
+        self._cursors = {"watch": 0, "tasks": 0, "orphans": 0, "options": 0}
 
     async def page(self) -> int:
-        """Look at the next page of everything; replies how much was put right or forgotten. Raises StoreDown."""
+        """Look at the next page of everything; replies how much was put right or forgotten. Raises StoreDown.
+
+        A client's key of the wrong type costs only the comparison with it.
+        """
         righted = 0
         for what in self._cursors:
             members = await self._members(what)
             if members:
                 righted += int(await self._scripts.call("sweep", what, ORPHAN_MS, *members))
-        righted += await self._outbox.prune_tasks(older_than_ms=self._tasks_ms)
         with store_errors():
-            names = await self._client.smembers(self._keys.names)
-        return righted + sum(await asyncio.gather(*(self._tidy(as_text(name)) for name in names)))
+            names = [as_text(name) for name in await self._client.smembers(self._keys.names)]
+        # One that its client took back may still have had leases then; an implicit one goes when nobody relies on it.
+        await asyncio.gather(*(self._scripts.call("remove_endpoint", name, REMOVE_BATCH) for name in names))
+        return righted + await self._forget_tasks() + await self._forget_deliveries(names)
 
-    async def _tidy(self, endpoint: str) -> int:
-        """Forget what an endpoint no longer has to show, and itself where it is no longer needed.
+    async def _forget_tasks(self) -> int:
+        """Forget tasks that ended long ago, batch after batch."""
+        forgotten = 0
+        while forgotten < PRUNE_PAGE:
+            batch = await self._outbox.prune_tasks(older_than_ms=self._tasks_ms)
+            forgotten += batch
+            if batch < PRUNE_BATCH:
+                break
+        return forgotten
 
-        One that its client took back may still have had leases then; an implicit one goes when nobody relies on it.
-        """
-        await self._scripts.call("remove_endpoint", endpoint, REMOVE_BATCH)
+    async def _forget_deliveries(self, names: Sequence[str]) -> int:
+        """Forget what endpoints no longer have to show: a batch of each, then the next of those that had a full one."""
+        forgotten = 0
+        while names and forgotten < PRUNE_PAGE:
+            batches = await asyncio.gather(*(self._prune(name) for name in names))
+            forgotten += sum(batches)
+            names = [name for name, batch in zip(names, batches, strict=True) if batch >= PRUNE_BATCH]
+        return forgotten
+
+    async def _prune(self, endpoint: str) -> int:
         return await self._outbox.prune(endpoint, delivered_ms=self._delivered_ms, dead_ms=self._dead_ms)
 
     async def _members(self, what: str) -> list[bytes]:
+        """The next page of members; of option hashes whatever their type, for a client may have mistaken it."""
         cursor = self._cursors[what]
         with store_errors():
             if what == "options":
                 prefix = self._keys.task("").encode()
-                cursor, keys = await self._client.scan(cursor, match=prefix + b"*", count=PAGE, _type="hash")
+                cursor, keys = await self._client.scan(cursor, match=prefix + b"*", count=PAGE)
                 members = [as_bytes(key).removeprefix(prefix) for key in keys]
             else:
-                zset = self._keys.watch if what == "watch" else self._keys.tasks
-                cursor, pairs = await self._client.zscan(zset, cursor, count=PAGE)
+                try:
+                    cursor, pairs = await self._client.zscan(self._keys(what), cursor, count=PAGE)
+                except ResponseError as error:
+                    if "WRONGTYPE" not in str(error):
+                        raise
+                    return []
                 members = [as_bytes(member) for member, _ in pairs]
         self._cursors[what] = int(cursor)
         return members

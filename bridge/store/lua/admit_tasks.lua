@@ -27,6 +27,7 @@ for i = 0, tonumber(ARGV[1]) - 1 do
     rely_on(member, callback)
     redis.call('HSET', key, 'options', options, 'expires', expires)
     redis.call('HDEL', P .. 'rejected', 'task:' .. member)
+    redis.call('ZREM', P .. 'orphans', member)
     taken = taken + 1
   end
 end

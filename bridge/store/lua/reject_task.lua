@@ -6,6 +6,7 @@ local member, reason, bound = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local score = tonumber(redis.call('ZSCORE', P .. 'tasks', member))
 if not score or score == math.huge then return 'moved' end
 redis.call('ZREM', P .. 'tasks', member)
+redis.call('ZREM', P .. 'orphans', member) -- its options are there to be corrected, for a day from now
 if redis.call('ZSCORE', P .. 'watch', member) then unwatch(member) end
 remember_rejection('task:' .. member, reason, bound)
 return 'rejected'

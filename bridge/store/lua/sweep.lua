@@ -3,7 +3,8 @@
 -- ARGV  what, how long an option hash may lack a member (ms), then members up to the last but one argument
 -- watch: a member that its client took back is unwatched, unless it is leased just now (its commit will see to that)
 -- tasks: a member taken in (+inf) that nobody watches (Redis was rolled back) is asked for again
--- options: an option hash that has lacked a member for long is deleted
+-- orphans: the note that an option hash lacks its member, where the hash is gone or has one: the next time counts anew
+-- options: an option hash, or whatever somebody wrote in its place, that has lacked a member for long is deleted
 -- Reply how many were put right
 local what, patience, righted = ARGV[1], tonumber(ARGV[2]), 0
 local orphans = P .. 'orphans'
@@ -17,6 +18,10 @@ local function right(member)
     local taken = redis.call('ZSCORE', P .. 'tasks', member) == 'inf'
     if not taken or redis.call('ZSCORE', P .. 'watch', member) then return false end
     redis.call('ZADD', P .. 'tasks', 'XX', 0, member)
+    return true
+  elseif what == 'orphans' then
+    if not wanted(member) and redis.call('EXISTS', P .. 'task:' .. member) == 1 then return false end
+    redis.call('ZREM', orphans, member)
     return true
   end
   if wanted(member) then
