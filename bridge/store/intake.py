@@ -21,6 +21,11 @@ from bridge.store.scripts import Argument, Scripts, as_store_error
 BATCH = 500
 REMOVE_BATCH = 500
 
+ACCEPTED = (b"accepted", b"same")
+REFUSED = (b"restored", b"deleted", b"kept")
+TAKEN = (*ACCEPTED, b"kept")
+"""The words after which an endpoint stands as its client wrote it."""
+
 
 class HasRegistry(Protocol):
     """What intake needs of the store."""
@@ -45,6 +50,10 @@ class Taken:
     """The batch was full: come again at once."""
 
 
+_Seen = tuple[dict[bytes, bytes], bytes | None]
+"""What clients had written, and the version of the set in force, at one moment."""
+
+
 class Intake:
     """Clients' keys, taken in."""
 
@@ -52,7 +61,9 @@ class Intake:
         self._client, self._keys, self._scripts = store.client, store.keys, store.scripts
         self._registry = store.registry
         self._policy, self._has_default_secret, self._cap = policy, has_default_secret, cap
-        self._seen: dict[bytes, bytes] | None = None
+        self._seen: _Seen | None = None
+        self._judged: dict[bytes, bytes] = {}
+        self._kept: dict[bytes, bytes] = {}
         self._lock = asyncio.Lock()
 
     async def run(self, *, endpoints: bool = True) -> Taken:
@@ -89,59 +100,92 @@ class Intake:
         async with self._lock:
             try:
                 text = await self._client.hget(self._keys.endpoints, name)
-                refused = (
-                    []
-                    if text is None
-                    else await self._take_endpoint(name.encode(), cast(bytes, text), await self._scripts.now())
-                )
+                at = await self._scripts.now()
+                word = b"" if text is None else await self._take_endpoint(name.encode(), cast(bytes, text), at)
             except (RedisError, OSError) as error:
                 raise as_store_error(error) from None
             await self._registry.reload_endpoints()
-            return refused
+            return [f"endpoint:{name}"] if word in REFUSED else []
 
     async def _take_endpoints(self) -> Taken:
-        raw = cast(dict[bytes, bytes], await self._client.hgetall(self._keys.endpoints))
-        registered = set(await self._client.hkeys(self._keys.registry))
-        # What we saw before counts only while Redis knows it too: it may have lost a second, or everything.
-        if raw == self._seen and registered >= raw.keys():
+        pipe = self._client.pipeline(transaction=True)
+        pipe.hgetall(self._keys.endpoints)
+        pipe.hkeys(self._keys.registry)
+        pipe.hget(self._keys.meta, "endpoints_version")
+        raw, keys, version = cast(tuple[dict[bytes, bytes], list[bytes], bytes | None], await pipe.execute())
+        registered = set(keys)
+        # What we saw before counts only while Redis knows it too (it may have lost a second, or everything), and while
+        # nobody put another definition in force meanwhile: what is written now may be what we saw, and yet not be it.
+        if (raw, version) == self._seen and registered >= raw.keys():
             return Taken()
-        accepted = 0
-        rejected: list[str] = []
-        known = self._seen or {}
-        fresh = [(name, text) for name, text in raw.items() if known.get(name) != text or name not in registered]
+        fresh = await self._news(raw, registered)
         at = await self._scripts.now()
-        for refused in await asyncio.gather(*(self._take_endpoint(name, text, at) for name, text in fresh)):
-            accepted, rejected = accepted + (not refused), rejected + refused
+        words = await asyncio.gather(*(self._take_endpoint(name, text, at) for name, text in fresh))
+        self._remember(raw, [(name, text, word) for (name, text), word in zip(fresh, words, strict=True)])
         gone = [as_text(name) for name in registered - raw.keys() if not as_text(name).startswith("url:")]
         await asyncio.gather(*(self._cancel(name) for name in gone))
         await self._registry.reload_endpoints()
-        # What was refused has been put back or deleted: look at it again rather than remember what is not there.
-        self._seen = None if rejected else raw
-        return Taken(endpoints=accepted, rejected=tuple(rejected))
+        # What moved, or was put back or deleted, is looked at again rather than remembered as it is not.
+        self._seen = None if any(word not in TAKEN for word in words) else (raw, version)
+        rejected = [
+            f"endpoint:{as_text(name)}" for (name, _), word in zip(fresh, words, strict=True) if word in REFUSED
+        ]
+        return Taken(endpoints=sum(word in ACCEPTED for word in words), rejected=tuple(rejected))
 
-    async def _take_endpoint(self, raw_name: bytes, text: bytes, at: int) -> list[str]:
-        name = raw_name.decode(errors="backslashreplace")
+    async def _news(self, raw: dict[bytes, bytes], registered: set[bytes]) -> list[tuple[bytes, bytes]]:
+        """What has not been judged by these settings, or is not in force as it is written."""
+        pipe = self._client.pipeline(transaction=False)
+        for name in raw:
+            pipe.hmget(self._keys.endpoint("").encode() + name, ["digest", "cap"])
+        found = await pipe.execute() if raw else []
+        fresh = []
+        for (name, text), (digest, cap) in zip(raw.items(), found, strict=True):
+            in_force = name in registered and as_text(digest) == _digest(text)
+            if in_force and self._kept.get(name) == text:
+                continue
+            if not in_force or self._judged.get(name) != text or as_text(cap) != str(self._cap):
+                fresh.append((name, text))
+        return fresh
+
+    def _remember(self, raw: dict[bytes, bytes], taken: list[tuple[bytes, bytes, bytes]]) -> None:
+        """What we judged is judged again only when it changed; a definition kept in spite of it is told once."""
+        for name, text, word in taken:
+            self._judged[name] = text
+            if word == b"kept":
+                self._kept[name] = text
+            else:
+                self._kept.pop(name, None)
+        for known in (self._judged, self._kept):
+            for name in known.keys() - raw.keys():
+                del known[name]
+
+    async def _take_endpoint(self, raw_name: bytes, text: bytes, at: int) -> bytes:
+        """Judge one definition, and have it accepted or refused; replies the script's word."""
+        name = as_text(raw_name)
         try:
             definition = endpoint(name, text.decode(), self._policy, has_default_secret=self._has_default_secret)
         except UnicodeDecodeError:
-            await self._reject_endpoint(raw_name, text, Rejection("", "not UTF-8", "write one JSON object"), at)
-            return [f"endpoint:{name}"]
+            return await self._reject_endpoint(raw_name, text, Rejection("", "not UTF-8", "write one JSON object"), at)
         except Rejection as rejection:
-            await self._reject_endpoint(raw_name, text, rejection, at)
-            return [f"endpoint:{name}"]
-        await self._accept(definition, text)
-        return []
+            return await self._reject_endpoint(raw_name, text, rejection, at)
+        return await self._accept(definition, text)
 
-    async def _accept(self, definition: Endpoint, raw: bytes) -> None:
+    async def _accept(self, definition: Endpoint, raw: bytes) -> bytes:
         config = endpoint_to_json(definition)
-        # Of the client's own text: to write it anew, be it with an x- field changed, makes a disabled endpoint active.
-        digest = blake2b(raw or config.encode(), digest_size=16).hexdigest()
-        await self._scripts.call(
-            "accept_endpoint", definition.name, config, digest, definition.ordering, self._cap, raw
+        word: bytes = await self._scripts.call(
+            "accept_endpoint",
+            definition.name,
+            config,
+            _digest(raw or config.encode()),
+            definition.ordering,
+            self._cap,
+            raw,
         )
+        return word
 
-    async def _reject_endpoint(self, name: bytes, text: bytes, rejection: Rejection, at: int) -> None:
-        await self._scripts.call("reject_endpoint", name, text, rejection.as_json(at), REJECTED)
+    async def _reject_endpoint(self, name: bytes, text: bytes, rejection: Rejection, at: int) -> bytes:
+        word: bytes = await self._scripts.call("reject_endpoint", name, text, rejection.as_json(at), REJECTED)
+        return word
 
     async def remove_endpoint(self, name: str) -> None:
         """Forget an endpoint that its client took back, cancelling what it is still owed."""
@@ -203,3 +247,8 @@ class Intake:
             *(self._scripts.call("reject_task", member, one.as_json(at), REJECTED) for member, one in bad)
         )
         return [f"task:{name[:200]}" for name in names]
+
+
+def _digest(text: bytes) -> str:
+    """Of the client's own text: to write it anew, be it with an x- field changed, makes a disabled endpoint active."""
+    return blake2b(text, digest_size=16).hexdigest()

@@ -15,10 +15,7 @@ end
 redis.call('HDEL', P .. 'rejected', 'endpoint:' .. name)
 redis.call('HSET', P .. 'registry', name, config)
 redis.call('SADD', P .. 'names', name)
-redis.call('HSET', key, 'digest', digest, 'state', 'active', 'ordering', ordering, 'cap', cap,
-  'raw', raw, 'failures', 0, 'blocked', 0, 'since', now)
-redis.call('HDEL', key, 'reason', 'paused_until', 'failing_since')
+redis.call('HSET', key, 'digest', digest, 'ordering', ordering, 'cap', cap, 'raw', raw)
 redis.call('HINCRBY', P .. 'meta', 'endpoints_version', 1)
-refresh(name)
-wake('deliver')
+activate(name)
 return 'accepted'

@@ -17,6 +17,6 @@ if event[1] then
 end
 redis.call('HSET', P .. 'watch:' .. member, 'polled_at', now, 'faults', 0, 'absences', 0, 'absent_since', '',
   'doubt', '', 'doubted_at', '', 'error', '')
-redis.call('HDEL', P .. 'watch:' .. member, 'announce')
+announced(member)
 rest(member, tonumber(ARGV[4]))
 return 'ok'

@@ -57,6 +57,15 @@ local function refresh(endpoint, served)
   if moment then redis.call('ZADD', ready, moment, endpoint) else redis.call('ZREM', ready, endpoint) end
 end
 
+-- Let an endpoint be tried again, whatever it was disabled for; what was held for it is due.
+local function activate(endpoint)
+  local key = P .. 'endpoint:' .. endpoint
+  redis.call('HSET', key, 'state', 'active', 'failures', 0, 'blocked', 0, 'since', now)
+  redis.call('HDEL', key, 'reason', 'paused_until', 'failing_since', 'disabled_at')
+  refresh(endpoint)
+  wake('deliver')
+end
+
 -- Owe an event to an endpoint. Its identity is (endpoint, event), so owing it twice is owing it once.
 -- Replies 1 if it is new, else 0. The caller has checked that the endpoint is registered.
 local function owe(endpoint, event_id, member, record)
@@ -135,6 +144,12 @@ local function standing(member, token)
   end
   if redis.call('HGET', P .. 'watch:' .. member, 'token') ~= token then return 'stale' end
   return 'ok'
+end
+
+-- Its current event was told to all who are to hear of it, unless somebody changed meanwhile who they are.
+local function announced(member)
+  local key = P .. 'watch:' .. member
+  if redis.call('HEXISTS', key, 'again') == 0 then redis.call('HDEL', key, 'announce') end
 end
 
 -- The claim is done: the task is due again in delay_ms, or at once if somebody asked meanwhile; below 0 it has ended.

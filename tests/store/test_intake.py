@@ -1,0 +1,210 @@
+"""Taking in what clients wrote, on a real Redis: what a second look, a second worker or a second registration changes."""
+
+import json
+from ipaddress import ip_network
+
+import pytest
+from scene import Clock, Scene
+
+from bridge import events
+from bridge.guard import Policy
+from bridge.model import Decision, Delivery, DeliveryState, EndpointEffect, Postponement
+from bridge.store.intake import Intake
+
+POLICY = Policy(allow_networks=[ip_network("127.0.0.0/8")], allow_http=True)
+CALLBACK = "http://127.0.0.1:9/cb"
+DELIVERED = Decision(DeliveryState.DELIVERED, EndpointEffect.SUCCESS)
+GONE = Decision(DeliveryState.DEAD, EndpointEffect.DISABLE_GONE)
+
+
+def another(scene: Scene) -> Intake:
+    """The intake of a second worker, with a memory of its own."""
+    return Intake(scene.store, POLICY, has_default_secret=True)
+
+
+async def settle(scene: Scene, delivery: Delivery, decision: Decision) -> str:
+    return await scene.store.outbox.settle(delivery, decision, json.dumps({"attempt": 1}))
+
+
+async def in_force(scene: Scene, name: str) -> str:
+    return (await scene.store.registry.reload_endpoints()).by_name[name].url
+
+
+async def write(scene: Scene, name: str, path: str) -> None:
+    await scene.store.client.hset("bridge:endpoints", name, json.dumps({"url": f"http://127.0.0.1:9/{path}"}))
+
+
+async def test_a_definition_changed_and_changed_back_is_in_force(scene: Scene) -> None:
+    """A is seen by one worker, B by another, which then dies; A again is news to the first one all the same."""
+    second = another(scene)
+    for path, intake in (("A", scene.intake), ("B", second), ("A", scene.intake)):
+        await write(scene, "e", path)
+        await intake.run()
+    assert await in_force(scene, "e") == "http://127.0.0.1:9/A"
+
+
+async def test_a_definition_that_moved_while_it_was_looked_at_is_looked_at_again(scene: Scene) -> None:
+    """Between reading A and accepting it the client writes B and then A again: A was seen, and yet not accepted."""
+    await write(scene, "e", "old")
+    await scene.intake.run()
+    await write(scene, "e", "A")
+    call = scene.store.scripts.call
+
+    async def overtaken(name: str, *arguments: object, **more: object) -> object:
+        if name != "accept_endpoint":
+            return await call(name, *arguments, **more)  # type: ignore[arg-type]
+        await write(scene, "e", "B")
+        return await call(name, *arguments, **more)  # type: ignore[arg-type]
+
+    scene.store.scripts.call = overtaken  # type: ignore[method-assign]
+    await scene.intake.run()
+    scene.store.scripts.call = call  # type: ignore[method-assign]
+    await write(scene, "e", "A")
+    await scene.intake.run()
+    assert await in_force(scene, "e") == "http://127.0.0.1:9/A"
+
+
+async def test_unchanged_endpoints_cost_no_script(scene: Scene) -> None:
+    """Looking again is cheap: nothing is judged or accepted twice, also while callbacks come and go."""
+    for name in ("a", "b"):
+        await write(scene, name, name)
+    await scene.intake.run()
+    calls: list[str] = []
+    call = scene.store.scripts.call
+
+    async def counted(name: str, *arguments: object, **more: object) -> object:
+        calls.append(name)
+        return await call(name, *arguments, **more)  # type: ignore[arg-type]
+
+    scene.store.scripts.call = counted  # type: ignore[method-assign]
+    await scene.intake.run()
+    await scene.task("t1", callback_url=CALLBACK)
+    await scene.intake.run()
+    assert calls == ["accept_endpoint", "admit_tasks"]
+
+
+async def test_a_definition_kept_in_spite_of_a_setting_is_told_once(scene: Scene) -> None:
+    """In force, but our settings now forbid it: one line and one entry for each text, not one at every look."""
+    await write(scene, "e", "A")
+    await scene.intake.run()
+    strict = Intake(scene.store, Policy(), has_default_secret=True)
+    told = [(await strict.run()).rejected for _ in range(3)]
+    assert told == [("endpoint:e",), (), ()]
+    assert await scene.store.client.hget(scene.store.keys.stats, "rejected") == b"1"
+    assert await in_force(scene, "e") == "http://127.0.0.1:9/A"
+    await write(scene, "e", "B")
+    assert (await strict.run()).rejected == ("endpoint:e",)
+    await scene.intake.run()
+    assert await in_force(scene, "e") == "http://127.0.0.1:9/A"
+
+
+async def test_a_kept_definition_hides_no_change_of_another(scene: Scene) -> None:
+    """Beside it, a new endpoint is taken in, and a bad one is refused, as ever."""
+    await write(scene, "e", "A")
+    await scene.intake.run()
+    strict = Intake(scene.store, Policy(), has_default_secret=True)
+    await strict.run()
+    await scene.store.client.hset("bridge:endpoints", mapping={"good": '{"url":"https://example.com/"}', "bad": "{"})
+    taken = await strict.run()
+    assert (taken.endpoints, taken.rejected) == (1, ("endpoint:bad",))
+
+
+async def test_registering_again_makes_a_disabled_callback_active(scene: Scene) -> None:
+    """410 disabled the implicit endpoint, which no HSET can enable: registering its task again does."""
+    await scene.task(callback_url=CALLBACK)
+    await scene.commit("queued")
+    later = await scene.commit("ready", delay_ms=-1)
+    (first,) = await scene.claim()
+    assert await settle(scene, first, GONE) == "disabled"
+    assert await scene.claim() == []
+    await scene.task(callback_url=CALLBACK)
+    assert [delivery.event_id for delivery in await scene.claim()] == [later.id]
+
+
+async def test_a_request_for_a_watched_task_makes_its_callback_active(scene: Scene) -> None:
+    """The same for a task that is still watched: asking for it again is asking for its callback."""
+    await scene.task(callback_url=CALLBACK)
+    await scene.commit("queued")
+    later = await scene.commit("indexing")
+    (first,) = await scene.claim()
+    assert await settle(scene, first, GONE) == "disabled"
+    await scene.store.client.zadd("bridge:tasks", {"t1": 0}, xx=True)
+    await scene.intake.run()
+    assert [delivery.event_id for delivery in await scene.claim()] == [later.id]
+
+
+async def test_a_task_whose_callback_went_meanwhile_is_taken_in_with_it(scene: Scene, clock: Clock) -> None:
+    """The sweep of another worker removes an idle callback between its acceptance and the task's: look again."""
+    await scene.task("t0", callback_url=CALLBACK)
+    await scene.store.client.zrem("bridge:tasks", "t0")
+    assert (await scene.store.registry.claim_tasks(10, lease_ms=1)).tasks == []
+    clock.advance(120_000)
+    call = scene.store.scripts.call
+
+    async def overtaken(name: str, *arguments: object, **more: object) -> object:
+        if name == "admit_tasks":
+            await call("remove_endpoint", (await scene.store.client.hkeys("bridge:registry"))[0], 500)
+        return await call(name, *arguments, **more)  # type: ignore[arg-type]
+
+    scene.store.scripts.call = overtaken  # type: ignore[method-assign]
+    await scene.task(callback_url=CALLBACK)
+    scene.store.scripts.call = call  # type: ignore[method-assign]
+    await scene.intake.run()
+    event = await scene.commit("queued")
+    assert [delivery.event_id for delivery in await scene.claim()] == [event.id]
+
+
+@pytest.mark.parametrize("during", ["rest", "lease"])
+async def test_other_endpoints_named_for_a_watched_task_hear_of_it(scene: Scene, during: str) -> None:
+    """ZREM, HSET, ZADD before anybody looked: the newly named endpoint gets the current event, and no other twice."""
+    await scene.endpoint("a")
+    await scene.endpoint("b")
+    await scene.task(endpoints="a")
+    event = await scene.commit("queued")
+    (first,) = await scene.claim()
+    await settle(scene, first, DELIVERED)
+    claimed = await scene.claim_task() if during == "lease" else None
+    await scene.store.client.zrem("bridge:tasks", "t1")
+    await scene.store.client.hset("bridge:task:t1", "endpoints", "a,b")
+    await scene.store.client.zadd("bridge:tasks", {"t1": 0}, nx=True)
+    await scene.intake.run()
+    if claimed:
+        assert await scene.store.registry.postpone(claimed, Postponement(5_000)) == "ok"
+    task = await scene.claim_task()
+    assert task.announce
+    assert await scene.store.registry.announce(task, event.id, delay_ms=5_000) == "ok"
+    assert [(d.endpoint, d.event_id) for d in await scene.claim()] == [("b", event.id)]
+
+
+@pytest.mark.parametrize("before", [["queued"], []], ids=["seen", "first sight"])
+async def test_a_commit_under_the_old_names_leaves_the_announcement_to_come(scene: Scene, before: list[str]) -> None:
+    """Renamed during the lease: the commit still goes to the old ones, and the new one is told right after it."""
+    await scene.endpoint("a")
+    await scene.endpoint("b")
+    await scene.task(endpoints="a")
+    for status in before:
+        await scene.commit(status)
+        for delivery in await scene.claim():
+            await settle(scene, delivery, DELIVERED)
+    claimed = await scene.claim_task()
+    await scene.task(endpoints="b")
+    await scene.store.client.zadd("bridge:tasks", {"t1": 0})
+    await scene.intake.run()
+    change, event = scene.change(claimed, "ready")
+    word = await scene.store.registry.commit(claimed, event, events.snapshot_after(change, event), delay_ms=-1)
+    assert word == "ok"
+    task = await scene.claim_task()
+    assert (task.announce, task.options.endpoints) == (True, ("b",))
+    assert await scene.store.registry.announce(task, event.id, delay_ms=-1) == "ok"
+    assert sorted((d.endpoint, d.event_id) for d in await scene.claim()) == [("a", event.id), ("b", event.id)]
+
+
+async def test_asking_again_with_the_same_names_announces_nothing(scene: Scene) -> None:
+    """A poll-now of a watched task is no second registration."""
+    await scene.endpoint("a")
+    await scene.task(endpoints="a")
+    await scene.commit("queued")
+    await scene.store.client.hset("bridge:task:t1", "metadata", "1")
+    await scene.store.client.zadd("bridge:tasks", {"t1": 0}, xx=True)
+    await scene.intake.run()
+    assert not (await scene.claim_task()).announce
