@@ -14,6 +14,12 @@ from bridge.store.scripts import Scripts, store_errors
 
 PAGE = 200
 REMOVE_BATCH = 500
+MEND_PAGE = 1_000
+"""How many delivery records one page compares with the queues, about."""
+MEND_TRIPS = 20
+"""How many endpoints one page looks at for that, at most."""
+MEND_CAP = 32
+"""The cap of an endpoint whose hash is made anew, until intake says the one that is set."""
 ORPHAN_MS = 24 * 3_600_000
 """How long an option hash may lack its member."""
 PRUNE_PAGE = 10_000
@@ -36,6 +42,7 @@ class Sweep:
     def __init__(self, store: HasOutbox, *, delivered_ms: int, dead_ms: int, tasks_ms: int) -> None:
         self._client, self._keys, self._scripts, self._outbox = store.client, store.keys, store.scripts, store.outbox
         self._delivered_ms, self._dead_ms, self._tasks_ms = delivered_ms, dead_ms, tasks_ms
+        self._mended = ("", 0)
         self._cursors = {"watch": 0, "tasks": 0, "orphans": 0, "options": 0}
 
     async def page(self) -> int:
@@ -43,16 +50,41 @@ class Sweep:
 
         A client's key of the wrong type costs only the comparison with it.
         """
-        righted = 0
+        await self._scripts.call("follow_clock")
+        with store_errors():
+            known = {*await self._client.smembers(self._keys.names), *await self._client.hkeys(self._keys.registry)}
+        names = sorted(as_text(name) for name in known)
+        righted = await self._mend(names)
         for what in self._cursors:
             members = await self._members(what)
             if members:
                 righted += int(await self._scripts.call("sweep", what, ORPHAN_MS, *members))
-        with store_errors():
-            names = [as_text(name) for name in await self._client.smembers(self._keys.names)]
         # One that its client took back may still have had leases then; an implicit one goes when nobody relies on it.
         await asyncio.gather(*(self._scripts.call("remove_endpoint", name, REMOVE_BATCH) for name in names))
         return righted + await self._forget_tasks() + await self._forget_deliveries(names)
+
+    async def _mend(self, names: Sequence[str]) -> int:
+        """Put right what is missing of the endpoints' keys; replies how many deliveries were due and in no queue."""
+        owed = await self._owed(names)
+        calls = (self._scripts.call("mend_endpoint", name, MEND_CAP, *owed.get(name, ())) for name in names)
+        return sum(map(int, await asyncio.gather(*calls)))
+
+    async def _owed(self, names: Sequence[str]) -> dict[str, list[bytes]]:
+        """The next page of what may be pending, by endpoint; the round goes on where it was."""
+        owed: dict[str, list[bytes]] = {}
+        name, cursor = self._mended
+        seen = 0
+        for _ in range(min(MEND_TRIPS, len(names))):
+            if cursor == 0:
+                name = next((other for other in names if other > name), names[0])
+            with store_errors():
+                cursor, page = await self._client.hscan(self._keys.deliveries(name), cursor, count=MEND_PAGE)
+            owed.setdefault(name, []).extend(event_id for event_id, text in page.items() if b'"pending"' in text)
+            seen += len(page)
+            if seen >= MEND_PAGE:
+                break
+        self._mended = (name, int(cursor))
+        return owed
 
     async def _forget_tasks(self) -> int:
         """Forget tasks that ended long ago, batch after batch."""

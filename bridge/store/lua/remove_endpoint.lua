@@ -2,19 +2,20 @@
 -- A client took an endpoint back: no event is owed to it any more, and what is still owed is cancelled, a batch a call.
 -- ARGV  name, batch
 -- Steps: nothing if it is (again) in bridge:endpoints, or is implicit and needed; out of the registry, version moves on;
---   cancel what waits in the queue, then in the lines of its tasks; what is leased may still settle.
+--   cancel what waits in the queue, then in the lines of its tasks; what is leased may still settle. One that has lost
+--   its hash, but not its place in the registry, is nobody's to remove: it is mended first.
 -- Reply 'kept', 'more' (call again), 'leased' (call again when leases have ended: the sweep does) or 'removed'
 local name, batch = ARGV[1], tonumber(ARGV[2])
 if redis.pcall('HEXISTS', P .. 'endpoints', name) ~= 0 then return 'kept' end -- a wrong type is no removal
 local key = P .. 'endpoint:' .. name
 local state, watchers, since = unpack(redis.call('HMGET', key, 'state', 'watchers', 'since'))
-if not state then return 'removed' end
-if string.sub(name, 1, 4) == 'url:' then
+if not state and redis.call('HEXISTS', P .. 'registry', name) == 1 then return 'kept' end
+if state and string.sub(name, 1, 4) == 'url:' then
   local young = now - (tonumber(since or '0') or 0) < 60000 -- its task may just be on the way in
   local needed = (tonumber(watchers or '0') or 0) > 0 or redis.call('HLEN', P .. 'deliveries:' .. name) > 0
   if young or needed then return 'kept' end
 end
-if state ~= 'removed' then
+if state and state ~= 'removed' then
   redis.call('HSET', key, 'state', 'removed')
   redis.call('HDEL', P .. 'registry', name)
   redis.call('HINCRBY', P .. 'meta', 'endpoints_version', 1)

@@ -1,0 +1,65 @@
+#!lua flags=allow-oom
+-- Put right what somebody deleted, or a rollback lost, of an endpoint's keys: what is owed stays owed.
+-- ARGV  name, cap for a hash made anew, then ids of pending deliveries (a page of them) up to the last but one argument
+-- Steps: the endpoint's hash and its place in bridge:registry each tell what the other needs to be made anew (the set's
+--   version moves on then, so that everybody reads it again and intake completes it); a pending delivery that is neither
+--   queued nor leased nor waiting for its turn is due now; who waits behind one whose turn has passed, or in a line of an
+--   endpoint that wants none any more, is due, too; the endpoint's next moment.
+-- Reply how many deliveries were put right
+local name = ARGV[1]
+local key, queue = P .. 'endpoint:' .. name, P .. 'queue:' .. name
+local state, ordering, kept = unpack(redis.call('HMGET', key, 'state', 'ordering', 'config'))
+local config = redis.call('HGET', P .. 'registry', name)
+if config and not state then
+  state, ordering = 'active', cjson.decode(config).ordering
+  redis.call('HSET', key, 'state', state, 'ordering', ordering, 'cap', ARGV[2], 'config', config, 'failures', 0,
+    'blocked', 0, 'since', now)
+  redis.call('HINCRBY', P .. 'meta', 'endpoints_version', 1)
+elseif kept and not config and state ~= 'removed' then
+  redis.call('HSET', P .. 'registry', name, kept)
+  redis.call('HINCRBY', P .. 'meta', 'endpoints_version', 1)
+end
+if config or state then redis.call('SADD', P .. 'names', name) end
+
+local leased = {}
+for _, entry in ipairs(redis.call('ZRANGE', P .. 'leases:' .. name, 0, -1)) do
+  leased[string.match(entry, '^(.*)/')] = true
+end
+
+local function pending(event_id)
+  local text = redis.call('HGET', P .. 'deliveries:' .. name, event_id)
+  local record = text and cjson.decode(text)
+  return record and record.state == 'pending' and record
+end
+
+-- Is this one's turn still to come? A head that ended, or whose turn has passed, gives way first.
+local function waits(event_id, member)
+  local line = P .. 'line:' .. name .. ':' .. member
+  if ordering == 'none' then
+    redis.call('LREM', line, 0, event_id)
+    return false
+  end
+  local head = redis.call('LINDEX', line, 0)
+  while head and head ~= event_id do
+    local record = pending(head)
+    if record and (record.attempts == 0 or ordering == 'strict') then
+      return redis.call('LPOS', line, event_id) and true
+    end
+    promote(name, member, head)
+    head = redis.call('LINDEX', line, 0)
+  end
+  return false
+end
+
+local righted = 0
+for i = 3, #ARGV - 1 do
+  local event_id = ARGV[i]
+  local record = pending(event_id)
+  if record and not leased[event_id] and not redis.call('ZSCORE', queue, event_id)
+    and not waits(event_id, record.task) then
+    redis.call('ZADD', queue, 'NX', now, event_id)
+    righted = righted + 1
+  end
+end
+refresh(name)
+return righted

@@ -1,0 +1,195 @@
+"""What must be true of the keys at any moment, and of any step from one moment to the next.
+
+A `State` is every key under the prefix with all that it holds, so that two states are equal only if nothing changed.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, cast
+
+from redis.asyncio import Redis
+
+State = dict[str, Any]
+
+_READ = """
+local out = {}
+for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
+  local kind, value = redis.call('TYPE', key).ok, nil
+  if kind == 'hash' then value = redis.call('HGETALL', key)
+  elseif kind == 'zset' then value = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+  elseif kind == 'list' then value = redis.call('LRANGE', key, 0, -1)
+  elseif kind == 'set' then value = redis.call('SMEMBERS', key)
+  elseif kind == 'stream' then value = redis.call('XLEN', key)
+  else value = redis.call('GET', key) end
+  out[#out + 1] = {key, kind, redis.call('PTTL', key), value}
+end
+return out
+"""
+
+
+async def read_state(client: "Redis", prefix: str = "bridge:") -> State:
+    """Everything, in one step. No key of ours may expire by itself: what is owed does not go with the time."""
+    state: State = {}
+    for raw_key, kind, ttl, value in await cast(Any, client.eval(_READ, 0, prefix)):
+        key = _text(raw_key).removeprefix(prefix)
+        assert ttl == -1, f"{key} expires in {ttl} ms"
+        state[key] = _plain(_text(kind), value)
+    return state
+
+
+def _text(value: Any) -> Any:
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+
+
+def _plain(kind: str, value: Any) -> Any:
+    if kind in {"hash", "zset"}:
+        pairs = [_text(item) for item in value]
+        found = dict(zip(pairs[::2], pairs[1::2], strict=True))
+        return found if kind == "hash" else {member: float(score) for member, score in found.items()}
+    if kind in {"list", "set"}:
+        items = [_text(item) for item in value]
+        return items if kind == "list" else frozenset(items)
+    return _text(value)
+
+
+def difference(before: State, after: State) -> str:
+    """Which keys changed, for a message."""
+    keys = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
+    return "; ".join(f"{key}: {before.get(key)} → {after.get(key)}" for key in keys)
+
+
+def under(state: State, kind: str) -> Iterator[tuple[str, Any]]:
+    """The keys `<kind>:<rest>`, as (rest, value)."""
+    for key, value in state.items():
+        if key.startswith(kind + ":"):
+            yield key[len(kind) + 1 :], value
+
+
+def records(state: State) -> dict[tuple[str, str], dict[str, Any]]:
+    """The delivery records by (endpoint, event id)."""
+    return {
+        (endpoint, event_id): json.loads(text)
+        for endpoint, owed in under(state, "deliveries")
+        for event_id, text in owed.items()
+    }
+
+
+def check_state(state: State, now: int, cap: int) -> None:
+    """What holds at any moment."""
+    _check_tasks(state)
+    _check_snapshots(state)
+    _check_places(state)
+    _check_lines(state)
+    _check_bodies(state)
+    _check_endpoints(state, now, cap)
+
+
+def _check_tasks(state: State) -> None:
+    """I1: a registered task is watched, or waits for intake."""
+    for member, score in state.get("tasks", {}).items():
+        assert score != float("inf") or member in state.get("watch", {}), f"{member} is taken in, but nobody watches it"
+    for member in state.get("watch", {}):
+        assert "options" in state.get(f"watch:{member}", {}), f"{member} is watched without its options"
+
+
+def _check_snapshots(state: State) -> None:
+    """I2: a snapshot and its event tell the same."""
+    for member, snapshot in under(state, "snapshot"):
+        event = state.get("event:" + snapshot["event_id"])
+        assert event, f"the event of {member}'s snapshot is gone"
+        data = json.loads(event["body"])["data"]
+        assert (event["task"], event["revision"]) == (member, snapshot["revision"])
+        assert (data["task_id"], str(data["revision"])) == (member, snapshot["revision"])
+        assert data["status"] == snapshot["status"]
+
+
+def _check_places(state: State) -> None:
+    """I6: each delivery is in exactly one place, and nothing is in a place without being a delivery."""
+    places: Counter[tuple[str, str]] = Counter()
+    for kind, expected in (("queue", {"pending"}), ("leases", {"pending"}), ("done", None), ("dead", {"dead"})):
+        for endpoint, held in under(state, kind):
+            for entry in held:
+                pair = (endpoint, entry.partition("/")[0])
+                places[pair] += 1
+                record = records_of(state, endpoint).get(pair[1])
+                assert record, f"{kind}:{endpoint} holds {entry}, which is no delivery"
+                word = json.loads(record)["state"]
+                assert word in (expected or {"delivered", "superseded", "cancelled"}), f"{pair} is {word}, in {kind}"
+    for endpoint, line in _lines(state):
+        for event_id in line[1:]:
+            places[endpoint, event_id] += 1
+    for pair in records(state):
+        assert places[pair] == 1, f"{pair} is in {places[pair]} places"
+
+
+def records_of(state: State, endpoint: str) -> dict[str, str]:
+    """One endpoint's records, as text."""
+    return cast(dict[str, str], state.get(f"deliveries:{endpoint}", {}))
+
+
+def _lines(state: State) -> Iterator[tuple[str, list[str]]]:
+    for rest, line in under(state, "line"):
+        yield rest.rpartition(":")[0], line
+
+
+def _check_lines(state: State) -> None:
+    """P4: the revisions of a line grow."""
+    for endpoint, line in _lines(state):
+        revisions = [int(json.loads(records_of(state, endpoint)[event_id])["revision"]) for event_id in line]
+        assert revisions == sorted(set(revisions)), f"the line of {endpoint} is out of order: {revisions}"
+
+
+def _check_bodies(state: State) -> None:
+    """A body lives exactly as long as a record, a snapshot or a hand-out needs it."""
+    needed = Counter(event_id for _, event_id in records(state))
+    needed.update(snapshot["event_id"] for _, snapshot in under(state, "snapshot"))
+    needed.update(state.get("fanout", []))
+    events = dict(under(state, "event"))
+    assert set(events) == set(needed), f"bodies {sorted(events)}, needed {sorted(needed)}"
+    for event_id, event in events.items():
+        assert int(event["refs"]) == needed[event_id], f"{event_id} counts {event['refs']}, needed {needed[event_id]}"
+
+
+def _check_endpoints(state: State, now: int, cap: int) -> None:
+    """The cap holds (I16), and no endpoint is looked at later than it has something to do."""
+    for endpoint, known in under(state, "endpoint"):
+        leases = state.get(f"leases:{endpoint}", {}).values()
+        live = sum(1 for end in leases if end > now)
+        assert live <= cap, f"{endpoint} has {live} in flight"
+        looked_at = state.get("ready", {}).get(endpoint)
+        if known.get("state") != "active":
+            assert looked_at is None, f"{endpoint} is {known.get('state')}, and looked at"
+            continue
+        moments = list(leases)
+        queued = state.get(f"queue:{endpoint}", {}).values()
+        if queued and live < cap:
+            moments.append(max(min(queued), float(known.get("paused_until", 0))))
+        if moments:
+            due = max(min(moments), now)
+            assert looked_at is not None, f"{endpoint} has something to do at {due}, and nobody looks"
+            assert looked_at <= due, f"{endpoint} has something to do at {due}, and is looked at at {looked_at}"
+
+
+def check_step(before: State, after: State, verbs: Counter[str]) -> None:
+    """What holds of a step from one state to the next, given the verbs that ran in it."""
+    was, is_ = records(before), records(after)
+    for pair, record in was.items():
+        if pair not in is_:
+            assert record["state"] != "pending", f"{pair} was owed, and is forgotten"
+            assert "prune" in verbs
+            continue
+        if record["state"] != "pending":
+            assert is_[pair]["state"] == record["state"], f"{pair} had ended"
+        grown = is_[pair]["attempts"] - record["attempts"]
+        assert 0 <= grown <= verbs["settle"], f"{pair} has {grown} attempts more"
+    for event_id, event in under(before, "event"):
+        if f"event:{event_id}" in after:
+            assert after[f"event:{event_id}"]["body"] == event["body"], f"{event_id} says something else now"
+    for member, snapshot in under(before, "snapshot"):
+        later = after.get(f"snapshot:{member}")
+        assert later is None or int(later["revision"]) >= int(snapshot["revision"]), f"{member} went back"
+    for event_id, waiting in under(before, "fanout"):
+        for endpoint in set(waiting) - set(after.get(f"fanout:{event_id}", [])):
+            served = (endpoint, event_id) in is_ or f"endpoint:{endpoint}" not in before
+            assert served, f"{event_id} was not handed to {endpoint}"
