@@ -149,7 +149,7 @@ class Registry:
             endpoints = self.endpoints
             names = endpoints.interested(event_type, task.member, task.options)
             word: bytes = await self._scripts.call(
-                "announce", task.member, task.token, endpoints.version, delay_ms, event_id, *names
+                "announce", task.member, task.token, endpoints.version, delay_ms, event_id, FANOUT_STEP, *names
             )
             if word != b"changed":
                 return word.decode()

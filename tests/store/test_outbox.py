@@ -260,6 +260,48 @@ async def test_a_large_fan_out_loses_and_doubles_nothing(scene: Scene, endpoints
     assert all(ids == [event.id for event in made] for ids in order.values())
 
 
+async def test_an_announcement_does_not_overtake_a_hand_out(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P4: two events wait to be handed out; the task, registered again, is announced: each endpoint hears in order."""
+    monkeypatch.setattr("bridge.store.registry.FANOUT_STEP", 1)
+    for name in "abc":
+        await scene.endpoint(name)
+    await scene.task()
+    made = [await scene.commit(status, delay_ms=delay) for status, delay in (("queued", 0), ("ready", -1))]
+    await scene.task()
+    assert await scene.store.registry.announce(await scene.claim_task(), made[1].id, delay_ms=-1) == "ok"
+    while await scene.store.outbox.fan_out():
+        pass
+    order: dict[str, list[str]] = {}
+    for _ in range(2):
+        for delivery in await scene.claim():
+            order.setdefault(delivery.endpoint, []).append(delivery.event_id)
+            await settle(scene, delivery, DELIVERED)
+    assert order == {name: [event.id for event in made] for name in "abc"}
+    assert await scene.store.client.hget(scene.store.keys.event(made[1].id), "refs") == b"4"
+
+
+async def test_an_announcement_is_of_the_current_event(scene: Scene) -> None:
+    """With a lease, but for an event that is no longer the snapshot's: nothing is owed."""
+    await scene.task()
+    made = [await scene.commit(status) for status in ("queued", "indexing")]
+    await scene.endpoint("a")
+    task = await scene.claim_task()
+    assert await scene.store.registry.announce(task, made[0].id, delay_ms=1_000) == "stale"
+    assert await scene.claim() == []
+
+
+@pytest.mark.parametrize("ordering", ["none", "first-attempt"])
+async def test_a_line_made_under_another_order_moves_on(scene: Scene, clock: Clock, ordering: str) -> None:
+    """P2: what waited under strict does not wait for the end of a retried head when the endpoint no longer asks it."""
+    await scene.endpoint("a", ordering="strict")
+    await scene.task()
+    made = [await scene.commit(status) for status in ("pending", "queued")]
+    await scene.endpoint("a", ordering=ordering)
+    (first,) = await scene.claim()
+    await settle(scene, first, RETRY)
+    assert [d.event_id for d in await scene.claim()] == [made[1].id]
+
+
 async def test_bodies_live_as_long_as_somebody_needs_them(scene: Scene, clock: Clock) -> None:
     """Retention forgets ended deliveries and with the last one the body, but never the current event of a snapshot."""
     await scene.endpoint("a")

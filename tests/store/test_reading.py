@@ -249,11 +249,11 @@ async def test_vitals_tell_who_is_alive_and_how_late(store: Store, scene: Scene,
 async def test_what_waits_at_an_endpoint_without_a_free_slot_is_no_lag(scene: Scene) -> None:
     """P5: an endpoint that holds all its slots is looked at again when one may be free, and nobody is late."""
     await scene.endpoint("a")
-    await scene.store.client.hset("bridge:endpoint:a", "cap", 1)
     for member in ("t1", "t2"):
         await scene.task(member)
         await scene.commit("indexing", member=member, delay_ms=60_000)
         scene.clock.advance(-60_000)
+    await scene.store.client.hset("bridge:endpoint:a", "cap", 1)
     assert len(await scene.claim()) == 1
     scene.clock.advance(LEASE_MS - 1)
     assert (await role(scene.store, "deliver")).lag_ms == 0

@@ -25,7 +25,7 @@ local function reclaim(endpoint)
       else
         redis.call('HSET', P .. 'deliveries:' .. endpoint, event_id, cjson.encode(record))
         redis.call('ZADD', P .. 'queue:' .. endpoint, now, event_id)
-        if redis.call('HGET', P .. 'endpoint:' .. endpoint, 'ordering') == 'first-attempt' then
+        if (redis.call('HGET', P .. 'endpoint:' .. endpoint, 'ordering') or 'strict') ~= 'strict' then
           promote(endpoint, record.task, event_id)
         end
       end

@@ -29,17 +29,9 @@ redis.pcall('XADD', P .. 'events', 'MAXLEN', '~', ARGV[10], '*',
   'id', event_id, 'type', ARGV[6], 'task', member, 'revision', ARGV[7])
 count('events')
 
-if n > step or (n > 0 and redis.call('EXISTS', P .. 'fanout') == 1) then
-  local list = P .. 'fanout:' .. event_id
-  for i = 1, n do redis.call('RPUSH', list, ARGV[12 + i]) end
-  redis.call('RPUSH', P .. 'fanout', event_id)
-  redis.call('HINCRBY', P .. 'event:' .. event_id, 'refs', 1) -- the hand-out needs the event too, until it is done
-else
-  local record = cjson.encode({task = member, type = ARGV[6], revision = ARGV[7], created = now, attempts = 0,
-    state = 'pending'})
-  for i = 1, n do owe(ARGV[12 + i], event_id, member, record) end
-end
-if n > 0 then wake('deliver') end
+local endpoints = {}
+for i = 1, n do endpoints[i] = ARGV[12 + i] end
+if owe_all(endpoints, step, event_id, member, ARGV[6], ARGV[7]) then wake('deliver') end
 redis.call('HSET', P .. 'watch:' .. member, 'polled_at', now, 'faults', 0, 'absences', 0, 'absent_since', '',
   'doubt', '', 'doubted_at', '', 'error', '')
 announced(member)

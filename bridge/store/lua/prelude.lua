@@ -83,6 +83,26 @@ local function owe(endpoint, event_id, member, record)
   return 1
 end
 
+-- Owe an event to many endpoints: at once, or, if they are more than one step takes or an earlier event is still being
+-- handed out, by a resumable entry that stands for them (and needs the event, too, until it is done).
+-- Replies whether somebody is owed it now who was not before.
+local function owe_all(endpoints, step, event_id, member, event_type, revision)
+  if #endpoints > step or (#endpoints > 0 and redis.call('EXISTS', P .. 'fanout') == 1) then
+    local list = P .. 'fanout:' .. event_id
+    if redis.call('EXISTS', list) == 0 then
+      redis.call('RPUSH', P .. 'fanout', event_id)
+      redis.call('HINCRBY', P .. 'event:' .. event_id, 'refs', 1)
+    end
+    for _, endpoint in ipairs(endpoints) do redis.call('RPUSH', list, endpoint) end
+    return true
+  end
+  local record = cjson.encode({task = member, type = event_type, revision = revision, created = now, attempts = 0,
+    state = 'pending'})
+  local owed = 0
+  for _, endpoint in ipairs(endpoints) do owed = owed + owe(endpoint, event_id, member, record) end
+  return owed > 0
+end
+
 -- This delivery's turn has passed: the next one of its task may make its first attempt. Nothing if it passed before.
 local function promote(endpoint, member, event_id)
   local line = P .. 'line:' .. endpoint .. ':' .. member

@@ -28,7 +28,7 @@ end
 
 local key = P .. 'endpoint:' .. endpoint
 local known = redis.call('HMGET', key, 'state', 'ordering', 'failures', 'blocked')
-if state ~= 'pending' or known[2] == 'first-attempt' then promote(endpoint, record.task, event_id) end
+if state ~= 'pending' or (known[2] and known[2] ~= 'strict') then promote(endpoint, record.task, event_id) end
 if not known[1] then return 'ok' end
 if effect == 'success' then
   if (known[3] or '0') ~= '0' or (known[4] or '0') ~= '0' then
