@@ -1,4 +1,4 @@
-"""Taking in what clients wrote, on a real Redis: what a second look, a second worker or a second registration changes."""
+"""Taking in what clients wrote, on a real Redis: what a second look, worker or registration changes."""
 
 import json
 from ipaddress import ip_network

@@ -272,7 +272,7 @@ async def test_a_line_of_an_endpoint_that_wants_no_order_any_more_is_let_go(scen
 
 
 async def test_what_a_removed_endpoint_is_owed_is_cancelled_without_its_hash(scene: Scene) -> None:
-    """HDEL by its client, and its hash deleted by somebody before the bridge saw that: nothing stays pending for ever."""
+    """HDEL by its client, and its hash deleted before the bridge saw that: nothing stays pending for ever."""
     await scene.endpoint("a")
     await scene.task()
     made = [await scene.commit(status) for status in ("queued", "indexing")]
