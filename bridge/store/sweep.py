@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
@@ -78,7 +78,8 @@ class Sweep:
             if cursor == 0:
                 name = next((other for other in names if other > name), names[0])
             with store_errors():
-                cursor, page = await self._client.hscan(self._keys.deliveries(name), cursor, count=MEND_PAGE)
+                cursor, found = await self._client.hscan(self._keys.deliveries(name), cursor, count=MEND_PAGE)
+            page = cast(dict[bytes, bytes], found)
             owed.setdefault(name, []).extend(event_id for event_id, text in page.items() if b'"pending"' in text)
             seen += len(page)
             if seen >= MEND_PAGE:
