@@ -5,7 +5,7 @@ A `State` is every key under the prefix with all that it holds, so that two stat
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, cast
 
 from redis.asyncio import Redis
@@ -75,12 +75,13 @@ def records(state: State) -> dict[tuple[str, str], dict[str, Any]]:
     }
 
 
-def check_state(state: State, now: int, cap: int) -> None:
-    """What holds at any moment."""
+def check_state(state: State, now: int, cap: int, *, reordered: Collection[str] = ()) -> None:
+    """What holds at any moment; `reordered` are the endpoints whose ordering was changed while something was owed."""
     _check_tasks(state)
     _check_snapshots(state)
     _check_places(state)
     _check_lines(state)
+    _check_turns(state, reordered)
     _check_bodies(state)
     _check_endpoints(state, now, cap)
 
@@ -138,6 +139,26 @@ def _check_lines(state: State) -> None:
     for endpoint, line in _lines(state):
         revisions = [int(json.loads(records_of(state, endpoint)[event_id])["revision"]) for event_id in line]
         assert revisions == sorted(set(revisions)), f"the line of {endpoint} is out of order: {revisions}"
+
+
+def _check_turns(state: State, reordered: Collection[str]) -> None:
+    """P4: of a task one delivery at a time has its first turn; whoever had it lets the next one, strict or not."""
+    firsts: Counter[tuple[str, str]] = Counter()
+    for (endpoint, event_id), record in records(state).items():
+        ordering = state.get(f"endpoint:{endpoint}", {}).get("ordering")
+        if endpoint in reordered or ordering in {None, "none"} or record["state"] != "pending":
+            continue
+        line = state.get(f"line:{endpoint}:{record['task']}", [])
+        if event_id in line[1:]:
+            continue
+        had_its_turn = record["attempts"] or record.get("claims")
+        if ordering == "strict":
+            assert event_id in line, f"{event_id} is owed to {endpoint}, and its successors do not wait"
+        elif had_its_turn:
+            assert event_id not in line, f"{event_id} has had its turn at {endpoint}, and others wait for it"
+        if ordering == "strict" or not had_its_turn:
+            firsts[endpoint, record["task"]] += 1
+    assert all(number == 1 for number in firsts.values()), f"more than one at a time: {firsts}"
 
 
 def _check_bodies(state: State) -> None:

@@ -48,24 +48,28 @@ class TheStore(ClientsAndTime):
 
     # -- the ordinary course, so that each example has something to go wrong --
 
-    @initialize(orderings=st.lists(orderings, min_size=1, max_size=3), given=options)
-    def begin(self, orderings: list[str], given: dict[str, str]) -> None:
-        """Some endpoints, some tasks."""
+    @initialize(orderings=st.lists(orderings, min_size=1, max_size=3), given=options, changes=st.integers(0, 3))
+    def begin(self, orderings: list[str], given: dict[str, str], changes: int) -> None:
+        """Some endpoints, some tasks, some events that are owed."""
         for name, ordering in zip("abc", orderings, strict=False):
             self.write_endpoint(name, ordering, False, 0)
-        for member in ("t0", "t1"):
+        for member in ("t0", "t1", "t2"):
             self.register(member, given)
         self.take_in(0, False)
+        self.watch("queued", 0, False, changes, False)
 
-    @rule(status=statuses, who=st.integers(0, 1), ends=rarely, times=st.integers(1, 3))
-    def watch(self, status: str, who: int, ends: bool, times: int) -> None:
-        """Time passes, due tasks are claimed, read and committed."""
+    @rule(status=statuses, who=st.integers(0, 1), ends=rarely, times=st.integers(1, 3), same=rarely)
+    def watch(self, status: str, who: int, ends: bool, times: int, same: bool) -> None:
+        """Time passes, due tasks are claimed, read and committed; or found unchanged, and announced."""
         for _ in range(times):
             self.advance(5_000)
             known = len(self._tasks)
             self.claim_tasks(3)
             for turn in range(len(self._tasks) - known):
-                self.read_task(turn, who, status, ends, False, False)
+                if same:
+                    self.announce(turn, who, False)
+                else:
+                    self.read_task(turn, who, status, ends, False, False)
             status = "indexing" if status == "queued" else "queued"
 
     @rule(decision=st.sampled_from(DECISIONS), slots=st.integers(1, 5), times=st.integers(1, 3))
