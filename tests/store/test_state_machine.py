@@ -239,7 +239,7 @@ def test_no_order_of_calls_breaks_the_store(lab: Lab, soak: bool, monkeypatch: p
     run_state_machine_as_test(
         type("TheStoreHere", (TheStore,), {"lab": lab}),
         settings=settings(
-            max_examples=10_000 if soak else 200,
+            max_examples=7_500 if soak else 150,
             stateful_step_count=40,
             deadline=None,
             phases=[Phase.reuse, Phase.generate, Phase.shrink],
