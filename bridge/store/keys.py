@@ -50,7 +50,7 @@ class Keys:
 
     @property
     def meta(self) -> str:
-        """HASH: version of the data, version of the endpoint set."""
+        """HASH: version of the data, version of the endpoint set, and the clock as last seen by a sweep (ms)."""
         return self("meta")
 
     @property
@@ -90,7 +90,7 @@ class Keys:
         return self("names")
 
     def endpoint(self, name: str) -> str:
-        """HASH: an endpoint's state (active, disabled, removed), pause, failures, ordering, cap."""
+        """HASH: an endpoint's state (active, disabled, removed), pause, failures, ordering, cap, and its registry entry."""
         return self("endpoint", name)
 
     @property

@@ -5,7 +5,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any, ClassVar, cast
 
@@ -66,7 +66,8 @@ class Lab:
 
     client: Any
     loop: asyncio.AbstractEventLoop
-    verbs: dict[str, str] = field(default_factory=dict)
+    shebang: bool
+    verbs: dict[str, str]
     """sha → name."""
 
 
@@ -74,7 +75,7 @@ class Recorded(Scripts):
     """The verbs, with a memory of what was sent; `echo` sends each one twice, as a client whose reply was lost."""
 
     def __init__(self, lab: Lab, clock: Clock) -> None:
-        super().__init__(lab.client, "bridge:", shebang=True, clock=clock)
+        super().__init__(lab.client, "bridge:", shebang=lab.shebang, clock=clock)
         self.calls: list[Call] = []
         self.verbs = lab.verbs
         self.echo = False

@@ -220,7 +220,8 @@ def lab(redis_url: str) -> Iterator[Lab]:
     async def begin() -> Lab:
         async with Store.open(redis_url) as store:
             verbs = {sha: name for name, sha in store.scripts._shas.items()}
-        return Lab(connect(redis_url), loop, verbs)
+            shebang = any(text.startswith("#!") for text in store.scripts._texts.values())
+        return Lab(connect(redis_url), loop, shebang, verbs)
 
     lab = loop.run_until_complete(begin())
     try:
