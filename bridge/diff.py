@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any
@@ -18,6 +18,13 @@ from bridge.model import (
 
 DOUBT_MS = 1_000
 """A doubted reading is believed when a reading at least this much later says the same."""
+
+FUTURE_MS = 24 * 3_600_000
+"""An `updated_at` further ahead of our clock than this is unknown, as an unreadable one: nothing was updated then."""
+
+AHEAD_MS = 300_000
+"""Clocks differ by minutes. A known `updated_at` further ahead of ours makes an older reading doubtful, not stale: a time
+in the wrong zone must not silence a task for hours."""
 
 HLS_PATIENCE_MS = 24 * 3_600_000
 """How long after a terminal status a task is still watched because its HLS stream is not finished."""
@@ -63,12 +70,15 @@ def diff(
     `doubt` is the fingerprint of the reading before, if that was doubtful, and `doubted_at` when it was made
     (milliseconds, as `now`). Instants are compared, never their text: upstream writes the same one in several ways.
     """
-    if snapshot and _is_older(observation.updated_at, snapshot.updated_at):
+    if _is_ahead(observation.updated_at, FUTURE_MS, now):
+        observation = replace(observation, updated_at=None)
+    older = snapshot is not None and _is_older(observation.updated_at, snapshot.updated_at)
+    if older and snapshot and not _is_ahead(snapshot.updated_at, AHEAD_MS, now):
         return Stale()
     changed = _changed_fields(snapshot, observation)
     if not changed:
         return Unchanged()
-    if _is_doubtful(snapshot, observation):
+    if older or _is_doubtful(snapshot, observation):
         fingerprint = digest_of(said(observation))
         agreed = doubt == fingerprint and doubted_at is not None and now - doubted_at >= DOUBT_MS
         if not agreed:
@@ -134,6 +144,10 @@ def said(observation: Observation) -> list[Any]:
 
 def _is_older(observed: datetime | None, known: datetime | None) -> bool:
     return observed is not None and known is not None and observed < known
+
+
+def _is_ahead(instant: datetime | None, ms: int, now: int) -> bool:
+    return instant is not None and instant.timestamp() * 1000 > now + ms
 
 
 def _changed_fields(snapshot: Snapshot | None, observation: Observation) -> tuple[str, ...]:
