@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 MEMBERS = 200_000
 """The most tasks of each kind (watched, ended) that a listing looks at."""
 
+NEVER_SEEN = "TwelveLabs never knew a task by this id"
+NEVER_SEEN_FIX = "check the id, and whose key made the task; then `bridge task add ID`"
+
 _WATCH = ("polled_at", "error", "doubt", "faults", "token", "expires", "options")
 _SNAPSHOT = ("status", "updated_at", "observed_at", "revision", "event_id", "gone", "hls_status")
 
@@ -44,7 +47,7 @@ class TaskView:
     delivered: int = 0
     faults: int = 0
     note: str = ""
-    """What went wrong: the last error, a doubt, or why it was rejected."""
+    """What went wrong: the last error, a doubt, why it was rejected, or that upstream never knew it."""
     fix: str = ""
     options: dict[str, Any] | None = None
 
@@ -141,9 +144,11 @@ def _view(
         state = "waiting" if due is None else "watched"
     else:
         state = "rejected" if refusal else "ended" if status or ended is not None else "unknown"
-    note = as_text(error) or (f"doubted: {as_text(doubt)}" if doubt else "")
+    note, fix = as_text(error) or (f"doubted: {as_text(doubt)}" if doubt else ""), ""
     if refusal:
-        note = str(refusal.get("reason", ""))
+        note, fix = str(refusal.get("reason", "")), str(refusal.get("fix", ""))
+    elif gone == "1" and not status and not note:
+        note, fix = NEVER_SEEN, NEVER_SEEN_FIX
     watched = state == "watched"
     return TaskView(
         task=member,
@@ -161,6 +166,6 @@ def _view(
         hls_status=hls or None,
         faults=as_ms(faults) or 0,
         note=note,
-        fix=str(refusal.get("fix", "")),
+        fix=fix,
         options=as_record(options) or None,
     )
