@@ -1,5 +1,6 @@
 """From a change to an event: its type, its identity, its bytes, and whom it concerns. Pure."""
 
+import json
 import re
 from typing import Any
 
@@ -86,8 +87,22 @@ def type_of(change: Change) -> str:
 
 
 def is_terminal(event_type: str) -> bool:
-    """Whether an event tells a task's end: worth the whole retry schedule, where progress soon is old news."""
+    """Whether an event's type tells a task's end."""
     return event_type == GONE or event_type.removeprefix(TYPE_PREFIX) in TERMINAL_STATUSES
+
+
+def is_lasting(event_type: str, body: bytes) -> bool:
+    """Whether an event stays worth telling: a task's end, or news after it, which no later event makes up for.
+
+    `body` is the event's own; it is looked into only for `index.task.updated`, whose type does not tell the status.
+    """
+    if event_type != UPDATED:
+        return is_terminal(event_type)
+    try:
+        status = json.loads(body)["data"]["status"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return False
+    return isinstance(status, str) and status in TERMINAL_STATUSES
 
 
 def matches(endpoint: Endpoint, event_type: str, task: str) -> bool:
