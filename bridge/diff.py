@@ -22,9 +22,9 @@ DOUBT_MS = 1_000
 FUTURE_MS = 24 * 3_600_000
 """An `updated_at` further ahead of our clock than this is unknown, as an unreadable one: nothing was updated then."""
 
-AHEAD_MS = 300_000
-"""Clocks differ by minutes. A known `updated_at` further ahead of ours makes an older reading doubtful, not stale: a
-time in the wrong zone must not silence a task for hours."""
+AHEAD_MS = 3_600_000
+"""Clocks may differ by up to an hour. A known `updated_at` further ahead of ours makes an older reading doubtful, not
+stale: a time in the wrong zone must not silence a task for hours."""
 
 HLS_PATIENCE_MS = 24 * 3_600_000
 """How long after a terminal status a task is still watched because its HLS stream is not finished."""

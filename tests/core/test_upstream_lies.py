@@ -1,11 +1,12 @@
 """Suite I: whatever upstream says, in whatever state a task is. Judged by what Redis holds; all edges are real."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
-from corescene import Stage
+from corescene import INTERVAL_MS, Stage, watching
 from lies import LIES
-from lyingscene import PEACE, PROBE_MS, STATES, TASK, Known, Lie, Lying, Then, lying
+from lyingscene import DOUBT_WAIT_MS, PEACE, PROBE_MS, STATES, TASK, Known, Lie, Lying, Then, lying
 
 from bridge.sandbox.faults import Fault, html, nested, patched, truncated, unavailable
 from bridge.store.reading.tasks import find_tasks
@@ -187,3 +188,26 @@ async def test_a_committed_time_that_has_not_come_silences_nobody(stage: Stage, 
     async with lying(stage, ABSENT, state) as scene:
         await stage.store.client.hset(f"bridge:snapshot:{TASK}", "updated_at", f"{year}-01-01T00:00:00Z")
         await assert_heals(scene, await scene.known(), 2)
+
+
+@pytest.mark.parametrize("hours", [-48, -1, 1, 13, 48])
+async def test_a_clock_that_differs_costs_no_event(stage: Stage, hours: int) -> None:
+    """Upstream's clock against ours: each status is told once, in order, and a stale reading within an hour never."""
+    async with watching(stage) as watch:
+        watch.simulator.advance(hours * 3_600)
+        await stage.endpoint("e1", "http://127.0.0.1:9/")
+        watch.simulator.add_task(TASK, timeline=(), status="validating")
+        await stage.task(TASK)
+        words = ["validating", "queued", "indexing", "ready"]
+        for number, word in enumerate(words):
+            watch.simulator.change(TASK, {"status": word})
+            await watch.round(INTERVAL_MS)
+            await watch.round(DOUBT_WAIT_MS)
+            assert await stage.event_types() == [PREFIX + told for told in words[: number + 1]]
+            if word == "indexing" and hours <= 1:
+                old = watch.simulator.now() - 60
+                stale = patched(status="queued", updated_at=datetime.fromtimestamp(old, UTC).isoformat())
+                watch.simulator.fault("/tasks/*", stale, stale)
+                assert await watch.round(INTERVAL_MS) + await watch.round(INTERVAL_MS) == 2
+                assert await stage.event_types() == [PREFIX + told for told in words[: number + 1]]
+        assert await stage.due_in(TASK) is None

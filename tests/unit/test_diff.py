@@ -273,7 +273,7 @@ def test_a_known_time_ahead_of_the_clock_silences_nothing(ahead: int) -> None:
     assert change.changed == ("status", "updated_at")
 
 
-def test_clocks_that_differ_by_minutes_make_stale_readings_stale() -> None:
+def test_clocks_that_differ_by_an_hour_leave_stale_readings_stale() -> None:
     """Up to there the known time is no lie."""
     assert isinstance(diff(a_snapshot(at=START + AHEAD_MS), an_observation("ready", START), now=START), Stale)
 
