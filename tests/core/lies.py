@@ -201,7 +201,8 @@ WHOLE = '{"_id": "t1", "status": "failed", "updated_at": "2027-01-15T08:00:01Z"}
 STATUSES = [
     *(always(f"{status} with a task", Fault(status, WHOLE), fault(f"HTTP {status}"))
       for status in (201, 202, 203, 206, 300, 409, 418, 500)),
-    *(always(str(status), Fault(status), fault(f"HTTP {status}")) for status in (204, 304, 402, 405, 408, 410, 599)),
+    *(always(str(status), Fault(status), fault(f"HTTP {status}"))
+      for status in (204, 304, 402, 405, 408, 410, 418, 599)),
     always("302", redirect("http://127.0.0.1:9/"), fault("HTTP 302")),
     always("409", Fault(409, {"code": "conflict"}), fault("HTTP 409 conflict")),
     always("500", unavailable(500), fault("HTTP 500 internal_server_error")),

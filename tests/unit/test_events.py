@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.diff import DOUBT_MS, Doubtful, Stale, Unchanged, Verdict, diff, gone, parse_instant
-from bridge.events import ANNOUNCED, event_from, is_terminal, matches, snapshot_after, type_of
+from bridge.events import ANNOUNCED, event_from, is_lasting, is_terminal, matches, snapshot_after, type_of
 from bridge.model import KNOWN_STATUSES, TERMINAL_STATUSES, Change, Event, Observation, Snapshot
 
 
@@ -107,6 +107,23 @@ def test_every_type_can_be_filtered_for(status: str) -> None:
 def test_the_end_of_a_task_is_terminal(event_type: str, terminal: bool) -> None:
     """Ready, failed and gone."""
     assert is_terminal(event_type) is terminal
+
+
+@pytest.mark.parametrize(
+    ("seen", "lasting"),
+    [
+        (an_observation("indexing", hls_status="PROCESSING"), False),
+        (an_observation("odd", hls_status="PROCESSING"), False),
+        (an_observation("ready", hls_status="COMPLETE"), True),
+        (an_observation("failed", hls_status="ERROR"), True),
+        (an_observation("ready", hls_status="COMPLETE", task={"blob": "x" * 70_000}), True),
+    ],
+)
+def test_an_update_lasts_if_its_task_has_ended(seen: Observation, lasting: bool) -> None:
+    """Read from the very body that is sent, also when the object did not fit into it."""
+    event, _ = commit(a_snapshot(seen.status), seen)
+    assert event.type == "index.task.updated"
+    assert is_lasting(event.type, event.body) is lasting
 
 
 # -- filters --
