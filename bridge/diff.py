@@ -49,9 +49,10 @@ class Stale:
 
 @dataclass(frozen=True, slots=True)
 class Doubtful:
-    """The reading is unlikely enough to ask again before telling anybody."""
+    """The reading is unlikely enough to ask again before telling anybody; `why` says it to a person."""
 
     fingerprint: str
+    why: str
 
 
 Verdict = Change | Unchanged | Stale | Doubtful
@@ -70,7 +71,8 @@ def diff(
     `doubt` is the fingerprint of the reading before, if that was doubtful, and `doubted_at` when it was made
     (milliseconds, as `now`). Instants are compared, never their text: upstream writes the same one in several ways.
     """
-    if _is_ahead(observation.updated_at, FUTURE_MS, now):
+    future = _is_ahead(observation.updated_at, FUTURE_MS, now)
+    if future:
         observation = replace(observation, updated_at=None)
     older = snapshot is not None and _is_older(observation.updated_at, snapshot.updated_at)
     if older and snapshot and not _is_ahead(snapshot.updated_at, AHEAD_MS, now):
@@ -78,11 +80,12 @@ def diff(
     changed = _changed_fields(snapshot, observation)
     if not changed:
         return Unchanged()
-    if older or _is_doubtful(snapshot, observation):
+    why = "it is older than what was known, whose time has not come yet" if older else ""
+    if why := why or _doubt(snapshot, observation, future=future):
         fingerprint = digest_of(said(observation))
         agreed = doubt == fingerprint and doubted_at is not None and now - doubted_at >= DOUBT_MS
         if not agreed:
-            return Doubtful(fingerprint)
+            return Doubtful(fingerprint, why)
     return Change(observation=observation, previous=snapshot, changed=changed)
 
 
@@ -162,12 +165,16 @@ def _changed_fields(snapshot: Snapshot | None, observation: Observation) -> tupl
     return ("gone", *changed) if snapshot and snapshot.gone else changed
 
 
-def _is_doubtful(snapshot: Snapshot | None, observation: Observation) -> bool:
-    moved = snapshot is None or observation.status != snapshot.status
-    if observation.task_id is None or observation.updated_at is None:
-        return True
-    if not moved:
-        return False
-    return observation.status not in KNOWN_STATUSES or (
-        snapshot is not None and snapshot.status in TERMINAL_STATUSES and not snapshot.gone
-    )
+def _doubt(snapshot: Snapshot | None, observation: Observation, *, future: bool) -> str:
+    """Why a reading with news is not believed at once; empty if it is."""
+    if observation.task_id is None:
+        return "it has no _id"
+    if observation.updated_at is None:
+        return "its updated_at is more than a day ahead" if future else "its updated_at is missing or unreadable"
+    if snapshot and observation.status == snapshot.status:
+        return ""
+    if observation.status not in KNOWN_STATUSES:
+        return f"the status “{observation.status}” is not known"
+    if snapshot and snapshot.status in TERMINAL_STATUSES and not snapshot.gone:
+        return f"it left “{snapshot.status}”"
+    return ""

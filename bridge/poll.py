@@ -28,6 +28,8 @@ LEAST_PAUSE_SECONDS = 1.0
 GRANT_SECONDS = 1.0
 """A claim's place in the request budget is good for this long; later, the task is given back unread."""
 ENDED = -1
+STALE = "the answer is older than what was known, and ignored"
+"""What a person reads of a task whose readings step back in time."""
 CLOCK_MARGIN_MS = 50
 """Our reading of Redis' clock lags by up to a round trip; a second reading this much later is surely late enough."""
 
@@ -139,13 +141,12 @@ class Poller:
         elif isinstance(verdict, diff.Doubtful):
             again = verdict.fingerprint == task.doubt and task.doubted_at is not None
             since = task.doubted_at if again else now
-            await self._postpone(
-                reading,
-                Postponement(diff.DOUBT_MS + CLOCK_MARGIN_MS, doubt=verdict.fingerprint, doubted_at=since),
-                "doubted",
-            )
+            delay, error = diff.DOUBT_MS + CLOCK_MARGIN_MS, f"doubted and asked again: {verdict.why}"
+            rest = Postponement(delay, doubt=verdict.fingerprint, doubted_at=since, error=error)
+            await self._postpone(reading, rest, "doubted")
         elif isinstance(verdict, diff.Stale):
-            await self._postpone(reading, Postponement(self._interval_ms(first=False)), "stale")
+            rest = Postponement(self._interval_ms(first=False), error=STALE)
+            await self._postpone(reading, rest, "stale")
         else:
             await self._unchanged(reading)
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from corescene import START
-from lyingscene import PEACE, PROBE_MS, Answer, Lie, Then, absent, doubted, fault, rests, told
+from lyingscene import PEACE, PROBE_MS, STALE, Answer, Lie, Then, absent, doubted, fault, rests, told
 
 from bridge.poll import UNPROMPTED_PAUSE_SECONDS
 from bridge.sandbox.faults import (
@@ -35,6 +35,8 @@ SHORT = 0.25
 """The deadline (s) where nothing else ends an answer."""
 UNPROMPTED_MS = int(UNPROMPTED_PAUSE_SECONDS * 1000)
 DAY_MS = 86_400_000
+BEHIND = datetime.now(UTC) - timedelta(hours=2)
+"""Now, by a clock that is two hours behind."""
 
 
 def at(seconds: float) -> str:
@@ -120,8 +122,8 @@ BELIEVED = [
     row("new, same time", patched(status="queued"), told("queued"), told("queued"), doubted("queued")),
     row("new, 10 h ahead", patched(status="queued", updated_at=at(36_000)), told("queued"), told("queued"),
         doubted("queued"), honest_reads=2),
-    row("regressed", patched(status="queued", updated_at=at(-60)), told("queued"), PEACE, PEACE),
-    row("regressed time", patched(updated_at=at(-60)), told("indexing"), PEACE, PEACE),
+    row("regressed", patched(status="queued", updated_at=at(-60)), told("queued"), STALE, STALE),
+    row("regressed time", patched(updated_at=at(-60)), told("indexing"), STALE, STALE),
     row("metadata", patched(system_metadata={"width": 1}), told("indexing"), told("updated"), told("updated")),
     row("surrogate in metadata", added('"system_metadata": {"name": "\\ud800"}'), told("indexing"), told("updated"),
         told("updated")),
@@ -221,6 +223,8 @@ STATUSES = [
     always("429, 7 s", throttled(7), rests(7_000)),
     always("429, a date", lambda _: throttled(http_date(datetime.now(UTC) + timedelta(seconds=300))),
            rests(300_000, slack=100_000)),
+    always("429, a date by another clock",
+           throttled(http_date(BEHIND + timedelta(seconds=90)), {"Date": http_date(BEHIND)}), rests(90_000)),
     always("429, a past date", throttled("Wed, 21 Oct 2015 07:28:00 GMT"), rests(1_000)),
     always("429, garbage", throttled("soon"), rests(UNPROMPTED_MS)),
     always("429, negative", throttled("-5"), rests(UNPROMPTED_MS)),

@@ -44,12 +44,13 @@ class Then:
     record: str = ""
     """The field of `bridge:watch:<member>` in which the lie is remembered."""
     says: str = ""
-    """What is in its error."""
+    """What `bridge task show` tells of it."""
     rests: bool = False
     """The whole key waits as long."""
 
 
 PEACE = Then()
+STALE = Then(says="older")
 
 
 def told(word: str) -> Then:
@@ -59,7 +60,7 @@ def told(word: str) -> Then:
 
 def doubted(word: str) -> Then:
     """Believed when the next answer agrees."""
-    return Then(agreed=word, wait=DOUBT_WAIT_MS, record="doubt")
+    return Then(agreed=word, wait=DOUBT_WAIT_MS, record="doubt", says="asked again")
 
 
 def fault(says: str, wait: int = INTERVAL_MS) -> Then:

@@ -164,6 +164,7 @@ def test_an_unlikely_reading_is_believed_when_a_later_one_agrees(
     """Not at once, and not from a second reading of the same moment."""
     first = diff(snapshot, seen, now=START)
     assert isinstance(first, Doubtful)
+    assert first.why
     again = diff(snapshot, seen, doubt=first.fingerprint, doubted_at=START, now=START + later)
     assert isinstance(again, Change if believed else Doubtful)
 
@@ -221,6 +222,24 @@ def test_an_unreadable_time_that_differs_each_time_does_not_stop_agreement() -> 
 def test_what_is_not_unlikely_is_believed_at_once(snapshot: Snapshot, seen: Observation) -> None:
     """An unknown status once believed, a terminal state that stays, a step back, a return from gone."""
     assert isinstance(diff(snapshot, seen, now=START), Change)
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "seen", "why"),
+    [
+        (None, an_observation("exploded"), "the status “exploded” is not known"),
+        (None, an_observation(task_id=None), "it has no _id"),
+        (None, an_observation(at=None), "its updated_at is missing or unreadable"),
+        (None, an_observation(at=START + 2 * FUTURE_MS), "its updated_at is more than a day ahead"),
+        (a_snapshot("ready"), an_observation("indexing"), "it left “ready”"),
+        (a_snapshot(at=START + FUTURE_MS), an_observation("ready"), "it is older than what was known, whose time has"),
+    ],
+)
+def test_a_doubt_says_why(snapshot: Snapshot | None, seen: Observation, why: str) -> None:
+    """A person who looks at the task reads it."""
+    verdict = diff(snapshot, seen, now=START)
+    assert isinstance(verdict, Doubtful)
+    assert verdict.why.startswith(why)
 
 
 # -- times that have not come yet --

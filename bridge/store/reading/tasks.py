@@ -18,7 +18,7 @@ MEMBERS = 200_000
 NEVER_SEEN = "TwelveLabs never knew a task by this id"
 NEVER_SEEN_FIX = "check the id, and whose key made the task; then `bridge task add ID`"
 
-_WATCH = ("polled_at", "error", "doubt", "faults", "token", "expires", "options")
+_WATCH = ("polled_at", "error", "faults", "token", "expires", "options")
 _SNAPSHOT = ("status", "updated_at", "observed_at", "revision", "event_id", "gone", "hls_status")
 
 
@@ -137,14 +137,14 @@ def _view(
     member: str, score: float | None, due: float | None, ended: float | None, watch: Sequence[Any],
     snapshot: Sequence[Any], rejected: bytes | None,
 ) -> TaskView:  # fmt: skip
-    polled, error, doubt, faults, token, expires, options = watch
+    polled, error, faults, token, expires, options = watch
     status, updated, observed, revision, event_id, gone, hls = map(as_text, snapshot)
     refusal = as_record(rejected)
     if score is not None:
         state = "waiting" if due is None else "watched"
     else:
         state = "rejected" if refusal else "ended" if status or ended is not None else "unknown"
-    note, fix = as_text(error) or (f"doubted: {as_text(doubt)}" if doubt else ""), ""
+    note, fix = as_text(error), ""
     if refusal:
         note, fix = str(refusal.get("reason", "")), str(refusal.get("fix", ""))
     elif gone == "1" and not status and not note:
