@@ -139,16 +139,24 @@ class Poller:
         if isinstance(verdict, Change):
             await self._commit(reading, verdict)
         elif isinstance(verdict, diff.Doubtful):
-            again = verdict.fingerprint == task.doubt and task.doubted_at is not None
-            since = task.doubted_at if again else now
-            delay, error = diff.DOUBT_MS + CLOCK_MARGIN_MS, f"doubted and asked again: {verdict.why}"
-            rest = Postponement(delay, doubt=verdict.fingerprint, doubted_at=since, error=error)
-            await self._postpone(reading, rest, "doubted")
+            await self._doubted(reading, verdict)
         elif isinstance(verdict, diff.Stale):
             rest = Postponement(self._interval_ms(first=False), error=STALE)
             await self._postpone(reading, rest, "stale")
         else:
             await self._unchanged(reading)
+
+    async def _doubted(self, reading: Reading, verdict: diff.Doubtful) -> None:
+        """Ask again soon, once: what says something else each time is read at the interval like anything else."""
+        task, now = reading.task, self._clock.now()
+        again = verdict.fingerprint == task.doubt and task.doubted_at is not None
+        soon = again or task.doubt is None
+        delay = diff.DOUBT_MS + CLOCK_MARGIN_MS if soon else self._interval_ms(first=False)
+        since = task.doubted_at if again else now
+        error = f"doubted and asked again: {verdict.why}"
+        await self._postpone(
+            reading, Postponement(delay, doubt=verdict.fingerprint, doubted_at=since, error=error), "doubted"
+        )
 
     async def _unchanged(self, reading: Reading) -> None:
         task, snapshot = reading.task, reading.task.snapshot

@@ -181,6 +181,24 @@ async def test_faults_of_all_kinds_back_off_together_and_the_truth_is_told_once(
         await assert_heals(scene, known, 1)
 
 
+@pytest.mark.parametrize("state", STATES)
+async def test_a_status_that_never_settles_is_not_told_and_not_hurried(stage: Stage, state: str) -> None:
+    """`indexing 1 %`, `indexing 2 %`: one early read, then the interval; the first one said twice is told."""
+    async with lying(stage, ABSENT, state) as scene:
+        scene.watch.simulator.clear_faults()
+        percents = [patched(status=f"indexing {number} %") for number in range(9)]
+        scene.watch.simulator.fault("/tasks/*", *percents, percents[-1])
+        before, waits = await scene.known(), []
+        for _ in percents:
+            known = await scene.read()
+            assert_told(before, known, "")
+            waits.append(known.due)
+        assert waits == [DOUBT_WAIT_MS, *[INTERVAL_MS] * 8]
+        after = await scene.read()
+        assert_told(before, after, "indexing_8")
+        await assert_heals(scene, after, 1)
+
+
 @pytest.mark.parametrize("state", ["pending", "ending"])
 @pytest.mark.parametrize("year", [2028, 2999, 9999])
 async def test_a_committed_time_that_has_not_come_silences_nobody(stage: Stage, state: str, year: int) -> None:
