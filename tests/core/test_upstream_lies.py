@@ -1,6 +1,7 @@
 """Suite I: whatever upstream says, in whatever state a task is. Judged by what Redis holds; all edges are real."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -121,7 +122,7 @@ async def test_a_404_that_lasts_a_minute_is_gone_and_the_return_is_told_once(sta
     async with lying(stage, ABSENT, state) as scene:
         before = await scene.known()
         after = await insisted(scene, before)
-        assert_told(before, after, "gone")
+        assert_told(before, replace(after, rejected={}), "gone")
         assert (after.due, after.record) == (None, {})
         body = await stage.store.client.hget(f"bridge:event:{after.snapshot['event_id']}", "body")
         assert body is not None
@@ -130,6 +131,10 @@ async def test_a_404_that_lasts_a_minute_is_gone_and_the_return_is_told_once(sta
         assert data.get("never_seen", False) is (state == "first")
         (view,) = await find_tasks(stage.store, [TASK])
         assert ("check the id" in view.fix) is (state == "first")
+        assert (f"task:{TASK}" in after.rejected) is (state == "first")
+        await stage.task(TASK)
+        again = await insisted(scene, replace(after, rejected={}))
+        assert (again.types, again.rejected.keys()) == (after.types, after.rejected.keys())
         scene.heal()
         await stage.task(TASK)
         back = await scene.read(wait=0)

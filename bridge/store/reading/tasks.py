@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Any
 from bridge.model import DeliveryState
 from bridge.store.reading.deliveries import deliveries_of
 from bridge.store.reading.trips import HasClient, as_ms, as_record, ask, pieces
-from bridge.store.registry import as_text
+from bridge.store.registry import NEVER_SEEN, as_text
 
 if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
 
 MEMBERS = 200_000
 """The most tasks of each kind (watched, ended) that a listing looks at."""
-
-NEVER_SEEN = "TwelveLabs never knew a task by this id"
-NEVER_SEEN_FIX = "check the id, and whose key made the task; then `bridge task add ID`"
 
 _WATCH = ("polled_at", "error", "faults", "token", "expires", "options")
 _SNAPSHOT = ("status", "updated_at", "observed_at", "revision", "event_id", "gone", "hls_status")
@@ -148,7 +145,7 @@ def _view(
     if refusal:
         note, fix = str(refusal.get("reason", "")), str(refusal.get("fix", ""))
     elif gone == "1" and not status and not note:
-        note, fix = NEVER_SEEN, NEVER_SEEN_FIX
+        note, fix = NEVER_SEEN.reason, NEVER_SEEN.fix
     watched = state == "watched"
     return TaskView(
         task=member,
