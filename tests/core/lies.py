@@ -250,7 +250,7 @@ ON_THE_WIRE = [
     always("endless hints", endless_hints, fault("protocol")),
     always("drip of a head", drip(HEAD + b"X:"), fault("timeout"), deadline_seconds=SHORT),
     always("drip of a body", drip(HEAD + b"Content-Length: 1000000\r\n\r\n"), fault("cut off"),
-           deadline_seconds=SHORT),
+           deadline_seconds=2 * SHORT),
     always("no TLS", Fault(), fault("tls"), tls=True),
 ]  # fmt: skip
 

@@ -171,7 +171,7 @@ class Lying:
 @asynccontextmanager
 async def lying(stage: Stage, lie: Lie, state: str) -> AsyncIterator[Lying]:
     """A task in this state, one endpoint that is owed its events, and an upstream that lies from now on."""
-    async with watching(stage, deadline_seconds=lie.deadline_seconds) as watch, raw_server(lie.answer) as port:
+    async with watching(stage) as watch, raw_server(lie.answer) as port:
         await stage.endpoint("e1", "http://127.0.0.1:9/")
         if state == "ending":
             await watch.add("ready", TASK, hls={"status": "PROCESSING"})
@@ -180,20 +180,20 @@ async def lying(stage: Stage, lie: Lie, state: str) -> AsyncIterator[Lying]:
         else:
             watch.simulator.add_task(TASK, timeline=(), status="indexing")
             await stage.task(TASK)
-        honest = cast(TwelveLabs, watch.poller._upstream)
-        switch = Switch(honest)
-        watch.poller._upstream = switch
-        transport = Transport(lambda *_: None, limits=Limits(body_bytes=BODY_BYTES))
-        if lie.tls or port:
-            base = f"https://{watch.simulator.base_url[7:]}" if lie.tls else f"http://127.0.0.1:{port}/v1.3"
-            switch.upstream = TwelveLabs(
-                transport, base_url=base, api_key=API_KEY, deadline_seconds=lie.deadline_seconds
-            )
+        base = watch.simulator.base_url
+        if lie.tls:
+            base = base.replace("http:", "https:")
+        elif port:
+            base = f"http://127.0.0.1:{port}/v1.3"
         elif isinstance(lie.answer, Fault):
             watch.simulator.fault("/tasks/*", lie.answer, repeat=True)
         else:
             made = cast(Callable[[str], Fault], lie.answer)
             watch.simulator.fault("/tasks/*", made(json.dumps(watch.simulator.task(TASK))), repeat=True)
+        transport = Transport(lambda *_: None, limits=Limits(body_bytes=BODY_BYTES))
+        liar = TwelveLabs(transport, base_url=base, api_key=API_KEY, deadline_seconds=lie.deadline_seconds)
+        honest = cast(TwelveLabs, watch.poller._upstream)
+        watch.poller._upstream = switch = Switch(liar)
         try:
             yield Lying(stage, watch, switch, honest)
         finally:
