@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any
@@ -18,6 +18,13 @@ from bridge.model import (
 
 DOUBT_MS = 1_000
 """A doubted reading is believed when a reading at least this much later says the same."""
+
+FUTURE_MS = 24 * 3_600_000
+"""An `updated_at` further ahead of our clock than this is unknown, as an unreadable one: nothing was updated then."""
+
+AHEAD_MS = 3_600_000
+"""Clocks may differ by up to an hour. A known `updated_at` further ahead of ours makes an older reading doubtful, not
+stale: a time in the wrong zone must not silence a task for hours."""
 
 HLS_PATIENCE_MS = 24 * 3_600_000
 """How long after a terminal status a task is still watched because its HLS stream is not finished."""
@@ -42,9 +49,10 @@ class Stale:
 
 @dataclass(frozen=True, slots=True)
 class Doubtful:
-    """The reading is unlikely enough to ask again before telling anybody."""
+    """The reading is unlikely enough to ask again before telling anybody; `why` says it to a person."""
 
     fingerprint: str
+    why: str
 
 
 Verdict = Change | Unchanged | Stale | Doubtful
@@ -63,16 +71,21 @@ def diff(
     `doubt` is the fingerprint of the reading before, if that was doubtful, and `doubted_at` when it was made
     (milliseconds, as `now`). Instants are compared, never their text: upstream writes the same one in several ways.
     """
-    if snapshot and _is_older(observation.updated_at, snapshot.updated_at):
+    future = _is_ahead(observation.updated_at, FUTURE_MS, now)
+    if future:
+        observation = replace(observation, updated_at=None)
+    older = snapshot is not None and _is_older(observation.updated_at, snapshot.updated_at)
+    if older and snapshot and not _is_ahead(snapshot.updated_at, AHEAD_MS, now):
         return Stale()
     changed = _changed_fields(snapshot, observation)
     if not changed:
         return Unchanged()
-    if _is_doubtful(snapshot, observation):
+    why = "it is older than what was known, whose time has not come yet" if older else ""
+    if why := why or _doubt(snapshot, observation, future=future):
         fingerprint = digest_of(said(observation))
         agreed = doubt == fingerprint and doubted_at is not None and now - doubted_at >= DOUBT_MS
         if not agreed:
-            return Doubtful(fingerprint)
+            return Doubtful(fingerprint, why)
     return Change(observation=observation, previous=snapshot, changed=changed)
 
 
@@ -136,6 +149,10 @@ def _is_older(observed: datetime | None, known: datetime | None) -> bool:
     return observed is not None and known is not None and observed < known
 
 
+def _is_ahead(instant: datetime | None, ms: int, now: int) -> bool:
+    return instant is not None and instant.timestamp() * 1000 > now + ms
+
+
 def _changed_fields(snapshot: Snapshot | None, observation: Observation) -> tuple[str, ...]:
     """The watched fields that differ. A field that the answer left out is unknown, not changed."""
     readings = (
@@ -148,12 +165,16 @@ def _changed_fields(snapshot: Snapshot | None, observation: Observation) -> tupl
     return ("gone", *changed) if snapshot and snapshot.gone else changed
 
 
-def _is_doubtful(snapshot: Snapshot | None, observation: Observation) -> bool:
-    moved = snapshot is None or observation.status != snapshot.status
-    if observation.task_id is None or observation.updated_at is None:
-        return True
-    if not moved:
-        return False
-    return observation.status not in KNOWN_STATUSES or (
-        snapshot is not None and snapshot.status in TERMINAL_STATUSES and not snapshot.gone
-    )
+def _doubt(snapshot: Snapshot | None, observation: Observation, *, future: bool) -> str:
+    """Why a reading with news is not believed at once; empty if it is."""
+    if observation.task_id is None:
+        return "it has no _id"
+    if observation.updated_at is None:
+        return "its updated_at is more than a day ahead" if future else "its updated_at is missing or unreadable"
+    if snapshot and observation.status == snapshot.status:
+        return ""
+    if observation.status not in KNOWN_STATUSES:
+        return f"the status “{observation.status}” is not known"
+    if snapshot and snapshot.status in TERMINAL_STATUSES and not snapshot.gone:
+        return f"it left “{snapshot.status}”"
+    return ""

@@ -1,15 +1,18 @@
 """From a change to an event: its type, its identity, its bytes, and whom it concerns. Pure."""
 
+import json
 import re
 from typing import Any
 
 from bridge import formats
 from bridge.diff import digest_of, metadata_digest, said
-from bridge.model import TERMINAL_STATUSES, Change, Endpoint, Event, Snapshot
+from bridge.model import KNOWN_STATUSES, TERMINAL_STATUSES, Change, Endpoint, Event, Snapshot
 
 TYPE_PREFIX = "index.task."
 GONE = TYPE_PREFIX + "gone"
 UPDATED = TYPE_PREFIX + "updated"
+IMPOSTOR_PREFIX = "status."
+"""Before a status that would read as a type of ours, or as a documented status that it is not."""
 
 ANNOUNCED = 32
 """How many different announced states of a task are remembered, to tell a return to one from a repetition."""
@@ -66,17 +69,40 @@ def snapshot_after(change: Change, event: Event) -> Snapshot:
 
 
 def type_of(change: Change) -> str:
-    """`index.task.<status>` when the status is news, `index.task.updated` when something else is, `index.task.gone`."""
+    """`index.task.<status>` when the status is news, `index.task.updated` when something else is, `index.task.gone`.
+
+    A filter must get what it names: upstream's own `gone` or `updated`, and a `ready?` that lost its question mark on
+    the way into a type, are `index.task.status.<word>`, which no other status makes.
+    """
     if change.observation is None:
         return GONE
-    if {"status", "gone"} & set(change.changed):
-        return TYPE_PREFIX + (_NOT_A_WORD.sub("_", change.observation.status.lower()).strip("_") or "unknown")
-    return UPDATED
+    if not {"status", "gone"} & set(change.changed):
+        return UPDATED
+    lower = change.observation.status.lower()
+    word = _NOT_A_WORD.sub("_", lower).strip("_") or "unknown"
+    event_type = TYPE_PREFIX + word
+    if event_type in {GONE, UPDATED} or (word in KNOWN_STATUSES and word != lower):
+        return TYPE_PREFIX + IMPOSTOR_PREFIX + word
+    return event_type
 
 
 def is_terminal(event_type: str) -> bool:
-    """Whether an event tells a task's end: worth the whole retry schedule, where progress soon is old news."""
+    """Whether an event's type tells a task's end."""
     return event_type == GONE or event_type.removeprefix(TYPE_PREFIX) in TERMINAL_STATUSES
+
+
+def is_lasting(event_type: str, body: bytes) -> bool:
+    """Whether an event stays worth telling: a task's end, or news after it, which no later event makes up for.
+
+    `body` is the event's own; it is looked into only for `index.task.updated`, whose type does not tell the status.
+    """
+    if event_type != UPDATED:
+        return is_terminal(event_type)
+    try:
+        status = json.loads(body)["data"]["status"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return False
+    return isinstance(status, str) and status in TERMINAL_STATUSES
 
 
 def matches(endpoint: Endpoint, event_type: str, task: str) -> bool:

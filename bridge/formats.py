@@ -17,6 +17,8 @@ CONTENT_TYPES = {"standard": "application/json"}
 def standard(event_type: str, task: str, revision: int, observed_at: int, change: Change, metadata: Any) -> bytes:
     """The body in Standard Webhooks' shape: type, timestamp, data.
 
+    A task that is gone and was never there, as after a misspelt id, is told by `never_seen`.
+
     Non-ASCII text is escaped, so that a receiver with any idea of character sets reads, and verifies, the same bytes.
     """
     seen, previous = change.observation, change.previous
@@ -31,6 +33,8 @@ def standard(event_type: str, task: str, revision: int, observed_at: int, change
         "task": seen.task if seen else None,
         "metadata": metadata,
     }
+    if seen is None and previous is None:
+        data["never_seen"] = True
     envelope = {"type": event_type, "timestamp": rfc3339(observed_at), "data": data}
     body = _encode(envelope)
     if len(body) > BODY_BYTES:

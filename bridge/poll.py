@@ -28,6 +28,8 @@ LEAST_PAUSE_SECONDS = 1.0
 GRANT_SECONDS = 1.0
 """A claim's place in the request budget is good for this long; later, the task is given back unread."""
 ENDED = -1
+STALE = "the answer is older than what was known, and ignored"
+"""What a person reads of a task whose readings step back in time."""
 CLOCK_MARGIN_MS = 50
 """Our reading of Redis' clock lags by up to a round trip; a second reading this much later is surely late enough."""
 
@@ -51,6 +53,7 @@ class Registry(Protocol):
     async def claim_tasks(self, slots: int, *, lease_ms: int, per_minute: int) -> Claim: ...
     async def postpone(self, task: WatchedTask, rest: Postponement) -> str: ...
     async def refuse(self, task: WatchedTask, reason: str, fix: str) -> str: ...
+    async def reject_unseen(self, task: WatchedTask) -> str: ...
     async def commit(self, task: WatchedTask, event: Event, snapshot: Snapshot, *, delay_ms: int) -> str: ...
     async def announce(self, task: WatchedTask, event_id: str, *, delay_ms: int) -> str: ...
     async def pause_account(self, seconds: float, *, key_refused: bool = False) -> None: ...
@@ -137,17 +140,24 @@ class Poller:
         if isinstance(verdict, Change):
             await self._commit(reading, verdict)
         elif isinstance(verdict, diff.Doubtful):
-            again = verdict.fingerprint == task.doubt and task.doubted_at is not None
-            since = task.doubted_at if again else now
-            await self._postpone(
-                reading,
-                Postponement(diff.DOUBT_MS + CLOCK_MARGIN_MS, doubt=verdict.fingerprint, doubted_at=since),
-                "doubted",
-            )
+            await self._doubted(reading, verdict)
         elif isinstance(verdict, diff.Stale):
-            await self._postpone(reading, Postponement(self._interval_ms(first=False)), "stale")
+            rest = Postponement(self._interval_ms(first=False), error=STALE)
+            await self._postpone(reading, rest, "stale")
         else:
             await self._unchanged(reading)
+
+    async def _doubted(self, reading: Reading, verdict: diff.Doubtful) -> None:
+        """Ask again soon, once: what says something else each time is read at the interval like anything else."""
+        task, now = reading.task, self._clock.now()
+        again = verdict.fingerprint == task.doubt and task.doubted_at is not None
+        soon = again or task.doubt is None
+        delay = diff.DOUBT_MS + CLOCK_MARGIN_MS if soon else self._interval_ms(first=False)
+        since = task.doubted_at if again else now
+        error = f"doubted and asked again: {verdict.why}"
+        await self._postpone(
+            reading, Postponement(delay, doubt=verdict.fingerprint, doubted_at=since, error=error), "doubted"
+        )
 
     async def _unchanged(self, reading: Reading) -> None:
         task, snapshot = reading.task, reading.task.snapshot
@@ -228,6 +238,8 @@ class Poller:
             await self._persist(reading, lambda: self._registry.announce(task, event_id, delay_ms=ENDED), "announced")
         else:
             await self._postpone(reading, Postponement(ENDED), "gone")
+        if task.snapshot is None or (task.snapshot.gone and not task.snapshot.status):
+            await self._persist(reading, lambda: self._registry.reject_unseen(task), "unseen", count=False)
 
     async def _pause(self, reading: Reading, seconds: float, failure: FetchFailure) -> None:
         refused = failure.fault is FetchFault.CREDENTIAL

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from bridge.events import is_terminal
+from bridge.events import is_lasting
 from bridge.model import DeadReason, Decision, Delivery, DeliveryState, EndpointEffect, Fault, Outcome
 
 RETRY_AFTER_SECONDS = 86_400
@@ -34,7 +34,7 @@ class RetryPolicy:
     jitter: float = 0.2
     """Each wait is varied by up to this share, both ways."""
     progress_expires_ms: int = 3_600_000
-    """A progress event is given up this long after it was made; terminal events get the whole schedule."""
+    """A progress event is given up this long after it was made; a task's end, and what changes after it, never is."""
 
 
 def decide(delivery: Delivery, outcome: Outcome, policy: RetryPolicy, *, now: int, jitter: float) -> Decision:
@@ -52,7 +52,8 @@ def decide(delivery: Delivery, outcome: Outcome, policy: RetryPolicy, *, now: in
         return Decision(DeliveryState.DEAD, effect, reason=reason, pause_ms=pause_ms)
     wait = policy.schedule_seconds[made] * (1 + policy.jitter * jitter)
     retry_in_ms = max(int(wait * 1000), pause_ms)
-    if not is_terminal(delivery.type) and now + retry_in_ms > delivery.created_at + policy.progress_expires_ms:
+    late = now + retry_in_ms > delivery.created_at + policy.progress_expires_ms
+    if late and not is_lasting(delivery.type, delivery.body):
         return Decision(DeliveryState.DEAD, effect, reason=DeadReason.EXPIRED, pause_ms=pause_ms)
     return Decision(DeliveryState.PENDING, effect, retry_in_ms=retry_in_ms, pause_ms=pause_ms)
 

@@ -24,6 +24,8 @@ STATUS_CHARACTERS = 64
 DEPTH = 100
 """The deepest nesting of a task object that is believed to be one."""
 POOL = "twelvelabs"
+CLOCKS_APART_SECONDS = 86_400
+"""An answer's Date further than this from our clock is not believed."""
 
 _BY_STATUS = {401: FetchFault.CREDENTIAL, 403: FetchFault.FORBIDDEN, 404: FetchFault.GONE, 429: FetchFault.THROTTLED}
 
@@ -109,21 +111,25 @@ def error_code(body: bytes) -> str:
 
 
 def _wait_asked(answer: Answer, now: datetime) -> float | None:
-    """How long upstream asks us to wait: Retry-After, else the reset of its rate limit, by its own clock."""
-    asked = parse_retry_after(answer.header("retry-after"), now=now)
+    """How long upstream asks us to wait: Retry-After, else the reset of its rate limit, both by its own clock."""
+    theirs = _dated(answer, now) or now
+    asked = parse_retry_after(answer.header("retry-after"), now=theirs)
     if asked is not None or answer.status != 429:
         return asked
     reset = answer.header("x-ratelimit-reset") or ""
     if not (reset.isascii() and reset.isdigit() and len(reset) <= 11):
         return None
+    return max(0.0, int(reset) - theirs.timestamp())
+
+
+def _dated(answer: Answer, now: datetime) -> datetime | None:
+    """The answer's own Date; None if it has none, or one too far from our clock."""
     try:
-        theirs = parsedate_to_datetime(answer.header("date") or "")
-        if theirs.tzinfo is None:
-            theirs = theirs.replace(tzinfo=UTC)
-        clock = theirs.timestamp()
+        moment = parsedate_to_datetime(answer.header("date") or "")
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return moment if abs((moment - now).total_seconds()) <= CLOCKS_APART_SECONDS else None
     except (ValueError, IndexError, TypeError, OverflowError):
-        clock = now.timestamp()
-    return max(0.0, int(reset) - clock)
+        return None
 
 
 def _hls_status(hls: object) -> str | None:

@@ -102,8 +102,8 @@ def _has_come(view: "TaskView", wanted: str) -> bool:
 
 
 def _is_over(view: "TaskView") -> bool:
-    """Whether nothing more is to be expected of it."""
-    return view.status in {*TERMINAL_STATUSES, "gone"} or not view.registered
+    """Whether nothing more is to be expected of it. What is gone is registered no longer."""
+    return view.status in TERMINAL_STATUSES or not view.registered
 
 
 async def _wait(store: "Store", members: Sequence[str], seconds: float | None, wanted: str) -> Views:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from secrets import token_hex
 from typing import Any, Protocol
 
@@ -26,6 +26,9 @@ EVENTS_KEPT = 100_000
 """How long bridge:events is, unless a setting says otherwise."""
 BROKEN_SNAPSHOT = Rejection(
     "snapshot", "bridge:snapshot:<id> is not a hash: somebody wrote over it", "DEL it and register the task again"
+)
+NEVER_SEEN = Rejection(
+    "member", "TwelveLabs never knew a task by this id", "check the id, and whose key made the task; then add it again"
 )
 MATCHES = 50
 """How often a commit matches again because the endpoints changed meanwhile."""
@@ -114,6 +117,14 @@ class Registry:
         rejection = Rejection("member", reason, fix, task.member)
         word: bytes = await self._scripts.call(
             "refuse_task", task.member, task.token, rejection.as_json(await self._scripts.now()), REJECTED
+        )
+        return word.decode()
+
+    async def reject_unseen(self, task: WatchedTask) -> str:
+        """Say in `bridge:rejected` of a task that ended as gone that it never was there. Replies `ok` or `moved`."""
+        rejection = replace(NEVER_SEEN, value=task.member)
+        word: bytes = await self._scripts.call(
+            "reject_unseen", task.member, rejection.as_json(await self._scripts.now()), REJECTED
         )
         return word.decode()
 

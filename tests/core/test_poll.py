@@ -14,7 +14,7 @@ from until import eventually
 
 from bridge.poll import GRANT_SECONDS, KEY_PROBE_SECONDS, UNPROMPTED_PAUSE_SECONDS, Poller, PollPolicy, Reading
 from bridge.pump import RedisClock
-from bridge.sandbox.faults import Fault, html, http_date, redirect, throttled, truncated, unauthorized, unavailable
+from bridge.sandbox.faults import Fault, http_date, redirect, throttled, unauthorized, unavailable
 from bridge.sandbox.receiver import Receiver
 from bridge.sandbox.redis import RedisServer
 from bridge.sandbox.timeline import ABSENT
@@ -318,70 +318,6 @@ async def test_one_throttled_task_keeps_the_others_waiting(watch: Watching) -> N
     assert await watch.round(INTERVAL_MS - 1_000) == 1
     assert await watch.round(15_000) == 0
     assert await watch.round(10_000) == 2
-
-
-BAD_ANSWERS: dict[str, Fault] = {
-    "204": Fault(204),
-    "201": Fault(201, {"_id": "t1", "status": "ready", "updated_at": "2027-01-15T09:00:00Z"}),
-    "206": Fault(206, {"_id": "t1", "status": "ready", "updated_at": "2027-01-15T09:00:00Z"}),
-    "304": Fault(304),
-    "302": redirect("http://127.0.0.1:9/"),
-    "408": Fault(408),
-    "409": Fault(409, {"code": "conflict"}),
-    "418": Fault(418, "short and stout"),
-    "500": unavailable(500),
-    "502 html": html(502),
-    "503": unavailable(503),
-    "503 and wait": Fault(503, headers={"Retry-After": "2"}),
-    "200 html": html(200),
-    "200 empty": Fault(200),
-    "200 null": Fault(200, "null"),
-    "200 list": Fault(200, "[]"),
-    "200 without status": patched({"status": ABSENT}),
-    "number for a status": patched({"status": 7}),
-    "list for a status": patched({"status": ["ready"]}),
-    "empty status": patched({"status": ""}),
-    "endless status": patched({"status": "r" * 65}),
-    "another task": patched({"_id": "t2"}),
-    "number for an id": patched({"_id": 1}),
-    "truncated": truncated(20),
-    "reset": Fault(reset=True),
-    "nonsense": Fault(raw=b"SMTP ready\r\n\r\n"),
-    "silence": Fault(hang=True),
-    "10 MB": Fault(200, b'{"_id": "t1", "status": "ready", "x": "' + b"x" * 10_000_000 + b'"}'),
-    "gzip": Fault(200, b"\x1f\x8b\x08\x00" + b"\x00" * 64, {"Content-Encoding": "gzip"}),
-    "not UTF-8": Fault(200, b'{"_id": "t1", "status": "re\xffady"}'),
-    "NaN": Fault(200, '{"_id": "t1", "status": "ready", "n": NaN}'),
-    "Infinity": Fault(200, '{"_id": "t1", "status": "ready", "n": -Infinity}'),
-    "1e999": Fault(200, '{"_id": "t1", "status": "ready", "n": 1e999}'),
-    "deep": Fault(200, '{"_id": "t1", "status": "ready", "n": ' + "[" * 200 + "]" * 200 + "}"),
-    "bottomless": Fault(200, '{"_id": "t1", "status": "ready", "n": ' + "[" * 100_000 + "]" * 100_000 + "}"),
-    "huge integer": Fault(200, '{"_id": "t1", "status": "ready", "n": ' + "9" * 5_000 + "}"),
-    "lone surrogate": Fault(200, '{"_id": "t1", "status": "\\ud800"}'),
-}
-
-
-@pytest.mark.parametrize("name", BAD_ANSWERS)
-async def test_an_answer_that_is_no_task_changes_nothing(stage: Stage, name: str) -> None:
-    """Suite I: whatever upstream says instead of a task, at first sight, later and at the end: no event, due again."""
-    async with watching(stage, deadline_seconds=0.4 if name == "silence" else 5.0) as watch:
-        await watch.add("indexing", "later")
-        await watch.add("ready", "ended", hls={"status": "PROCESSING"})
-        watch.simulator.add_task("first", timeline=(), status="indexing")
-        await stage.task("first")
-        told = await stage.event_types()
-        watch.simulator.fault(PATH, BAD_ANSWERS[name], repeat=True)
-        assert await watch.round(LATER) == 3
-        assert await stage.event_types() == told
-        for member in ("first", "later", "ended"):
-            record = await stage.watch(member)
-            assert record["faults"] == "1"
-            assert record["error"]
-            assert await stage.due_in(member) == INTERVAL_MS
-        watch.simulator.clear_faults()
-        assert await watch.round(LATER) == 3
-        assert await stage.event_types() == [*told, "index.task.indexing"]
-        assert not stage.log.named("pump.fault")
 
 
 async def test_faults_back_off_from_the_third_in_a_row(watch: Watching) -> None:

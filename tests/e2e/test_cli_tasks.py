@@ -185,6 +185,27 @@ def test_a_rejected_task_is_shown_with_its_fix(bridge: Bridge, client: "Redis") 
     assert (code, "refuses this id" in told, "→ check the id" in told) == (3, True, True)
 
 
+def test_a_task_that_upstream_never_knew_is_shown_with_its_cause(bridge: Bridge, client: "Redis") -> None:
+    """Most likely a misspelt id, which looks like any other one that is gone: it is said, with what to do."""
+    seed(client)
+    end(client, "t1", "", gone="1")
+    row = json.loads(bridge("task", "show", "t1", "--json")[1])
+    assert (row["state"], row["status"]) == ("ended", "gone")
+    assert "never" in row["note"]
+    assert "check the id" in row["fix"]
+    assert "no longer watched: TwelveLabs never knew" in bridge("task", "ls")[1]
+    seed(client, "t2")
+    end(client, "t2", "indexing", gone="1")
+    assert json.loads(bridge("task", "show", "t2", "--json")[1])["note"] == ""
+
+
+@pytest.mark.parametrize("fields", [{"status": "gone"}, {"gone": "1"}], ids=["upstream's word", "registered again"])
+def test_a_watched_task_is_not_over_because_of_a_word(bridge: Bridge, client: "Redis", fields: dict[str, str]) -> None:
+    """A status that upstream calls `gone`, or a task that was gone and is asked for again: waited for."""
+    seed(client, **fields)
+    assert bridge("task", "wait", "t1", "--timeout", "0.2")[0] == 124
+
+
 def test_a_list_of_tasks_is_filtered_by_status_and_state(bridge: Bridge, client: "Redis") -> None:
     """Upstream's words, `gone`, and the bridge's own: waiting, watched, ended, rejected."""
     for member, status in (("t1", "indexing"), ("t2", "ready"), ("t3", "failed")):

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.diff import (
+    AHEAD_MS,
     DOUBT_MS,
+    FUTURE_MS,
     GONE_ANSWERS,
     GONE_MS,
     HLS_PATIENCE_MS,
@@ -162,6 +164,7 @@ def test_an_unlikely_reading_is_believed_when_a_later_one_agrees(
     """Not at once, and not from a second reading of the same moment."""
     first = diff(snapshot, seen, now=START)
     assert isinstance(first, Doubtful)
+    assert first.why
     again = diff(snapshot, seen, doubt=first.fingerprint, doubted_at=START, now=START + later)
     assert isinstance(again, Change if believed else Doubtful)
 
@@ -219,6 +222,79 @@ def test_an_unreadable_time_that_differs_each_time_does_not_stop_agreement() -> 
 def test_what_is_not_unlikely_is_believed_at_once(snapshot: Snapshot, seen: Observation) -> None:
     """An unknown status once believed, a terminal state that stays, a step back, a return from gone."""
     assert isinstance(diff(snapshot, seen, now=START), Change)
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "seen", "why"),
+    [
+        (None, an_observation("exploded"), "the status “exploded” is not known"),
+        (None, an_observation(task_id=None), "it has no _id"),
+        (None, an_observation(at=None), "its updated_at is missing or unreadable"),
+        (None, an_observation(at=START + 2 * FUTURE_MS), "its updated_at is more than a day ahead"),
+        (a_snapshot("ready"), an_observation("indexing"), "it left “ready”"),
+        (a_snapshot(at=START + FUTURE_MS), an_observation("ready"), "it is older than what was known, whose time has"),
+    ],
+)
+def test_a_doubt_says_why(snapshot: Snapshot | None, seen: Observation, why: str) -> None:
+    """A person who looks at the task reads it."""
+    verdict = diff(snapshot, seen, now=START)
+    assert isinstance(verdict, Doubtful)
+    assert verdict.why.startswith(why)
+
+
+# -- times that have not come yet --
+
+
+@pytest.mark.parametrize("ahead", [FUTURE_MS + 60_000, 970 * 365 * 86_400_000])
+@pytest.mark.parametrize("snapshot", [None, a_snapshot()], ids=["first", "later"])
+def test_a_time_far_ahead_is_no_time(snapshot: Snapshot | None, ahead: int) -> None:
+    """As an unreadable one: asked again, then told; and what was known of the time stays known."""
+    seen = an_observation("ready", START + ahead)
+    first = diff(snapshot, seen, now=START)
+    assert isinstance(first, Doubtful)
+    change = diff(snapshot, seen, doubt=first.fingerprint, doubted_at=START, now=START + DOUBT_MS)
+    assert isinstance(change, Change)
+    assert change.changed == ("status",)
+    assert change.observation is not None
+    assert change.observation.updated_at is None
+    assert change.observation.updated_at_text == seen.updated_at_text
+
+
+def test_a_time_far_ahead_alone_is_no_change() -> None:
+    """It says nothing, so nothing is said."""
+    assert isinstance(diff(a_snapshot(), an_observation(at=START + FUTURE_MS + 1), now=START), Unchanged)
+
+
+def test_a_time_far_ahead_that_runs_on_does_not_stop_agreement() -> None:
+    """`now + 30 h` in each reading: another time each time, and the same word."""
+    first = diff(a_snapshot(), an_observation("ready", START + FUTURE_MS + 1), now=START)
+    assert isinstance(first, Doubtful)
+    later = an_observation("ready", START + FUTURE_MS + 5_001)
+    verdict = diff(a_snapshot(), later, doubt=first.fingerprint, doubted_at=START, now=START + 5_000)
+    assert isinstance(verdict, Change)
+
+
+def test_a_time_within_a_day_ahead_is_a_time() -> None:
+    """Another clock, another zone: believed at once."""
+    verdict = diff(a_snapshot(), an_observation("ready", START + FUTURE_MS), now=START)
+    assert isinstance(verdict, Change)
+    assert verdict.changed == ("status", "updated_at")
+
+
+@pytest.mark.parametrize("ahead", [AHEAD_MS + 60_000, FUTURE_MS, 970 * 365 * 86_400_000])
+def test_a_known_time_ahead_of_the_clock_silences_nothing(ahead: int) -> None:
+    """A reading older than that is not stale but doubtful, and believed when the next one agrees."""
+    snapshot, seen = a_snapshot(at=START + ahead), an_observation("ready", START)
+    first = diff(snapshot, seen, now=START)
+    assert isinstance(first, Doubtful)
+    change = diff(snapshot, seen, doubt=first.fingerprint, doubted_at=START, now=START + DOUBT_MS)
+    assert isinstance(change, Change)
+    assert change.changed == ("status", "updated_at")
+
+
+def test_clocks_that_differ_by_an_hour_leave_stale_readings_stale() -> None:
+    """Up to there the known time is no lie."""
+    assert isinstance(diff(a_snapshot(at=START + AHEAD_MS), an_observation("ready", START), now=START), Stale)
 
 
 # -- gone --

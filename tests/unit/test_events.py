@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.diff import DOUBT_MS, Doubtful, Stale, Unchanged, Verdict, diff, gone, parse_instant
-from bridge.events import ANNOUNCED, event_from, is_terminal, matches, snapshot_after, type_of
+from bridge.events import ANNOUNCED, event_from, is_lasting, is_terminal, matches, snapshot_after, type_of
 from bridge.model import KNOWN_STATUSES, TERMINAL_STATUSES, Change, Event, Observation, Snapshot
 
 
@@ -67,18 +67,33 @@ def test_gone_and_the_return_from_gone_have_their_types() -> None:
 @pytest.mark.parametrize(
     ("status", "word"),
     [("Broken Video File", "broken_video_file"), ("…", "unknown"), ("", "unknown"), ("A-b.c", "a_b_c"), ("_x_", "x"),
-     ("READY", "ready"), ("a\nb", "a_b"), ("ÄÖ ready", "ready"), ("\ud800", "unknown")],
+     ("READY", "ready"), ("a\nb", "a_b"), ("ÄÖ odd", "odd"), ("\ud800", "unknown"), ("status", "status")],
 )  # fmt: skip
 def test_an_unknown_status_is_a_word_in_the_type(status: str, word: str) -> None:
     """Verbatim in the data only."""
     assert type_of(Change(an_observation(status), None, ("status",))) == f"index.task.{word}"
 
 
+@pytest.mark.parametrize(
+    ("status", "word"),
+    [("gone", "gone"), ("updated", "updated"), ("Gone", "gone"), ("gone!", "gone"), ("…updated", "updated"),
+     ("ready?", "ready"), ("¬ ready", "ready"), ("_failed_", "failed"), ("ÄÖ ready", "ready")],
+)  # fmt: skip
+def test_a_status_does_not_pass_for_what_it_is_not(status: str, word: str) -> None:
+    """Our own two words, and a documented one of which letters were lost, say that they are upstream's."""
+    event_type = type_of(Change(an_observation(status), None, ("status",)))
+    assert event_type == f"index.task.status.{word}"
+    assert not is_terminal(event_type)
+    assert not matches(an_endpoint(events=(f"index.task.{word}",)), event_type, "t1")
+    assert matches(an_endpoint(events=("index.task.*",)), event_type, "t1")
+
+
 @given(st.text(st.characters(), max_size=64))
 def test_every_type_can_be_filtered_for(status: str) -> None:
     """Whatever upstream calls its status: a type that an endpoint's filter may name, and that its family takes."""
     made = type_of(Change(an_observation(status), None, ("status",)))
-    assert re.fullmatch(r"index\.task\.[a-z0-9_]+", made, re.ASCII)
+    assert re.fullmatch(r"index\.task\.(status\.)?[a-z0-9_]+", made, re.ASCII)
+    assert made not in {"index.task.gone", "index.task.updated"}
     assert matches(an_endpoint(events=("index.task.*",)), made, "t1")
     assert matches(an_endpoint(events=(made,)), made, "t1")
 
@@ -92,6 +107,23 @@ def test_every_type_can_be_filtered_for(status: str) -> None:
 def test_the_end_of_a_task_is_terminal(event_type: str, terminal: bool) -> None:
     """Ready, failed and gone."""
     assert is_terminal(event_type) is terminal
+
+
+@pytest.mark.parametrize(
+    ("seen", "lasting"),
+    [
+        (an_observation("indexing", hls_status="PROCESSING"), False),
+        (an_observation("odd", hls_status="PROCESSING"), False),
+        (an_observation("ready", hls_status="COMPLETE"), True),
+        (an_observation("failed", hls_status="ERROR"), True),
+        (an_observation("ready", hls_status="COMPLETE", task={"blob": "x" * 70_000}), True),
+    ],
+)
+def test_an_update_lasts_if_its_task_has_ended(seen: Observation, lasting: bool) -> None:
+    """Read from the very body that is sent, also when the object did not fit into it."""
+    event, _ = commit(a_snapshot(seen.status), seen)
+    assert event.type == "index.task.updated"
+    assert is_lasting(event.type, event.body) is lasting
 
 
 # -- filters --

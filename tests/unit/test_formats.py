@@ -53,9 +53,10 @@ def test_an_unreadable_time_is_passed_on_as_it_was_written() -> None:
 
 @pytest.mark.parametrize("previous", [None, a_snapshot("ready")])
 def test_gone_says_what_was_known_last(previous: Snapshot | None) -> None:
-    """There is no upstream object any more."""
+    """There is no upstream object any more; if there never was one, a misspelt id is the likely cause: it is said."""
     data = json.loads(body_of(Change(None, previous, ("gone",))))["data"]
-    assert list(data) == KEYS
+    assert list(data) == (KEYS if previous else [*KEYS, "never_seen"])
+    assert data.get("never_seen") is (None if previous else True)
     assert (data["task"], data["changed"]) == (None, ["gone"])
     assert data["status"] == (previous and "ready")
     assert data["updated_at"] == (previous and previous.updated_at_text)

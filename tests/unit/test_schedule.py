@@ -1,5 +1,6 @@
 """When to try again, when to stop, and how a Retry-After is read."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from itertools import pairwise
@@ -145,6 +146,29 @@ def test_the_end_of_a_task_never_expires(event_type: str) -> None:
     delivery = a_delivery(type=event_type, attempts=8)
     decision = decide(delivery, an_answer(500), POLICY, now=START + 1_000 * HOUR_MS, jitter=0)
     assert decision.state is DeliveryState.PENDING
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "state"),
+    [
+        ("ready", None, DeliveryState.PENDING),
+        ("failed", None, DeliveryState.PENDING),
+        ("indexing", None, DeliveryState.DEAD),
+        ("odd", None, DeliveryState.DEAD),
+        (None, None, DeliveryState.DEAD),
+        ("", b"{", DeliveryState.DEAD),
+        ("", b"[]", DeliveryState.DEAD),
+        ("", b'{"data":[]}', DeliveryState.DEAD),
+        ("", b'{"data":{"status":["ready"]}}', DeliveryState.DEAD),
+        ("", b"\xff", DeliveryState.DEAD),
+    ],
+)
+def test_an_update_after_the_end_never_expires(status: str | None, body: bytes | None, state: DeliveryState) -> None:
+    """No later event makes up for it: the finished HLS stream of a `ready` task is told once."""
+    whole = body or json.dumps({"type": "index.task.updated", "data": {"status": status}}).encode()
+    delivery = a_delivery(type="index.task.updated", attempts=8, body=whole)
+    decision = decide(delivery, an_answer(500), POLICY, now=START + 1_000 * HOUR_MS, jitter=0)
+    assert decision.state is state
 
 
 @pytest.mark.parametrize(

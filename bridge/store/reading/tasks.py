@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bridge.model import DeliveryState
 from bridge.store.reading.deliveries import deliveries_of
 from bridge.store.reading.trips import HasClient, as_ms, as_record, ask, pieces
-from bridge.store.registry import as_text
+from bridge.store.registry import NEVER_SEEN, as_text
 
 if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MEMBERS = 200_000
 """The most tasks of each kind (watched, ended) that a listing looks at."""
 
-_WATCH = ("polled_at", "error", "doubt", "faults", "token", "expires", "options")
+_WATCH = ("polled_at", "error", "faults", "token", "expires", "options")
 _SNAPSHOT = ("status", "updated_at", "observed_at", "revision", "event_id", "gone", "hls_status")
 
 
@@ -44,7 +44,7 @@ class TaskView:
     delivered: int = 0
     faults: int = 0
     note: str = ""
-    """What went wrong: the last error, a doubt, or why it was rejected."""
+    """What went wrong: the last error, a doubt, why it was rejected, or that upstream never knew it."""
     fix: str = ""
     options: dict[str, Any] | None = None
 
@@ -134,16 +134,18 @@ def _view(
     member: str, score: float | None, due: float | None, ended: float | None, watch: Sequence[Any],
     snapshot: Sequence[Any], rejected: bytes | None,
 ) -> TaskView:  # fmt: skip
-    polled, error, doubt, faults, token, expires, options = watch
+    polled, error, faults, token, expires, options = watch
     status, updated, observed, revision, event_id, gone, hls = map(as_text, snapshot)
     refusal = as_record(rejected)
     if score is not None:
         state = "waiting" if due is None else "watched"
     else:
         state = "rejected" if refusal else "ended" if status or ended is not None else "unknown"
-    note = as_text(error) or (f"doubted: {as_text(doubt)}" if doubt else "")
+    note, fix = as_text(error), ""
     if refusal:
-        note = str(refusal.get("reason", ""))
+        note, fix = str(refusal.get("reason", "")), str(refusal.get("fix", ""))
+    elif gone == "1" and not status and not note:
+        note, fix = NEVER_SEEN.reason, NEVER_SEEN.fix
     watched = state == "watched"
     return TaskView(
         task=member,
@@ -161,6 +163,6 @@ def _view(
         hls_status=hls or None,
         faults=as_ms(faults) or 0,
         note=note,
-        fix=str(refusal.get("fix", "")),
+        fix=fix,
         options=as_record(options) or None,
     )
