@@ -123,9 +123,9 @@ def _secret_from(path: str) -> str:
 
 async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | None, str]:
     """Judge, write, take in; replies the secret if it was made here, and the URL as it may be shown."""
-    from bridge.contract import Rejection
     from bridge.contract import endpoint as judged
     from bridge.engine import policy_from
+    from bridge.rejection import Rejection
     from bridge.store.declaring import Declaring
     from bridge.store.reading.endpoints import bare_url
 

@@ -11,9 +11,10 @@ from typing import Protocol, cast
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from bridge.contract import MILLISECONDS_FROM, REJECTED, Rejection, check_member, endpoint, task_options
+from bridge.contract import MILLISECONDS_FROM, check_member, endpoint, task_options
 from bridge.guard import Policy
 from bridge.model import Endpoint
+from bridge.rejection import REJECTED, Rejection
 from bridge.store.keys import Keys
 from bridge.store.registry import Registry, as_text, endpoint_to_json, options_to_json
 from bridge.store.scripts import Argument, Scripts, as_store_error
