@@ -68,6 +68,18 @@ class EndpointDefinition(BaseModel):
     headers: Annotated[dict[str, str], AfterValidator(lambda headers: _checked_headers(headers))] = {}
 
 
+def check_score(score: float) -> None:
+    """Refuse a score of `bridge:tasks` that is no time in seconds; +inf is a member that was taken in."""
+    if MILLISECONDS_FROM <= score < float("inf"):
+        raise not_seconds()
+
+
+def not_seconds() -> Rejection:
+    """The refusal of such a score."""
+    reason = "a score above 1e11 is in milliseconds; bridge:tasks counts seconds"
+    return Rejection("score", reason, "ZADD bridge:tasks NX 0 <id>")
+
+
 def check_member(member: str) -> None:
     """Refuse a member of `bridge:tasks` that cannot name a task."""
     fix = "use the task id as TwelveLabs shows it, e.g. `ZADD bridge:tasks NX 0 6a0b1c2d3e4f5a6b7c8d9e01`"

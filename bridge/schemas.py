@@ -1,6 +1,6 @@
 """The contract as JSON Schema: what a client writes, what a subscriber receives, what a refusal looks like. Pure.
 
-Made from what judges, so that no second hand keeps it; `bridge contract show endpoint` prints a file of `docs/contract/`. A
+Made from what judges, so that no second hand keeps it; `bridge contract show` prints what stands in `docs/contract/`. A
 schema refuses nothing that the bridge takes in. The other way round it cannot say everything; its descriptions tell
 what is judged beyond it.
 """

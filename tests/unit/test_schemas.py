@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from factories import START, a_snapshot, an_observation
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from test_contract import JSON, LOCAL, REFUSED_DEFINITIONS, REFUSED_OPTIONS, URL, secret_of
@@ -70,6 +70,7 @@ ONE_FIELD = st.sampled_from(sorted(GOOD)).flatmap(lambda name: st.fixed_dictiona
 ANY_FIELDS = st.fixed_dictionaries({}, optional={name: value | JSON for name, value in GOOD.items()})
 
 
+@settings(max_examples=400)
 @given(ONE_FIELD | ANY_FIELDS)
 @example({"url": URL, "headers": {f"x-{n}": "" for n in range(HEADERS)}})
 @example({"url": URL, "secret": f"\t{secret_of(64)}\x1f"})
