@@ -51,6 +51,10 @@ RESERVED_HEADERS = frozenset(
 RESERVED_PREFIXES = ("webhook-", "proxy-", "x-forwarded-", "bridge-", "tl-signature", "ce-")
 
 
+OPTIONS = ("metadata", "endpoints", "callback_url", "expires_at", "account")
+"""The fields of a task's hash that mean something; the others belong to those who wrote them."""
+
+
 class EndpointDefinition(BaseModel):
     """An endpoint as a client writes it: `HSET bridge:endpoints <name> '<this as JSON>'`. Unknown fields: ignored."""
 

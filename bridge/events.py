@@ -10,6 +10,8 @@ from bridge.model import TERMINAL_STATUSES, Change, Endpoint, Event, Snapshot
 TYPE_PREFIX = "index.task."
 GONE = TYPE_PREFIX + "gone"
 UPDATED = TYPE_PREFIX + "updated"
+FAMILIES = (TYPE_PREFIX,)
+"""How every event type begins."""
 
 ANNOUNCED = 32
 """How many different announced states of a task are remembered, to tell a return to one from a repetition."""

@@ -14,6 +14,7 @@ from bridge.rejection import NAME_BYTES, REJECTED, rejected_field
 from bridge.schemas import rejection_schema
 from bridge.store import Store
 from bridge.store.intake import Intake
+from bridge.store.registry import as_bytes
 
 MB = 1_000_000
 GOOD_URL = "https://example.com/hook"
@@ -44,7 +45,7 @@ async def entry_of(store: Store, field: str) -> dict[str, Any]:
     fields = await store.client.hkeys("bridge:rejected")
     assert text is not None, fields
     assert len(text) <= ENTRY_BYTES
-    assert all(len(name) <= NAME_BYTES and name.decode() for name in fields)
+    assert all(len(as_bytes(name)) <= NAME_BYTES and as_bytes(name).decode() for name in fields)
     entry: dict[str, Any] = json.loads(text)
     Draft202012Validator(rejection_schema()).validate(entry)
     return entry
@@ -65,7 +66,7 @@ BAD_MEMBERS = [
 @pytest.mark.parametrize("member", BAD_MEMBERS, ids=lambda member: ascii(member)[:20])
 async def test_a_member_that_is_none_is_rejected_beside_a_good_one(strict: Intake, store: Store, member: bytes) -> None:
     """Cut and spelt out, where it is long or no text."""
-    await store.client.zadd("bridge:tasks", {member: 0, "good": 0})
+    await store.client.zadd("bridge:tasks", {member: 0, b"good": 0})
     taken = await strict.run()
     field = rejected_field("task", member)
     assert (taken.tasks, taken.rejected) == (1, (field,))
