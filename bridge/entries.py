@@ -43,3 +43,8 @@ class Judge:
         except UnicodeDecodeError:
             raise Rejection("", "an option is not UTF-8", "write the options as UTF-8 text", member) from None
         return task_options(fields, self.policy, has_default_secret=self.has_default_secret)
+
+
+def wrong_type(key: str, kind: str, wanted: str) -> Rejection:
+    """The refusal of a client's key as a whole."""
+    return Rejection("", f"{key} is a {kind}, not a {wanted}", f"RENAME {key} to another name")

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from bridge.contract import MILLISECONDS_FROM, not_seconds
-from bridge.entries import Judge
+from bridge.entries import Judge, wrong_type
 from bridge.guard import Policy
 from bridge.model import Endpoint
 from bridge.rejection import REJECTED, Rejection, rejected_field
@@ -93,7 +93,7 @@ class Intake:
         for key, wanted in ((self._keys.tasks, "zset"), (self._keys.endpoints, "hash")):
             kind = as_text(await self._client.type(key))
             if kind not in {wanted, "none"}:
-                refusal = Rejection("", f"{key} is a {kind}, not a {wanted}", f"RENAME {key} to another name")
+                refusal = wrong_type(key, kind, wanted)
                 await self._client.hset(self._keys.rejected, f"key:{key}", refusal.as_json(at))
                 trouble.append((key, f"{refusal.reason}; rename it away"))
         words = "; ".join(word for _, word in trouble)

@@ -16,7 +16,7 @@ from bridge.model import Endpoint
 @pytest.mark.parametrize(
     ("name", "meant"),
     [("event", "events"), ("secrets", "secret"), ("orderng", "ordering"), ("URL", "url"), ("task", "tasks"),
-     ("header", "headers"), ("fromat", "format"), ("Events", "events")],
+     ("header", "headers"), ("formatt", "format"), ("Events", "events")],
 )  # fmt: skip
 def test_a_misspelt_field_of_an_endpoint_is_pointed_out(name: str, meant: str) -> None:
     """It would be ignored, and the endpoint would get what nobody wanted."""
@@ -53,8 +53,8 @@ def test_a_pattern_that_no_event_type_matches_is_pointed_out(pattern: str) -> No
 
 @pytest.mark.parametrize(
     ("pattern", "meant"),
-    [("index.task.redy", "index.task.ready"), ("index.task.Ready", "index.task.ready"),
-     ("index.tasks.*", "index.task.*"), ("index.task.failded", "index.task.failed")],
+    [("index.task.readdy", "index.task.ready"), ("index.task.Ready", "index.task.ready"),
+     ("index.tasks.*", "index.task.*"), ("index.task.faiiled", "index.task.failed")],
 )  # fmt: skip
 def test_a_pattern_that_looks_like_a_known_type_is_pointed_out(pattern: str, meant: str) -> None:
     """Statuses are an open set: it may be meant, and is not refused."""
