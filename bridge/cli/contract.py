@@ -30,7 +30,7 @@ COLUMNS: Columns = (
 
 @click.group()
 def contract() -> None:
-    """The contract with whoever writes into Redis: show it, check entries, print ACL lines. Needs no Redis."""
+    """Show and check what may be written into Redis by hand."""
 
 
 contract.add_command(check)
