@@ -5,8 +5,8 @@ The same models judge what the CLI writes and what a person types into redis-cli
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from math import isfinite
 from typing import Annotated, Any, Literal
@@ -17,7 +17,8 @@ from bridge.errors import InvalidInput
 from bridge.formats import CONTENT_TYPES
 from bridge.guard import Policy
 from bridge.model import Endpoint, Ordering, WatchOptions
-from bridge.signature import parse_secret
+from bridge.rejection import Rejection, bare
+from bridge.signature import SECRET_PREFIX, parse_secret
 
 METADATA_BYTES = 4_096
 METADATA_DEPTH = 100
@@ -25,57 +26,33 @@ METADATA_DEPTH = 100
 TASK_ENDPOINTS = 200
 """The most endpoints that one task names."""
 ENDPOINT_BYTES = 16_384
-REJECTED = 1_000
-"""The most entries that `bridge:rejected` holds."""
-VALUE_HEAD = 120
-"""How much of a refused value is kept in `bridge:rejected`."""
+HEADERS = 10
+"""The most headers that an endpoint adds to its requests."""
 MILLISECONDS_FROM = 1e11
 """A time in seconds is below this until the year 5138; above, it is milliseconds by mistake."""
 
 KINDS: frozenset[str] = frozenset()
 """The resource kinds beside index tasks that can be watched, as in `<kind>:<path>`."""
 
-_MEMBER = re.compile(r"[A-Za-z0-9_:/-]{1,200}", re.ASCII)
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
-_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]*")
-_WORD = re.compile(r"[^\s\"]+")
-_QUERY = re.compile(r"(?<=.)\?.+", re.DOTALL)
-_FRAGMENT = re.compile(r"#.+", re.DOTALL)
-_AUTHORITY = re.compile(r"(?:\[[^\]]*\]|[^:@?#\[]*)(?::\d*)?")
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", re.ASCII)
-_HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,1024}", re.ASCII)
-_RESERVED_HEADERS = frozenset(
+MEMBER = r"[A-Za-z0-9_:/-]{1,200}"
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+SECONDS = r"[0-9]{1,11}(\.[0-9]{0,9})?"
+HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}"
+HEADER_VALUE = r"[\x20-\x7e]{0,1024}"
+_MEMBER, _NAME, _SECONDS = (re.compile(pattern, re.ASCII) for pattern in (MEMBER, NAME, SECONDS))
+_HEADER_NAME, _HEADER_VALUE = (re.compile(pattern, re.ASCII) for pattern in (HEADER_NAME, HEADER_VALUE))
+RESERVED_HEADERS = frozenset(
     {
         *("host", "content-length", "content-type", "content-encoding", "transfer-encoding", "connection", "te"),
         *("trailer", "upgrade", "expect", "cookie", "user-agent", "traceparent", "accept-encoding", "keep-alive"),
         *("forwarded", "via", "x-real-ip"),
     }
 )
-_RESERVED_PREFIXES = ("webhook-", "proxy-", "x-forwarded-", "bridge-", "tl-signature", "ce-")
+RESERVED_PREFIXES = ("webhook-", "proxy-", "x-forwarded-", "bridge-", "tl-signature", "ce-")
 
 
-@dataclass(eq=False)
-class Rejection(Exception):
-    """An entry that is refused: which field, why, and what to do."""
-
-    field: str
-    reason: str
-    fix: str
-    value: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.field}: {self.reason}" if self.field else self.reason
-
-    def as_json(self, at: int) -> str:
-        """The entry in `bridge:rejected`; `at` in milliseconds."""
-        entry = {
-            "reason": self.reason,
-            "field": self.field,
-            "value": redacted(self.value),
-            "at": at,
-            "fix": self.fix,
-        }
-        return json.dumps(entry)
+OPTIONS = ("metadata", "endpoints", "callback_url", "expires_at", "account")
+"""The fields of a task's hash that mean something; the others belong to those who wrote them."""
 
 
 class EndpointDefinition(BaseModel):
@@ -93,6 +70,18 @@ class EndpointDefinition(BaseModel):
     format: Literal["standard"] = "standard"
     ordering: Ordering = Ordering.FIRST_ATTEMPT
     headers: Annotated[dict[str, str], AfterValidator(lambda headers: _checked_headers(headers))] = {}
+
+
+def check_score(score: float) -> None:
+    """Refuse a score of `bridge:tasks` that is no time in seconds; +inf is a member that was taken in."""
+    if MILLISECONDS_FROM <= score < float("inf"):
+        raise not_seconds()
+
+
+def not_seconds() -> Rejection:
+    """The refusal of such a score."""
+    reason = "a score above 1e11 is in milliseconds; bridge:tasks counts seconds"
+    return Rejection("score", reason, "ZADD bridge:tasks NX 0 <id>")
 
 
 def check_member(member: str) -> None:
@@ -122,7 +111,7 @@ def task_options(
                 "callback_url",
                 "a callback_url is signed with the default secret, and there is none",
                 "set BRIDGE_DELIVERY_DEFAULT_SECRET and register the task again, or register an endpoint instead",
-                _bare(url),
+                bare(url),
             )
         _check_url("callback_url", url, policy)
         callback = Endpoint(name=implicit_name(url), url=url, events=("*",))
@@ -157,6 +146,7 @@ def endpoint(name: str, raw: str, policy: Policy, *, has_default_secret: bool) -
         raise Rejection("", f"the definition is longer than {ENDPOINT_BYTES} bytes", "shorten its lists")
     try:
         definition = EndpointDefinition.model_validate_json(raw)
+        json.loads(raw, object_pairs_hook=_each_once(""), parse_int=str, parse_float=str)
     except ValidationError as error:
         raise _from_pydantic(error, raw) from None
     _check_url("url", definition.url, policy)
@@ -183,34 +173,10 @@ def implicit_name(url: str) -> str:
     return "url:" + blake2b(url.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
 
-def redacted(text: str) -> str:
-    """The head of a value that may hold secrets, fit to be shown.
-
-    Without signing secrets, and without the userinfo, query and fragment of a URL.
-    """
-    text = _WORD.sub(lambda word: _bare(word[0]), _SECRET.sub("whsec_…", text))
-    return text.encode("utf-8", "backslashreplace").decode()[:VALUE_HEAD]
-
-
-def _bare(url: str) -> str:
-    """A URL, or a word that may be one, without what it hides. It may be broken anywhere: in doubt, less is left."""
-    before, slashes, rest = url.partition("//")
-    scheme, rest = (before + slashes, rest) if slashes else ("", url)
-    userinfo, at, after = rest.rpartition("@")
-    authority, slash, _ = userinfo.partition("/")
-    if at and not (slashes and slash and _AUTHORITY.fullmatch(authority)):  # else the @ is of the path or the query
-        if "?" in userinfo or "#" in userinfo:
-            return scheme + "…"
-        rest = "…@" + after
-    if slashes:
-        rest = _FRAGMENT.sub("#…", rest)
-    return scheme + _QUERY.sub("?…", rest)
-
-
 def _check_url(field: str, url: str, policy: Policy) -> None:
     verdict = policy.judge_url(url)
     if not verdict.allowed:
-        raise Rejection(field, f"{verdict.reason}: {verdict.detail}", "see `bridge endpoint check <url>`", _bare(url))
+        raise Rejection(field, f"{verdict.reason}: {verdict.detail}", "see `bridge endpoint check <url>`", bare(url))
 
 
 def _metadata(text: str | None) -> Any:
@@ -219,12 +185,28 @@ def _metadata(text: str | None) -> Any:
     if len(text.encode("utf-8", "surrogatepass")) > METADATA_BYTES:
         raise Rejection("metadata", f"metadata is more than {METADATA_BYTES} bytes", "keep the bulk on your side", text)
     try:
-        metadata = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        metadata = json.loads(
+            text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_each_once("metadata")
+        )
     except (ValueError, RecursionError):
         raise Rejection("metadata", "metadata is not JSON", 'write JSON, e.g. {"order": 42}', text) from None
     if not _is_shallow(metadata):
         raise Rejection("metadata", f"metadata is nested deeper than {METADATA_DEPTH} levels", "flatten it", text)
     return metadata
+
+
+def _each_once(field: str) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
+    """A hook for objects: of two equal names one parser takes the first and another the last, so they are refused."""
+
+    def read(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
+            shown = f"“{name}”" if _NAME.fullmatch(name) and not name.startswith(SECRET_PREFIX) else "a name"
+            raise Rejection(field, f"{shown} is there twice in one object", "write each name once")
+        return found
+
+    return read
 
 
 def _no_constant(text: str) -> Any:
@@ -268,10 +250,7 @@ def _endpoint_names(text: str | None) -> tuple[str, ...] | None:
 def _expires_at(text: str | None) -> int | None:
     if not text:
         return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = float("nan")
+    seconds = float(text) if _SECONDS.fullmatch(text) else float("nan")
     if not 0 <= seconds < MILLISECONDS_FROM:
         raise Rejection(
             "expires_at", "not a time in Unix seconds", "write seconds, e.g. the output of `date +%s`", text
@@ -288,13 +267,13 @@ def _checked_secret(text: str) -> str:
 
 
 def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
-    if len(headers) > 10:
-        raise ValueError("at most 10 headers")
+    if len(headers) > HEADERS:
+        raise ValueError(f"at most {HEADERS} headers")
     for name, value in headers.items():
         lower = name.lower()
         if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
             raise ValueError("a header has a character that HTTP does not allow")
-        if lower in _RESERVED_HEADERS or lower.startswith(_RESERVED_PREFIXES):
+        if lower in RESERVED_HEADERS or lower.startswith(RESERVED_PREFIXES):
             raise ValueError(f"the header {lower} is the bridge's own")
     if len({name.lower() for name in headers}) < len(headers):
         raise ValueError("a header is there twice, in other capitals")
@@ -312,7 +291,7 @@ def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
     }
     # The definition may hold a secret or an authorization header anywhere: only the offending field itself is shown.
     value = _plain_value(raw, first["loc"]) if first["loc"] and first["loc"][0] not in {"secret", "headers"} else ""
-    value = _bare(value) if field == "url" else value
+    value = bare(value) if field == "url" else value
     return Rejection(field, reason, fixes.get(field, f"correct “{field}” and HSET it again"), value)
 
 

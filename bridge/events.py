@@ -13,6 +13,8 @@ GONE = TYPE_PREFIX + "gone"
 UPDATED = TYPE_PREFIX + "updated"
 IMPOSTOR_PREFIX = "status."
 """Before a status that would read as a type of ours, or as a documented status that it is not."""
+FAMILIES = (TYPE_PREFIX,)
+"""How every event type begins."""
 
 ANNOUNCED = 32
 """How many different announced states of a task are remembered, to tell a return to one from a repetition."""

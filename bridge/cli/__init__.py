@@ -29,6 +29,7 @@ COMMANDS = {
     "endpoint": ("bridge.cli.endpoint:endpoint", "Register callback URLs, look at them, judge them."),
     "event": ("bridge.cli.event:event", "Look at the stream of events."),
     "delivery": ("bridge.cli.delivery:delivery", "Look at deliveries and their attempts."),
+    "contract": ("bridge.cli.contract:contract", "Show and check what may be written into Redis by hand."),
     "config": ("bridge.cli.config:config", "Look at the configuration."),
 }
 """Name → where the command is, and what a list of commands says of it."""

@@ -16,10 +16,11 @@ import rich_click as click
 from bridge.cli import stage
 from bridge.cli.listen import Listener, answer_from
 from bridge.cli.session import ids_from, settings_of
-from bridge.contract import ENDPOINT_BYTES, Rejection, check_member
+from bridge.contract import ENDPOINT_BYTES, check_member
 from bridge.contract import endpoint as read_endpoint
 from bridge.errors import BridgeError, CredentialRefused, InvalidInput, SettingsError, StoreDown
 from bridge.guard import Policy
+from bridge.rejection import Rejection
 from bridge.sandbox.redis import RedisServer
 from bridge.signature import generate_secret
 

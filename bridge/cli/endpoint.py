@@ -16,6 +16,7 @@ from bridge.cli.output import Columns, Row, chosen, emit, emit_one, output_optio
 from bridge.cli.session import names_in, speakable, with_store
 from bridge.errors import BridgeError, InvalidInput, NotFound
 from bridge.formats import CONTENT_TYPES
+from bridge.hints import event_hints
 from bridge.model import Ordering
 from bridge.signature import generate_secret
 
@@ -95,6 +96,8 @@ def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
     }
     given = _secret_from(options["secret_file"]) if options["secret_file"] else None
     wish = Wish(name, definition, given, options["replace"])
+    for hint in event_hints(definition["events"]):
+        say(f"! {safe(hint)}")
     made, shown_url = with_store(ctx, lambda store, settings: _add(store, settings, wish))
     how = chosen(ctx, options["output"], options["as_json"])
     emit_one({"endpoint": name, "url": shown_url, **({"secret": made} if made else {})}, how, key="endpoint")
@@ -123,9 +126,9 @@ def _secret_from(path: str) -> str:
 
 async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | None, str]:
     """Judge, write, take in; replies the secret if it was made here, and the URL as it may be shown."""
-    from bridge.contract import Rejection
     from bridge.contract import endpoint as judged
     from bridge.engine import policy_from
+    from bridge.rejection import Rejection
     from bridge.store.declaring import Declaring
     from bridge.store.reading.endpoints import bare_url
 

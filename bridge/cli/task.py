@@ -90,8 +90,9 @@ def add(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
 
 
 async def _add(store: "Store", settings: "Settings", members: list[str], options: dict[str, str]) -> list[Row]:
-    from bridge.contract import Rejection, check_member, task_options
+    from bridge.contract import check_member, task_options
     from bridge.engine import policy_from
+    from bridge.rejection import Rejection
     from bridge.store.declaring import Declaring
 
     try:

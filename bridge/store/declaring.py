@@ -6,11 +6,10 @@ from typing import Any, Protocol, cast
 
 from redis.asyncio import Redis
 
+from bridge.contract import OPTIONS
 from bridge.store.keys import Keys
 from bridge.store.scripts import store_errors
 
-OPTION_FIELDS = ("metadata", "endpoints", "callback_url", "expires_at", "account")
-"""A task's options; the other fields of its hash belong to those who wrote them."""
 PIECE = 250
 """How many tasks one MULTI registers."""
 
@@ -44,7 +43,7 @@ class Declaring:
                 words[member] = "registered" if member not in known else "updated" if options else "known"
                 if words[member] == "known":
                     continue
-                pipe.hdel(self._keys.task(member), *OPTION_FIELDS)
+                pipe.hdel(self._keys.task(member), *OPTIONS)
                 if options:
                     pipe.hset(self._keys.task(member), mapping=cast(Any, options))
                 pipe.zadd(self._keys.tasks, {member: 0}, nx=member not in known)

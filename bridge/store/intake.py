@@ -4,16 +4,18 @@ Bad input goes to `bridge:rejected` with its reason and fix, and stops nothing e
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Protocol, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from bridge.contract import MILLISECONDS_FROM, REJECTED, Rejection, check_member, endpoint, task_options
+from bridge.contract import MILLISECONDS_FROM, not_seconds
+from bridge.entries import Judge, wrong_type
 from bridge.guard import Policy
 from bridge.model import Endpoint
+from bridge.rejection import REJECTED, Rejection, rejected_field
 from bridge.store.keys import Keys
 from bridge.store.registry import Registry, as_text, endpoint_to_json, options_to_json
 from bridge.store.scripts import Argument, Scripts, as_store_error
@@ -60,7 +62,8 @@ class Intake:
     def __init__(self, store: HasRegistry, policy: Policy, *, has_default_secret: bool, cap: int = 32) -> None:
         self._client, self._keys, self._scripts = store.client, store.keys, store.scripts
         self._registry = store.registry
-        self._policy, self._has_default_secret, self._cap = policy, has_default_secret, cap
+        self._judge, self._cap = Judge(policy, has_default_secret), cap
+        self._troubled: bool | None = None
         self._seen: _Seen | None = None
         self._judged: dict[bytes, bytes] = {}
         self._kept: dict[bytes, bytes] = {}
@@ -73,9 +76,11 @@ class Intake:
                 members, mistaken = await self._requests()
                 taken = await self._take_endpoints() if endpoints or members else Taken()
                 tasks, rejected = await self._take_tasks(members, mistaken)
+                if self._troubled is not False:
+                    await self._forget_trouble()
             except ResponseError as error:
                 if "WRONGTYPE" in str(error):
-                    return Taken(trouble="bridge:tasks or bridge:endpoints has the wrong type; rename it away")
+                    return await self._without_broken_keys()
                 raise as_store_error(error) from None
             except (RedisError, OSError) as error:
                 raise as_store_error(error) from None
@@ -89,6 +94,27 @@ class Intake:
         pipe.zrangebyscore(self._keys.tasks, MILLISECONDS_FROM, "(inf", start=0, num=BATCH)
         requests, mistaken = await pipe.execute()
         return requests, mistaken
+
+    # -- a client's key of the wrong type --
+
+    async def _without_broken_keys(self) -> Taken:
+        """Say which key has the wrong type. Endpoints are taken in all the same, tasks not without endpoints."""
+        self._troubled = True
+        at, trouble = await self._scripts.now(), []
+        for key, wanted in ((self._keys.tasks, "zset"), (self._keys.endpoints, "hash")):
+            kind = as_text(await self._client.type(key))
+            if kind not in {wanted, "none"}:
+                refusal = wrong_type(key, kind, wanted)
+                await self._client.hset(self._keys.rejected, f"key:{key}", refusal.as_json(at))
+                trouble.append((key, f"{refusal.reason}; rename it away"))
+        words = "; ".join(word for _, word in trouble)
+        if self._keys.endpoints in dict(trouble):
+            return Taken(trouble=words)
+        return replace(await self._take_endpoints(), trouble=words)
+
+    async def _forget_trouble(self) -> None:
+        await self._client.hdel(self._keys.rejected, f"key:{self._keys.tasks}", f"key:{self._keys.endpoints}")
+        self._troubled = False
 
     # -- endpoints --
 
@@ -105,7 +131,7 @@ class Intake:
             except (RedisError, OSError) as error:
                 raise as_store_error(error) from None
             await self._registry.reload_endpoints()
-            return [f"endpoint:{name}"] if word in REFUSED else []
+            return [rejected_field("endpoint", name.encode())] if word in REFUSED else []
 
     async def _take_endpoints(self) -> Taken:
         pipe = self._client.pipeline(transaction=True)
@@ -122,13 +148,13 @@ class Intake:
         at = await self._scripts.now()
         words = await asyncio.gather(*(self._take_endpoint(name, text, at) for name, text in fresh))
         self._remember(raw, [(name, text, word) for (name, text), word in zip(fresh, words, strict=True)])
-        gone = [as_text(name) for name in registered - raw.keys() if not as_text(name).startswith("url:")]
+        gone = [as_text(name) for name in sorted(registered - raw.keys()) if not as_text(name).startswith("url:")]
         await asyncio.gather(*(self._cancel(name) for name in gone))
         await self._registry.reload_endpoints()
         # What moved, or was put back or deleted, is looked at again rather than remembered as it is not.
         self._seen = None if any(word not in TAKEN for word in words) else (raw, version)
         rejected = [
-            f"endpoint:{as_text(name)}" for (name, _), word in zip(fresh, words, strict=True) if word in REFUSED
+            rejected_field("endpoint", name) for (name, _), word in zip(fresh, words, strict=True) if word in REFUSED
         ]
         return Taken(endpoints=sum(word in ACCEPTED for word in words), rejected=tuple(rejected))
 
@@ -161,13 +187,14 @@ class Intake:
 
     async def _take_endpoint(self, raw_name: bytes, text: bytes, at: int) -> bytes:
         """Judge one definition, and have it accepted or refused; replies the script's word."""
-        name = as_text(raw_name)
         try:
-            definition = endpoint(name, text.decode(), self._policy, has_default_secret=self._has_default_secret)
-        except UnicodeDecodeError:
-            return await self._reject_endpoint(raw_name, text, Rejection("", "not UTF-8", "write one JSON object"), at)
+            definition = self._judge.endpoint(raw_name, text)
         except Rejection as rejection:
-            return await self._reject_endpoint(raw_name, text, rejection, at)
+            field = rejected_field("endpoint", raw_name)
+            word: bytes = await self._scripts.call(
+                "reject_endpoint", raw_name, text, field, rejection.as_json(at), REJECTED
+            )
+            return word
         return await self._accept(definition, text)
 
     async def _accept(self, definition: Endpoint, raw: bytes) -> bytes:
@@ -181,10 +208,6 @@ class Intake:
             self._cap,
             raw,
         )
-        return word
-
-    async def _reject_endpoint(self, name: bytes, text: bytes, rejection: Rejection, at: int) -> bytes:
-        word: bytes = await self._scripts.call("reject_endpoint", name, text, rejection.as_json(at), REJECTED)
         return word
 
     async def remove_endpoint(self, name: str) -> None:
@@ -201,8 +224,7 @@ class Intake:
     # -- tasks --
 
     async def _take_tasks(self, members: list[bytes], mistaken: list[bytes]) -> tuple[int, list[str]]:
-        reason = "a score above 1e11 is in milliseconds; bridge:tasks counts seconds"
-        bad = [(member, Rejection("score", reason, "ZADD bridge:tasks NX 0 <id>")) for member in mistaken]
+        bad = [(member, not_seconds()) for member in mistaken]
         if not members:
             return 0, await self._reject_tasks(bad)
         pipe = self._client.pipeline(transaction=False)
@@ -211,8 +233,10 @@ class Intake:
         arguments: list[Argument] = []
         callbacks: dict[str, Endpoint] = {}
         for member, options in zip(members, await pipe.execute(raise_on_error=False), strict=True):
+            if isinstance(options, Exception) and "WRONGTYPE" not in str(options):
+                raise options  # not the client's fault
             try:
-                admitted, callback = self._judge(member, options)
+                admitted, callback = self._admitted(member, options)
             except Rejection as rejection:
                 bad.append((member, rejection))
                 continue
@@ -224,29 +248,24 @@ class Intake:
         taken = await self._scripts.call("admit_tasks", len(arguments) // 4, *arguments) if arguments else 0
         return int(taken), rejected
 
-    def _judge(self, raw: bytes, options: object) -> tuple[list[Argument], Endpoint | None]:
-        member = raw.decode(errors="backslashreplace")
-        check_member(member)
-        if not isinstance(options, dict):
-            raise Rejection("", f"bridge:task:{member} is not a hash", "DEL it and HSET the options")
-        try:
-            fields = {name.decode(): value.decode() for name, value in options.items()}
-        except UnicodeDecodeError:
-            raise Rejection("", "an option is not UTF-8", "write the options as UTF-8 text") from None
-        parsed, callback = task_options(fields, self._policy, has_default_secret=self._has_default_secret)
+    def _admitted(self, member: bytes, options: object) -> tuple[list[Argument], Endpoint | None]:
+        parsed, callback = self._judge.task(member, 0, options if isinstance(options, dict) else None)
         expires = "" if parsed.expires_at is None else parsed.expires_at
-        return [raw, options_to_json(parsed), expires, parsed.callback or ""], callback
+        return [member, options_to_json(parsed), expires, parsed.callback or ""], callback
 
     async def _reject_tasks(self, bad: list[tuple[bytes, Rejection]]) -> list[str]:
         """Refuse entries, together; replies what they are called in `bridge:rejected`."""
         at = await self._scripts.now() if bad else 0
-        names = [member.decode(errors="backslashreplace") for member, _ in bad]
-        for name, (_, rejection) in zip(names, bad, strict=True):
-            rejection.value = rejection.value or name
+        fields = [rejected_field("task", member) for member, _ in bad]
+        for field, (_, rejection) in zip(fields, bad, strict=True):
+            rejection.value = rejection.value or field.removeprefix("task:")
         await asyncio.gather(
-            *(self._scripts.call("reject_task", member, one.as_json(at), REJECTED) for member, one in bad)
+            *(
+                self._scripts.call("reject_task", member, field, one.as_json(at), REJECTED)
+                for field, (member, one) in zip(fields, bad, strict=True)
+            )
         )
-        return [f"task:{name[:200]}" for name in names]
+        return fields
 
 
 def _digest(text: bytes) -> str:

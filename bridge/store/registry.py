@@ -10,11 +10,11 @@ from typing import Any, Protocol
 
 from redis.asyncio import Redis
 
-from bridge.contract import REJECTED, Rejection
 from bridge.diff import parse_instant
 from bridge.errors import StoreDown
 from bridge.events import matches
 from bridge.model import Endpoint, Event, Ordering, Postponement, Snapshot, WatchedTask, WatchOptions
+from bridge.rejection import REJECTED, Rejection
 from bridge.store.keys import Keys
 from bridge.store.scripts import Argument, Scripts, store_errors
 

@@ -1,0 +1,91 @@
+"""`bridge contract`: what may be written into Redis by hand, and by whom."""
+
+import rich_click as click
+
+from bridge.acl import CLIENT, users
+from bridge.cli.contract_check import check
+from bridge.cli.output import Columns, chosen, emit, field, output_option, say
+from bridge.cli.session import settings_of
+from bridge.errors import InvalidInput
+from bridge.schemas import SCHEMAS, render
+
+KEYS = (
+    ("tasks", "zset", "clients, bridge", "member → Unix seconds: a request when <= now, +inf once taken in"),
+    ("task:<member>", "hash", "clients", "options of a task, written before its ZADD (`contract show task`)"),
+    ("endpoints", "hash", "clients", "name → JSON (`contract show endpoint`)"),
+    ("snapshot:<member>", "hash", "bridge", "the last observation: status, updated_at, revision, event_id"),
+    ("events", "stream", "bridge", "pointers to events: id, type, task, revision"),
+    ("rejected", "hash", "bridge", "task:<member> | endpoint:<name> → JSON (`contract show rejection`)"),
+    ("meta", "hash", "bridge", "version of the data, version of the set of endpoints"),
+)
+"""The keys of the contract, below the prefix; all others are the bridge's own."""
+
+COLUMNS: Columns = (
+    ("key", field("key")),
+    ("type", field("type")),
+    ("written by", field("written_by")),
+    ("meaning", field("meaning")),
+)
+
+
+@click.group()
+def contract() -> None:
+    """Show and check what may be written into Redis by hand."""
+
+
+contract.add_command(check)
+
+
+@contract.command()
+@click.argument(
+    "part", type=click.Choice([*SCHEMAS, "keys"]), default="keys", metavar="[endpoint|task|event|rejection|keys]"
+)
+@output_option
+@click.pass_context
+def show(ctx: click.Context, part: str, output: str | None, as_json: bool) -> None:
+    """Print a part of the contract: a JSON Schema, or the table of keys (without a name).
+
+    \b
+    Examples:
+      bridge contract show
+      bridge contract show endpoint > endpoint.schema.json
+    """
+    if part != "keys":
+        click.echo(render(part), nl=False)
+        return
+    prefix = settings_of(ctx).prefix
+    names = ("key", "type", "written_by", "meaning")
+    rows = [dict(zip(names, (prefix + key, *rest), strict=True)) for key, *rest in KEYS]
+    emit(rows, chosen(ctx, output, as_json), COLUMNS, key="key")
+
+
+@contract.command()
+@click.option("--user", metavar="NAME", help="Only this user; another name than the usual ones is a client's.")
+@click.option("--redis", "version", type=click.Choice(["7", "6.2"]), default="7", show_default=True,
+              help="Before 7 no key can be granted for reading only: that is a user of its own.")  # fmt: skip
+@click.option("--commands", is_flag=True, help="As commands for redis-cli; otherwise as lines of an aclfile.")
+@click.pass_context
+def acl(ctx: click.Context, user: str | None, version: str, commands: bool) -> None:
+    """Print ACL lines: a client that may register and look, and the worker.
+
+    The passwords are placeholders that Redis refuses until they are replaced.
+
+    \b
+    Examples:
+      bridge contract acl >> users.acl
+      bridge contract acl --user shop --commands
+    """
+    if user is not None and not (user.isascii() and user.isprintable() and user and " " not in user):
+        raise InvalidInput("That is no name of a Redis user", fix="write it in printable ASCII without spaces")
+    before_7, prefix = version == "6.2", settings_of(ctx).prefix
+    found = list(users(prefix, before_7=before_7))
+    if user in {one.name for one in found}:
+        found = [one for one in found if one.name == user]
+    elif user is not None:
+        found = list(users(prefix, before_7=before_7, client=user)[:-1])
+    for one in found:
+        click.echo(one.line(command=commands))
+    say('Replace each #SHA256-OF-THE-PASSWORD-OF-… by # and what this prints: printf %s "$PASSWORD" | sha256sum')
+    if user is None:
+        say(f"The worker connects as bridge-worker, whoever writes by hand as {CLIENT}. Then end the default user: ACL "
+            "SETUSER default off")  # fmt: skip

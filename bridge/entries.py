@@ -1,0 +1,50 @@
+"""An entry of a client's key as its bytes stand in Redis: judged for intake and for `bridge contract check`. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bridge.contract import check_member, check_score, endpoint, task_options
+from bridge.guard import Policy
+from bridge.model import Endpoint, WatchOptions
+from bridge.rejection import Rejection
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """The contract, under one installation's policy. Each verb raises Rejection."""
+
+    policy: Policy
+    has_default_secret: bool
+
+    def endpoint(self, name: bytes, text: bytes) -> Endpoint:
+        """A field of `bridge:endpoints`."""
+        try:
+            definition = text.decode()
+        except UnicodeDecodeError:
+            raise Rejection("", "not UTF-8", "write one JSON object") from None
+        return endpoint(
+            name.decode(errors="backslashreplace"),
+            definition,
+            self.policy,
+            has_default_secret=self.has_default_secret,
+        )
+
+    def task(
+        self, raw: bytes, score: float, options: Mapping[bytes, bytes] | None
+    ) -> tuple[WatchOptions, Endpoint | None]:
+        """A member of `bridge:tasks` with its hash, None for one that is of another type."""
+        member = raw.decode(errors="backslashreplace")
+        check_score(score)
+        check_member(member)
+        if options is None:
+            raise Rejection("", f"bridge:task:{member} is not a hash", "DEL it and HSET the options", member)
+        try:
+            fields = {name.decode(): value.decode() for name, value in options.items()}
+        except UnicodeDecodeError:
+            raise Rejection("", "an option is not UTF-8", "write the options as UTF-8 text", member) from None
+        return task_options(fields, self.policy, has_default_secret=self.has_default_secret)
+
+
+def wrong_type(key: str, kind: str, wanted: str) -> Rejection:
+    """The refusal of a client's key as a whole."""
+    return Rejection("", f"{key} is a {kind}, not a {wanted}", f"RENAME {key} to another name")

@@ -1,0 +1,68 @@
+"""What a client wrote that is legal and still looks like a mistake: unknown fields are ignored in silence. Pure."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+
+from bridge.contract import OPTIONS, EndpointDefinition
+from bridge.events import FAMILIES, GONE, TYPE_PREFIX, UPDATED
+from bridge.model import KNOWN_STATUSES
+from bridge.rejection import redacted
+
+KNOWN_TYPES = (*sorted(TYPE_PREFIX + status for status in KNOWN_STATUSES), GONE, UPDATED, TYPE_PREFIX + "*")
+_WORD = re.compile(r"[a-z0-9_]+")
+NAME_CHARS = 64
+"""The longest name that is compared with the known ones, and shown."""
+
+
+def endpoint_hints(definition: object) -> list[str]:
+    """Of an endpoint's definition, as read from its JSON; nothing for what is no object."""
+    if not isinstance(definition, Mapping):
+        return []
+    patterns = definition.get("events")
+    return [
+        *_misspelt(definition, tuple(EndpointDefinition.model_fields)),
+        *event_hints(patterns if isinstance(patterns, list) else []),
+    ]
+
+
+def task_hints(options: Iterable[str]) -> list[str]:
+    """Of the names of a task's options."""
+    return _misspelt(options, OPTIONS)
+
+
+def event_hints(patterns: Iterable[object]) -> list[str]:
+    """Of event patterns: those that no event type matches, and those that only look like one that does."""
+    hints = []
+    for pattern in patterns:
+        if not isinstance(pattern, str) or pattern in KNOWN_TYPES:
+            continue
+        shown = redacted(pattern[:NAME_CHARS])
+        near = get_close_matches(pattern[:NAME_CHARS].lower(), KNOWN_TYPES, 1, cutoff=0.85)
+        meant = f": did you mean “{near[0]}”?" if near else ""
+        if not _can_match(pattern):
+            families = " or ".join(f"“{family}<status>”" for family in FAMILIES)
+            hints.append(f"the pattern “{shown}” matches no event, whose types are {families}{meant}")
+        elif near:
+            hints.append(f"the pattern “{shown}” is no status that is known{meant}")
+    return hints
+
+
+def _can_match(pattern: str) -> bool:
+    """Whether a type of some family can fit: its beginning, and one lower-case word."""
+    head = pattern.removesuffix("*")
+    if head != pattern and any(family.startswith(head) for family in FAMILIES):
+        return True
+    rests = [head.removeprefix(family) for family in FAMILIES if head.startswith(family)]
+    return any(_WORD.fullmatch(rest) for rest in rests)
+
+
+def _misspelt(names: Iterable[str], known: Sequence[str]) -> list[str]:
+    found = []
+    for name in names:
+        if name in known or name.lower().startswith("x-") or len(name) > NAME_CHARS:
+            continue
+        near = get_close_matches(name.lower().replace("-", "_"), known, 1, cutoff=0.7)
+        if near:
+            found.append(f"the unknown field “{name}” is ignored: did you mean “{near[0]}”?")
+    return found

@@ -1,0 +1,219 @@
+"""The contract as JSON Schema: what a client writes, what a subscriber receives, what a refusal looks like. Pure.
+
+Made from what judges, so that no second hand keeps it; `bridge contract show` prints what stands in `docs/contract/`. A
+schema refuses nothing that the bridge takes in. The other way round it cannot say everything; its descriptions tell
+what is judged beyond it.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bridge.contract import (
+    ENDPOINT_BYTES,
+    HEADER_NAME,
+    HEADER_VALUE,
+    HEADERS,
+    METADATA_BYTES,
+    METADATA_DEPTH,
+    NAME,
+    RESERVED_HEADERS,
+    RESERVED_PREFIXES,
+    SECONDS,
+    TASK_ENDPOINTS,
+    EndpointDefinition,
+)
+from bridge.events import TYPE_PREFIX
+from bridge.formats import BODY_BYTES
+from bridge.guard import MAX_URL_CHARS
+from bridge.rejection import REJECTED, VALUE_HEAD
+from bridge.signature import MAX_SECRET_BYTES, MIN_SECRET_BYTES, SECRET_PREFIX
+
+Schema = dict[str, Any]
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+URL = r"[Hh][Tt][Tt][Pp][Ss]?://[!$-;=?-\[\]_a-z~]+"
+"""What every URL that the guard may admit looks like: printable ASCII without a fragment."""
+GUARD = (
+    "Judged by the guard beyond this schema (`bridge endpoint check <url>` tells): https, a public host name, port "
+    "443 or 8443, unless the operator allows more."
+)
+
+
+def endpoint_schema() -> Schema:
+    """An endpoint's definition."""
+    made = EndpointDefinition.model_json_schema()
+    fields: dict[str, Schema] = made["properties"]
+    fields["url"] |= {"minLength": 1, "maxLength": MAX_URL_CHARS, "pattern": f"^{URL}$", "description": GUARD}
+    fields["events"]["description"] = "Event types it takes: exact, `*`, or all below a word, as in `index.task.*`."
+    fields["tasks"]["description"] = "Members it takes: exact, or a beginning and `*`."
+    fields["secret"] = _secret_schema()
+    fields["ordering"] = made["$defs"]["Ordering"] | {"default": fields["ordering"]["default"]}
+    fields["headers"] |= _headers_schema()
+    properties = {name: _without_title(field) for name, field in fields.items()}
+    return {
+        "$schema": DIALECT,
+        "title": "Endpoint",
+        "description": f"The value of a field of the hash bridge:endpoints, as JSON. The field is the endpoint's name: "
+        f"^{NAME}$, and not “url”. Unknown fields are ignored; those that begin with x- belong to users. Beyond this "
+        f"schema: at most {ENDPOINT_BYTES} bytes of UTF-8, and no name twice in one object.",
+        "type": "object",
+        "required": made["required"],
+        "properties": properties,
+        "patternProperties": {"^x-": True},
+    }
+
+
+def task_schema() -> Schema:
+    """A task's options: the fields of a hash, so that every value is text."""
+    names = rf"[\s,]*{NAME}(\s*,[\s,]*{NAME}){{0,{TASK_ENDPOINTS - 1}}}[\s,]*"
+    properties: dict[str, Schema] = {
+        "metadata": {
+            "minLength": 1,
+            "maxLength": METADATA_BYTES,
+            "contentMediaType": "application/json",
+            "description": f"JSON, echoed in every event. Beyond this schema: at most {METADATA_BYTES} bytes of UTF-8, "
+            f"{METADATA_DEPTH} levels, no NaN or Infinity, and no name twice in one object.",
+        },
+        "endpoints": {
+            "pattern": f"^{names}$",
+            "description": f"Names of endpoints, separated by commas, at most {TASK_ENDPOINTS}; all matching ones hear "
+            "of the task if it is absent. Beyond this schema: names are ASCII.",
+        },
+        "callback_url": {
+            "maxLength": MAX_URL_CHARS,
+            "pattern": f"^({URL})?$",
+            "description": f"Acts as an endpoint `url:<digest>`, signed with the default secret; refused where there "
+            f"is none. Empty counts as absent. {GUARD}",
+        },
+        "expires_at": {
+            "pattern": f"^({SECONDS})?$",
+            "description": "Unix seconds; the task is watched no longer than that. More than 11 digits are "
+            "milliseconds by mistake. Empty counts as absent.",
+        },
+        "account": {"enum": ["", "default"], "description": "The TwelveLabs key to read with; there is one."},
+    }
+    return {
+        "$schema": DIALECT,
+        "title": "Task options",
+        "description": "The hash bridge:task:<member>, written before the ZADD that registers the member. Unknown "
+        "fields are ignored; those that begin with x- belong to users. Beyond this schema: names and values are UTF-8.",
+        "type": "object",
+        "properties": {name: {"type": "string"} | field for name, field in properties.items()},
+        "additionalProperties": {"type": "string"},
+    }
+
+
+def event_schema() -> Schema:
+    """The body that a subscriber receives in the format `standard`."""
+    text = {"type": ["string", "null"]}
+    data: dict[str, Schema] = {
+        "task_id": {"type": "string", "description": "The member that was registered."},
+        "status": text | {"description": "Upstream's word, an open set; null for a task that was never seen."},
+        "updated_at": text | {"description": "As upstream wrote it."},
+        "revision": {"type": "integer", "minimum": 1, "description": "Grows with each change of a task. Apply the "
+                     "highest; gaps mean nothing."},
+        "changed": {"type": "array", "items": {"type": "string"}, "minItems": 1, "description": "What changed."},
+        "previous": {
+            "type": ["object", "null"],
+            "required": ["status", "updated_at"],
+            "properties": {"status": text, "updated_at": text},
+            "description": "What was known before; null at first sight.",
+        },
+        "task": {"type": ["object", "null"], "description": "The whole upstream object; null when it is gone, or "
+                 "omitted because the body would be too large."},
+        "metadata": {"description": "The task's own, as it was registered."},
+    }  # fmt: skip
+    omitted = {"const": True, "description": f"There only where `task` would make the body exceed {BODY_BYTES} bytes."}
+    return {
+        "$schema": DIALECT,
+        "title": "Event",
+        "description": f"The body of a delivery, in the format `standard`, at most {BODY_BYTES} bytes. Fields may be "
+        "added: ignore those that you do not know. Verify the signature over the raw bytes first; the id of the event "
+        "is the header webhook-id.",
+        "type": "object",
+        "required": ["type", "timestamp", "data"],
+        "properties": {
+            "type": {"type": "string", "pattern": f"^{re.escape(TYPE_PREFIX)}[a-z0-9_]+$"},
+            "timestamp": {
+                "type": "string",
+                "format": "date-time",
+                "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$",
+                "description": "When the change was observed.",
+            },
+            "data": {"type": "object", "required": list(data), "properties": data | {"task_omitted": omitted}},
+        },
+    }
+
+
+def rejection_schema() -> Schema:
+    """An entry of `bridge:rejected`."""
+    return {
+        "$schema": DIALECT,
+        "title": "Rejection",
+        "description": f"The value of a field of the hash bridge:rejected, as JSON; at most {REJECTED} are kept. The "
+        "field is task:<member> or endpoint:<name>; one that is long, or no text, is cut and ends in “…” and a "
+        "fingerprint. It goes once the entry is taken in.",
+        "type": "object",
+        "required": ["reason", "field", "value", "at", "fix"],
+        "properties": {
+            "reason": {"type": "string", "minLength": 1, "description": "Why it was refused."},
+            "field": {"type": "string", "description": "Where in the entry; empty for the whole of it."},
+            "value": {"type": "string", "maxLength": VALUE_HEAD, "description": "The head of what was there, without "
+                      "signing secrets and without user info, query and fragment of a URL."},
+            "at": {"type": "integer", "minimum": 0, "description": "When, in Unix milliseconds."},
+            "fix": {"type": "string", "minLength": 1, "description": "What to do."},
+        },
+        "additionalProperties": False,
+    }  # fmt: skip
+
+
+SCHEMAS: Mapping[str, Callable[[], Schema]] = {
+    "endpoint": endpoint_schema,
+    "task": task_schema,
+    "event": event_schema,
+    "rejection": rejection_schema,
+}
+"""What `bridge contract show` shows."""
+
+FILES: Mapping[str, str] = {
+    "endpoint": "endpoint.schema.json",
+    "task": "task-options.schema.json",
+    "event": "event.schema.json",
+    "rejection": "rejection.schema.json",
+}
+"""The file in `docs/contract/` that holds each."""
+
+
+def render(name: str) -> str:
+    """One schema, as it stands in its file."""
+    return json.dumps(SCHEMAS[name](), indent=2, ensure_ascii=False) + "\n"
+
+
+def _secret_schema() -> Schema:
+    least, most = (-(-size * 8 // 6) for size in (MIN_SECRET_BYTES, MAX_SECRET_BYTES))
+    return {
+        "type": ["string", "null"],
+        "default": None,
+        "pattern": rf"^\s*({SECRET_PREFIX})?[A-Za-z0-9+/]{{{least},{most}}}={{0,2}}\s*$",
+        "description": f"Signs the deliveries: {SECRET_PREFIX} and the standard base64 of {MIN_SECRET_BYTES} to "
+        f"{MAX_SECRET_BYTES} random bytes. Without it the operator's default secret signs; where there is none, the "
+        "endpoint is refused. Beyond this schema: the padding is whole or absent.",
+    }
+
+
+def _headers_schema() -> Schema:
+    own = "|".join(sorted(RESERVED_HEADERS))
+    begins = "|".join(RESERVED_PREFIXES)
+    return {
+        "maxProperties": HEADERS,
+        "propertyNames": {"pattern": f"^{HEADER_NAME}$", "not": {"pattern": f"^({own})$|^({begins})"}},
+        "additionalProperties": {"type": "string", "pattern": f"^{HEADER_VALUE}$"},
+        "description": "Added to each request. Beyond this schema: the bridge's own names are refused in any capitals, "
+        "and so is one name in two spellings.",
+    }
+
+
+def _without_title(field: Schema) -> Schema:
+    return {name: value for name, value in field.items() if name != "title"}

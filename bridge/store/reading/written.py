@@ -1,0 +1,67 @@
+"""What clients have written, as its bytes stand in Redis. Writes nothing, not even the version of the data."""
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from bridge.entries import wrong_type
+from bridge.rejection import Rejection
+from bridge.store import connect
+from bridge.store.keys import Keys
+from bridge.store.reading.trips import pieces, reading_errors
+from bridge.store.registry import as_bytes, as_text
+
+MEMBERS = 100_000
+"""How many members are looked at."""
+
+
+@dataclass(slots=True)
+class Written:
+    """The clients' keys."""
+
+    endpoints: dict[bytes, bytes] = field(default_factory=dict)
+    tasks: list[tuple[bytes, float, dict[bytes, bytes] | None]] = field(default_factory=list)
+    """Member, score, and options: None where that key is no hash."""
+    broken: dict[str, Rejection] = field(default_factory=dict)
+    """Key → what is wrong with it."""
+    more: bool = False
+    """There are more members than are looked at."""
+
+
+async def read_written(url: str, prefix: str) -> Written:
+    """Read all of it, with a client's rights. Raises StoreDown when Redis is away."""
+    client, keys, found = connect(url), Keys(prefix), Written()
+    try:
+        with reading_errors():
+            if await _is(client, keys.endpoints, "hash", found):
+                found.endpoints = cast(dict[bytes, bytes], await client.hgetall(keys.endpoints))
+            if await _is(client, keys.tasks, "zset", found):
+                await _read_tasks(client, keys, found)
+    finally:
+        await client.aclose()
+    return found
+
+
+async def _is(client: Any, key: str, wanted: str, found: Written) -> bool:
+    kind = as_text(await client.type(key))
+    if kind not in {wanted, "none"}:
+        found.broken[key] = wrong_type(key, kind, wanted)
+    return kind == wanted
+
+
+async def _read_tasks(client: Any, keys: Keys, found: Written) -> None:
+    scores: dict[bytes, float] = {}
+    cursor = 0
+    while len(scores) <= MEMBERS:
+        cursor, pairs = await client.zscan(keys.tasks, cursor, count=1_000)
+        scores |= {as_bytes(member): score for member, score in pairs}
+        if not int(cursor):
+            break
+    found.more = bool(int(cursor))
+    for piece in pieces(sorted(scores)):
+        pipe = client.pipeline(transaction=False)
+        for member in piece:
+            pipe.hgetall(keys.task("").encode() + member)
+        for member, options in zip(piece, await pipe.execute(raise_on_error=False), strict=True):
+            if isinstance(options, Exception) and "WRONGTYPE" not in str(options):
+                raise options
+            found.tasks.append((member, scores[member], options if isinstance(options, dict) else None))
