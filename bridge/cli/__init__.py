@@ -28,7 +28,7 @@ COMMANDS = {
     "task": ("bridge.cli.task:task", "Register tasks, look at them, wait for them."),
     "endpoint": ("bridge.cli.endpoint:endpoint", "Register callback URLs, look at them, judge them."),
     "event": ("bridge.cli.event:event", "Look at the stream of events."),
-    "delivery": ("bridge.cli.delivery:delivery", "Look at deliveries and their attempts."),
+    "delivery": ("bridge.cli.delivery:delivery", "Look at deliveries and their attempts, retry or cancel them."),
     "config": ("bridge.cli.config:config", "Look at the configuration."),
 }
 """Name → where the command is, and what a list of commands says of it."""
