@@ -117,7 +117,7 @@ def test_a_poisoned_delivery_is_listed_and_revived(bridge: Bridge, redis_url: st
     for _ in range(CLAIMS_BEFORE_POISON):
         assert len(claim(redis_url)) == 1
         (lease,) = client.zrange("bridge:leases:billing", 0, -1)
-        client.zadd("bridge:leases:billing", {lease: 1})
+        client.zadd("bridge:leases:billing", {str(lease): 1})
         client.zadd("bridge:ready", {"billing": 1})
     assert claim(redis_url) == []
     code, out, _ = bridge("delivery", "ls", "--state", "dead")
