@@ -144,7 +144,7 @@ def _retried(event_id: str, endpoint: str, came: "Retried") -> Told:
         word = "due now" if came.word == "due" else "owed again"
         if came.endpoint_state != "active":
             return Told(
-                word, f"held, as endpoint {endpoint} is {came.endpoint_state}", f"bridge endpoint show {endpoint}"
+                word, f"held, as endpoint {endpoint} is {came.endpoint_state}", _register(endpoint, "--replace")
             )
         if came.rests_until_at:
             return Told(word, f"the endpoint asked for a rest; it is attempted {ago(came.rests_until_at)}")
@@ -165,11 +165,11 @@ def _retried(event_id: str, endpoint: str, came: "Retried") -> Told:
     return Told(told.result, told.note, told.fix, done=False)
 
 
-def _register(endpoint: str) -> str:
-    """How a removed endpoint comes back."""
+def _register(endpoint: str, option: str = "") -> str:
+    """How an endpoint comes back; that of a callback URL does as one with a name."""
     if endpoint.startswith("url:"):
-        return "bridge task add ID --callback-url URL"
-    return f"bridge endpoint add {endpoint} URL"
+        return "bridge endpoint add NAME URL"
+    return f"bridge endpoint add {endpoint} URL {option}".rstrip()
 
 
 def _cancelled(event_id: str, endpoint: str, word: str) -> Told:

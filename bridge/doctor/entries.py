@@ -75,11 +75,17 @@ def _endpoint(raw_name: bytes, text: bytes, judge: Judge, answers: Answers | Non
     try:
         definition = endpoint(*_decoded(raw_name, text), judge.policy, has_default_secret=judge.has_default_secret)
     except Rejection as rejection:
-        yield fail(
-            "endpoint", f"{name}: {rejection}", "it is refused, or works by its last good definition", rejection.fix
-        )
+        why = "it is refused, or works by its last good definition"
+        yield fail("endpoint", f"{name}: {rejection}", why, _fix(rejection))
         return
     yield from _url(name, definition.url, judge.policy, answers)
+
+
+def _fix(rejection: Rejection) -> str:
+    """What its reader is told, with the URL in the command where one is refused."""
+    if rejection.field in {"url", "callback_url"} and rejection.value:
+        return f"bridge endpoint check {quote(redacted(rejection.value))}"
+    return rejection.fix
 
 
 def _url(name: str, url: str, policy: Policy, answers: Answers | None) -> Iterator[Finding]:
@@ -119,7 +125,7 @@ def waiting(tasks: Sequence[Waiting], judge: Judge) -> list[Finding]:
         try:
             _judge_task(name, one, judge)
         except Rejection as rejection:
-            found.append(fail("task", f"{name[:200]}: {rejection}", "intake is going to refuse it", rejection.fix))
+            found.append(fail("task", f"{name[:200]}: {rejection}", "intake is going to refuse it", _fix(rejection)))
     return shortened(found, fix="bridge task ls --status waiting")
 
 

@@ -35,7 +35,7 @@ class RoleFacts:
     late_ms: int = 0
     """How long the oldest due work waits for a claim."""
     due: int = 0
-    """How much of it is due: tasks, or deliveries at endpoints that take them."""
+    """How much of it is due: tasks, or endpoints with something to do and a free slot."""
     rests: bool = False
     """Polling: there is no key, the key is refused, or upstream asked for a rest."""
 
@@ -87,7 +87,8 @@ def role(facts: RoleFacts) -> Iterator[Finding]:
         fix = f"bridge worker {facts.kind}; the surplus ends by itself"
         yield warn(check, f"{facts.queued} jobs wait in RQ's queue", why, fix)
     backlog = f"{facts.kind} backlog"
-    text = f"{facts.due} due, the oldest for {span(facts.late_ms)}"
+    what = "tasks" if facts.kind == "poll" else "endpoints"
+    text = f"{facts.due} {what} wait for a claim, the oldest for {span(facts.late_ms)}"
     if facts.rests or facts.late_ms < LATE_WARN_MS:
         yield ok(backlog, text if facts.due else "nothing is due")
         return
@@ -109,13 +110,18 @@ def _state(one: OwedFacts) -> Iterator[Finding]:
     if one.state in {"disabled", "held"} and one.in_force:
         because = f" ({one.reason})" if one.reason else ""
         why = f"{one.pending} deliveries are held, none is lost until retention"
-        fix = f"put right what it says, then write it anew: bridge endpoint add {one.name} URL --replace"
+        again = "NAME URL" if one.name.startswith("url:") else f"{one.name} URL --replace"
+        fix = f"put its receiver right, then bridge endpoint add {again}"
         yield warn("endpoint", f"{one.name} is {one.state}{because}", why, fix)
     elif one.paused_ms > 0 and one.in_force:
         why = f"it answered Retry-After; {one.pending} deliveries wait"
         yield warn(
             "endpoint", f"{one.name} rests for {span(one.paused_ms)} more", why, f"bridge endpoint show {one.name}"
         )
+    elif one.oldest_ms >= LATE_WARN_MS and one.in_force:
+        why = "all its slots are held by slow attempts, or no worker claims"
+        fix = f"bridge delivery ls --endpoint {one.name} --state pending"
+        yield warn("endpoint", f"{one.name} has {one.overdue} overdue, the oldest for {span(one.oldest_ms)}", why, fix)
     elif one.failures and one.in_force:
         why = f"the latest {one.failures} attempts at it failed, {one.pending} deliveries are owed"
         yield warn("endpoint", f"{one.name} fails", why, f"bridge delivery ls --endpoint {one.name} --state pending")
