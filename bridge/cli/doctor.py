@@ -122,7 +122,8 @@ class Examination:
         if not down:
             parts |= {
                 "types": self._types, "endpoint": self._endpoints, "task": self._tasks, "rejected": self._rejected,
-                "worker": self._roles, "dead letters": self._owed,
+                "poll worker": lambda: self._role("poll"), "deliver worker": lambda: self._role("deliver"),
+                "dead letters": self._owed,
             }  # fmt: skip
         for name, part in parts.items():
             try:
@@ -226,20 +227,15 @@ class Examination:
 
         return entries.rejected(await refusals(self.store))
 
-    async def _roles(self) -> list[Finding]:
-        from bridge.cli.operate import ROLES, settled
+    async def _role(self, kind: str) -> list[Finding]:
+        from bridge.cli.operate import settled
         from bridge.doctor import work
         from bridge.jobs import queue_name
         from bridge.store.reading.checkup import role_facts
 
-        has_key = self.settings.twelvelabs_api_key is not None
-        found: list[Finding] = []
-        for kind in ROLES:
-            seen = await settled(self.store, kind)
-            found += work.role(
-                await role_facts(self.store, seen, queue_name(self.settings.prefix, kind), has_key=has_key)
-            )
-        return found
+        has_key, queue = self.settings.twelvelabs_api_key is not None, queue_name(self.settings.prefix, kind)
+        seen = await settled(self.store, kind)
+        return list(work.role(await role_facts(self.store, seen, queue, has_key=has_key)))
 
     async def _owed(self) -> list[Finding]:
         from bridge.doctor import work

@@ -42,13 +42,14 @@ async def server_facts(store: HasClient, *, interval_ms: int, longest_wait_ms: i
     now = int(seconds) * 1000 + int(microseconds) // 1000
     info: dict[str, Any] = dict(await store.client.info())
     role = str(info.get("role", "master"))
-    loading = bool(int(info.get("loading", 0)))
+    loading, cluster = (bool(int(info.get(name, 0))) for name in ("loading", "cluster_enabled"))
+    readable = not (loading or cluster)  # a cluster without its slots, as one that still loads, answers INFO only
     return ServerFacts(
         version=str(info.get("redis_version", "0")),
         role=role,
         primary=f"{info.get('master_host')}:{info.get('master_port')}" if role != "master" else "",
         loading=loading,
-        cluster=bool(int(info.get("cluster_enabled", 0))),
+        cluster=cluster,
         append_only=bool(int(info.get("aof_enabled", 0))),
         append_error=str(info.get("aof_last_write_status", "ok")) != "ok",
         appendfsync=await _appendfsync(store),
@@ -56,8 +57,8 @@ async def server_facts(store: HasClient, *, interval_ms: int, longest_wait_ms: i
         used=int(info.get("used_memory", 0)),
         limit=int(info.get("maxmemory", 0)),
         skew_ms=now - ours,
-        ahead=await _ahead(store, now, interval_ms, longest_wait_ms),
-        data_version=as_text(await store.client.hget(store.keys.meta, "data_version")) or None,
+        ahead=await _ahead(store, now, interval_ms, longest_wait_ms) if readable else (),
+        data_version=await _data_version(store) if readable else None,
     )
 
 
@@ -68,6 +69,15 @@ async def _appendfsync(store: HasClient) -> str | None:
         ]
     except (ResponseError, KeyError):  # the ACL forbids it, or a hosted Redis has no such command
         return None
+
+
+async def _data_version(store: HasClient) -> str | None:
+    try:
+        return as_text(await store.client.hget(store.keys.meta, "data_version")) or None
+    except ResponseError as error:
+        if "WRONGTYPE" not in str(error):
+            raise
+        return "unreadable"  # the key's type is a finding of its own
 
 
 async def _ahead(store: HasClient, now: int, interval_ms: int, longest_wait_ms: int) -> tuple[Ahead, ...]:
