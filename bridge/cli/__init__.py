@@ -23,7 +23,7 @@ COMMANDS = {
     "dev": ("bridge.cli.dev:dev", "Watch real tasks in the foreground, with a line for each event."),
     "listen": ("bridge.cli.listen:listen", "Receive deliveries on 127.0.0.1 and verify each one."),
     "worker": ("bridge.cli.operate:worker", "Run the worker, as `python worker.py` does."),
-    "doctor": ("bridge.cli.doctor:doctor", "Say what is wrong, why, and the next command."),
+    "doctor": ("bridge.cli.doctor:doctor", "Look at everything; say what is wrong, why, and the next command."),
     "status": ("bridge.cli.operate:status", "Show the whole bridge on one screen."),
     "health": ("bridge.cli.operate:health", "Say in one line whether work drains."),
     "task": ("bridge.cli.task:task", "Register tasks, look at them, wait for them."),
