@@ -69,8 +69,12 @@ SHIFTS: dict[Kind, str] = {"poll": "bridge.jobs.poll_shift", "deliver": "bridge.
 
 def queue_for(connection: "Redis", prefix: str, kind: Kind, job_class: type[Job] = Job) -> Queue:
     """The RQ queue of one kind of shift: `bridge-poll`, `bridge-deliver`."""
-    name = prefix.rstrip(":").replace(":", "-").strip("{}")
-    return Queue(f"{name}-{kind}", connection=connection, job_class=job_class, serializer=JSONSerializer)
+    return Queue(queue_name(prefix, kind), connection=connection, job_class=job_class, serializer=JSONSerializer)
+
+
+def queue_name(prefix: str, kind: str) -> str:
+    """What RQ calls the queue of one kind of shift."""
+    return f"{prefix.rstrip(':').replace(':', '-').strip('{}')}-{kind}"
 
 
 def send_shift(queue: Queue, kind: Kind, shift_seconds: float) -> None:

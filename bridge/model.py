@@ -48,6 +48,10 @@ class DeadReason(StrEnum):
     BLOCKED = "blocked"
     POISON = "poison"
     EXPIRED = "expired"
+    BODY_LOST = "body-lost"
+    """Its event's body is gone from Redis: there is nothing to send."""
+    UNREADABLE = "unreadable"
+    """Its record was overwritten by somebody with something else."""
 
 
 class Fault(StrEnum):
@@ -232,6 +236,10 @@ class Delivery:
     trigger: str
     token: str
     body: bytes = field(repr=False)
+    round_from: int = 0
+    """Attempts made before the schedule last started anew, at an operator's word."""
+    round_at: int | None = None
+    """When it did."""
 
 
 @dataclass(frozen=True, slots=True)

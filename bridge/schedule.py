@@ -38,7 +38,10 @@ class RetryPolicy:
 
 
 def decide(delivery: Delivery, outcome: Outcome, policy: RetryPolicy, *, now: int, jitter: float) -> Decision:
-    """What follows from one attempt. `now` in milliseconds; `jitter` uniform in [-1, 1]."""
+    """What follows from one attempt. `now` in milliseconds; `jitter` uniform in [-1, 1].
+
+    Where the schedule was started anew, it and the expiry count from then on; attempt numbers go on.
+    """
     if outcome.status_code is not None and 200 <= outcome.status_code < 300:
         return Decision(DeliveryState.DELIVERED, EndpointEffect.SUCCESS)
     if outcome.status_code == 410:
@@ -46,13 +49,14 @@ def decide(delivery: Delivery, outcome: Outcome, policy: RetryPolicy, *, now: in
     blocked = outcome.fault is Fault.BLOCKED
     effect = EndpointEffect.BLOCKED if blocked else EndpointEffect.FAILURE
     pause_ms = _pause_ms(outcome)
-    made = delivery.attempts + 1
+    made = delivery.attempts - delivery.round_from + 1
     if made >= len(policy.schedule_seconds):
         reason = DeadReason.BLOCKED if blocked else DeadReason.EXHAUSTED
         return Decision(DeliveryState.DEAD, effect, reason=reason, pause_ms=pause_ms)
     wait = policy.schedule_seconds[made] * (1 + policy.jitter * jitter)
     retry_in_ms = max(int(wait * 1000), pause_ms)
-    late = now + retry_in_ms > delivery.created_at + policy.progress_expires_ms
+    begun = delivery.created_at if delivery.round_at is None else delivery.round_at
+    late = now + retry_in_ms > begun + policy.progress_expires_ms
     if late and not is_lasting(delivery.type, delivery.body):
         return Decision(DeliveryState.DEAD, effect, reason=DeadReason.EXPIRED, pause_ms=pause_ms)
     return Decision(DeliveryState.PENDING, effect, retry_in_ms=retry_in_ms, pause_ms=pause_ms)

@@ -57,9 +57,7 @@ def check(
     given = list(_given(urls))
     answers = None if dns is None else _scripted(dns)
     if resolve:
-        answers = asyncio.run(
-            _resolved([target for url in given if isinstance(target := _parsed(policy, url), Target)])
-        )
+        answers = asyncio.run(resolved([target for url in given if isinstance(target := _parsed(policy, url), Target)]))
     rows = [_row(policy, url, answers) for url in given]
     emit(rows, chosen(ctx, output, as_json), COLUMNS, key="url")
     return int(any(row["verdict"] == "block" for row in rows))
@@ -112,7 +110,7 @@ def _parsed(policy: Policy, url: str) -> Target | Refused:
         return refused
 
 
-async def _resolved(targets: Iterable[Target]) -> Answers:
+async def resolved(targets: Iterable[Target]) -> Answers:
     """What the transport would look at: the system's answers, within its time and up to its number."""
     from bridge.dial import SystemResolver
     from bridge.exchange import Limits

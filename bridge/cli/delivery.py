@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from bridge.cli.delivery_steer import cancel, retry
 from bridge.cli.output import Columns, Row, ago, chosen, emit, field, output_option, safe, when
 from bridge.cli.session import speakable, with_store
 from bridge.errors import NotFound
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
 
 @click.group()
 def delivery() -> None:
-    """Look at deliveries and their attempts."""
+    """Look at deliveries and their attempts; retry or cancel them."""
+
+
+delivery.add_command(retry)
+delivery.add_command(cancel)
 
 
 def _state(row: Row) -> str:
@@ -48,6 +53,7 @@ def ls(ctx: click.Context, /, **given: Any) -> None:
     \b
     Examples:
       bridge delivery ls --state dead
+      bridge delivery ls --state dead -o ids | bridge delivery retry -
       bridge delivery ls --endpoint billing --state pending --json
     """
     from bridge.store.reading.deliveries import list_deliveries
@@ -59,7 +65,7 @@ def ls(ctx: click.Context, /, **given: Any) -> None:
         ),
     )
     rows = [_row(view, log=False) for view in views]
-    emit(rows, chosen(ctx, given["output"], given["as_json"]), COLUMNS, key="event_id")
+    emit(rows, chosen(ctx, given["output"], given["as_json"]), COLUMNS, key="delivery")
 
 
 @delivery.command()
@@ -77,6 +83,8 @@ def show(ctx: click.Context, event_id: str, endpoint: str | None, output: str | 
     """
     from bridge.store.reading.deliveries import find_deliveries
 
+    event_id, _, named = event_id.partition("/")
+    endpoint = endpoint or named or None
     views = with_store(ctx, lambda store, _: find_deliveries(store, event_id, endpoint))
     if not views:
         to = f" to {endpoint}" if endpoint else ""
@@ -87,11 +95,11 @@ def show(ctx: click.Context, event_id: str, endpoint: str | None, output: str | 
         for row in rows:
             _print(row)
     else:
-        emit(rows, how, COLUMNS, key="endpoint")
+        emit(rows, how, COLUMNS, key="delivery")
 
 
 def _row(view: "DeliveryView", *, log: bool) -> dict[str, Any]:
-    row = asdict(view)
+    row = {"delivery": f"{view.event_id}/{view.endpoint}", **asdict(view)}
     attempts = [_attempt(one) for one in row.pop("log")]
     return row | {"attempt_log": attempts} if log else row
 

@@ -3,6 +3,7 @@
 import json
 import secrets
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from bridge.cli.check import check
 from bridge.cli.output import Columns, Row, chosen, emit, emit_one, output_option, safe, say, when
 from bridge.cli.session import names_in, speakable, with_store
 from bridge.errors import BridgeError, InvalidInput, NotFound
-from bridge.formats import CONTENT_TYPES
+from bridge.formats import CONTENT_TYPES, rfc3339
 from bridge.hints import event_hints
 from bridge.model import Ordering
 from bridge.signature import generate_secret
@@ -140,6 +141,8 @@ async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | 
     made = generate_secret(secrets.token_bytes(SECRET_BYTES)) if kept is None and before is None else None
     secret = kept or made
     definition = wish.definition | ({"secret": secret} if secret else {})
+    if before is not None:  # written anew, an endpoint that was disabled is active again, be it otherwise as it was
+        definition["x-written"] = rfc3339(int(time.time() * 1000))
     has_default = settings.delivery_default_secret is not None
     try:
         judged(name, json.dumps(definition), policy_from(settings), has_default_secret=has_default)

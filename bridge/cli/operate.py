@@ -140,19 +140,17 @@ def health(ctx: click.Context, role: str, max_lag: str, output: str | None, as_j
 
 async def _health(store: "Store", settings: "Settings", kinds: tuple[str, ...], lag_ms: int) -> dict[str, Any]:
     has_key = settings.twelvelabs_api_key is not None
-    roles = [await _settled(store, kind) for kind in kinds]
+    roles = [await settled(store, kind) for kind in kinds]
     faults = [fault for role in roles for fault in _faults(role, lag_ms, has_key=has_key)]
     notes = []
     if "poll" in kinds and not has_key:
         notes.append("nothing is polled, as there is no TWELVELABS_API_KEY")
-    elif "poll" in kinds and roles[0].key_refused:
-        notes.append("nothing is polled, as TwelveLabs refuses the key")
     words = ["unhealthy", *faults, *notes] if faults else ["healthy", *map(_as_words, roles), *notes]
     line = f"{words[0]}: {'; '.join(words[1:])}"
     return {"healthy": not faults, "line": line, "roles": {role.kind: asdict(role) for role in roles}}
 
 
-async def _settled(store: "Store", kind: str) -> "Role":
+async def settled(store: "Store", kind: str) -> "Role":
     """How a role fares; while one shift hands over to the next, how it fares when that has come."""
     from bridge.store.reading.vitals import role
 
@@ -167,6 +165,8 @@ async def _settled(store: "Store", kind: str) -> "Role":
 def _faults(role: "Role", lag_ms: int, *, has_key: bool) -> list[str]:
     if not role.shifts:
         return [f"no {role.kind} shift is alive → bridge worker {role.kind}"]
+    if role.key_refused and has_key:
+        return ["nothing is polled, as TwelveLabs refuses the key → bridge doctor"]
     rests = role.kind == "poll" and (not has_key or role.paused_until_at is not None)
     if role.lag_ms > lag_ms and not rests:
         return [f"{role.kind} is {span(role.lag_ms / 1000)} behind"]

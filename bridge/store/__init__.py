@@ -65,6 +65,16 @@ class Store:
         finally:
             await client.aclose()
 
+    @classmethod
+    @asynccontextmanager
+    async def look(cls, url: str, *, prefix: str = "bridge:") -> AsyncIterator["Store"]:
+        """Any Redis, in whatever state, to be read only: nothing is checked, nothing written, not even a version."""
+        client = connect(url)
+        try:
+            yield cls(client, Keys(prefix), Scripts(client, prefix, shebang=False))
+        finally:
+            await client.aclose()
+
     async def wait_for_wake(self, kind: str, seconds: float) -> None:
         """Wait until somebody nudges this kind of pump, at most `seconds` (and at most WAKE_SECONDS)."""
         with store_errors():

@@ -1,12 +1,14 @@
 """What we owe: deliveries, claimed and settled; dead letters; retention."""
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from secrets import token_hex
+from typing import Any
 
 from bridge.model import Decision, Delivery
+from bridge.rejection import REJECTED
 from bridge.store.keys import Keys
-from bridge.store.registry import FANOUT_STEP, HasClient
+from bridge.store.registry import FANOUT_STEP, HasClient, as_text
 from bridge.store.scripts import Scripts
 
 CLAIMS_BEFORE_POISON = 20
@@ -36,6 +38,19 @@ class ClaimedDeliveries:
     deliveries: list[Delivery]
 
 
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """What came of asking for an attempt."""
+
+    word: str
+    """`due` or `revived`; else why not: `missing`, `removed`, `body-lost`, `leased`, `behind`, `delivered`, …"""
+    endpoint_state: str
+    rests_until_at: int | None
+    """The endpoint asked for a rest until this moment (ms)."""
+    first: str = ""
+    """With `behind`: the event that goes first."""
+
+
 class Outbox:
     """Deliveries in Redis."""
 
@@ -46,13 +61,15 @@ class Outbox:
     async def claim(self, slots: int, *, lease_ms: int) -> ClaimedDeliveries:
         """Lease up to `slots` due deliveries, fairly over the endpoints."""
         token = token_hex(16)
-        reply = await self._scripts.call("claim_deliveries", slots, lease_ms, token, CLAIMS_BEFORE_POISON, BREADTH)
+        reply = await self._scripts.call(
+            "claim_deliveries", slots, lease_ms, token, CLAIMS_BEFORE_POISON, BREADTH, REJECTED
+        )
         return ClaimedDeliveries(
             now=int(reply[0]),
             next_at=int(float(reply[1])) if reply[1] else None,
             endpoints_version=reply[2].decode(),
             hand_outs=reply[3] == 1,
-            deliveries=[_delivery(token, *entry) for entry in reply[4:]],
+            deliveries=[_delivery(token, entry) for entry in reply[4:]],
         )
 
     async def settle(self, delivery: Delivery, decision: Decision, attempt: str) -> str:
@@ -70,6 +87,17 @@ class Outbox:
         )
         return word.decode()
 
+    async def retry(self, event_id: str, endpoint: str, *, force: bool = False) -> Retried:
+        """Have a delivery attempted now; one that has ended is owed again. `force`: also one that was delivered."""
+        word, state, rests, first = await self._scripts.call(
+            "retry_delivery", endpoint, event_id, token_hex(8), int(force)
+        )
+        return Retried(as_text(word), as_text(state), int(rests) or None, as_text(first))
+
+    async def cancel(self, event_id: str, endpoint: str) -> str:
+        """Owe a delivery no longer. Replies `cancelled`, `missing`, `leased`, or how it had ended."""
+        return as_text(await self._scripts.call("cancel_delivery", endpoint, event_id))
+
     async def fan_out(self) -> int:
         """Hand the oldest waiting event to its next endpoints; replies how many were served."""
         return int(await self._scripts.call("fan_out", FANOUT_STEP))
@@ -85,17 +113,19 @@ class Outbox:
         return int(await self._scripts.call("prune_tasks", older_than_ms, PRUNE_BATCH))
 
 
-def _delivery(token: str, endpoint: bytes, event_id: bytes, text: bytes, body: bytes) -> Delivery:
-    record = json.loads(text)
+def _delivery(token: str, entry: Sequence[Any]) -> Delivery:
+    endpoint, event_id, event_type, task, revision, made, attempts, trigger, round_from, round_at, body = entry
     return Delivery(
-        event_id=event_id.decode(),
+        event_id=as_text(event_id),
         endpoint=endpoint.decode(),
-        type=record["type"],
-        task=record["task"],
-        revision=int(record["revision"]),
-        created_at=int(record["created"]),
-        attempts=int(record["attempts"]),
-        trigger=record.get("trigger") or "schedule",
+        type=as_text(event_type),
+        task=as_text(task),
+        revision=int(revision),
+        created_at=int(made),
+        attempts=int(attempts),
+        trigger=as_text(trigger) or "schedule",
         token=token,
         body=body,
+        round_from=int(round_from),
+        round_at=int(round_at) if round_at else None,
     )

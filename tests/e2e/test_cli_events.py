@@ -142,6 +142,7 @@ COMMANDS = [
     ("endpoint", "show", "a"),
     ("status",),
     ("health",),
+    ("doctor",),
 ]
 
 

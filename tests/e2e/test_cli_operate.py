@@ -99,12 +99,24 @@ def test_what_is_too_late_is_unhealthy(bridge: Bridge, client: "Redis", monkeypa
     assert bridge("health", "--max-lag", "1h")[0] == 0
     client.zadd("bridge:pauses", {"default": now_ms() + 60_000})
     assert bridge("health")[0] == 0
-    client.hset("bridge:account:default", "state", "refused")
-    assert "refuses the key" in bridge("health")[1]
     client.zadd("bridge:ready", {"a": now_ms() - 600_000})
     code, out, _ = bridge("health", "--json")
     assert (code, json.loads(out)["healthy"]) == (1, False)
     assert "deliver is 10 min behind" in json.loads(out)["line"]
+
+
+def test_a_refused_key_is_unhealthy_for_whoever_polls(
+    bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is polled until somebody acts; a container that only delivers is as healthy as before."""
+    monkeypatch.setenv("TWELVELABS_API_KEY", "tlk_x")
+    alive(client)
+    client.zadd("bridge:pauses", {"default": now_ms() + 60_000})
+    assert bridge("health")[0] == 0
+    client.hset("bridge:account:default", "state", "refused")
+    code, out, _ = bridge("health")
+    assert (code, out.startswith("unhealthy: "), "refuses the key → bridge doctor" in out) == (1, True, True)
+    assert bridge("health", "--role", "deliver")[0] == 0
 
 
 def test_a_bad_subscriber_is_not_ill_health(bridge: Bridge, client: "Redis") -> None:

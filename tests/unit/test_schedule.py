@@ -230,6 +230,28 @@ def test_waits_stay_near_the_schedule_and_grow(fault: Fault, jitter: float, shar
     assert all(before < after for before, after in pairwise(waits))
 
 
+@pytest.mark.parametrize("made_before", [1, 10, 25])
+def test_a_schedule_started_anew_counts_its_own_attempts(made_before: int) -> None:
+    """The attempts before it, however many, take nothing from it."""
+    waits = []
+    for attempts in range(made_before, made_before + len(POLICY.schedule_seconds) - 1):
+        delivery = a_delivery(attempts=attempts, round_from=made_before, round_at=START)
+        waits.append(decide(delivery, an_answer(500), POLICY, now=START, jitter=0).retry_in_ms)
+    assert waits == [int(seconds * 1000) for seconds in POLICY.schedule_seconds[1:]]
+    last = a_delivery(attempts=made_before + len(POLICY.schedule_seconds) - 1, round_from=made_before, round_at=START)
+    assert decide(last, an_answer(500), POLICY, now=START, jitter=0).reason is DeadReason.EXHAUSTED
+
+
+def test_progress_expires_an_hour_after_its_schedule_started_anew() -> None:
+    """Not an hour after it was made: that is long past when an operator asks for it again."""
+    old = a_delivery(
+        type="index.task.indexing", attempts=1, created_at=START - 30 * DAY_MS, round_from=1, round_at=START
+    )
+    assert decide(old, an_answer(500), POLICY, now=START, jitter=0).retry_in_ms == 5_000
+    late = decide(old, an_answer(500), POLICY, now=START + HOUR_MS, jitter=0)
+    assert late.reason is DeadReason.EXPIRED
+
+
 # -- reads --
 
 

@@ -1,24 +1,28 @@
 #!lua flags=allow-oom
 -- Lease due deliveries, fairly over the endpoints whose moment has come.
--- ARGV  slots, lease ms, token, claims without a settle that make a delivery poison, endpoints looked at a call
+-- ARGV  slots, lease ms, token, claims without a settle that make a delivery poison, endpoints looked at a call,
+--       bound on bridge:rejected
 -- Steps per endpoint, the one that waited longest first: return leases that ended to the queue (their attempt may or may
 --   not have gone out, so the next one of that task is promoted); move due deliveries to leases while the endpoint's cap
---   and our slots last; say when it next has something to do.
+--   and our slots last; say when it next has something to do. What cannot be sent, its record being nonsense or its
+--   body lost, ends as a dead letter instead, and costs those claimed beside it nothing.
 -- Reply {now, next moment ms or '', version of the endpoint set, hand-outs waiting 0|1,
---        then per delivery {endpoint, event id, record JSON, body}}
+--        then per delivery {endpoint, event id, type, task, revision, made at ms, attempts, trigger or '', attempts
+--        before the schedule last started anew, when it did (ms) or '', body}}
 local slots, lease, token = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
-local poison, breadth = tonumber(ARGV[4]), tonumber(ARGV[5])
+local poison, breadth, bound = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local claimed = {}
 
 local function reclaim(endpoint)
   local leases = P .. 'leases:' .. endpoint
   for _, entry in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 100)) do
     local event_id = string.match(entry, '^(.*)/')
-    local text = redis.call('HGET', P .. 'deliveries:' .. endpoint, event_id)
+    local record = record_of(endpoint, event_id)
     redis.call('ZREM', leases, entry)
-    if text then
-      local record = cjson.decode(text)
-      record.claims = (record.claims or 0) + 1
+    if record == false then
+      put_aside(endpoint, event_id, bound)
+    elseif record then
+      record.claims = (tonumber(record.claims) or 0) + 1
       if record.claims >= poison then
         finish(endpoint, event_id, record, 'dead', 'poison')
         promote(endpoint, record.task, event_id)
@@ -37,10 +41,20 @@ local function take(endpoint, free)
   local queue, leases = P .. 'queue:' .. endpoint, P .. 'leases:' .. endpoint
   for _, event_id in ipairs(redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', 0, free)) do
     redis.call('ZREM', queue, event_id)
-    local record = redis.call('HGET', P .. 'deliveries:' .. endpoint, event_id)
-    if record then
+    local record = record_of(endpoint, event_id)
+    local body = body_of(event_id)
+    if record == false then
+      put_aside(endpoint, event_id, bound)
+    elseif record and not body then
+      finish(endpoint, event_id, record, 'dead', 'body-lost')
+      promote(endpoint, record.task, event_id)
+    elseif record then
       redis.call('ZADD', leases, now + lease, event_id .. '/' .. token)
-      claimed[#claimed + 1] = {endpoint, event_id, record, redis.call('HGET', P .. 'event:' .. event_id, 'body') or ''}
+      claimed[#claimed + 1] = {endpoint, event_id, record.type, record.task, tostring(record.revision),
+        tonumber(record.created), record.attempts, type(record.trigger) == 'string' and record.trigger or '',
+        tonumber(record.round_from) or 0, tonumber(record.round_at) or '', body}
+    else -- its record was deleted by hand, and must not hold its successors back
+      promote(endpoint, record_from_event(endpoint, event_id).task, event_id)
     end
   end
 end

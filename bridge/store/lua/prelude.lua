@@ -120,6 +120,54 @@ local function finish(endpoint, event_id, record, state, reason)
   count(state)
 end
 
+-- A delivery's record, if it reads as one. Nil when there is none, false when somebody wrote nonsense over it: cjson
+-- raises at what is no JSON, and what is no record would break whoever claimed beside it.
+local function record_of(endpoint, event_id)
+  local text = redis.call('HGET', P .. 'deliveries:' .. endpoint, event_id)
+  if not text then return nil end
+  local read, record = pcall(cjson.decode, text)
+  if not read or type(record) ~= 'table' then return false end
+  local words = type(record.task) == 'string' and type(record.type) == 'string' and type(record.state) == 'string'
+  local revision = string.match(tostring(record.revision), '^%d+$')
+  local made, attempts = tonumber(record.created), record.attempts
+  if not words or not revision or not made or not (made >= 0 and made < 1e14) then return false end
+  if type(attempts) ~= 'number' or not (attempts >= 0 and attempts < 1e9) then return false end
+  return record
+end
+
+-- What a delivery's record must have been, from its event and the attempts that are remembered. An event that is gone
+-- too leaves a record without a task.
+local function record_from_event(endpoint, event_id)
+  local event = redis.pcall('HMGET', P .. 'event:' .. event_id, 'task', 'type', 'revision')
+  if event.err then event = {} end
+  return {task = event[1] or '', type = event[2] or '', revision = event[3] or '0', created = now, state = 'pending',
+    attempts = redis.call('LLEN', P .. 'attempts:' .. endpoint .. ':' .. event_id)}
+end
+
+-- The leases that this delivery has, ended ones included; an endpoint has no more than its cap of live ones.
+local function leases_of(endpoint, event_id)
+  local found = {}
+  for _, entry in ipairs(redis.call('ZRANGE', P .. 'leases:' .. endpoint, 0, -1)) do
+    if string.match(entry, '^(.*)/') == event_id then found[#found + 1] = entry end
+  end
+  return found
+end
+
+-- Is somebody attempting it just now?
+local function leased(endpoint, event_id)
+  for _, entry in ipairs(leases_of(endpoint, event_id)) do
+    if tonumber(redis.call('ZSCORE', P .. 'leases:' .. endpoint, entry)) > now then return true end
+  end
+  return false
+end
+
+-- The bytes that are to be sent, or nil: an event without a body is lost, and an empty POST would say nothing.
+local function body_of(event_id)
+  local body = redis.pcall('HGET', P .. 'event:' .. event_id, 'body')
+  if type(body) ~= 'string' or body == '' then return nil end
+  return body
+end
+
 -- One delivery or snapshot less needs this event's body; the last one takes it along.
 local function release(event_id)
   if redis.call('HINCRBY', P .. 'event:' .. event_id, 'refs', -1) <= 0 then
@@ -190,4 +238,14 @@ local function remember_rejection(field, reason, bound)
   end
   redis.call('HSET', rejected, field, reason)
   count('rejected')
+end
+
+-- Put aside a delivery whose record is nonsense: a dead letter, said in bridge:rejected, its successor goes on.
+local function put_aside(endpoint, event_id, bound)
+  local record = record_from_event(endpoint, event_id)
+  finish(endpoint, event_id, record, 'dead', 'unreadable')
+  promote(endpoint, record.task, event_id)
+  pcall(remember_rejection, 'delivery:' .. endpoint .. ':' .. event_id, cjson.encode({field = 'record', value = '',
+    reason = 'its record in bridge:deliveries:' .. endpoint .. ' was overwritten with something else', at = now,
+    fix = 'bridge delivery retry ' .. event_id .. ' --endpoint ' .. endpoint}), bound)
 end

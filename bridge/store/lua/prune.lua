@@ -11,6 +11,7 @@ for _, event_id in ipairs(old) do
   redis.call('ZREM', ended, event_id)
   if redis.call('HDEL', P .. 'deliveries:' .. endpoint, event_id) == 1 then release(event_id) end
   redis.call('DEL', P .. 'attempts:' .. endpoint .. ':' .. event_id)
+  redis.pcall('HDEL', P .. 'rejected', 'delivery:' .. endpoint .. ':' .. event_id)
 end
 if #old == 0 and redis.call('EXISTS', P .. 'endpoint:' .. endpoint, P .. 'deliveries:' .. endpoint) == 0 then
   redis.call('SREM', P .. 'names', endpoint)

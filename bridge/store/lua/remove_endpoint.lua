@@ -22,16 +22,15 @@ if state and state ~= 'removed' then
   redis.call('ZREM', P .. 'ready', name)
 end
 local queue, leases = P .. 'queue:' .. name, P .. 'leases:' .. name
-local deliveries = P .. 'deliveries:' .. name
 for _, lease in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, batch)) do
   redis.call('ZREM', leases, lease)
   redis.call('ZADD', queue, now, string.match(lease, '^(.*)/'))
 end
 for _, event_id in ipairs(redis.call('ZRANGE', queue, 0, batch - 1)) do
   redis.call('ZREM', queue, event_id)
-  local text = redis.call('HGET', deliveries, event_id)
-  if text then
-    local record = cjson.decode(text)
+  local record = record_of(name, event_id)
+  if record ~= nil then
+    record = record or record_from_event(name, event_id)
     finish(name, event_id, record, 'cancelled', 'endpoint removed')
     promote(name, record.task, event_id)
   end

@@ -9,10 +9,10 @@
 local endpoint, event_id, state, effect = ARGV[1], ARGV[2], ARGV[4], ARGV[7]
 local leases = P .. 'leases:' .. endpoint
 local entry = event_id .. '/' .. ARGV[3]
-local text = redis.call('HGET', P .. 'deliveries:' .. endpoint, event_id)
-if not text or not redis.call('ZSCORE', leases, entry) then return 'stale' end
+local record = record_of(endpoint, event_id)
+if record == nil or not redis.call('ZSCORE', leases, entry) then return 'stale' end
 
-local record = cjson.decode(text)
+record = record or record_from_event(endpoint, event_id) -- overwritten meanwhile; what came of the attempt still counts
 record.attempts, record.claims, record.trigger = record.attempts + 1, nil, nil
 redis.call('ZREM', leases, entry)
 local log = P .. 'attempts:' .. endpoint .. ':' .. event_id

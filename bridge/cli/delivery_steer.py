@@ -1,0 +1,183 @@
+"""`bridge delivery retry` and `cancel`: an operator's word about what is owed.
+
+A delivery is named as `delivery ls -o ids` prints it, EVENT_ID/ENDPOINT; an event's id alone stands for its delivery to
+`--endpoint`, or without that for each delivery that it has.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from bridge.cli.output import Columns, ago, chosen, emit, field, output_option, safe, say
+from bridge.cli.session import ids_from, speakable, with_store
+from bridge.errors import InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from bridge.store import Store
+    from bridge.store.outbox import Retried
+
+PARTLY = 6
+ABREAST = 500
+"""How many deliveries are asked about at the same time."""
+
+COLUMNS: Columns = (("delivery", field("delivery")), ("result", field("result")), ("note", field("note")))
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What came of one delivery: what is said of it, whether that is what was asked for, and the next command."""
+
+    result: str
+    note: str = ""
+    fix: str = ""
+    done: bool = True
+
+
+Ask = Callable[["Store", str, str], Awaitable[Told]]
+
+
+@click.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID…|-")
+@click.option(
+    "--endpoint", metavar="NAME", callback=speakable, help="Of an event's deliveries, the one to this endpoint."
+)
+@click.option("--force", is_flag=True, help="Send also what was delivered or superseded.")
+@output_option
+@click.pass_context
+def retry(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
+    """Attempt deliveries now: what waits becomes due, what is dead or cancelled is owed again.
+
+    Attempt numbers go on, the schedule starts anew; the receiver sees the same webhook-id and `bridge-trigger: manual`.
+
+    \b
+    Examples:
+      bridge delivery retry evt_1c9b… --endpoint billing
+      bridge delivery ls --endpoint billing --state dead -o ids | bridge delivery retry -
+    """
+    force = given["force"]
+
+    async def ask(store: "Store", event_id: str, endpoint: str) -> Told:
+        return _retried(event_id, endpoint, await store.outbox.retry(event_id, endpoint, force=force))
+
+    return _steer(ctx, ids, given, ask, "to be attempted now")
+
+
+@click.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID…|-")
+@click.option(
+    "--endpoint", metavar="NAME", callback=speakable, help="Of an event's deliveries, the one to this endpoint."
+)
+@output_option
+@click.pass_context
+def cancel(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
+    """Owe deliveries no longer. One that is being attempted at this moment cannot be called back.
+
+    \b
+    Examples:
+      bridge delivery cancel evt_1c9b… --endpoint billing
+      bridge delivery ls --endpoint billing --state pending -o ids | bridge delivery cancel -
+    """
+
+    async def ask(store: "Store", event_id: str, endpoint: str) -> Told:
+        return _cancelled(event_id, endpoint, await store.outbox.cancel(event_id, endpoint))
+
+    return _steer(ctx, ids, given, ask, "cancelled")
+
+
+def _steer(ctx: click.Context, ids: Sequence[str], given: dict[str, Any], ask: Ask, goal: str) -> int:
+    """Ask for each delivery that was named; 0, 6 partly done, 3 if none of them exists, 1 if none could be done."""
+    pairs = [_pair(word, given["endpoint"]) for word in ids_from(ids)]
+    told = with_store(ctx, lambda store, _: _ask_all(store, pairs, ask))
+    rows = [{"delivery": name, "result": one.result, "note": one.note, "fix": one.fix} for name, one in told.items()]
+    done = [row for row in rows if told[str(row["delivery"])].done]
+    how = chosen(ctx, given["output"], given["as_json"])
+    emit(done if how in {"table", "ids"} else rows, how, COLUMNS, key="delivery")
+    if all(one.result == "missing" for one in told.values()):
+        first, more = safe(next(iter(told))), f", nor of {len(told) - 1} more" if len(told) > 1 else ""
+        raise NotFound(f"there is no delivery {first}{more}", fix="bridge delivery ls")
+    for name, one in told.items():
+        if one.fix or not one.done:
+            mark = "!" if one.done else "✗"
+            say(f"{mark} {safe(name)}: {safe(one.note)}" + (f" → {safe(one.fix)}" if one.fix else ""))
+    say(f"{len(done)} of {len(rows)} {goal}.")
+    return 0 if len(done) == len(rows) else PARTLY if done else 1
+
+
+def _pair(word: str, endpoint: str | None) -> tuple[str, str | None]:
+    """An event's id and, where it is said, the endpoint."""
+    event_id, slash, named = word.partition("/")
+    if not word.isprintable() or not event_id or (slash and not named):
+        raise InvalidInput(
+            f"“{safe(word)}” names no delivery", fix="write EVENT_ID/ENDPOINT: bridge delivery ls -o ids"
+        )
+    if named and endpoint not in (None, named):
+        raise InvalidInput(f"“{safe(word)}” is not a delivery to {endpoint}", fix="leave --endpoint out")
+    return event_id, named or endpoint
+
+
+async def _ask_all(store: "Store", pairs: Sequence[tuple[str, str | None]], ask: Ask) -> dict[str, Told]:
+    """What came of each delivery, by its name, in order."""
+    from bridge.store.reading.deliveries import deliveries_of
+    from bridge.store.reading.trips import pieces
+
+    bare = await deliveries_of(store, [event_id for event_id, endpoint in pairs if endpoint is None])
+    told: dict[str, Told] = {}
+    wanted: list[tuple[str, str]] = []
+    for event_id, endpoint in pairs:
+        found = [endpoint] if endpoint else [view.endpoint for view in bare.get(event_id, [])]
+        wanted += [(event_id, name) for name in found]
+        if not found:
+            told[event_id] = Told("missing", "no delivery of it is kept", "bridge delivery ls", done=False)
+    for piece in pieces(list(dict.fromkeys(wanted)), ABREAST):
+        answers = await asyncio.gather(*(ask(store, *pair) for pair in piece))
+        told |= {"/".join(pair): answer for pair, answer in zip(piece, answers, strict=True)}
+    return told
+
+
+def _retried(event_id: str, endpoint: str, came: "Retried") -> Told:
+    """The reply of the store in words."""
+    show = f"bridge delivery show {event_id} {endpoint}"
+    if came.word in {"due", "revived"}:
+        word = "due now" if came.word == "due" else "owed again"
+        if came.endpoint_state != "active":
+            return Told(
+                word, f"held, as endpoint {endpoint} is {came.endpoint_state}", _register(endpoint, "--replace")
+            )
+        if came.rests_until_at:
+            return Told(word, f"the endpoint asked for a rest; it is attempted {ago(came.rests_until_at)}")
+        return Told(word)
+    if came.word == "leased":
+        return Told("in flight", "it is being attempted at this moment")
+    refusals = {
+        "missing": Told("missing", "no such delivery is kept", "bridge delivery ls"),
+        "removed": Told("refused", f"endpoint {endpoint} was removed", _register(endpoint)),
+        "body-lost": Told("refused", "its body is gone from Redis, nothing can be sent", "bridge task add ID"),
+        "behind": Told(
+            "waits", f"{came.first} of its task goes first", f"bridge delivery retry {came.first}/{endpoint}"
+        ),
+        "delivered": Told("refused", "it was delivered", f"bridge delivery retry --force {event_id}/{endpoint}"),
+        "superseded": Told("refused", "it was superseded", f"bridge delivery retry --force {event_id}/{endpoint}"),
+    }
+    told = refusals.get(came.word) or Told("refused", f"it is {came.word}", show)
+    return Told(told.result, told.note, told.fix, done=False)
+
+
+def _register(endpoint: str, option: str = "") -> str:
+    """How an endpoint comes back; that of a callback URL does as one with a name."""
+    if endpoint.startswith("url:"):
+        return "bridge endpoint add NAME URL"
+    return f"bridge endpoint add {endpoint} URL {option}".rstrip()
+
+
+def _cancelled(event_id: str, endpoint: str, word: str) -> Told:
+    if word == "cancelled":
+        return Told("cancelled")
+    if word == "missing":
+        return Told("missing", "no such delivery is kept", "bridge delivery ls", done=False)
+    show = f"bridge delivery show {event_id} {endpoint}"
+    if word == "leased":
+        return Told("in flight", "it is being attempted at this moment; see what comes of it", show, done=False)
+    return Told("refused", f"it has ended: {word}", show, done=False)

@@ -1,0 +1,250 @@
+"""`bridge doctor`: what is wrong, why, and the next command. It changes nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from bridge.cli.output import Columns, chosen, emit, output_option, safe, say
+from bridge.cli.output import field as shown
+from bridge.cli.session import OPEN_SECONDS, settings_of
+from bridge.doctor import Finding, Level, exit_code, fail, warn
+from bridge.errors import BridgeError, SettingsError, StoreDown
+
+if TYPE_CHECKING:
+    from bridge.doctor.entries import Answers, Judge
+    from bridge.settings import Settings
+    from bridge.store import Store
+
+MARKS = {Level.OK: "✓", Level.WARN: "!", Level.FAIL: "✗"}
+COLUMNS: Columns = tuple((name, shown(name)) for name in ("level", "check", "found", "why", "fix"))
+NO_TASK = "0" * 24
+"""An id that names no task: asking for it proves the key as well."""
+LOOK_SECONDS = 30.0
+"""The longest that one part of the examination takes."""
+
+Part = Callable[[], Awaitable[list[Finding]]]
+
+
+@click.command()
+@click.option("--resolve", is_flag=True, help="Resolve the endpoints' names too, and judge their addresses.")
+@output_option
+@click.pass_context
+def doctor(ctx: click.Context, resolve: bool, output: str | None, as_json: bool) -> int:
+    """Look at everything, and say what is wrong, why, and the next command. Changes nothing.
+
+    Settings, Redis, the API key (one real read), endpoints, entries, workers, backlog, dead letters. Exit code 0 if
+    nothing failed, 1 if something did, 4 if the key is refused, 5 without Redis.
+
+    \b
+    Examples:
+      bridge doctor
+      bridge doctor --resolve --json
+      bridge doctor -o jsonl | jq 'select(.level != "ok")'
+    """
+    how = chosen(ctx, output, as_json)
+    findings = _examine(ctx, resolve=resolve)
+    if how == "table":
+        for one in findings:
+            click.echo(_line(one))
+    else:
+        emit([_row(one) for one in findings], how, COLUMNS, key="check")
+    counts = [sum(one.level is level for one in findings) for level in (Level.FAIL, Level.WARN, Level.OK)]
+    say("{} failed, {} to look at, {} well.".format(*counts))
+    return exit_code(findings)
+
+
+def _row(one: Finding) -> dict[str, Any]:
+    row = asdict(one)
+    del row["code"]
+    return row | {"level": str(one.level)}
+
+
+def _line(one: Finding) -> str:
+    lines = [f"{MARKS[one.level]} {one.check:<16} {safe(one.found)}"]
+    lines += [f"{'':<19}{safe(text)}" for text in (one.why, f"→ {one.fix}" if one.fix else "") if text]
+    return "\n".join(lines)
+
+
+def _examine(ctx: click.Context, *, resolve: bool) -> list[Finding]:
+    from bridge.doctor import upstream
+    from bridge.settings import explain
+
+    try:
+        settings = settings_of(ctx)
+    except SettingsError as error:
+        first, *rest = str(error).splitlines()
+        return upstream.broken(rest or [first], error.fix)
+    sources: dict[str, int] = {}
+    for one in explain(settings):
+        sources[one.source] = sources.get(one.source, 0) + 1
+    facts = upstream.SettingsFacts(
+        sources,
+        settings.warnings,
+        has_key=settings.twelvelabs_api_key is not None,
+        has_default_secret=settings.delivery_default_secret is not None,
+    )
+    return [*upstream.configured(facts), *asyncio.run(_look(settings, resolve=resolve))]
+
+
+async def _look(settings: "Settings", *, resolve: bool) -> list[Finding]:
+    from bridge.store import Store
+
+    url = settings.redis_url.get_secret_value()
+    async with Store.look(url, prefix=settings.prefix) as store:
+        return [one async for one in Examination(store, settings, resolve=resolve).findings()]
+
+
+@dataclass
+class Examination:
+    """One look at an installation. A part that cannot be looked at is a finding, and stops no other."""
+
+    store: "Store"
+    settings: "Settings"
+    resolve: bool = False
+    in_force: dict[str, str] = field(default_factory=dict)
+    written: dict[bytes, bytes] = field(default_factory=dict)
+
+    async def findings(self) -> AsyncIterator[Finding]:
+        """Redis first; without it only the key."""
+        from bridge.doctor import server
+
+        try:
+            first = await self._part("redis", self._server, OPEN_SECONDS)
+        except StoreDown as error:
+            first = [server.unreachable(str(error))]
+        down = exit_code(first) == StoreDown.exit_code
+        for one in first:
+            yield one
+        parts: dict[str, Part] = {"key": self._key if not down else lambda: self._ask_upstream(None)}
+        if not down:
+            parts |= {
+                "types": self._types, "endpoint": self._endpoints, "task": self._tasks, "rejected": self._rejected,
+                "poll worker": lambda: self._role("poll"), "deliver worker": lambda: self._role("deliver"),
+                "dead letters": self._owed,
+            }  # fmt: skip
+        for name, part in parts.items():
+            try:
+                for one in await self._part(name, part, LOOK_SECONDS + self.settings.poll_deadline_seconds):
+                    yield one
+            except StoreDown as error:
+                yield server.unreachable(str(error))
+                return
+
+    async def _part(self, name: str, part: Part, seconds: float) -> list[Finding]:
+        from bridge.store.reading import reading_errors
+
+        try:
+            with reading_errors():
+                async with asyncio.timeout(seconds):
+                    return await part()
+        except TimeoutError:
+            if name == "redis":
+                raise StoreDown(f"Redis does not answer within {seconds:g} s") from None
+            return [fail(name, f"not done within {seconds:g} s", "something is slow", "bridge doctor, once more")]
+        except StoreDown:
+            raise
+        except BridgeError as error:
+            if "WRONGTYPE" in str(error):
+                return [warn(name, "not looked at", "a key of it has the wrong type", error.fix)]
+            return [fail(name, str(error), "it could not be looked at", error.fix)]
+
+    async def _server(self) -> list[Finding]:
+        from bridge.doctor import server
+        from bridge.store import DATA_VERSION
+        from bridge.store.reading.checkup import server_facts
+
+        facts = await server_facts(
+            self.store,
+            interval_ms=int(self.settings.poll_interval_seconds * 1000),
+            longest_wait_ms=int(max(self.settings.delivery_schedule_seconds) * 1000),
+        )
+        volatile = self.settings.redis_allow_volatile
+        return server.server(facts, allow_volatile=volatile, our_data=DATA_VERSION, prefix=self.settings.prefix)
+
+    async def _types(self) -> list[Finding]:
+        from bridge.doctor import server
+        from bridge.store.reading.checkup import CLIENTS_KEYS, key_types
+
+        ours = frozenset(self.store.keys(name) for name in CLIENTS_KEYS)
+        return server.types(await key_types(self.store), ours=ours)
+
+    async def _key(self) -> list[Finding]:
+        """One real read, unless upstream or our own bound asks us not to."""
+        from bridge.doctor import upstream
+        from bridge.store.reading.checkup import a_watched_task, requests_left
+        from bridge.store.reading.vitals import role
+
+        if self.settings.twelvelabs_api_key is None:
+            return [upstream.no_key()]
+        seen, now = await role(self.store, "poll"), await self.store.scripts.now()
+        if seen.paused_until_at and not seen.key_refused:
+            return [upstream.unasked(seen.paused_until_at - now)]
+        left = await requests_left(self.store, self.settings.twelvelabs_requests_per_minute)
+        if left is not None and left <= 0:
+            return [upstream.unasked()]
+        return await self._ask_upstream(await a_watched_task(self.store), known_refused=seen.key_refused)
+
+    async def _ask_upstream(self, member: str | None, *, known_refused: bool = False) -> list[Finding]:
+        from bridge.doctor import upstream
+        from bridge.engine import upstream_from
+
+        if self.settings.twelvelabs_api_key is None:
+            return [upstream.no_key()]
+        async with upstream_from(self.settings) as api:
+            came = await api.fetch(member or NO_TASK)
+        return list(upstream.key(came, self.settings.twelvelabs_base_url, known_refused=known_refused))
+
+    async def _endpoints(self) -> list[Finding]:
+        from bridge.doctor import entries
+        from bridge.store.reading.checkup import endpoints_in_force, written_endpoints
+
+        self.in_force = await endpoints_in_force(self.store)
+        self.written = await written_endpoints(self.store)
+        judge = self._judge()
+        implicit = {name: url for name, url in self.in_force.items() if name.startswith("url:")}
+        answers: Answers | None = None
+        if self.resolve:
+            from bridge.cli.check import resolved
+
+            answers = await resolved(entries.targets(self.written, implicit, judge))
+        return entries.endpoints(self.written, implicit, judge, answers)
+
+    async def _tasks(self) -> list[Finding]:
+        from bridge.doctor import entries, work
+        from bridge.store.reading.checkup import task_facts, waiting_tasks
+
+        tasks = await task_facts(self.store)
+        known = frozenset(self.in_force) | {name.decode(errors="replace") for name in self.written}
+        waiting = entries.waiting(await waiting_tasks(self.store), self._judge())
+        return [*waiting, *entries.unknown_names(tasks, known), *work.faulty(tasks)]
+
+    async def _rejected(self) -> list[Finding]:
+        from bridge.doctor import entries
+        from bridge.store.reading.checkup import refusals
+
+        return entries.rejected(await refusals(self.store))
+
+    async def _role(self, kind: str) -> list[Finding]:
+        from bridge.cli.operate import settled
+        from bridge.doctor import work
+        from bridge.jobs import queue_name
+        from bridge.store.reading.checkup import role_facts
+
+        has_key, queue = self.settings.twelvelabs_api_key is not None, queue_name(self.settings.prefix, kind)
+        seen = await settled(self.store, kind)
+        return list(work.role(await role_facts(self.store, seen, queue, has_key=has_key)))
+
+    async def _owed(self) -> list[Finding]:
+        from bridge.doctor import work
+        from bridge.store.reading.checkup import owed_facts
+
+        return work.owed(await owed_facts(self.store, frozenset(self.in_force)))
+
+    def _judge(self) -> "Judge":
+        from bridge.doctor.entries import Judge
+        from bridge.engine import policy_from
+
+        return Judge(policy_from(self.settings), self.settings.delivery_default_secret is not None)

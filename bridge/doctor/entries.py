@@ -1,0 +1,175 @@
+"""What clients wrote, judged as registration and sending judge it: by `contract` and `guard`."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from shlex import quote
+
+from bridge.contract import MILLISECONDS_FROM, check_member, endpoint, task_options
+from bridge.doctor.findings import Finding, fail, ok, shortened, warn
+from bridge.doctor.work import TaskFacts
+from bridge.guard import Policy, Refused, Target
+from bridge.rejection import Rejection, redacted
+
+Answers = Mapping[str, Sequence[str]]
+"""Host → its addresses; a host without an answer is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An entry of bridge:tasks that no worker has taken in yet."""
+
+    member: bytes
+    score: float
+    options: Mapping[bytes, bytes] | None
+    """None when the key of its options is no hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An entry of bridge:rejected."""
+
+    name: str
+    """`task:<member>`, `endpoint:<name>` or `delivery:<endpoint>:<event id>`."""
+    reason: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """The classifier as this installation is configured."""
+
+    policy: Policy
+    has_default_secret: bool
+
+
+def endpoints(
+    written: Mapping[bytes, bytes], implicit: Mapping[str, str], judge: Judge, answers: Answers | None = None
+) -> list[Finding]:
+    """Each endpoint's definition as it stands, and each callback URL in force; with `answers` their addresses too."""
+    found = [one for name, text in written.items() for one in _endpoint(name, text, judge, answers)]
+    found += [one for name, url in implicit.items() for one in _url(name, url, judge.policy, answers)]
+    if implicit and not judge.has_default_secret:
+        why = "callback_urls are signed with the default secret, and there is none"
+        found.append(fail("endpoint", f"{len(implicit)} callback URLs", why, "set BRIDGE_DELIVERY_DEFAULT_SECRET"))
+    if found:
+        return shortened(found, fix="bridge endpoint ls")
+    if not written and not implicit:
+        fix = "bridge endpoint add NAME URL"
+        return [warn("endpoint", "none is registered", "events are recorded and nobody is told", fix)]
+    addresses = "" if answers is None else ", their addresses too"
+    return [ok("endpoint", f"{len(written) + len(implicit)} are admissible{addresses}")]
+
+
+def targets(written: Mapping[bytes, bytes], implicit: Mapping[str, str], judge: Judge) -> list[Target]:
+    """Where the admissible ones lead, for their names to be resolved."""
+    urls = list(implicit.values())
+    for name, text in written.items():
+        try:
+            urls.append(endpoint(*_decoded(name, text), judge.policy, has_default_secret=judge.has_default_secret).url)
+        except Rejection:
+            continue
+    return [target for url in urls if isinstance(target := _parsed(url, judge.policy), Target)]
+
+
+def _endpoint(raw_name: bytes, text: bytes, judge: Judge, answers: Answers | None) -> Iterator[Finding]:
+    name = raw_name.decode(errors="backslashreplace")
+    try:
+        definition = endpoint(*_decoded(raw_name, text), judge.policy, has_default_secret=judge.has_default_secret)
+    except Rejection as rejection:
+        why = "it is refused, or works by its last good definition"
+        yield fail("endpoint", f"{name}: {rejection}", why, _fix(rejection))
+        return
+    yield from _url(name, definition.url, judge.policy, answers)
+
+
+def _fix(rejection: Rejection) -> str:
+    """What its reader is told, with the URL in the command where one is refused."""
+    if rejection.field in {"url", "callback_url"} and rejection.value:
+        return f"bridge endpoint check {quote(redacted(rejection.value))}"
+    return rejection.fix
+
+
+def _url(name: str, url: str, policy: Policy, answers: Answers | None) -> Iterator[Finding]:
+    target = _parsed(url, policy)
+    why = "its attempts are refused, and three in a row disable it"
+    fix = f"bridge endpoint check {quote(redacted(url))} --resolve"
+    if isinstance(target, Refused):
+        yield fail("endpoint", f"{name}: {target.reason}: {target.detail}", why, fix)
+    elif answers is not None:
+        if target.host not in answers:
+            yield fail("endpoint", f"{name}: {target.host} does not resolve", "its attempts fail", fix)
+            return
+        verdict = policy.judge(url, answers[target.host])
+        if not verdict.allowed:
+            yield fail("endpoint", f"{name}: {verdict.reason}: {verdict.detail}", why, fix)
+
+
+def _parsed(url: str, policy: Policy) -> Target | Refused:
+    try:
+        return policy.parse(url)
+    except Refused as refused:
+        return refused
+
+
+def _decoded(name: bytes, text: bytes) -> tuple[str, str]:
+    try:
+        return name.decode(errors="backslashreplace"), text.decode()
+    except UnicodeDecodeError:
+        raise Rejection("", "not UTF-8", "write one JSON object") from None
+
+
+def waiting(tasks: Sequence[Waiting], judge: Judge) -> list[Finding]:
+    """Registrations that intake is going to refuse."""
+    found = []
+    for one in tasks:
+        name = one.member.decode(errors="backslashreplace")
+        try:
+            _judge_task(name, one, judge)
+        except Rejection as rejection:
+            found.append(fail("task", f"{name[:200]}: {rejection}", "intake is going to refuse it", _fix(rejection)))
+    return shortened(found, fix="bridge task ls --status waiting")
+
+
+def _judge_task(name: str, one: Waiting, judge: Judge) -> None:
+    check_member(name)
+    if one.score > MILLISECONDS_FROM:
+        reason = "a score above 1e11 is in milliseconds; bridge:tasks counts seconds"
+        raise Rejection("score", reason, f"ZADD bridge:tasks XX 0 {name}")
+    if one.options is None:
+        raise Rejection("", f"bridge:task:{name} is not a hash", "DEL it and HSET the options")
+    try:
+        fields = {key.decode(): value.decode() for key, value in one.options.items()}
+    except UnicodeDecodeError:
+        raise Rejection("", "an option is not UTF-8", "write the options as UTF-8 text") from None
+    task_options(fields, judge.policy, has_default_secret=judge.has_default_secret)
+
+
+def unknown_names(tasks: Iterable[TaskFacts], known: frozenset[str]) -> list[Finding]:
+    """Tasks that name endpoints which nobody registered: they are told nothing."""
+    by_name: dict[str, list[str]] = {}
+    for one in tasks:
+        for name in one.endpoints:
+            if name not in known:
+                by_name.setdefault(name, []).append(one.member)
+    found = []
+    for name, members in sorted(by_name.items()):
+        more = f" and {len(members) - 1} more" if len(members) > 1 else ""
+        text = f"{members[0]}{more}: its option `endpoints` names “{name}”"
+        found.append(
+            warn("task", text, "there is no such endpoint, so nobody hears of it", f"bridge endpoint add {name} URL")
+        )
+    return shortened(found, fix="bridge endpoint ls")
+
+
+def rejected(refusals: Sequence[Refusal]) -> list[Finding]:
+    """What was refused before, by name, until somebody puts it right."""
+    found = [
+        warn(
+            "rejected",
+            one.name,
+            one.reason or "no reason stands there",
+            one.fix or f"HDEL bridge:rejected {quote(one.name)}",
+        )
+        for one in refusals
+    ]
+    return shortened(found, fix="HGETALL bridge:rejected") if found else [ok("rejected", "none")]

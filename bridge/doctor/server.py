@@ -1,0 +1,183 @@
+"""Redis: may it be relied on, does it keep what it acknowledges, has it room, and is its clock right?"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bridge.doctor.findings import Finding, fail, ok, span, warn
+
+OLDEST = (6, 2)
+"""The oldest Redis whose commands the scripts use."""
+MEMORY_WARN, MEMORY_FAIL = 0.75, 0.9
+"""Shares of maxmemory."""
+SKEW_WARN_MS, SKEW_FAIL_MS = 2_000, 60_000
+"""Difference of two clocks. Receivers refuse signatures that are 5 min off, so that a minute is already much of it."""
+LOSS = {
+    "always": "nothing that was acknowledged is lost, whatever happens",
+    "everysec": "up to a second of registrations is lost if the machine loses power; changes are found again",
+    "no": "what the system has not yet written, often 30 s, is lost if the machine loses power",
+}
+"""What each appendfsync may cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """How far ahead of Redis' time the latest moment of something lies, and how far it may."""
+
+    what: str
+    ms: int
+    allowed_ms: int
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What Redis says of itself; sizes are bytes."""
+
+    version: str
+    role: str = "master"
+    primary: str = ""
+    """Of a replica: the host and port of its primary."""
+    loading: bool = False
+    cluster: bool = False
+    append_only: bool = True
+    append_error: bool = False
+    """The latest write to the append-only file failed."""
+    appendfsync: str | None = "always"
+    """None when this user may not ask."""
+    policy: str = "noeviction"
+    used: int = 0
+    limit: int = 0
+    """0 is none."""
+    skew_ms: int = 0
+    """Redis' time less ours."""
+    ahead: tuple[Ahead, ...] = ()
+    data_version: str | None = None
+    """None for a Redis that no bridge has used yet."""
+
+
+def server(facts: ServerFacts, *, allow_volatile: bool, our_data: int, prefix: str) -> list[Finding]:
+    """All that Redis' own words tell."""
+    return [
+        *_itself(facts),
+        *_durability(facts, allow_volatile=allow_volatile),
+        *_memory(facts, allow_volatile=allow_volatile),
+        *_clock(facts),
+        _data(facts, our_data, prefix),
+    ]
+
+
+def unreachable(error: str) -> Finding:
+    """Redis cannot be asked at all."""
+    if "LOADING" in error or "loading the dataset" in error:
+        why, fix = "it is reading its append-only file after a start", "wait, then `bridge doctor` again"
+    elif any(word in error for word in ("WRONGPASS", "NOAUTH", "invalid username-password", "Authentication")):
+        why, fix = "it does not accept our user and password", "correct them in BRIDGE_REDIS_URL"
+    else:
+        why = "nothing is watched or delivered; what was acknowledged is in its append-only file"
+        fix = "start it, or set BRIDGE_REDIS_URL"
+    return fail("redis", error, why, fix, code=5)
+
+
+def _itself(facts: ServerFacts) -> Iterator[Finding]:
+    if facts.loading:
+        yield unreachable("Redis is LOADING its data")
+    if facts.cluster:
+        yield fail("redis", "this is a Redis Cluster", "RQ does not run on it", "use a single Redis, or Sentinel")
+    if facts.role != "master":
+        primary = f"point BRIDGE_REDIS_URL at its primary, {facts.primary}" if facts.primary else "REPLICAOF NO ONE"
+        yield fail("redis", "this is a read-only replica", "every change is refused (READONLY)", primary)
+    numbers = tuple(int(part) if part.isdigit() else 0 for part in facts.version.split(".")[:2])
+    if numbers < OLDEST:
+        yield fail("redis", f"version {facts.version}", "6.2 is the oldest that works", "upgrade Redis to 7")
+    elif not (facts.loading or facts.cluster or facts.role != "master"):
+        yield ok("redis", f"version {facts.version}, answers")
+
+
+def _durability(facts: ServerFacts, *, allow_volatile: bool) -> Iterator[Finding]:
+    level = warn if allow_volatile else fail
+    if not facts.append_only:
+        yield level(
+            "durability", "no append-only file", "a restart of Redis forgets what is owed",
+            "CONFIG SET appendonly yes, and write it into redis.conf",
+        )  # fmt: skip
+        return
+    if facts.append_error:
+        yield fail(
+            "durability", "the latest write to the append-only file failed", "Redis refuses changes until it works",
+            "make room on Redis' disk, then look at aof_last_write_status in INFO persistence",
+        )  # fmt: skip
+        return
+    word = facts.appendfsync
+    if word is None:
+        yield warn(
+            "durability", "append-only file on; appendfsync unknown", "this user may not read the configuration",
+            "allow it CONFIG GET, or look yourself: redis-cli CONFIG GET appendfsync",
+        )  # fmt: skip
+    elif word == "no":
+        yield warn("durability", "appendfsync no", LOSS["no"], "CONFIG SET appendfsync always")
+    else:
+        yield ok("durability", f"append-only file on, appendfsync {word}", LOSS.get(word, ""))
+
+
+def _memory(facts: ServerFacts, *, allow_volatile: bool) -> Iterator[Finding]:
+    if facts.policy != "noeviction":
+        level = warn if allow_volatile else fail
+        yield level(
+            "memory", f"maxmemory-policy {facts.policy}", "Redis drops keys when memory is short: owed events vanish",
+            "CONFIG SET maxmemory-policy noeviction, and write it into redis.conf",
+        )  # fmt: skip
+    used = f"{facts.used / 2**20:.0f} MiB used"
+    if not facts.limit:
+        yield ok("memory", f"{used}, no limit")
+        return
+    share = facts.used / facts.limit
+    text = f"{used} of {facts.limit / 2**20:.0f} MiB ({share:.0%})"
+    if share < MEMORY_WARN:
+        yield ok("memory", text)
+        return
+    level = fail if share >= MEMORY_FAIL else warn
+    why = "a full Redis refuses new tasks and changes; what is owed is still delivered"
+    yield level("memory", text, why, "CONFIG SET maxmemory to more, or lower BRIDGE_RETENTION_… settings")
+
+
+def _clock(facts: ServerFacts) -> Iterator[Finding]:
+    far = [one for one in facts.ahead if one.ms > one.allowed_ms]
+    for one in far:
+        yield fail(
+            "clock", f"{one.what} lies {span(one.ms)} ahead of Redis' time", "Redis' clock was set back", one.fix
+        )
+    skew = abs(facts.skew_ms)
+    if skew < SKEW_WARN_MS:
+        if not far:
+            yield ok("clock", f"{span(skew)} between Redis and this machine")
+        return
+    level = fail if skew >= SKEW_FAIL_MS else warn
+    word = "ahead of" if facts.skew_ms > 0 else "behind"
+    why = "signatures carry this machine's time, and receivers refuse those that are 5 min off"
+    fix = "let both machines keep time: chronyc tracking, or timedatectl"
+    yield level("clock", f"Redis is {span(skew)} {word} this machine", why, fix)
+
+
+def _data(facts: ServerFacts, ours: int, prefix: str) -> Finding:
+    found = facts.data_version
+    if found is None:
+        return ok("data", f"nothing under “{prefix}” yet")
+    if not found.isdigit():
+        why = "it is the version of what is stored"
+        return fail("data", f"data_version is “{found}”", why, f"HSET {prefix}meta data_version {ours}")
+    if int(found) > ours:
+        why = f"this bridge writes version {ours}, and refuses what a newer one wrote"
+        return fail("data", f"version {found}", why, "start the newer bridge, or set another BRIDGE_PREFIX")
+    return ok("data", f"version {found} under “{prefix}”")
+
+
+def types(found: Sequence[tuple[str, str, str]], *, ours: frozenset[str]) -> list[Finding]:
+    """Keys that have another type than they should: (key, type wanted, type found). `ours`: those clients write."""
+    findings = []
+    for key, wanted, seen in found:
+        if seen in {wanted, "none"}:
+            continue
+        theirs = key in ours
+        why = "intake is paused: nothing new is taken in" if theirs else "somebody wrote over what the bridge keeps"
+        findings.append(fail("types", f"{key} is a {seen}, not a {wanted}", why, f"RENAME {key} {key}.aside"))
+    return findings or [ok("types", f"{len(found)} keys have the type that they should")]

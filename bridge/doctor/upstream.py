@@ -1,0 +1,81 @@
+"""The settings, and the account at TwelveLabs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from bridge.doctor.findings import Finding, fail, ok, span, warn
+from bridge.model import FetchFailure, FetchFault, Observation
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsFacts:
+    """Where the settings come from; no value of any."""
+
+    sources: Mapping[str, int]
+    """Place → how many settings it gives."""
+    warnings: Sequence[str] = ()
+    has_key: bool = True
+    has_default_secret: bool = True
+
+
+def broken(lines: Sequence[str], fix: str) -> list[Finding]:
+    """A configuration that cannot be used: one finding a mistake, and what could not be looked at for it."""
+    rest = "Redis, the key, endpoints and workers were not looked at"
+    return [
+        *(fail("config", line.strip(), "no command works until it is right", fix) for line in lines),
+        warn("config", rest, "without settings there is nowhere to look", "bridge config check"),
+    ]
+
+
+def configured(facts: SettingsFacts) -> list[Finding]:
+    """A configuration that can be used."""
+    given = [f"{count} by {place}" for place, count in facts.sources.items() if place != "default"]
+    findings = [ok("config", f"valid; settings {', '.join(given)}" if given else "valid; every setting at its default")]
+    findings += [warn("config", text, "", "bridge config show") for text in facts.warnings]
+    if facts.has_default_secret:
+        findings.append(ok("config", "a default secret is set"))
+    else:
+        why = "callback_url is refused, and each endpoint needs a secret of its own"
+        findings.append(ok("config", "no BRIDGE_DELIVERY_DEFAULT_SECRET", why))
+    return findings
+
+
+def no_key() -> Finding:
+    """There is no key at all."""
+    return fail("key", "there is none", "nothing is polled", "set TWELVELABS_API_KEY, or put it into a secret file")
+
+
+def unasked(rest_ms: int = 0) -> Finding:
+    """We are told to leave upstream alone just now: one request more would be one too many."""
+    if rest_ms > 0:
+        why = f"TwelveLabs asked for a rest (Retry-After); reading goes on in {span(rest_ms)}"
+        return warn("key", "not tried: the account rests", why, "bridge status -w")
+    why = "BRIDGE_TWELVELABS_REQUESTS_PER_MINUTE is used up for this minute"
+    return warn("key", "not tried: no request is left", why, "bridge doctor, in a minute")
+
+
+def key(came: Observation | FetchFailure, base_url: str, *, known_refused: bool = False) -> Iterator[Finding]:
+    """What one real read said of the key and the address."""
+    if isinstance(came, Observation):
+        yield from _accepted("accepted", known_refused)
+    elif came.fault is FetchFault.CREDENTIAL:
+        why = f"{base_url} answered {came.detail}; nothing is polled, one read a minute probes it"
+        yield fail("key", "refused", why, "set TWELVELABS_API_KEY to a valid key and restart the worker", code=4)
+    elif came.fault is FetchFault.THROTTLED:
+        why = f"{came.detail}: this account's requests are used up for now"
+        yield warn("key", "accepted, and throttled", why, "lower BRIDGE_TWELVELABS_REQUESTS_PER_MINUTE")
+    elif came.fault is FetchFault.TRANSIENT:
+        yield fail("key", f"{base_url} does not answer as it should", came.detail, f"curl -sSI {base_url}")
+    elif " " in came.detail.removeprefix("HTTP "):
+        yield from _accepted(f"accepted ({came.detail} for a task that is not ours)", known_refused)
+    else:
+        why = f"{came.detail} without an error code of theirs: this may be another server"
+        yield warn("key", f"{base_url} answers strangely", why, "check BRIDGE_TWELVELABS_BASE_URL")
+
+
+def _accepted(found: str, known_refused: bool) -> Iterator[Finding]:
+    yield ok("key", found)
+    if known_refused:
+        why = "the workers' key is refused, or they have not tried since"
+        fix = "restart the worker, so that it has this key; else wait for its probe, once a minute"
+        yield warn("key", "the workers say that it is refused", why, fix)

@@ -1,0 +1,146 @@
+"""The work: who does it, how late it is, what has failed for good, and what keeps failing."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bridge.doctor.findings import Finding, fail, ok, shortened, span, warn
+
+LATE_WARN_MS, LATE_FAIL_MS = 15_000, 120_000
+"""How late work may be. The second is what `bridge health` goes by."""
+QUEUED = 10
+"""More jobs than this in a queue of RQ's are piling up."""
+FAULTS = 3
+"""Failed reads in a row from which on a task is read less often."""
+
+_DEAD = {
+    "poison": "whoever attempted it ended without a word",
+    "body-lost": "its body is gone from Redis",
+    "unreadable": "somebody wrote over its record",
+    "exhausted": "every attempt of its schedule failed",
+    "expired": "a progress event was not delivered in time",
+    "gone": "its endpoint answered 410",
+    "blocked": "policy forbids its address",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RoleFacts:
+    """One kind of worker, all machines together. Times are milliseconds."""
+
+    kind: str
+    workers: int
+    shifts: int
+    queued: int = 0
+    """Jobs in its RQ queue."""
+    late_ms: int = 0
+    """How long the oldest due work waits for a claim."""
+    due: int = 0
+    """How much of it is due: tasks, or endpoints with something to do and a free slot."""
+    rests: bool = False
+    """Polling: there is no key, the key is refused, or upstream asked for a rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwedFacts:
+    """What one endpoint is owed."""
+
+    name: str
+    state: str = "active"
+    reason: str = ""
+    in_force: bool = True
+    pending: int = 0
+    overdue: int = 0
+    """Due and unclaimed, while the endpoint takes deliveries."""
+    oldest_ms: int = 0
+    paused_ms: int = 0
+    """How much longer it rests, as it asked."""
+    failures: int = 0
+    dead: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    """Of its latest dead letters."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFacts:
+    """One watched task."""
+
+    member: str
+    faults: int = 0
+    error: str = ""
+    endpoints: tuple[str, ...] = ()
+    """Those that its `endpoints` option names."""
+
+
+def role(facts: RoleFacts) -> Iterator[Finding]:
+    """Is it alive, and does it keep up?"""
+    check = f"{facts.kind} worker"
+    verb = "polled" if facts.kind == "poll" else "delivered"
+    if not facts.workers:
+        yield fail(check, "no worker is alive", f"nothing is {verb}", f"bridge worker {facts.kind}")
+    elif not facts.shifts:
+        why = f"{facts.workers} workers and no shift: their supervisor sends none"
+        yield fail(check, "no shift is alive", why, f"restart it: bridge worker {facts.kind}")
+    else:
+        yield ok(check, f"{facts.workers} workers, {facts.shifts} shifts")
+    if facts.queued > QUEUED:
+        why = "shifts are sent and nobody takes them"
+        fix = f"bridge worker {facts.kind}; the surplus ends by itself"
+        yield warn(check, f"{facts.queued} jobs wait in RQ's queue", why, fix)
+    backlog = f"{facts.kind} backlog"
+    what = "tasks" if facts.kind == "poll" else "endpoints"
+    text = f"{facts.due} {what} wait for a claim, the oldest for {span(facts.late_ms)}"
+    if facts.rests or facts.late_ms < LATE_WARN_MS:
+        yield ok(backlog, text if facts.due else "nothing is due")
+        return
+    level = fail if facts.late_ms >= LATE_FAIL_MS else warn
+    setting = f"BRIDGE_{'POLL' if facts.kind == 'poll' else 'DELIVERY'}_WORKERS"
+    fix = f"set {setting} higher, or run one more: bridge worker {facts.kind}"
+    yield level(backlog, text, f"work comes in faster than it is {verb}, or nobody does it", fix)
+
+
+def owed(facts: Sequence[OwedFacts]) -> list[Finding]:
+    """Endpoints that take nothing, and what was given up."""
+    held = [finding for one in facts for finding in _state(one)]
+    dead = [_dead(one) for one in facts if one.dead]
+    findings = shortened(held, fix="bridge endpoint ls") + shortened(dead, fix="bridge delivery ls --state dead")
+    return findings if dead else [*findings, ok("dead letters", "none")]
+
+
+def _state(one: OwedFacts) -> Iterator[Finding]:
+    if one.state in {"disabled", "held"} and one.in_force:
+        because = f" ({one.reason})" if one.reason else ""
+        why = f"{one.pending} deliveries are held, none is lost until retention"
+        again = "NAME URL" if one.name.startswith("url:") else f"{one.name} URL --replace"
+        fix = f"put its receiver right, then bridge endpoint add {again}"
+        yield warn("endpoint", f"{one.name} is {one.state}{because}", why, fix)
+    elif one.paused_ms > 0 and one.in_force:
+        why = f"it answered Retry-After; {one.pending} deliveries wait"
+        yield warn(
+            "endpoint", f"{one.name} rests for {span(one.paused_ms)} more", why, f"bridge endpoint show {one.name}"
+        )
+    elif one.oldest_ms >= LATE_WARN_MS and one.in_force:
+        why = "all its slots are held by slow attempts, or no worker claims"
+        fix = f"bridge delivery ls --endpoint {one.name} --state pending"
+        yield warn("endpoint", f"{one.name} has {one.overdue} overdue, the oldest for {span(one.oldest_ms)}", why, fix)
+    elif one.failures and one.in_force:
+        why = f"the latest {one.failures} attempts at it failed, {one.pending} deliveries are owed"
+        yield warn("endpoint", f"{one.name} fails", why, f"bridge delivery ls --endpoint {one.name} --state pending")
+
+
+def _dead(one: OwedFacts) -> Finding:
+    latest = ", ".join(f"{count} {reason}" for reason, count in sorted(one.reasons.items()))
+    whole = sum(one.reasons.values()) == one.dead
+    found = f"{one.name} has {one.dead}" + (f": {latest}" if whole else f", of the latest: {latest}" if latest else "")
+    why = "; ".join(f"{reason}: {_DEAD[reason]}" for reason in sorted(one.reasons) if reason in _DEAD)
+    ids = f"bridge delivery ls --endpoint {one.name} --state dead -o ids"
+    return warn("dead letters", found, why, f"{ids} | bridge delivery retry -")
+
+
+def faulty(tasks: Sequence[TaskFacts]) -> list[Finding]:
+    """Tasks whose reads keep failing."""
+    found = [
+        warn("task", f"{one.member} failed to be read {one.faults} times in a row", one.error,
+             f"bridge task show {one.member}")
+        for one in tasks if one.faults >= FAULTS
+    ]  # fmt: skip
+    return shortened(found, fix="bridge task ls --status watched")

@@ -1,0 +1,76 @@
+#!lua flags=allow-oom
+-- An operator asks for a delivery to be attempted now.
+-- ARGV  1 endpoint, 2 event id, 3 token of this asking, 4 '1' to send also what was delivered or superseded
+-- Steps: nothing if this asking was heard before (its reply was lost), the endpoint is gone, the body is lost, or it is
+--   being attempted; a pending one in the queue becomes due; one that has ended is owed again: its attempt numbers go
+--   on, its schedule starts anew, and where order asks for it, it takes its place in its task's line.
+-- Reply {word, state of the endpoint, until when the endpoint rests (ms, 0 not at all), event id that goes first or ''}
+--   words: missing, removed (its endpoint), body-lost, leased, behind (one of its task goes first), delivered,
+--   superseded, due (was pending), revived (had ended)
+local endpoint, event_id, token = ARGV[1], ARGV[2], ARGV[3]
+local known = redis.call('HMGET', P .. 'endpoint:' .. endpoint, 'state', 'paused_until', 'ordering')
+local queue, deliveries = P .. 'queue:' .. endpoint, P .. 'deliveries:' .. endpoint
+
+local function said(word, first)
+  local rests = tonumber(known[2] or '') or 0
+  return {word, known[1] or 'removed', rests > now and rests or 0, first or ''}
+end
+
+local record = record_of(endpoint, event_id)
+if record == nil then return said('missing') end
+local readable = record
+record = record or record_from_event(endpoint, event_id)
+if record.asked == token then return said(record.round_at and 'revived' or 'due') end
+if (known[1] or 'removed') == 'removed' then return said('removed') end
+if leased(endpoint, event_id) then return said('leased') end
+local due, line = redis.call('ZSCORE', queue, event_id), P .. 'line:' .. endpoint .. ':' .. record.task
+local place = redis.call('LPOS', line, event_id)
+local pending = record.state == 'pending' and (readable or due or place)
+if pending and not due and place and place > 0 then return said('behind', redis.call('LINDEX', line, 0)) end
+if not pending and (record.state == 'delivered' or record.state == 'superseded') and ARGV[4] ~= '1' then
+  return said(record.state)
+end
+if not body_of(event_id) then return said('body-lost') end
+
+-- Where this delivery belongs among those of its task: the one that it goes before, or nil; and whether that is the head.
+local function successor()
+  for index, other in ipairs(redis.call('LRANGE', line, 0, 999)) do
+    local theirs = record_of(endpoint, other)
+    if theirs and tonumber(theirs.revision) > tonumber(record.revision) then return other, index == 1 end
+  end
+end
+
+local function enqueue()
+  local keeps = known[3] == 'strict' or (known[3] == 'first-attempt' and record.attempts == 0)
+  local other, is_head = nil, redis.call('EXISTS', line) == 0
+  if keeps and is_head then
+    redis.call('RPUSH', line, event_id)
+  elseif keeps then
+    other, is_head = successor()
+    if is_head and leased(endpoint, other) then -- on its way already: right after it, then
+      redis.call('LINSERT', line, 'AFTER', other, event_id)
+      is_head = false
+    elseif other then
+      redis.call('LINSERT', line, 'BEFORE', other, event_id)
+      if is_head then redis.call('ZREM', queue, other) end
+    else
+      redis.call('RPUSH', line, event_id)
+    end
+  end
+  if is_head or not keeps then redis.call('ZADD', queue, now, event_id) end
+end
+
+record.trigger, record.asked = 'manual', token
+if not pending then
+  record.state, record.reason, record.ended, record.claims = 'pending', nil, nil, nil
+  record.round_from, record.round_at = record.attempts, now
+  redis.call('ZREM', P .. 'dead:' .. endpoint, event_id)
+  redis.call('ZREM', P .. 'done:' .. endpoint, event_id)
+  count('retried')
+end
+redis.call('HSET', deliveries, event_id, cjson.encode(record))
+redis.pcall('HDEL', P .. 'rejected', 'delivery:' .. endpoint .. ':' .. event_id)
+if pending then redis.call('ZADD', queue, now, event_id) else enqueue() end
+refresh(endpoint)
+if known[1] == 'active' then wake('deliver') end
+return said(pending and 'due' or 'revived')

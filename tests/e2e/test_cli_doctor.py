@@ -1,0 +1,257 @@
+"""`bridge doctor` against real states of Redis, a simulated upstream, and one bad entry of each kind."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from owing import DEAD, announce, claim, settle, take_in
+from redis import Redis
+
+from bridge.model import DeadReason, EndpointEffect
+from bridge.sandbox.redis import RedisServer
+from bridge.sandbox.twelvelabs import API_KEY, Simulator
+from bridge.store.outbox import CLAIMS_BEFORE_POISON
+
+Bridge = Callable[..., tuple[int, str, str]]
+Rows = list[dict[str, str]]
+
+
+def doctor(bridge: Bridge, *options: str) -> tuple[int, Rows]:
+    """The exit code and the findings."""
+    code, out, _ = bridge("doctor", *options, "-o", "jsonl")
+    return code, [json.loads(line) for line in out.splitlines()]
+
+
+def bad(rows: Rows, check: str) -> str:
+    """Everything that is said of what is not well."""
+    return "\n".join(str(row) for row in rows if row["check"] == check and row["level"] != "ok")
+
+
+def alive(client: "Redis") -> None:
+    """A worker and a shift of each kind, for half a minute."""
+    until = int(time.time() * 1000) + 30_000
+    for kind in ("poll", "deliver"):
+        client.zadd(f"bridge:workers:{kind}", {f"{kind}:1": until})
+        client.zadd(f"bridge:shifts:{kind}", {"5f": until})
+
+
+@pytest.fixture
+def upstream(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
+    """A simulated TwelveLabs whose key we have."""
+    simulator = Simulator()
+    with simulator.in_thread():
+        monkeypatch.setenv("BRIDGE_TWELVELABS_BASE_URL", simulator.base_url)
+        monkeypatch.setenv("TWELVELABS_API_KEY", API_KEY)
+        yield simulator
+
+
+def contents(client: "Redis") -> dict[str, Any]:
+    """Every key with what it holds."""
+    client = Redis(connection_pool=client.connection_pool.__class__(
+        **{**client.connection_pool.connection_kwargs, "decode_responses": False}))  # fmt: skip
+    return {repr(key): client.dump(key) for key in sorted(client.keys())}
+
+
+def test_a_healthy_bridge_is_well_and_costs_one_read(bridge: Bridge, client: "Redis", upstream: Simulator) -> None:
+    """Exit code 0, no finding without its words, exactly one request, and Redis is as it was, byte for byte."""
+    alive(client)
+    bridge("endpoint", "add", "a", "http://127.0.0.1:9/")
+    before = contents(client)
+    code, rows = doctor(bridge)
+    assert (code, [row for row in rows if row["level"] != "ok"]) == (0, [])
+    assert all(set(row) == {"level", "check", "found", "why", "fix"} for row in rows)
+    assert {row["check"] for row in rows} >= {
+        "config",
+        "redis",
+        "durability",
+        "memory",
+        "clock",
+        "data",
+        "key",
+        "types",
+    }
+    assert len(upstream.requests) == 1
+    assert contents(client) == before
+    assert "0 failed, 0 to look at" in bridge("doctor")[2]
+
+
+def test_an_empty_redis_stays_empty(bridge: Bridge, client: "Redis") -> None:
+    """Not even the data's version is written."""
+    code, rows = doctor(bridge)
+    assert (code, client.keys()) == (1, [])
+    assert "set TWELVELABS_API_KEY" in bad(rows, "key")
+    assert "bridge worker poll" in bad(rows, "poll worker")
+
+
+@pytest.mark.parametrize(
+    ("command", "check", "word"),
+    [
+        (("CONFIG", "SET", "appendonly", "no"), "durability", "no append-only file"),
+        (("CONFIG", "SET", "appendfsync", "no"), "durability", "appendfsync no"),
+        (("CONFIG", "SET", "maxmemory-policy", "allkeys-lru"), "memory", "allkeys-lru"),
+        (("CONFIG", "SET", "maxmemory", "1000000"), "memory", "CONFIG SET maxmemory to more"),
+        (("REPLICAOF", "127.0.0.1", "1"), "redis", "127.0.0.1:1"),
+        (("HSET", "bridge:meta", "data_version", "99"), "data", "newer bridge"),
+        (("XADD", "bridge:events", "9999999999999-0", "id", "x"), "clock", "the latest event lies"),
+        (("ZADD", "bridge:watch", "9999999999999", "t1"), "clock", "bridge task poll -"),
+        (("ZADD", "bridge:workers:poll", "9999999999999", "x"), "clock", "a poll worker's life"),
+        (("SET", "bridge:tasks", "x"), "types", "bridge:tasks is a string, not a zset"),
+        (("SET", "bridge:endpoints", "x"), "types", "bridge:endpoints is a string, not a hash"),
+        (("SET", "bridge:meta", "x"), "types", "bridge:meta is a string, not a hash"),
+        (("SET", "bridge:rejected", "x"), "types", "bridge:rejected is a string, not a hash"),
+        (("SET", "bridge:watch", "x"), "types", "bridge:watch is a string, not a zset"),
+        (("ACL", "SETUSER", "default", "-config"), "durability", "appendfsync unknown"),
+    ],
+)
+def test_each_state_of_redis_is_named(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], check: str, word: str
+) -> None:
+    """A real server in that state: the finding, its fix, and all the other checks still made."""
+    with RedisServer() as server:
+        with Redis.from_url(server.url) as client:
+            client.execute_command(*command)
+        monkeypatch.setenv("BRIDGE_REDIS_URL", server.url)
+        _, rows = doctor(bridge)
+    assert word in bad(rows, check), rows
+    assert {"config", "key", "types", "poll worker", "deliver worker"} <= {row["check"] for row in rows}
+
+
+def test_a_cluster_is_told_apart(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RQ does not run on it."""
+    with RedisServer(extra=("--cluster-enabled", "yes")) as server:
+        monkeypatch.setenv("BRIDGE_REDIS_URL", server.url)
+        code, rows = doctor(bridge)
+    assert (code != 0, "Redis Cluster" in bad(rows, "redis")) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("url", "fix"),
+    [("redis://127.0.0.1:1/0", "start it, or set BRIDGE_REDIS_URL"), (None, "correct them in BRIDGE_REDIS_URL")],
+    ids=["away", "wrong password"],
+)
+def test_without_redis_the_settings_and_the_key_are_still_judged(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch, redis_url: str, upstream: Simulator, url: str | None, fix: str
+) -> None:
+    """Exit code 5; no password is repeated."""
+    monkeypatch.setenv("BRIDGE_REDIS_URL", url or redis_url.replace("redis://", "redis://x:hunter2@"))
+    code, rows = doctor(bridge)
+    assert (code, fix in bad(rows, "redis")) == (5, True)
+    assert [row["level"] for row in rows if row["check"] == "key"] == ["ok"]
+    assert any(row["check"] == "config" for row in rows)
+    assert "hunter2" not in str(rows)
+
+
+def test_a_refused_key_is_exit_code_4(
+    bridge: Bridge, client: "Redis", upstream: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told by one real request; the key is not shown. Tried also while the workers' own key is refused."""
+    alive(client)
+    monkeypatch.setenv("TWELVELABS_API_KEY", "tlk_do_not_show")
+    code, rows = doctor(bridge)
+    assert (code, len(upstream.requests), "401" in bad(rows, "key")) == (4, 1, True)
+    assert "tlk_do_not_show" not in str(rows)
+    monkeypatch.setenv("TWELVELABS_API_KEY", API_KEY)
+    client.hset("bridge:account:default", "state", "refused")
+    client.zadd("bridge:pauses", {"default": int(time.time() * 1000) + 60_000})
+    code, rows = doctor(bridge)
+    assert (code, "restart the worker" in bad(rows, "key")) == (0, True)
+
+
+def test_upstream_is_left_alone_where_it_asked_for_it(
+    bridge: Bridge, client: "Redis", upstream: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P6: neither during a rest nor beyond our own bound is a request made."""
+    now = int(time.time() * 1000)
+    client.zadd("bridge:pauses", {"default": now + 60_000})
+    assert "the account rests" in bad(doctor(bridge)[1], "key")
+    client.delete("bridge:pauses")
+    monkeypatch.setenv("BRIDGE_TWELVELABS_REQUESTS_PER_MINUTE", "2")
+    client.hset("bridge:spent:default", str(now // 1000), 2)
+    assert "no request is left" in bad(doctor(bridge)[1], "key")
+    assert len(upstream.requests) == 0
+
+
+def test_a_misspelt_setting_is_named_with_its_neighbour(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 1, each mistake a finding, and what was not looked at for it."""
+    monkeypatch.setenv("BRIDGE_POL_WORKERS", "2")
+    monkeypatch.setenv("BRIDGE_POLL_WORKERS", "none")
+    code, rows = doctor(bridge)
+    assert (code, sum(row["level"] == "fail" for row in rows)) == (1, 2)
+    assert "did you mean BRIDGE_POLL_WORKERS" in bad(rows, "config")
+    assert "were not looked at" in bad(rows, "config")
+
+
+def test_one_bad_entry_of_each_kind_is_named(bridge: Bridge, client: "Redis", redis_url: str) -> None:
+    """Before a worker has seen them by the classifier, afterwards from bridge:rejected, with reason and fix."""
+    client.hset("bridge:endpoints", mapping={"broken": "{", "inside": '{"url":"https://10.0.0.1/"}'})
+    client.zadd("bridge:tasks", {"a b": 0, "late": 1.8e12, "options": 0, "typed": 0, "named": 0})
+    client.hset("bridge:task:options", "metadata", "{")
+    client.set("bridge:task:typed", "x")
+    client.hset("bridge:task:named", "endpoints", "biling")
+    _, rows = doctor(bridge)
+    for name, check in (("broken", "endpoint"), ("inside", "endpoint"), ("a b", "task"), ("late", "task"),
+                        ("options", "task"), ("typed", "task")):  # fmt: skip
+        (one,) = [row for row in rows if row["check"] == check and row["found"].startswith(f"{name}: ")]
+        assert (one["level"], bool(one["fix"])) == ("fail", True), one
+    take_in(redis_url)
+    _, rows = doctor(bridge)
+    refused = {row["found"]: row for row in rows if row["check"] == "rejected"}
+    assert set(refused) == {
+        "endpoint:broken", "endpoint:inside", "task:a b", "task:late", "task:options", "task:typed",
+    }  # fmt: skip
+    assert all(row["why"] and row["fix"] for row in refused.values())
+    assert "names “biling”" in bad(rows, "task")
+
+
+def test_what_went_wrong_with_deliveries_is_told(bridge: Bridge, client: "Redis", redis_url: str) -> None:
+    """A nonsense record, a lost body, poison, an endpoint that said 410: named, and the commands help."""
+    for name in ("a", "b", "c", "d"):
+        bridge("endpoint", "add", name, "http://127.0.0.1:9/", "--tasks", name)
+    nonsense, lost, poison, gone = (announce(redis_url, name, "ready")[0] for name in ("a", "b", "c", "d"))
+    client.hset("bridge:deliveries:a", nonsense, "oops")
+    client.hdel(f"bridge:event:{lost}", "body")
+    client.zrem("bridge:ready", "d")
+    for _ in range(CLAIMS_BEFORE_POISON):
+        assert [one.endpoint for one in claim(redis_url)] == ["c"]
+        (lease,) = client.zrange("bridge:leases:c", 0, -1)
+        client.zadd("bridge:leases:c", {str(lease): 1})
+        client.zadd("bridge:ready", {"c": 1})
+    assert claim(redis_url) == []
+    client.zadd("bridge:ready", {"d": 1})
+    assert settle(redis_url, replace(DEAD, effect=EndpointEffect.DISABLE_GONE, reason=DeadReason.GONE)) == [gone]
+    _, rows = doctor(bridge)
+    letters = bad(rows, "dead letters")
+    for word in ("a has 1: 1 unreadable", "b has 1: 1 body-lost", "c has 1: 1 poison", "d has 1: 1 gone"):
+        assert word in letters
+    assert f"bridge delivery retry {nonsense} --endpoint a" in bad(rows, "rejected")
+    assert "d is disabled (gone)" in bad(rows, "endpoint")
+    assert bridge("delivery", "retry", nonsense, "--endpoint", "a")[0] == 0
+    assert bridge("delivery", "retry", poison)[0] == 0
+    assert [(one.event_id, one.type) for one in claim(redis_url)] == [
+        (nonsense, "index.task.ready"), (poison, "index.task.ready"),
+    ]  # fmt: skip
+    _, rows = doctor(bridge)
+    assert (bad(rows, "rejected"), "unreadable" in bad(rows, "dead letters")) == ("", False)
+
+
+def test_what_is_late_or_failing_is_told(bridge: Bridge, client: "Redis") -> None:
+    """Due work that nobody claims, shifts that pile up in RQ's queue, a task whose reads fail."""
+    old = int(time.time() * 1000) - 600_000
+    client.zadd("bridge:watch", {"t1": old})
+    client.hset("bridge:watch:t1", mapping={"faults": 4, "error": "HTTP 503"})
+    client.zadd("bridge:ready", {"a": old})
+    client.rpush("rq:queue:bridge-poll", *map(str, range(20)))
+    _, rows = doctor(bridge)
+    assert "10 min" in bad(rows, "deliver backlog")
+    assert "20 jobs wait" in bad(rows, "poll worker")
+    assert "t1 failed to be read 4 times in a row" in bad(rows, "task")
+
+
+def test_addresses_are_judged_when_asked_for(bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch) -> None:
+    """--resolve: a name that nobody knows is found before its first attempt fails."""
+    client.hset("bridge:endpoints", "a", '{"url":"http://no-such-host.invalid/","secret":"whsec_' + "A" * 44 + '"}')
+    assert bad(doctor(bridge)[1], "endpoint") == ""
+    assert "does not resolve" in bad(doctor(bridge, "--resolve")[1], "endpoint")

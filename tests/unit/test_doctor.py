@@ -1,0 +1,366 @@
+"""The doctor's judgement: facts in, findings out. Each bad one says what, why, and the next command."""
+
+from dataclasses import replace
+from ipaddress import ip_network
+
+import pytest
+from factories import an_observation
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.doctor import Finding, Level, entries, exit_code, fail, ok, server, shortened, upstream, warn, work
+from bridge.doctor.findings import SHOWN, span
+from bridge.guard import Policy
+from bridge.model import FetchFailure, FetchFault
+
+HEALTHY = server.ServerFacts("7.2.4", data_version="1")
+JUDGE = entries.Judge(Policy(allow_networks=[ip_network("127.0.0.0/8")], allow_http=True), has_default_secret=True)
+SECRET = "whsec_" + "A" * 44
+
+
+def examined(facts: server.ServerFacts, *, allow_volatile: bool = False) -> dict[str, Finding]:
+    """The worst finding of each check."""
+    found: dict[str, Finding] = {}
+    for one in server.server(facts, allow_volatile=allow_volatile, our_data=1, prefix="bridge:"):
+        if one.check not in found or one.level is not Level.OK:
+            found[one.check] = one
+    return found
+
+
+def told(found: list[Finding]) -> str:
+    """Everything that they say."""
+    return "\n".join(f"{one.level} {one.check} {one.found} | {one.why} | {one.fix}" for one in found)
+
+
+# -- Redis --
+
+
+def test_a_healthy_redis_has_nothing_to_look_at() -> None:
+    """Five checks, all well, and the loss window is told although nothing is wrong."""
+    found = examined(HEALTHY)
+    assert list(found) == ["redis", "durability", "memory", "clock", "data"]
+    assert {one.level for one in found.values()} == {Level.OK}
+    assert "second of registrations" in examined(replace(HEALTHY, appendfsync="everysec"))["durability"].why
+
+
+@pytest.mark.parametrize(
+    ("fields", "check", "level", "word", "fix"),
+    [
+        ({"version": "6.0.16"}, "redis", "fail", "6.0.16", "upgrade"),
+        ({"version": "5"}, "redis", "fail", "version 5", "upgrade"),
+        ({"version": "6.2.0"}, "redis", "ok", "6.2.0", ""),
+        ({"version": "8.0-rc1"}, "redis", "ok", "8.0-rc1", ""),
+        ({"cluster": True}, "redis", "fail", "Cluster", "Sentinel"),
+        ({"role": "slave", "primary": "10.0.0.1:6379"}, "redis", "fail", "replica", "10.0.0.1:6379"),
+        ({"role": "slave"}, "redis", "fail", "replica", "REPLICAOF NO ONE"),
+        ({"loading": True}, "redis", "fail", "LOADING", "wait"),
+        ({"append_only": False}, "durability", "fail", "no append-only file", "appendonly yes"),
+        ({"append_error": True}, "durability", "fail", "failed", "make room"),
+        ({"appendfsync": None}, "durability", "warn", "unknown", "appendfsync"),
+        ({"appendfsync": "no"}, "durability", "warn", "appendfsync no", "appendfsync always"),
+        ({"policy": "allkeys-lru"}, "memory", "fail", "allkeys-lru", "noeviction"),
+        ({"used": 70, "limit": 100}, "memory", "ok", "70%", ""),
+        ({"used": 75, "limit": 100}, "memory", "warn", "75%", "maxmemory"),
+        ({"used": 90, "limit": 100}, "memory", "fail", "90%", "maxmemory"),
+        ({"used": 10**12, "limit": 0}, "memory", "ok", "no limit", ""),
+        ({"skew_ms": 1_999}, "clock", "ok", "2.0 s", ""),
+        ({"skew_ms": 2_000}, "clock", "warn", "ahead of", "chronyc"),
+        ({"skew_ms": -59_999}, "clock", "warn", "behind", "chronyc"),
+        ({"skew_ms": -60_000}, "clock", "fail", "1 min behind", "chronyc"),
+        ({"ahead": (server.Ahead("the latest event", 5_001, 5_000, "wait"),)}, "clock", "fail", "event lies", "wait"),
+        ({"ahead": (server.Ahead("the latest event", 5_000, 5_000, "wait"),)}, "clock", "ok", "0.0 s", ""),
+        ({"data_version": None}, "data", "ok", "nothing", ""),
+        ({"data_version": "2"}, "data", "fail", "version 2", "newer bridge"),
+        ({"data_version": "x"}, "data", "fail", "“x”", "HSET bridge:meta data_version 1"),
+    ],
+)
+def test_what_redis_says_is_judged(fields: dict[str, object], check: str, level: str, word: str, fix: str) -> None:
+    """One fact changed, one finding changed: its level, what it names, and the way out."""
+    found = examined(replace(HEALTHY, **fields))  # type: ignore[arg-type]
+    one = found.pop(check)
+    assert (one.level, word in one.found, fix in one.fix) == (Level(level), True, True), one
+    assert (one.level is Level.OK) == (one.fix == "")
+    assert {other.level for other in found.values()} == {Level.OK}
+
+
+def test_who_allows_a_volatile_redis_is_warned_only() -> None:
+    """It is their decision, and it is still said."""
+    facts = replace(HEALTHY, append_only=False, policy="allkeys-lru")
+    levels = {name: one.level for name, one in examined(facts, allow_volatile=True).items()}
+    assert (levels["durability"], levels["memory"]) == (Level.WARN, Level.WARN)
+
+
+@pytest.mark.parametrize(
+    ("error", "fix"),
+    [
+        ("Redis: Error 111 connecting to 127.0.0.1:1", "start it, or set BRIDGE_REDIS_URL"),
+        ("Redis: Redis is loading the dataset in memory", "wait, then `bridge doctor` again"),
+        ("Redis: invalid username-password pair or user is disabled.", "correct them in BRIDGE_REDIS_URL"),
+        ("Redis: Authentication required.", "correct them in BRIDGE_REDIS_URL"),
+    ],
+)
+def test_a_redis_that_cannot_be_asked_says_why(error: str, fix: str) -> None:
+    """Away, still loading, or not letting us in: three ways out, and exit code 5."""
+    one = server.unreachable(error)
+    assert (one.level, one.fix, exit_code([one])) == (Level.FAIL, fix, 5)
+
+
+def test_a_key_of_the_wrong_type_is_named() -> None:
+    """A client's pauses intake; one of ours was written over. An absent key is no fault."""
+    found = server.types(
+        [("bridge:tasks", "zset", "string"), ("bridge:meta", "hash", "list"), ("bridge:watch", "zset", "none")],
+        ours=frozenset({"bridge:tasks"}),
+    )
+    assert [(one.level, one.found) for one in found] == [
+        (Level.FAIL, "bridge:tasks is a string, not a zset"),
+        (Level.FAIL, "bridge:meta is a list, not a hash"),
+    ]
+    assert "intake is paused" in found[0].why
+    assert found[0].fix == "RENAME bridge:tasks bridge:tasks.aside"
+    assert [one.level for one in server.types([("bridge:tasks", "zset", "zset")], ours=frozenset())] == [Level.OK]
+
+
+# -- settings and key --
+
+
+def test_every_mistake_of_a_broken_configuration_is_a_finding() -> None:
+    """And what was not looked at is said, so that nobody believes that the rest is well."""
+    found = upstream.broken(["  BRIDGE_POL_X (env): no such setting", "  b"], "correct this")
+    assert [one.level for one in found] == [Level.FAIL, Level.FAIL, Level.WARN]
+    assert found[0].found == "BRIDGE_POL_X (env): no such setting"
+    assert "not looked at" in found[2].found
+    assert exit_code(found) == 1
+
+
+def test_settings_are_told_by_their_places() -> None:
+    """How many by which place, warnings, and what the lack of a default secret means."""
+    facts = upstream.SettingsFacts({"env": 2, "default": 30}, ["readable by all"], has_default_secret=False)
+    text = told(upstream.configured(facts))
+    assert "settings 2 by env" in text
+    assert "warn config readable by all" in text
+    assert "callback_url is refused" in text
+    assert "every setting at its default" in told(upstream.configured(upstream.SettingsFacts({"default": 30})))
+
+
+@pytest.mark.parametrize(
+    ("came", "level", "code", "word"),
+    [
+        (an_observation(), "ok", 0, "accepted"),
+        (FetchFailure(FetchFault.GONE, "HTTP 404 resource_not_exists", None, 404), "ok", 0, "accepted"),
+        (FetchFailure(FetchFault.FORBIDDEN, "HTTP 403 read_not_allowed", None, 403), "ok", 0, "accepted"),
+        (FetchFailure(FetchFault.BAD_WATCH, "HTTP 400 parameter_invalid", None, 400), "ok", 0, "accepted"),
+        (FetchFailure(FetchFault.GONE, "HTTP 404", None, 404), "warn", 0, "strangely"),
+        (FetchFailure(FetchFault.CREDENTIAL, "HTTP 401 api_key_invalid", None, 401), "fail", 4, "refused"),
+        (FetchFailure(FetchFault.THROTTLED, "HTTP 429", None, 429), "warn", 0, "throttled"),
+        (FetchFailure(FetchFault.TRANSIENT, "connect: refused"), "fail", 1, "does not answer"),
+    ],
+)
+def test_one_read_tells_of_key_and_address(came: FetchFailure, level: str, code: int, word: str) -> None:
+    """Accepted, refused, throttled, silent, or the server of somebody else."""
+    (one,) = upstream.key(came, "https://api.example/v1.3")
+    assert (one.level, exit_code([one]), word in one.found) == (Level(level), code, True), one
+
+
+def test_a_good_key_that_the_workers_have_not_is_said() -> None:
+    """They hold the old one until they are restarted."""
+    found = list(upstream.key(an_observation(), "x", known_refused=True))
+    assert [one.level for one in found] == [Level.OK, Level.WARN]
+    assert "restart the worker" in found[1].fix
+
+
+# -- workers, backlog, dead letters --
+
+
+@pytest.mark.parametrize(
+    ("facts", "levels", "word"),
+    [
+        (work.RoleFacts("poll", 1, 1), ["ok", "ok"], "nothing is due"),
+        (work.RoleFacts("poll", 0, 0), ["fail", "ok"], "bridge worker poll"),
+        (work.RoleFacts("deliver", 2, 0), ["fail", "ok"], "bridge worker deliver"),
+        (work.RoleFacts("poll", 1, 1, queued=11), ["ok", "warn", "ok"], "11 jobs wait"),
+        (work.RoleFacts("poll", 1, 1, late_ms=14_999, due=3), ["ok", "ok"], "3 tasks wait"),
+        (work.RoleFacts("poll", 1, 1, late_ms=15_000, due=3), ["ok", "warn"], "BRIDGE_POLL_WORKERS"),
+        (work.RoleFacts("deliver", 1, 1, late_ms=120_000, due=3), ["ok", "fail"], "BRIDGE_DELIVERY_WORKERS"),
+        (work.RoleFacts("poll", 1, 1, late_ms=10**9, due=3, rests=True), ["ok", "ok"], "3 tasks wait"),
+    ],
+)
+def test_workers_are_judged_by_life_and_lag(facts: work.RoleFacts, levels: list[str], word: str) -> None:
+    """Nobody alive fails; late is a warning first; a rest that upstream asked for is no lateness."""
+    found = list(work.role(facts))
+    assert [one.level for one in found] == [Level(level) for level in levels]
+    assert word in told(found)
+
+
+@pytest.mark.parametrize(
+    ("facts", "word"),
+    [
+        (work.OwedFacts("a", "disabled", "gone", pending=3), "a is disabled (gone)"),
+        (work.OwedFacts("url:0123", "disabled", "blocked"), "bridge endpoint add NAME URL"),
+        (work.OwedFacts("a", paused_ms=60_000, pending=3), "rests for 1 min more"),
+        (work.OwedFacts("a", overdue=4, oldest_ms=15_000), "4 overdue"),
+        (work.OwedFacts("a", failures=7, pending=2), "the latest 7 attempts"),
+    ],
+)
+def test_an_endpoint_that_takes_nothing_is_a_warning(facts: work.OwedFacts, word: str) -> None:
+    """With its reason, what is held, and the next command; one that was taken back is none of them."""
+    found = work.owed([facts])
+    assert [one.level for one in found] == [Level.WARN, Level.OK]
+    assert word in told(found)
+    assert work.owed([replace(facts, in_force=False)]) == [ok("dead letters", "none")]
+
+
+def test_dead_letters_are_counted_by_reason_with_the_way_back() -> None:
+    """Of many, those of the latest; the command feeds their ids to retry."""
+    found = work.owed([work.OwedFacts("a", dead=3, reasons={"poison": 1, "exhausted": 2}), work.OwedFacts("b")])
+    (one,) = found
+    assert (one.level, one.found) == (Level.WARN, "a has 3: 2 exhausted, 1 poison")
+    assert "poison: whoever attempted it" in one.why
+    assert one.fix == "bridge delivery ls --endpoint a --state dead -o ids | bridge delivery retry -"
+    many = work.owed([work.OwedFacts("a", dead=300, reasons={"poison": 20})])
+    assert "of the latest: 20 poison" in many[0].found
+
+
+def test_tasks_that_keep_failing_are_named() -> None:
+    """From the third fault in a row on."""
+    tasks = [work.TaskFacts("t1", 2), work.TaskFacts("t2", 3, "HTTP 500")]
+    assert [(one.found, one.why) for one in work.faulty(tasks)] == [
+        ("t2 failed to be read 3 times in a row", "HTTP 500")
+    ]
+
+
+# -- entries --
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "word"),
+    [
+        (b"a", b"{", "JSON"),
+        (b"a", b"\xff", "not UTF-8"),
+        (b"a b", b'{"url":"https://example.com/"}', "an endpoint's name"),
+        (b"\xff", b'{"url":"https://example.com/"}', "an endpoint's name"),
+        (b"a", b'{"url":"https://10.0.0.1/"}', "ip_literal"),
+        (b"a", b'{"url":"ftp://example.com/"}', "scheme_not_https"),
+        (b"a", b'{"url":"https://example.com/","secret":"x"}', "secret"),
+        (b"a", b'{"url":"https://example.com/","format":"xml"}', "format"),
+    ],
+)
+def test_a_bad_endpoint_is_named_by_the_classifier_of_registration(name: bytes, text: bytes, word: str) -> None:
+    """The same reason that intake would give."""
+    found = entries.endpoints({name: text, b"good": b'{"url":"https://example.com/"}'}, {}, JUDGE)
+    (one,) = found
+    assert (one.level, word in one.found, bool(one.fix)) == (Level.FAIL, True, True), one
+
+
+def test_good_endpoints_are_one_finding_and_none_a_warning() -> None:
+    """A hundred good ones do not bury a bad one."""
+    good = {f"e{n}".encode(): b'{"url":"https://example.com/"}' for n in range(100)}
+    assert [(one.level, one.found) for one in entries.endpoints(good, {}, JUDGE)] == [(Level.OK, "100 are admissible")]
+    assert [one.level for one in entries.endpoints({}, {}, JUDGE)] == [Level.WARN]
+
+
+def test_addresses_are_judged_when_they_were_resolved() -> None:
+    """A name that leads inside, one that leads nowhere, and one that is well."""
+    written = {n: f'{{"url":"https://{n.decode()}.example.com/"}}'.encode() for n in (b"in", b"no", b"out")}
+    answers = {"in.example.com": ["10.0.0.1"], "out.example.com": ["93.184.216.34"]}
+    found = entries.endpoints(written, {}, JUDGE, answers)
+    assert ["in: address_not_allowed" in one.found or "does not resolve" in one.found for one in found] == [True, True]
+    assert {target.host for target in entries.targets(written | {b"x": b"{"}, {}, JUDGE)} == {
+        "in.example.com", "no.example.com", "out.example.com",
+    }  # fmt: skip
+    assert entries.endpoints({b"out": written[b"out"]}, {}, JUDGE, answers)[0].level is Level.OK
+
+
+def test_callback_urls_need_the_default_secret_and_an_open_way() -> None:
+    """The secret may have gone since they were registered, and the policy may have changed."""
+    without = replace(JUDGE, has_default_secret=False)
+    text = told(
+        entries.endpoints({}, {"url:1": "https://example.com/", "url:2": "https://10.0.0.1/?token=hidden"}, without)
+    )
+    assert "set BRIDGE_DELIVERY_DEFAULT_SECRET" in text
+    assert "url:2: ip_literal" in text
+    assert "hidden" not in text
+
+
+def test_a_command_is_safe_to_be_pasted() -> None:
+    """What a client wrote is quoted: pasting the fix runs nothing of theirs."""
+    url = "https://10.0.0.1/';touch${IFS}x;'"
+    text = f'{{"url":"{url}"}}'.encode()
+    (one,) = entries.endpoints({b"a": text}, {}, JUDGE)
+    assert "'\"'\"'" in one.fix or "touch" not in one.fix
+    (refused,) = entries.rejected([entries.Refusal("task:$(reboot)", "bad", "")])
+    assert refused.fix == "HDEL bridge:rejected 'task:$(reboot)'"
+
+
+@pytest.mark.parametrize(
+    ("member", "score", "options", "word"),
+    [
+        (b"a b", 0.0, {}, "a member is"),
+        (b"\xff", 0.0, {}, "a member is"),
+        (b"t1", 1.8e12, {}, "milliseconds"),
+        (b"t1", 0.0, None, "is not a hash"),
+        (b"t1", 0.0, {b"metadata": b"{"}, "metadata"),
+        (b"t1", 0.0, {b"metadata": b"\xff"}, "not UTF-8"),
+        (b"t1", 0.0, {b"callback_url": b"https://10.0.0.1/"}, "callback_url"),
+        (b"t1", 0.0, {b"endpoints": b"a b"}, "endpoints"),
+    ],
+)
+def test_a_registration_that_will_be_refused_is_named(
+    member: bytes, score: float, options: dict[bytes, bytes] | None, word: str
+) -> None:
+    """Before any worker has seen it."""
+    (one,) = entries.waiting([entries.Waiting(member, score, options), entries.Waiting(b"good", 0.0, {})], JUDGE)
+    assert (one.level, word in one.found, bool(one.fix)) == (Level.FAIL, True, True), one
+
+
+def test_tasks_that_name_nobody_are_warned_of_once_a_name() -> None:
+    """A thousand tasks with one misspelt endpoint are one finding."""
+    tasks = [work.TaskFacts(f"t{n}", endpoints=("a", "biling")) for n in range(1000)]
+    (one,) = entries.unknown_names(tasks, frozenset({"a"}))
+    assert one.found == "t0 and 999 more: its option `endpoints` names “biling”"
+    assert one.fix == "bridge endpoint add biling URL"
+
+
+def test_what_was_refused_is_told_by_name_with_its_fix() -> None:
+    """An entry that is no JSON, too."""
+    found = entries.rejected(
+        [entries.Refusal("task:t1", "metadata: not JSON", "write JSON"), entries.Refusal("x", "", "")]
+    )
+    assert told(found).splitlines() == [
+        "warn rejected task:t1 | metadata: not JSON | write JSON",
+        "warn rejected x | no reason stands there | HDEL bridge:rejected x",
+    ]
+    assert entries.rejected([]) == [ok("rejected", "none")]
+
+
+# -- findings --
+
+
+@pytest.mark.parametrize(
+    ("codes", "asked"), [([], 0), ([0, 0], 0), ([1, 0], 1), ([1, 4], 4), ([4, 1, 5], 5), ([0, 4], 4)]
+)
+def test_the_exit_code_is_that_of_the_worst(codes: list[int], asked: int) -> None:
+    """Without Redis 5, with a refused key 4, with any other failure 1."""
+    assert exit_code(fail("x", "y", code=code) for code in codes) == asked
+    assert exit_code([warn("x", "y"), ok("x", "y")]) == 0
+
+
+@given(st.lists(st.booleans(), max_size=60))
+def test_of_many_findings_the_worst_are_shown(fails: list[bool]) -> None:
+    """Bounded, failures first, the rest counted, and the exit code is as if all were shown."""
+    many = [fail("x", str(n)) if one else warn("x", str(n)) for n, one in enumerate(fails)]
+    shown = shortened(many, fix="all")
+    assert len(shown) <= SHOWN + 1
+    assert exit_code(shown) == exit_code(many)
+    levels = [one.level for one in shown[:SHOWN]]
+    assert levels == sorted(levels, key=lambda level: level is not Level.FAIL)
+    if len(many) > SHOWN:
+        assert shown[-1].found == f"{len(many) - SHOWN} more like these"
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"),
+    [(0, "0.0 s"), (9_999, "10.0 s"), (10_000, "10 s"), (60_000, "1 min"), (7_200_000, "2 h"), (3e8, "3 d")],
+)
+def test_a_span_is_told_in_one_unit(ms: float, text: str) -> None:
+    """As long as it is worth."""
+    assert span(ms) == text
