@@ -126,6 +126,8 @@ def event_schema() -> Schema:
         "metadata": {"description": "The task's own, as it was registered."},
     }  # fmt: skip
     omitted = {"const": True, "description": f"There only where `task` would make the body exceed {BODY_BYTES} bytes."}
+    unseen = {"const": True, "description": "There only in `index.task.gone`: upstream never knew this id."}
+    sometimes = {"task_omitted": omitted, "never_seen": unseen}
     return {
         "$schema": DIALECT,
         "title": "Event",
@@ -135,14 +137,14 @@ def event_schema() -> Schema:
         "type": "object",
         "required": ["type", "timestamp", "data"],
         "properties": {
-            "type": {"type": "string", "pattern": f"^{re.escape(TYPE_PREFIX)}[a-z0-9_]+$"},
+            "type": {"type": "string", "pattern": f"^{re.escape(TYPE_PREFIX)}(status\\.)?[a-z0-9_]+$"},
             "timestamp": {
                 "type": "string",
                 "format": "date-time",
                 "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$",
                 "description": "When the change was observed.",
             },
-            "data": {"type": "object", "required": list(data), "properties": data | {"task_omitted": omitted}},
+            "data": {"type": "object", "required": list(data), "properties": data | sometimes},
         },
     }
 

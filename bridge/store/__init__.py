@@ -55,10 +55,12 @@ class Store:
             if not allow_volatile:
                 check_durable(info)
             keys = Keys(prefix)
-            await _claim_data(client, keys)
+            with store_errors():
+                await _claim_data(client, keys)
             shebang = int(str(info.get("redis_version", "0")).split(".", 1)[0]) >= 7
             scripts = Scripts(client, prefix, shebang=shebang, clock=clock)
-            await scripts.load()
+            with store_errors():
+                await scripts.load()
             store = cls(client, keys, scripts, events_kept=events_kept)
             yield store
             await scripts.close()

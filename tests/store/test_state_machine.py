@@ -207,9 +207,8 @@ class TheStore(ClientsAndTime):
         (call,) = self._scripts.calls[known:]
         again = self._run(self._scripts.send_again([*call.command[:-1], self.clock.now]))
         if kind == "deliveries":
-            for endpoint, _, text, _ in [*call.reply[4:], *again[4:]]:
-                record = json.loads(text)
-                self._take_turn(endpoint.decode(), record["task"], int(record["revision"]))
+            for endpoint, _, _, task, revision, *_ in [*call.reply[4:], *again[4:]]:
+                self._take_turn(endpoint.decode(), task.decode(), int(revision))
 
 
 @pytest.fixture
