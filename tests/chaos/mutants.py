@@ -1,0 +1,114 @@
+"""Seven ways in which this product could be wrong and look right. A proof that lets one of them live proves nothing."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+from bridge import deliver, events
+from bridge.diff import digest_of
+from bridge.model import Decision, DeliveryState, EndpointEffect
+from bridge.store import scripts
+from bridge.store.registry import Registry
+
+Mutant = Callable[[], Any]
+
+
+@contextmanager
+def lua(*changes: tuple[str, str]) -> Iterator[None]:
+    """Each (old, new) stands somewhere in the scripts, and is replaced."""
+    original = scripts.script_text
+    everything = "".join(original(name, shebang=True) for name in scripts.script_names())
+    for old, _ in changes:
+        assert old in everything, f"there is nothing left to mutate: {old}"
+
+    def text(name: str, *, shebang: bool) -> str:
+        changed: str = original(name, shebang=shebang)
+        for old, new in changes:
+            changed = changed.replace(old, new)
+        return changed
+
+    with patch.object(scripts, "script_text", text):
+        yield
+
+
+def no_fence() -> Any:
+    """Whoever comes late settles and commits all the same."""
+    return lua(
+        ("if redis.call('HGET', P .. 'watch:' .. member, 'token') ~= token then return 'stale' end", ""),
+        ("or not redis.call('ZSCORE', leases, entry)", ""),
+    )
+
+
+@contextmanager
+def commit_in_two_steps() -> Iterator[None]:
+    """The snapshot first, the event after it."""
+    original = Registry.commit
+
+    async def commit(self: Registry, task: Any, event: Any, snapshot: Any, *, delay_ms: int) -> str:
+        fields: Any = {"status": snapshot.status, "updated_at": snapshot.updated_at_text or "", "event_id": event.id}
+        fields["revision"] = event.revision
+        await self._client.hset(self._keys.snapshot(task.member), mapping=fields)
+        return await original(self, task, event, snapshot, delay_ms=delay_ms)
+
+    unchecked = ("if known[1] and tonumber(known[1]) >= revision then return 'stale' end", "")
+    with lua(unchecked), patch.object(Registry, "commit", commit):
+        yield
+
+
+@contextmanager
+def ack_first() -> Iterator[None]:
+    """Settled as delivered, then sent."""
+
+    async def attempt(self: Any, item: Any) -> None:
+        delivery, _ = item
+        endpoint = self._registry.endpoints.by_name.get(delivery.endpoint)
+        await self._outbox.settle(delivery, Decision(DeliveryState.DELIVERED, EndpointEffect.SUCCESS), "{}")
+        if endpoint is not None:
+            await self._sender.post(endpoint, delivery)
+
+    with patch.object(deliver.Deliverer, "attempt", attempt):
+        yield
+
+
+def no_lease_push() -> Any:
+    """What is claimed stays claimable."""
+    return lua(
+        ("redis.call('ZADD', watch, now + lease, member)", ""),
+        ("redis.call('ZADD', leases, now + lease, ", "redis.call('ZADD', leases, now, "),
+    )
+
+
+@contextmanager
+def id_without_digest() -> Iterator[None]:
+    """The event's id counts, instead of saying what it is."""
+    genuine = events.event_from
+
+    def event_from(change: Any, task: str, *, now: int, metadata: Any = None) -> Any:
+        event = genuine(change, task, now=now, metadata=metadata)
+        return replace(event, id=f"evt_{digest_of([task, event.revision])}")
+
+    with patch.object(events, "event_from", event_from):
+        yield
+
+
+def settle_replayed() -> Any:
+    """A repeated settle counts twice."""
+    return lua(("redis.call('ZREM', leases, entry)\nlocal log", "local log"))
+
+
+def ttl_on_a_live_key() -> Any:
+    """What is owed forgets itself after a day."""
+    return lua(
+        (
+            "redis.call('HINCRBY', P .. 'event:' .. event_id, 'refs', 1)\n  local known",
+            "redis.call('HINCRBY', P .. 'event:' .. event_id, 'refs', 1)\n"
+            "  redis.call('EXPIRE', P .. 'deliveries:' .. endpoint, 86400)\n  local known",
+        )
+    )
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    no_fence, commit_in_two_steps, ack_first, no_lease_push, id_without_digest, settle_replayed, ttl_on_a_live_key,
+)  # fmt: skip
