@@ -52,7 +52,8 @@ class State:
         for fault in self.world.log.faults:
             yield f"fault of ours: {fault}"
         for check in (
-            self._watched, self._snapshots, self._history, self._owed, self._places, self._bodies, self._attempts,
+            self._watched, self._snapshots, self._history, self._owed, self._places, self._counters, self._bodies,
+            self._attempts,
             self._arrivals, self._heard, self._order, self._leftovers,
         ):  # fmt: skip
             yield from check()
@@ -71,7 +72,7 @@ class State:
             if snapshot.get("status") != truth["status"]:
                 yield f"I8: {task} is {truth['status']} upstream and {snapshot.get('status')} in its snapshot"
             event = self.bodies.get(f"{P}event:{snapshot.get('event_id')}".encode())
-            if not event or text(event[b"revision"]) != snapshot["revision"]:
+            if not event or text(event.get(b"revision")) != snapshot.get("revision"):
                 yield f"I2: the snapshot of {task} has no event of its revision"
             elif json.loads(event[b"body"])["data"]["status"] != snapshot["status"]:
                 yield f"I2: the snapshot of {task} and its event differ"
@@ -81,7 +82,7 @@ class State:
         by_task: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         for event in self.events:
             body = self.bodies.get(f"{P}event:{event['id']}".encode())
-            if body is None:
+            if not body or b"body" not in body:
                 yield f"I5: {event['type']} of {event['task']} has no body"
                 continue
             data = json.loads(body[b"body"])["data"]
@@ -118,6 +119,14 @@ class State:
             for event_id in records:
                 if places[event_id] != 1:
                     yield f"I6: {name} {event_id} is in {places[event_id]} places"
+
+    def _counters(self) -> Iterator[str]:
+        """Nothing ends twice: not by a settle of somebody who came too late, nor by one that was repeated."""
+        ended = Counter(record["state"] for records in self.records.values() for record in records.values())
+        for word in ("delivered", "dead"):
+            counted = int(self.world.redis.hget(P + "stats", word) or 0)
+            if counted != ended[word]:
+                yield f"I13: {ended[word]} deliveries are {word}, and {counted} times one became so"
 
     def _bodies(self) -> Iterator[str]:
         held: Counter[str] = Counter(event_id for records in self.records.values() for event_id in records)
