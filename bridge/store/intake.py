@@ -80,7 +80,7 @@ class Intake:
                     await self._forget_trouble()
             except ResponseError as error:
                 if "WRONGTYPE" in str(error):
-                    return await self._without_broken_keys()
+                    return await self._without_broken_keys(error)
                 raise as_store_error(error) from None
             except (RedisError, OSError) as error:
                 raise as_store_error(error) from None
@@ -97,8 +97,11 @@ class Intake:
 
     # -- a client's key of the wrong type --
 
-    async def _without_broken_keys(self) -> Taken:
-        """Say which key has the wrong type. Endpoints are taken in all the same, tasks not without endpoints."""
+    async def _without_broken_keys(self, error: ResponseError) -> Taken:
+        """Say which key has the wrong type. Endpoints are taken in all the same, tasks not without endpoints.
+
+        Raises `error` if it is a key of ours: that is a bug, or somebody's accident, to be seen as it is.
+        """
         self._troubled = True
         at, trouble = await self._scripts.now(), []
         for key, wanted in ((self._keys.tasks, "zset"), (self._keys.endpoints, "hash")):
@@ -107,6 +110,8 @@ class Intake:
                 refusal = wrong_type(key, kind, wanted)
                 await self._client.hset(self._keys.rejected, f"key:{key}", refusal.as_json(at))
                 trouble.append((key, f"{refusal.reason}; rename it away"))
+        if not trouble:
+            raise error
         words = "; ".join(word for _, word in trouble)
         if self._keys.endpoints in dict(trouble):
             return Taken(trouble=words)

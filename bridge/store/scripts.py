@@ -6,6 +6,7 @@ arguments, which the scripts are written for.
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -23,7 +24,11 @@ Argument = str | bytes | int | float
 BATCH = 256
 """The most calls in one round trip."""
 
-_REFUSALS = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "OOM", "READONLY", "LOADING", "CLUSTERDOWN", "BUSY")
+_REFUSALS = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "OOM", "READONLY", "LOADING", "CLUSTERDOWN", "BUSY", "UNBLOCKED")
+_REFUSED = re.compile(rf"\s*(?:{'|'.join(_REFUSALS)})\b|.*: -(?:{'|'.join(_REFUSALS)}) ", re.DOTALL)
+"""What Redis says when it does not work now: first, or before 7.0, of a command inside a script, further on."""
+_FORBIDDEN = re.compile(r"\bNOPERM\b|has no permissions to |user executing the script can't run")
+"""What Redis says when our user lacks a command or a key; of a command inside a script, under another class."""
 
 
 @cache
@@ -142,10 +147,17 @@ def store_errors() -> Iterator[None]:
 
 def as_store_error(error: Exception) -> Exception:
     """Ours to wait out (StoreDown), or a bug to be seen as it is."""
+    text = str(error)
+    if isinstance(error, exceptions.NoPermissionError) or (
+        isinstance(error, exceptions.RedisError) and _FORBIDDEN.search(text)
+    ):
+        return StoreDown(
+            f"Redis does not permit its user what the bridge needs: {text}",
+            fix="`bridge contract acl` prints the lines of a user that may do enough; `ACL LOG 1` says what was denied",
+        )
     refusals = (exceptions.OutOfMemoryError, exceptions.ReadOnlyError, exceptions.MasterDownError)
     down = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, *refusals)
-    text = str(error)
-    if isinstance(error, down) or (isinstance(error, exceptions.RedisError) and text.lstrip().startswith(_REFUSALS)):
+    if isinstance(error, down) or (isinstance(error, exceptions.RedisError) and _REFUSED.match(text)):
         return StoreDown(
             f"Redis: {text or type(error).__name__}",
             fix="look into the Redis log; `bridge health` says when it is back",

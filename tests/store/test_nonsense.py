@@ -9,6 +9,7 @@ from jsonschema import Draft202012Validator
 from redis.exceptions import ResponseError
 from scene import START, Scene
 
+from bridge.errors import StoreDown
 from bridge.guard import Policy
 from bridge.rejection import NAME_BYTES, REJECTED, rejected_field
 from bridge.schemas import rejection_schema
@@ -255,7 +256,7 @@ async def test_a_key_that_a_client_must_not_reach_is_no_fault_of_the_entry(scene
     await client.execute_command("ACL", "SETUSER", "narrow", "reset", *rules)  # type: ignore[no-untyped-call]
     try:
         await client.execute_command("AUTH", "narrow", "x")  # type: ignore[no-untyped-call]
-        with pytest.raises(ResponseError):
+        with pytest.raises(StoreDown, match="does not permit"):
             await strict.run()
     finally:
         await client.execute_command("AUTH", "default", "x")  # type: ignore[no-untyped-call]

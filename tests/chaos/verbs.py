@@ -1,0 +1,90 @@
+"""The six verbs that carry the product, each with the moment before it, for whatever may befall it."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from ipaddress import ip_network
+
+from scene import LEASE_MS, Clock, Scene
+
+from bridge import events
+from bridge.guard import Policy
+from bridge.model import Decision, DeliveryState, EndpointEffect, Postponement
+from bridge.store import Store
+from bridge.store.intake import Intake
+
+Call = Callable[[], Awaitable[object]]
+Verb = Callable[[Scene], Awaitable[Call]]
+"""Sets the moment, and gives the call."""
+
+
+@asynccontextmanager
+async def a_scene(url: str) -> AsyncIterator[Scene]:
+    """A store with a clock of the test's own; the same words as in the store's tests."""
+    clock = Clock()
+    policy = Policy(allow_networks=[ip_network("127.0.0.0/8")], allow_http=True)
+    async with Store.open(url, clock=clock) as store:
+        yield Scene(store, clock, Intake(store, policy, has_default_secret=True))
+
+
+async def admit_tasks(scene: Scene) -> Call:
+    """A task was asked for; taking it in."""
+    await scene.endpoint("a")
+    await scene.store.client.zadd("bridge:tasks", {"t1": 0})
+    return lambda: scene.intake.run(endpoints=False)
+
+
+async def claim_tasks(scene: Scene) -> Call:
+    """Two tasks are due; leasing one."""
+    await scene.task("t1")
+    await scene.task("t2")
+    return lambda: scene.store.registry.claim_tasks(1, lease_ms=20_000)
+
+
+async def commit(scene: Scene) -> Call:
+    """A task was read; committing what changed, for two endpoints."""
+    await scene.endpoint("a")
+    await scene.endpoint("b")
+    await scene.store.registry.reload_endpoints()
+    await scene.task("t1")
+    task = await scene.claim_task()
+    change, event = scene.change(task, "indexing")
+    return lambda: scene.store.registry.commit(task, event, events.snapshot_after(change, event), delay_ms=5_000)
+
+
+async def postpone(scene: Scene) -> Call:
+    """A task was read and has not changed; giving it back."""
+    await scene.task("t1")
+    task = await scene.claim_task()
+    return lambda: scene.store.registry.postpone(task, Postponement(5_000, faults=1, error="HTTP 503"))
+
+
+async def claim_deliveries(scene: Scene) -> Call:
+    """Two deliveries are due at two endpoints; leasing them."""
+    await scene.endpoint("a")
+    await scene.endpoint("b")
+    await scene.task("t1")
+    await scene.commit("indexing")
+    return lambda: scene.store.outbox.claim(100, lease_ms=LEASE_MS)
+
+
+async def settle(scene: Scene) -> Call:
+    """A delivery was attempted and another of its task waits; settling the first."""
+    await scene.endpoint("a")
+    await scene.task("t1")
+    await scene.commit("indexing")
+    await scene.commit("ready")
+    (delivery,) = await scene.claim()
+    decision = Decision(DeliveryState.DELIVERED, EndpointEffect.SUCCESS)
+    return lambda: scene.store.outbox.settle(delivery, decision, '{"attempt":1}')
+
+
+SCRIPTS: dict[Verb, str] = {
+    admit_tasks: "admit_tasks",
+    claim_tasks: "claim_tasks",
+    commit: "commit",
+    postpone: "postpone_task",
+    claim_deliveries: "claim_deliveries",
+    settle: "settle",
+}
+"""The script that each one runs."""
+VERBS = tuple(SCRIPTS)
