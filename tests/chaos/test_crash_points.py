@@ -5,6 +5,8 @@ from fate import Fair, Fate, One
 from gate import SyncRedis
 from scenario import tell
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3_600)]
+
 SLICES = 12
 LEAST = 300
 FATES = (Fate.KILL_BEFORE, Fate.KILL_AFTER, Fate.LOSE, Fate.CUT)

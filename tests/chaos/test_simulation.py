@@ -5,6 +5,8 @@ from gate import SyncRedis
 from scenario import tell
 from weather import Storm
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3_600)]
+
 SEEDS = 200
 SLICES = 10
 SOAK = 20
