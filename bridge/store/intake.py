@@ -82,7 +82,7 @@ class Intake:
                 if "WRONGTYPE" in str(error):
                     return await self._without_broken_keys(error)
                 raise as_store_error(error) from None
-            except (RedisError, OSError) as error:
+            except (RedisError, OSError, RuntimeError) as error:
                 raise as_store_error(error) from None
             return Taken(tasks, taken.endpoints, (*taken.rejected, *rejected), more=tasks + len(rejected) >= BATCH)
 
@@ -133,7 +133,7 @@ class Intake:
                 text = await self._client.hget(self._keys.endpoints, name)
                 at = await self._scripts.now()
                 word = b"" if text is None else await self._take_endpoint(name.encode(), cast(bytes, text), at)
-            except (RedisError, OSError) as error:
+            except (RedisError, OSError, RuntimeError) as error:
                 raise as_store_error(error) from None
             await self._registry.reload_endpoints()
             return [rejected_field("endpoint", name.encode())] if word in REFUSED else []

@@ -141,7 +141,7 @@ def store_errors() -> Iterator[None]:
     """Around plain commands: what Redis raises becomes StoreDown, where it is that."""
     try:
         yield
-    except (exceptions.RedisError, OSError) as error:
+    except (exceptions.RedisError, OSError, RuntimeError) as error:
         raise as_store_error(error) from None
 
 
@@ -157,7 +157,8 @@ def as_store_error(error: Exception) -> Exception:
         )
     refusals = (exceptions.OutOfMemoryError, exceptions.ReadOnlyError, exceptions.MasterDownError)
     down = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, *refusals)
-    if isinstance(error, down) or (isinstance(error, exceptions.RedisError) and _REFUSED.match(text)):
+    cut = isinstance(error, RuntimeError) and "handler is closed" in text  # uvloop's word for a connection that broke
+    if cut or isinstance(error, down) or (isinstance(error, exceptions.RedisError) and _REFUSED.match(text)):
         return StoreDown(
             f"Redis: {text or type(error).__name__}",
             fix="look into the Redis log; `bridge health` says when it is back",

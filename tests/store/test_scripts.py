@@ -10,6 +10,7 @@ from bridge.guard import Policy
 from bridge.sandbox.redis import RedisServer
 from bridge.store import Store
 from bridge.store.intake import Intake
+from bridge.store.scripts import store_errors
 
 
 @pytest.mark.parametrize(
@@ -56,3 +57,12 @@ async def test_verbs_that_redis_forgot_are_loaded_again(scene: Scene) -> None:
     await scene.store.client.script_flush()
     claims = await asyncio.gather(*(scene.store.outbox.claim(1, lease_ms=1) for _ in range(20)))
     assert all(claim.deliveries == [] for claim in claims)
+
+
+def test_a_connection_that_broke_under_uvloop_is_redis_away() -> None:
+    """uvloop's RuntimeError for a write to a connection that just broke is StoreDown; any other one is a bug."""
+    closed = "unable to perform operation on <TCPTransport closed=True reading=False 0x7f82>; the handler is closed"
+    with pytest.raises(StoreDown), store_errors():
+        raise RuntimeError(closed)
+    with pytest.raises(RuntimeError, match="a bug"), store_errors():
+        raise RuntimeError("a bug")
