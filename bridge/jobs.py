@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
-from functools import partial
 from queue import Empty, SimpleQueue
 from secrets import token_hex
 from typing import Any
@@ -41,6 +40,10 @@ RETRY_SECONDS = 1.0
 """The pause before RQ's part is started again."""
 GRACE_SECONDS = 3.0
 """How long claiming stays allowed after a shift last said so: enough for the next one to start."""
+STAND_IN_SECONDS = 5.0
+"""The shift that a worker gives itself when RQ's part ended unasked, before RQ is tried again."""
+TELL_EVERY = 12
+"""That RQ's part ended is said the first time, and then every so many times in a row: about once a minute."""
 HANDOVER_SECONDS = 3.0
 """A shift gives up its place so long before it ends, so that its successor is queued when it does."""
 
@@ -242,6 +245,8 @@ class WorkerProcess:
         self._log = structlog.get_logger(f"bridge.{kind}")
         self._permit, self._stop = Permit(), Bell()
         self._engine = Engine(kind, settings, self._permit, on_end=self._engine_ended)
+        self._ends = 0
+        """How often RQ's part ended unasked without having run a shift in between."""
 
     def run(self) -> int:
         """Work until asked to stop; replies the exit code."""
@@ -274,19 +279,36 @@ class WorkerProcess:
         try:
             with closing(connect_for_rq(settings.redis_url.get_secret_value())) as connection:
                 shifts = Shifts(connection, settings.prefix, self._kind)
-                shift = partial(self._shift, shifts)
-                worker = shift_worker(connection, settings.prefix, self._kind, shift, stop=self._stop)
-                worker.work(logging_level="WARNING")
+                self._run_rq(connection, shifts)
+                self._shift(shifts, STAND_IN_SECONDS)
         except (redis_errors.RedisError, OSError, StopRequested, SystemExit) as error:
             # SystemExit is RQ's answer to a second signal; to us it says no more than the first one did.
-            if not self._stop.rung:
-                self._log.warning("rq.ended", error=f"{type(error).__name__}: {error}")
+            self._tell(error)
 
-    def _shift(self, shifts: Shifts) -> None:
-        """Permit claiming for a while, saying once a second that we are alive."""
-        shift, ends = token_hex(8), time.monotonic() + self._settings.shift_seconds
+    def _run_rq(self, connection: "Redis", shifts: Shifts) -> None:
+        """RQ works. A full Redis takes none of its writes, and ends it; what is owed is delivered all the same."""
+        settings = self._settings
+
+        def shift() -> None:
+            self._ends = 0
+            self._shift(shifts, settings.shift_seconds)
+
         try:
-            if not shifts.start(shift):
+            shift_worker(connection, settings.prefix, self._kind, shift, stop=self._stop).work(logging_level="WARNING")
+        except redis_errors.ResponseError as error:
+            self._tell(error)
+
+    def _tell(self, error: BaseException) -> None:
+        """Say that RQ's part ended, but not each time of many in a row."""
+        if not self._stop.rung and self._ends % TELL_EVERY == 0:
+            self._log.warning("rq.ended", error=f"{type(error).__name__}: {error}")
+        self._ends += 1
+
+    def _shift(self, shifts: Shifts, seconds: float) -> None:
+        """Permit claiming for a while, saying once a second that we are alive."""
+        shift, ends = token_hex(8), time.monotonic() + seconds
+        try:
+            if self._stop.rung or not shifts.start(shift):
                 return
         except StoreDown:
             return  # Redis is away; another shift is sent when it is back

@@ -144,9 +144,9 @@ class Town:
         step = self.change()
         until(lambda: self.arrived(step), timeout_seconds)
 
-    def worker(self, *words: str, **settings: str) -> AbstractContextManager[Running]:
+    def worker(self, *words: str, redis_url: str = "", **settings: str) -> AbstractContextManager[Running]:
         """`python worker.py` in this town."""
-        return worker(self.redis.url, self.folder, *words, base_url=self.simulator.base_url, **settings)
+        return worker(redis_url or self.redis.url, self.folder, *words, base_url=self.simulator.base_url, **settings)
 
 
 @contextmanager

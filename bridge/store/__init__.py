@@ -137,8 +137,12 @@ async def _server_info(client: "Redis") -> dict[str, Any]:
 
 
 async def _claim_data(client: "Redis", keys: Keys) -> None:
-    await client.hsetnx(keys.meta, "data_version", str(DATA_VERSION))
-    found = int(await client.hget(keys.meta, "data_version") or 0)
+    """Say whose data this is. Read first: a full Redis refuses even a write that would change nothing."""
+    with store_errors():
+        found = int(await client.hget(keys.meta, "data_version") or 0)
+        if not found:
+            await client.hsetnx(keys.meta, "data_version", str(DATA_VERSION))
+            found = int(await client.hget(keys.meta, "data_version") or 0)
     if found > DATA_VERSION:
         raise NewerData(
             f"the data under “{keys.prefix}” has version {found}; this bridge writes version {DATA_VERSION}",

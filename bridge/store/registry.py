@@ -198,13 +198,10 @@ class Registry:
 
     async def reload_endpoints(self) -> EndpointSet:
         """Read the endpoints in force, and their version, in one step."""
-        pipe = self._client.pipeline(transaction=True)
-        pipe.hget(self._keys.meta, "endpoints_version")
-        pipe.hgetall(self._keys.registry)
-        with store_errors():
-            version, registry = await pipe.execute()
-        by_name = {name.decode(): endpoint_from_json(name.decode(), text) for name, text in registry.items()}
-        self._endpoints = EndpointSet((version or b"0").decode(), by_name)
+        version, *pairs = await self._scripts.call("read_endpoints")
+        registry = zip(pairs[::2], pairs[1::2], strict=True)
+        by_name = {name.decode(): endpoint_from_json(name.decode(), text) for name, text in registry}
+        self._endpoints = EndpointSet(version.decode(), by_name)
         return self._endpoints
 
 
