@@ -189,6 +189,9 @@ class ShiftWorker(SimpleWorker):
         """RQ was told to stop by a signal."""
         self.stop.ring()
 
+    def subscribe(self) -> None:
+        """Listen to no commands: whoever may PUBLISH could stop us, and RQ's listening thread trips over a bad line."""
+
     def dequeue_job_and_maintain_ttl(self, timeout: int | None, max_idle_time: int | None = None) -> Any:
         """Wait for a job. An entry of the queue that can name none is passed over.
 
