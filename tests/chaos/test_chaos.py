@@ -1,16 +1,13 @@
 """Real processes, an upstream that lies, and kills: what upstream truly said arrives, once, and nothing else does."""
 
-import json
-import os
 import random
-import signal
-from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from crowd import HOOKS, STATES, everybody_knows, judge, kill_tree, leased, move_on, populate
 from redis import Redis
 from redis.exceptions import RedisError
-from town import SECRET, Running, Town, a_town
+from town import a_town
 from until import until
 
 from bridge.sandbox import faults
@@ -19,8 +16,6 @@ from bridge.sandbox.faults import Fault
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_800)]
 
 TASKS = 40
-STATES = 3
-HOOKS = ("a", "b", "c")
 STALE = {"status": "validating", "updated_at": "2020-01-01T00:00:00Z"}
 GARBAGE = Fault(raw=b"\x00\xff\x13garbage \r\n\r\n")
 SHAPES = (
@@ -35,73 +30,6 @@ def lies(seed: int, length: int = 400) -> list[Fault | None]:
     told += [dice.choice(SHAPES) for _ in range(10)] + [GARBAGE] * 5 + [faults.html(200)] * 5
     bag: list[Fault | None] = [*told, *[None] * (100 - len(told))]
     return [dice.choice(bag) for _ in range(length)]
-
-
-def populate(town: Town, tasks: int) -> list[str]:
-    """Tasks that were read once, truly, before the lying begins; and three endpoints that take all of it."""
-    names = [f"m{number:04}" for number in range(tasks)]
-    for name in names:
-        town.simulator.add_task(name, (), status="queued")
-    with Redis.from_url(town.redis.url) as client:
-        client.zrem("bridge:tasks", "t1")
-        client.hdel("bridge:endpoints", "mine")
-        for hook in HOOKS:
-            definition = {"url": f"{town.receiver.url}/{hook}", "secret": SECRET}
-            client.hset("bridge:endpoints", hook, json.dumps(definition))
-        client.zadd("bridge:tasks", dict.fromkeys(names, 0))
-    return names
-
-
-def everybody_knows(town: Town, names: list[str]) -> bool:
-    """Each subscriber holds each task's true status."""
-    for name in names:
-        truth = town.simulator.task(name)["status"]
-        for hook in HOOKS:
-            latest = town.receiver.latest(name, f"/{hook}")
-            if latest is None or latest.status != truth:
-                return False
-    return True
-
-
-def move_on(town: Town, names: list[str], status: str) -> None:
-    """All tasks reach this status upstream."""
-    for name in names:
-        town.simulator.change(name, {"status": status})
-
-
-def judge(town: Town, names: list[str]) -> dict[str, int]:
-    """Nothing invented, no state under two ids, no id with two bodies; what was doubled or came late is counted."""
-    served = {(s.task_id, s.status, s.updated_at) for s in town.simulator.served}
-    ids: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
-    bodies: defaultdict[str, set[bytes]] = defaultdict(set)
-    arrivals = list(town.receiver.arrivals)
-    for arrival in arrivals:
-        assert arrival.verdict is None
-        state = (arrival.task_id, arrival.status, str(arrival.data["updated_at"]))
-        assert state in served
-        assert not state[2].startswith("2020"), f"{state} was a lie"
-        ids[state].add(arrival.id)
-        bodies[arrival.id].add(arrival.body)
-    assert all(len(known) == 1 for known in ids.values())
-    assert all(len(known) == 1 for known in bodies.values())
-    assert everybody_knows(town, names)
-    assert len(ids) == STATES * len(names)
-    figures = {"tasks": len(names), "arrivals": len(arrivals), "lies": sum(fault is not None for fault in lies(1))}
-    return {**figures, "doubled": len(town.receiver.duplicates), "late": len(town.receiver.out_of_order)}
-
-
-def leased(url: str) -> int:
-    """Deliveries in flight."""
-    with Redis.from_url(url) as client:
-        return sum(client.zcard(f"bridge:leases:{hook}") for hook in HOOKS)
-
-
-def kill_tree(running: Running) -> None:
-    """SIGKILL to the supervisor and to each of its children."""
-    pids = [running.process.pid, *running.children()]
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
-    running.process.wait()
 
 
 SETTINGS = {"BRIDGE_POLL_INTERVAL_SECONDS": "0.5", "BRIDGE_DELIVERY_SCHEDULE_SECONDS": "0,1,2,2,2,2"}
