@@ -102,6 +102,9 @@ class Deliverer:
     async def attempt(self, item: tuple[Delivery, float]) -> None:
         """Make one attempt and settle it."""
         delivery, claimed_at = item
+        if time.monotonic() >= claimed_at + self._lease_seconds:
+            self._log.warning("lease.lost", error="this worker slept or was starved between claim and attempt")
+            return
         endpoint = self._registry.endpoints.by_name.get(delivery.endpoint)
         if endpoint is None:  # taken back meanwhile, and what it is owed is being cancelled; or Redis forgot it
             await self._give_back(delivery, claimed_at)

@@ -440,6 +440,18 @@ async def test_a_zombie_s_settle_changes_nothing(deliver: Delivering) -> None:
     assert (record["state"], record["attempts"]) == ("delivered", 1)
 
 
+async def test_a_claim_whose_lease_ended_before_its_attempt_is_not_attempted(deliver: Delivering) -> None:
+    """A worker that slept between claim and POST leaves the delivery to whoever has it now: no needless duplicate."""
+    await deliver.endpoint()
+    await deliver.stage.task("t1")
+    await deliver.stage.commit("ready")
+    batch = await deliver.deliverer.claim(10)
+    assert await deliver.round(LEASE_MS + 1) == 1
+    delivery, claimed_at = batch.items[0]
+    await deliver.deliverer.attempt((delivery, claimed_at - 25))
+    assert len(deliver.receiver.arrivals) == 1
+
+
 async def test_a_settle_waits_for_redis() -> None:
     """Redis dies while the POST is out: when it is back, the attempt is settled, and nothing is sent twice."""
     clock = MovedClock()
