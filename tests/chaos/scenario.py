@@ -32,6 +32,7 @@ async def client(world: World, steps: list[Step]) -> None:
                 await asyncio.sleep(max(0.0, at - world.loop.time()))
                 await step(declaring)
                 done += 1
+        world.settled_at = min(world.settled_at, world.loop.time())
 
     await world.spawn("client", life)
 

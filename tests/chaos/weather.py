@@ -7,13 +7,13 @@ import asyncio
 from random import Random
 
 from fate import Effect, Fair, Fate
-from world import World
+from world import MEMORY_SECONDS, World
 
 from bridge.sandbox import faults
 
 STORM_SECONDS = 30.0
-SETTLED_SECONDS = 3.0
-"""Registrations are older than what Redis forgets: a client's own lost write is the client's to repeat."""
+FORGETS_SECONDS = 2.0
+"""The most that Redis forgets."""
 LIES = (
     None, None, None, None, faults.unavailable(), faults.html(200), faults.truncated(), faults.half_json(),
     faults.reset(), faults.slow(3.0), faults.hang(), faults.patched(status=7), faults.patched(_id="another"),
@@ -82,5 +82,5 @@ class Storm(Fair):
             self.away = True
             await asyncio.sleep(self.dice.uniform(0.1, 5.0))
             self.away = False
-        elif world.loop.time() > SETTLED_SECONDS + 2.0:
-            world.roll_back(self.dice.uniform(0.0, 2.0))
+        elif world.loop.time() > world.settled_at + FORGETS_SECONDS + MEMORY_SECONDS:
+            world.roll_back(self.dice.uniform(0.0, FORGETS_SECONDS))

@@ -99,6 +99,8 @@ class World:
         self.kills = self.effects_seen = 0
         self.in_hand = 0
         """Deliveries in flight at a kill or a lost reply: each may be sent again, and lose its place in line."""
+        self.settled_at = float("inf")
+        """When the client had done all it wanted: Redis forgets none of it; that would be the client's to repeat."""
         self.rolled_back = False
         self.skew_ms = 0
         """How far Redis' clock is from the world's."""
