@@ -130,7 +130,8 @@ def test_what_a_killed_worker_had_in_hand_comes_again_and_delays_nothing_else(to
     again = repeated(town)
     assert {(arrival.path, arrival.id) for arrival in again} <= lost
     assert max(arrival.earlier for arrival in again) == 1
-    assert not town.receiver.out_of_order
+    # Claimed and killed before its POST: the lease's end makes it due again beside its successor.
+    assert {(arrival.path, arrival.id) for arrival in town.receiver.out_of_order} <= lost
     others = [arrival.at for arrival in town.receiver.arrivals if arrival.task_id == other]
     assert max(others) < min(arrival.at for arrival in again), "another task waited for a lease that was not its own"
     waited = max(arrival.at for arrival in again) - killed_at
