@@ -1,6 +1,7 @@
 """The slow housekeeping: what clients want against what is watched, and retention. A page a call, round and round."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from typing import Protocol, cast
 
@@ -20,6 +21,8 @@ MEND_TRIPS = 20
 """How many endpoints one page looks at for that, at most."""
 MEND_CAP = 32
 """The cap of an endpoint whose hash is made anew, until intake says the one that is set."""
+ENDED = re.compile(rb'"state":"(?:delivered|dead|superseded|cancelled)"')
+"""In a record as the scripts write it: nothing is owed any more. What does not read so may be, nonsense included."""
 ORPHAN_MS = 24 * 3_600_000
 """How long an option hash may lack its member."""
 PRUNE_PAGE = 10_000
@@ -80,7 +83,7 @@ class Sweep:
             with store_errors():
                 cursor, found = await self._client.hscan(self._keys.deliveries(name), cursor, count=MEND_PAGE)
             page = cast(dict[bytes, bytes], found)
-            owed.setdefault(name, []).extend(event_id for event_id, text in page.items() if b'"pending"' in text)
+            owed.setdefault(name, []).extend(event_id for event_id, text in page.items() if not ENDED.search(text))
             seen += len(page)
             if seen >= MEND_PAGE:
                 break

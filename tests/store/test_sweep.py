@@ -192,3 +192,32 @@ async def test_a_jump_is_made_good_once(scene: Scene, clock: Clock) -> None:
         await a_sweep(scene.store).page()
     assert await scene.store.client.zscore(scene.store.keys.watch, "t1") == due - HOUR_MS
     assert await scene.store.client.hget(scene.store.keys.stats, "clock_jumps") == b"1"
+
+
+@pytest.mark.parametrize("nonsense", ['{"state": "pending"', '["pending"]', '"pending"', '{"state": "pending"}'])
+async def test_an_unreadable_record_stops_no_sweep_and_is_put_aside(scene: Scene, nonsense: str) -> None:
+    """P10: the record of one delivery was overwritten; the page goes on for everybody, and this one ends, said why."""
+    client, keys = scene.store.client, scene.store.keys
+    await scene.endpoint("a")
+    await scene.endpoint("b")
+    await scene.task()
+    event = await scene.commit("ready")
+    await client.hset(keys.deliveries("a"), event.id, nonsense)
+    await client.delete(keys.queue("a"), keys.queue("b"))
+    await a_sweep(scene.store).page()
+    assert [delivery.endpoint for delivery in await scene.claim()] == ["b"]
+    assert json.loads(await client.hget(keys.deliveries("a"), event.id) or "")["reason"] == "unreadable"
+    assert await client.hexists(keys.rejected, f"delivery:a:{event.id}")
+
+
+async def test_an_unreadable_head_does_not_hold_up_its_line(scene: Scene) -> None:
+    """The later states of its task are delivered, though their place in the queue was lost with it."""
+    client, keys = scene.store.client, scene.store.keys
+    await scene.endpoint("a", ordering="strict")
+    await scene.task()
+    first = await scene.commit("indexing")
+    second = await scene.commit("ready")
+    await client.hset(keys.deliveries("a"), first.id, '{"state": "pending"')
+    await client.delete(keys.queue("a"))
+    await a_sweep(scene.store).page()
+    assert [delivery.event_id for delivery in await scene.claim()] == [second.id]

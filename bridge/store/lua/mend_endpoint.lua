@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
 -- Put right what somebody deleted, or a rollback lost, of an endpoint's keys: what is owed stays owed.
--- ARGV  name, cap for a hash made anew, then ids of pending deliveries (a page of them) up to the last but one argument
+-- ARGV  name, cap for a hash made anew, then ids of deliveries that may be pending (a page of them) up to the last but one argument
 -- Steps: the endpoint's hash and its place in bridge:registry each tell what the other needs to be made anew (the set's
 --   version moves on then, so that everybody reads it again and intake completes it); a pending delivery that is neither
 --   queued nor leased nor waiting for its turn is due now; who waits behind one whose turn has passed, or in a line of an
---   endpoint that wants none any more, is due, too; the endpoint's next moment.
+--   endpoint that wants none any more, is due, too, as is one whose record cannot be read; the endpoint's next moment.
 -- Reply how many deliveries were put right
 local name = ARGV[1]
 local key, queue = P .. 'endpoint:' .. name, P .. 'queue:' .. name
@@ -27,8 +27,7 @@ for _, entry in ipairs(redis.call('ZRANGE', P .. 'leases:' .. name, 0, -1)) do
 end
 
 local function pending(event_id)
-  local text = redis.call('HGET', P .. 'deliveries:' .. name, event_id)
-  local record = text and cjson.decode(text)
+  local record = record_of(name, event_id)
   return record and record.state == 'pending' and record
 end
 
@@ -54,11 +53,12 @@ end
 local righted = 0
 for i = 3, #ARGV - 1 do
   local event_id = ARGV[i]
-  local record = pending(event_id)
-  if record and not leased[event_id] and not redis.call('ZSCORE', queue, event_id)
-    and not waits(event_id, record.task) then
-    redis.call('ZADD', queue, 'NX', now, event_id)
-    righted = righted + 1
+  if not leased[event_id] and not redis.call('ZSCORE', queue, event_id) then
+    local record = record_of(name, event_id) -- false, unreadable: whoever claims it puts it aside
+    if record == false or (record and record.state == 'pending' and not waits(event_id, record.task)) then
+      redis.call('ZADD', queue, 'NX', now, event_id)
+      righted = righted + 1
+    end
   end
 end
 refresh(name)
