@@ -55,8 +55,7 @@ class Store:
             if not allow_volatile:
                 check_durable(info)
             keys = Keys(prefix)
-            with store_errors():
-                await _claim_data(client, keys)
+            await _claim_data(client, keys)
             shebang = int(str(info.get("redis_version", "0")).split(".", 1)[0]) >= 7
             scripts = Scripts(client, prefix, shebang=shebang, clock=clock)
             with store_errors():

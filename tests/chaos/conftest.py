@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from gate import SyncRedis
+from redis import Redis as SyncRedis
 from wire import Wire
 
 from bridge.sandbox.redis import RedisServer

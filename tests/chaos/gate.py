@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -104,6 +103,3 @@ class GatedPipeline(Pipeline):  # type: ignore[misc, unused-ignore]
 def broken() -> RedisConnectionError:
     """What redis-py says when its own retries came to nothing."""
     return RedisConnectionError("connection lost")
-
-
-__all__ = ["GatedPipeline", "GatedRedis", "SyncRedis", "broken"]

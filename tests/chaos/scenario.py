@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from fate import Fates
-from gate import SyncRedis
+from redis import Redis as SyncRedis
 from verdict import Expected, State, at_rest
 from virtual import Chance, VirtualLoop, run
 from world import HORIZON_SECONDS, SECRET, Process, World
@@ -14,7 +14,7 @@ from bridge.sandbox.receiver import Arrival
 from bridge.store import Store
 from bridge.store.declaring import Declaring
 
-EXPECTED = Expected(endpoints=("a", "b"), tasks=("t1", "t3"), removed=("t2",))
+EXPECTED = Expected(endpoints=("a", "b"), tasks=("t1", "t3"))
 Trouble = Callable[[World], Awaitable[None]]
 Step = tuple[float, Callable[[Declaring], Awaitable[object]]]
 
@@ -82,12 +82,7 @@ def tell(
 ) -> tuple[World, list[str]]:
     """Play it under these fates."""
     redis.flushall()
-    worlds: list[World] = []
-
-    async def main(loop: VirtualLoop, chance: Chance) -> list[str]:
-        return await play(worlds[0], replace(EXPECTED, faults=faults), trouble)
-
     loop, chance = VirtualLoop(), Chance(seed)
-    world = World(loop, chance, redis, fates)
-    worlds.append(world)
-    return world, run(loop, chance, main, world.names())
+    world = World(loop, redis, fates)
+    expected = replace(EXPECTED, faults=faults)
+    return world, run(loop, chance, lambda: play(world, expected, trouble), world.names())

@@ -2,7 +2,7 @@
 
 import pytest
 from fate import Fair, Fate, One
-from gate import SyncRedis
+from redis import Redis as SyncRedis
 from scenario import tell
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3_600)]

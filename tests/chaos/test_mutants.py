@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 from fate import Fair, Fate, One
-from gate import SyncRedis
 from mutants import MUTANTS, Mutant
+from redis import Redis as SyncRedis
 from scenario import tell
 from weather import Storm
 

@@ -1,7 +1,7 @@
 """The same story under a storm, many times; each seed is a run that can be repeated."""
 
 import pytest
-from gate import SyncRedis
+from redis import Redis as SyncRedis
 from scenario import tell
 from weather import Storm
 

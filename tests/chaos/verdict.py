@@ -22,7 +22,6 @@ class Expected:
     endpoints: tuple[str, ...]
     tasks: tuple[str, ...]
     """Tasks that are watched to their end."""
-    removed: tuple[str, ...] = ()
     faults: int = 0
     """Lost answers and late leases: each may double a delivery, or cost one its place in line."""
 
@@ -39,6 +38,7 @@ class State:
         redis = world.redis
         self.world, self.expected = world, expected
         self.allowed = expected.faults + world.in_hand
+        self.served = {(s.task_id, s.status, s.updated_at) for s in world.upstream.served}
         stream = cast(Any, redis.xrange(P + "events"))
         self.events = [{text(k): text(v) for k, v in entry.items()} for _, entry in stream]
         self.bodies = {key: redis.hgetall(key) for key in redis.scan_iter(P + "event:*")}
@@ -66,10 +66,12 @@ class State:
             yield f"I1: {text(member)} is still watched"
 
     def _snapshots(self) -> Iterator[str]:
+        """As upstream is; while it lies, a snapshot may hold the lie about a time, if that was said of this status."""
         for task in self.expected.tasks:
             snapshot = {text(k): text(v) for k, v in self.world.redis.hgetall(f"{P}snapshot:{task}").items()}
             truth = self.world.upstream.task(task)
-            if snapshot.get("status") != truth["status"]:
+            said = (task, snapshot.get("status"), snapshot.get("updated_at"))
+            if snapshot.get("status") != truth["status"] or said not in self.served:
                 yield f"I8: {task} is {truth['status']} upstream and {snapshot.get('status')} in its snapshot"
             event = self.bodies.get(f"{P}event:{snapshot.get('event_id')}".encode())
             if not event or text(event.get(b"revision")) != snapshot.get("revision"):
@@ -78,7 +80,6 @@ class State:
                 yield f"I2: the snapshot of {task} and its event differ"
 
     def _history(self) -> Iterator[str]:
-        served = {(s.task_id, s.status, s.updated_at) for s in self.world.upstream.served}
         by_task: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         for event in self.events:
             body = self.bodies.get(f"{P}event:{event['id']}".encode())
@@ -87,7 +88,7 @@ class State:
                 continue
             data = json.loads(body[b"body"])["data"]
             by_task[event["task"]].append({**event, **data})
-            if (event["task"], data["status"], data["updated_at"]) not in served:
+            if (event["task"], data["status"], data["updated_at"]) not in self.served:
                 yield f"invented: {event['task']} {data['status']} was never served"
         for task, events in by_task.items():
             for earlier, later in pairwise(events):

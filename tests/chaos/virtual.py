@@ -9,10 +9,12 @@ import random
 import selectors
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 START = 1_800_000_000.0
 """Unix seconds at which every world begins."""
@@ -96,12 +98,12 @@ def in_our_hands(loop: VirtualLoop, chance: Chance, names: Mapping[str, object])
 
 
 def run(
-    loop: VirtualLoop, chance: Chance, main: Callable[[VirtualLoop, Chance], Any], names: Mapping[str, object]
-) -> Any:
+    loop: VirtualLoop, chance: Chance, main: Callable[[], Coroutine[Any, Any, Result]], names: Mapping[str, object]
+) -> Result:
     """Run a coroutine function to its end in a world of its own."""
     with in_our_hands(loop, chance, names):
         try:
-            return loop.run_until_complete(main(loop, chance))
+            return loop.run_until_complete(main())
         finally:
             left = asyncio.all_tasks(loop)
             for task in left:

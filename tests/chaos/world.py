@@ -16,8 +16,9 @@ from typing import Any, cast
 
 from cable import ClientEnd, Network
 from fate import Effect, Fate, Fates
-from gate import GatedRedis, SyncRedis, broken
-from virtual import START, Chance, VirtualLoop
+from gate import GatedRedis, broken
+from redis import Redis as SyncRedis
+from virtual import START, VirtualLoop
 
 from bridge.engine import Engine, Kind
 from bridge.errors import BridgeError
@@ -93,8 +94,8 @@ class Log:
 class World:
     """Everything there is."""
 
-    def __init__(self, loop: VirtualLoop, chance: Chance, redis: SyncRedis, fates: Fates) -> None:
-        self.loop, self.chance, self.redis, self.fates = loop, chance, redis, fates
+    def __init__(self, loop: VirtualLoop, redis: SyncRedis, fates: Fates) -> None:
+        self.loop, self.redis, self.fates = loop, redis, fates
         self.log = Log()
         self.kills = self.effects_seen = 0
         self.in_hand = 0
