@@ -155,7 +155,8 @@ class Intake:
         self._remember(raw, [(name, text, word) for (name, text), word in zip(fresh, words, strict=True)])
         gone = [as_text(name) for name in sorted(registered - raw.keys()) if not as_text(name).startswith("url:")]
         await asyncio.gather(*(self._cancel(name) for name in gone))
-        await self._registry.reload_endpoints()
+        if fresh or gone or as_text(version) != self._registry.endpoints.version:
+            await self._registry.reload_endpoints()
         # What moved, or was put back or deleted, is looked at again rather than remembered as it is not.
         self._seen = None if any(word not in TAKEN for word in words) else (raw, version)
         rejected = [

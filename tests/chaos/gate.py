@@ -36,7 +36,7 @@ class GatedRedis(Redis):  # type: ignore[misc, unused-ignore]
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> "GatedPipeline":
         """Commands that travel together; each is an effect of its own, a MULTI is one."""
-        return GatedPipeline(self._world, transaction)
+        return GatedPipeline(self._world, transaction, self.response_callbacks)
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """There is no connection to close."""
@@ -59,12 +59,12 @@ class GatedRedis(Redis):  # type: ignore[misc, unused-ignore]
 class GatedPipeline(Pipeline):  # type: ignore[misc, unused-ignore]
     """Collects, then sends. Outside of a MULTI a connection may break between any two of its commands."""
 
-    def __init__(self, world: "World", transaction: bool) -> None:
+    def __init__(self, world: "World", transaction: bool, callbacks: Any) -> None:
         self._world = world
         self.is_transaction = transaction
         self.command_stack: list[Any] = []
         self.explicit_transaction = self.watching = False
-        self.response_callbacks = Redis().response_callbacks
+        self.response_callbacks = callbacks
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Queue one."""

@@ -80,7 +80,7 @@ async def test_unchanged_endpoints_cost_no_script(scene: Scene) -> None:
     await scene.intake.run()
     await scene.task("t1", callback_url=CALLBACK)
     await scene.intake.run()
-    assert calls == ["accept_endpoint", "admit_tasks"]
+    assert calls == ["accept_endpoint", "admit_tasks", "read_endpoints"]  # read once, as the set has changed
 
 
 async def test_a_definition_kept_in_spite_of_a_setting_is_told_once(scene: Scene) -> None:
