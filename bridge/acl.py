@@ -1,13 +1,15 @@
-"""Who may do what in Redis, as ACL lines: a client reaches its own keys, a worker the bridge's and RQ's. Pure.
+"""Who may do what in Redis, as ACL lines. Pure.
 
-Scripts run with the rights of who calls them, so a worker needs each command that a script of ours uses. Redis before 7
-grants a key whole or not at all: there reading is a user of its own.
+A producer registers tasks and endpoints and looks at what came of it; an operator is the CLI, with all of the bridge's
+keys and a look at RQ's; a worker has both. Scripts run with the rights of who calls them, so the last two need each
+command that a script of ours uses. Redis before 7 grants a key whole or not at all: there a producer's reading is a
+user of its own, and an operator reaches RQ's keys.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-CLIENT, READER, WORKER = "bridge-client", "bridge-client-reader", "bridge-worker"
+PRODUCER, OPERATOR, WORKER = "bridge-producer", "bridge-operator", "bridge-worker"
 
 OWN_KEYS = ("tasks", "task:*", "endpoints")
 """What clients write, below the prefix."""
@@ -21,10 +23,9 @@ _READ = (
 )  # fmt: skip
 _WRITE = ("+zadd", "+zrem", "+hset", "+hsetnx", "+hdel", "+del")
 _TRANSACT = ("+multi", "+exec", "+discard")
-_WORK = (
-    "+@read", "+@write", "+@transaction", "-@dangerous", "+evalsha", "+script|load", "+time", "+info", "+subscribe",
-    "+unsubscribe", "+client|list", "+client|info",
-)  # fmt: skip
+_RUN = ("+@read", "+@write", "+@transaction", "-@dangerous", "+evalsha", "+script|load", "+time", "+info")
+_OPERATE = ("+config|get",)
+_WORK = ("+subscribe", "+unsubscribe", "+client|list", "+client|info")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +45,16 @@ class User:
         return " ".join(("ACL SETUSER" if command else "user", self.name, "reset on", self.placeholder, *self.rules))
 
 
-def users(prefix: str, *, before_7: bool = False, client: str = CLIENT) -> Sequence[User]:
-    """The users of one installation; `client` is another name for its client."""
+def users(prefix: str, *, before_7: bool = False, producer: str = PRODUCER) -> Sequence[User]:
+    """The users of one installation; `producer` is another name for its producer."""
     own = [f"~{prefix}{key}" for key in OWN_KEYS]
-    look = [f"{'~' if before_7 else '%R~'}{prefix}{key}" for key in READ_KEYS]
+    read_only = "~" if before_7 else "%R~"
+    look = [f"{read_only}{prefix}{key}" for key in READ_KEYS]
     acts = ["resetchannels", "-@all", *_CONNECT, *_READ, *_WRITE, *_TRANSACT]
-    worker = User(WORKER, (f"~{prefix}*", "~rq:*", "resetchannels", "&rq:*", "-@all", *_CONNECT, *_WORK))
+    runs = ("-@all", *_CONNECT, *_RUN)
+    operator = User(OPERATOR, (f"~{prefix}*", f"{read_only}rq:*", "resetchannels", *runs, *_OPERATE))
+    worker = User(WORKER, (f"~{prefix}*", "~rq:*", "resetchannels", "&rq:*", *runs, *_WORK))
     if not before_7:
-        return [User(client, (*own, *look, *acts)), worker]
-    reader = READER if client == CLIENT else f"{client}-reader"
-    return [
-        User(client, (*own, *acts)),
-        User(reader, (*look, "resetchannels", "-@all", *_CONNECT, *_READ)),
-        worker,
-    ]
+        return [User(producer, (*own, *look, *acts)), operator, worker]
+    reader = User(f"{producer}-reader", (*look, "resetchannels", "-@all", *_CONNECT, *_READ))
+    return [User(producer, (*own, *acts)), reader, operator, worker]

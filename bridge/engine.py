@@ -45,6 +45,7 @@ def open_store(settings: Settings) -> contextlib.AbstractAsyncContextManager[Sto
         prefix=settings.prefix,
         allow_volatile=settings.redis_allow_volatile,
         events_kept=settings.retention_events,
+        rehearse=True,
     )
 
 

@@ -2,7 +2,7 @@
 
 import rich_click as click
 
-from bridge.acl import CLIENT, users
+from bridge.acl import OPERATOR, PRODUCER, WORKER, users
 from bridge.cli.contract_check import check
 from bridge.cli.output import Columns, chosen, emit, field, output_option, say
 from bridge.cli.session import settings_of
@@ -60,13 +60,13 @@ def show(ctx: click.Context, part: str, output: str | None, as_json: bool) -> No
 
 
 @contract.command()
-@click.option("--user", metavar="NAME", help="Only this user; another name than the usual ones is a client's.")
+@click.option("--user", metavar="NAME", help="Only this user; another name than the usual ones is a producer's.")
 @click.option("--redis", "version", type=click.Choice(["7", "6.2"]), default="7", show_default=True,
               help="Before 7 no key can be granted for reading only: that is a user of its own.")  # fmt: skip
 @click.option("--commands", is_flag=True, help="As commands for redis-cli; otherwise as lines of an aclfile.")
 @click.pass_context
 def acl(ctx: click.Context, user: str | None, version: str, commands: bool) -> None:
-    """Print ACL lines: a client that may register and look, and the worker.
+    """Print ACL lines: a producer that may register and look, an operator for this CLI, and the worker.
 
     The passwords are placeholders that Redis refuses until they are replaced.
 
@@ -82,10 +82,10 @@ def acl(ctx: click.Context, user: str | None, version: str, commands: bool) -> N
     if user in {one.name for one in found}:
         found = [one for one in found if one.name == user]
     elif user is not None:
-        found = list(users(prefix, before_7=before_7, client=user)[:-1])
+        found = [one for one in users(prefix, before_7=before_7, producer=user) if one.name.startswith(user)]
     for one in found:
         click.echo(one.line(command=commands))
     say('Replace each #SHA256-OF-THE-PASSWORD-OF-… by # and what this prints: printf %s "$PASSWORD" | sha256sum')
     if user is None:
-        say(f"The worker connects as bridge-worker, whoever writes by hand as {CLIENT}. Then end the default user: ACL "
-            "SETUSER default off")  # fmt: skip
+        say(f"The worker connects as {WORKER}, this CLI as {OPERATOR}, whoever writes by hand as {PRODUCER}. "
+            "Then end the default user: ACL SETUSER default off")  # fmt: skip

@@ -44,9 +44,11 @@ class Store:
         allow_volatile: bool = False,
         events_kept: int = EVENTS_KEPT,
         clock: Callable[[], int] = lambda: 0,
+        rehearse: bool = False,
     ) -> AsyncIterator["Store"]:
         """Connect, and refuse what could lose data: StoreDown, UnsafeRedis, NewerData.
 
+        `rehearse` makes sure that Redis permits its user every command that the verbs run.
         `clock` gives milliseconds; the default 0 stands for Redis' own time, the one clock of all processes.
         """
         client = connect(url)
@@ -60,6 +62,8 @@ class Store:
             scripts = Scripts(client, prefix, shebang=shebang, clock=clock)
             with store_errors():
                 await scripts.load()
+            if rehearse:
+                await scripts.rehearse()
             store = cls(client, keys, scripts, events_kept=events_kept)
             yield store
             await scripts.close()

@@ -50,6 +50,13 @@ def script_names() -> list[str]:
     )
 
 
+@cache
+def commands() -> tuple[str, ...]:
+    """Every Redis command that some verb runs."""
+    texts = "".join(script_text(name, shebang=False) for name in script_names())
+    return tuple(sorted(set(re.findall(r"redis\.p?call\('([A-Z]+)'", texts))))
+
+
 class Scripts:
     """The verbs, bound to one Redis. `clock` gives milliseconds; 0 means Redis' own time."""
 
@@ -68,6 +75,13 @@ class Scripts:
         """Make the verbs known to the server; it forgets them when it restarts."""
         for text in self._texts.values():
             await self._client.script_load(text)
+
+    async def rehearse(self) -> None:
+        """Run each command of the verbs once, on scratch keys. Raises StoreDown when Redis does not permit one."""
+        failed = [one.decode(errors="replace") for one in await self.call("rehearse", *commands())]
+        denied = [name for name, error in zip(failed[::2], failed[1::2], strict=True) if _FORBIDDEN.search(error)]
+        if denied:
+            raise _not_permitted(", ".join(denied))
 
     async def call(self, name: str, *arguments: Argument, keys: Sequence[str] = ()) -> Any:
         """Run one verb. Raises StoreDown when Redis is away or refuses: outcome unknown, so repeat the call."""
@@ -151,10 +165,7 @@ def as_store_error(error: Exception) -> Exception:
     if isinstance(error, exceptions.NoPermissionError) or (
         isinstance(error, exceptions.RedisError) and _FORBIDDEN.search(text)
     ):
-        return StoreDown(
-            f"Redis does not permit its user what the bridge needs: {text}",
-            fix="`bridge contract acl` prints the lines of a user that may do enough; `ACL LOG 1` says what was denied",
-        )
+        return _not_permitted(text)
     refusals = (exceptions.OutOfMemoryError, exceptions.ReadOnlyError, exceptions.MasterDownError)
     down = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, *refusals)
     cut = isinstance(error, RuntimeError) and "handler is closed" in text  # uvloop's word for a connection that broke
@@ -164,3 +175,10 @@ def as_store_error(error: Exception) -> Exception:
             fix="look into the Redis log; `bridge health` says when it is back",
         )
     return error
+
+
+def _not_permitted(what: str) -> StoreDown:
+    return StoreDown(
+        f"Redis does not permit its user what the bridge needs: {what}",
+        fix="`bridge contract acl` prints the lines of a user that may do enough; `ACL LOG 1` says what was denied",
+    )

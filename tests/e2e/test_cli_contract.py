@@ -173,8 +173,8 @@ def test_endpoint_add_warns_of_a_pattern_that_matches_nothing(bridge: Bridge, cl
 
 @pytest.mark.parametrize(
     ("words", "names"),
-    [((), ["bridge-client", "bridge-worker"]),
-     (("--redis", "6.2"), ["bridge-client", "bridge-client-reader", "bridge-worker"]),
+    [((), ["bridge-producer", "bridge-operator", "bridge-worker"]),
+     (("--redis", "6.2"), ["bridge-producer", "bridge-producer-reader", "bridge-operator", "bridge-worker"]),
      (("--user", "shop"), ["shop"]), (("--user", "bridge-worker"), ["bridge-worker"]),
      (("--user", "shop", "--redis", "6.2"), ["shop", "shop-reader"])],
 )  # fmt: skip

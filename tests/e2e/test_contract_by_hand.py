@@ -17,7 +17,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 from until import until
 
 from benchmarks.stage import start_worker
-from bridge.acl import CLIENT, READ_KEYS, READER, WORKER, User, users
+from bridge.acl import OPERATOR, PRODUCER, READ_KEYS, WORKER, User, users
 from bridge.cli import run
 from bridge.cli.contract import KEYS
 from bridge.diff import diff
@@ -61,17 +61,17 @@ def url_for(server: RedisServer, name: str) -> str:
 
 @pytest.fixture(params=["path", "embedded"])
 def guarded(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
-    """A Redis with our users, and the default user closed; an operator can look at its ACL log."""
+    """A Redis with our users, and the default user closed; its landlord can look at its ACL log."""
     binary = find_binary() if request.param == "path" else embedded_binary()
     if binary is None:
         pytest.skip("no embedded redis-server here")
     with RedisServer(binary) as server:
-        with Redis.from_url(server.url) as operator:
+        with Redis.from_url(server.url) as landlord:
             for user in users_of(server):
                 words = with_password(user.line(command=True)).split()
-                assert operator.execute_command(*words) == b"OK"
-            operator.execute_command("ACL", "SETUSER", "operator", "on", f">{PASSWORD}", "+@all", "~*", "&*")
-            operator.execute_command("ACL", "SETUSER", "default", "off")
+                assert landlord.execute_command(*words) == b"OK"
+            landlord.execute_command("ACL", "SETUSER", "landlord", "on", f">{PASSWORD}", "+@all", "~*", "&*")
+            landlord.execute_command("ACL", "SETUSER", "default", "off")
         yield server
 
 
@@ -91,7 +91,7 @@ def speaker(server: RedisServer, directory: Path) -> Callable[[str], str]:
 
     def speak(line: str) -> str:
         looks = any(f" bridge:{key.rstrip('*')}" in line for key in READ_KEYS)
-        user = READER if looks and major(server) < 7 else CLIENT
+        user = f"{PRODUCER}-reader" if looks and major(server) < 7 else PRODUCER
         environment = {"PATH": f"{directory}:{os.environ['PATH']}", "REDIS_URL": url_for(server, user)}
         done = subprocess.run(["sh", "-c", line], cwd=directory, env=environment, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, ""), line
@@ -156,11 +156,22 @@ FORBIDDEN = [
 
 def test_a_client_is_refused_everything_else(guarded: RedisServer) -> None:
     """RQ's keys and the bridge's own, writing what it may read, and every command that looks beyond."""
-    with Redis.from_url(url_for(guarded, CLIENT)) as client:
+    with Redis.from_url(url_for(guarded, PRODUCER)) as client:
         for line in FORBIDDEN:
             with pytest.raises(NoPermissionError):
                 print(line, client.execute_command(*line.split()))
-        assert client.execute_command("ACL", "WHOAMI") == CLIENT.encode()
+        assert client.execute_command("ACL", "WHOAMI") == PRODUCER.encode()
+
+
+def test_an_operator_only_looks_at_what_is_rqs(guarded: RedisServer) -> None:
+    """Whoever writes there decides what a worker runs. Before 7 nobody can be granted a look alone."""
+    with Redis.from_url(url_for(guarded, OPERATOR)) as client:
+        assert client.llen("rq:queue:bridge-poll") == 0
+        lines = ["CONFIG SET appendonly no", "FLUSHALL", "SET other x", "ACL LIST", "EVAL return(1) 0", "SHUTDOWN"]
+        lines += ["LPUSH rq:queue:bridge-poll x", "DEL rq:workers"] if major(guarded) >= 7 else []
+        for line in lines:
+            with pytest.raises(NoPermissionError):
+                print(line, client.execute_command(*line.split()))
 
 
 def test_a_worker_is_refused_what_it_does_not_need(guarded: RedisServer) -> None:
@@ -176,10 +187,10 @@ def test_an_aclfile_of_these_lines_is_understood(tmp_path: Path) -> None:
     """The other way to bring them in: a server starts on them once each has a password, and on none without."""
     with RedisServer() as server:
         found = users_of(server)
-        with Redis.from_url(server.url) as operator:
+        with Redis.from_url(server.url) as landlord:
             for user in found:
                 with pytest.raises(ResponseError, match="password hash"):
-                    operator.execute_command(*user.line(command=True).split())
+                    landlord.execute_command(*user.line(command=True).split())
     (tmp_path / "users.acl").write_text("".join(with_password(user.line()) + "\n" for user in found))
     with RedisServer(extra=["--aclfile", str(tmp_path / "users.acl")]) as server:
         for user in found:
@@ -192,8 +203,8 @@ def refusals_of(server: RedisServer, user: str) -> list[dict[str, Any]]:
 
     Redis 6.2 calls it by its first word.
     """
-    with Redis.from_url(url_for(server, "operator"), decode_responses=True) as operator:
-        entries: list[dict[str, Any]] = operator.acl_log()
+    with Redis.from_url(url_for(server, "landlord"), decode_responses=True) as landlord:
+        entries: list[dict[str, Any]] = landlord.acl_log()
     return [one for one in entries if one["username"] == user and one["object"] not in {"client|setinfo", "client"}]
 
 
@@ -201,7 +212,7 @@ def refusals_of(server: RedisServer, user: str) -> list[dict[str, Any]]:
 def test_a_whole_worker_delivers_under_its_own_user(guarded: RedisServer) -> None:
     """From a ZADD of the client to a signed POST, RQ included; Redis refuses the worker nothing on the way."""
     simulator, receiver = Simulator(), Receiver(SECRET)
-    with simulator.in_thread(), receiver.in_thread() as inside, Redis.from_url(url_for(guarded, CLIENT)) as client:
+    with simulator.in_thread(), receiver.in_thread() as inside, Redis.from_url(url_for(guarded, PRODUCER)) as client:
         member = simulator.add_task(timeline=a_timeline(indexing=0.4))
         worker = start_worker(url_for(guarded, WORKER), simulator.base_url, {"TWELVELABS_API_KEY": "tlk_sandbox"})
         try:
@@ -219,21 +230,24 @@ def test_a_whole_worker_delivers_under_its_own_user(guarded: RedisServer) -> Non
 COMMANDS = [
     "health", "status", "task add t1", "task ls", "task show t1", "task poll t1", "task rm t1",
     "endpoint add a https://example.com/hook", "endpoint ls", "endpoint show a", "event ls", "delivery ls",
-    "endpoint rm a", "contract check --live",
+    "endpoint rm a", "contract check --live", "doctor",
 ]  # fmt: skip
 
 
-def test_the_command_line_works_with_the_workers_user(
-    guarded: RedisServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("user", [OPERATOR, WORKER])
+def test_the_command_line_works_with_the_operators_user_and_the_workers(
+    guarded: RedisServer, user: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever operates connects as the worker does."""
+    """An operator needs no more, and a shell in a worker's container will do."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BRIDGE_REDIS_URL", url_for(guarded, WORKER))
+    monkeypatch.setenv("BRIDGE_REDIS_URL", url_for(guarded, user))
     codes = {line: run(line.split()) for line in COMMANDS}
     told = capfd.readouterr().err
     assert "NOPERM" not in told, told
-    assert {line: code for line, code in codes.items() if code} == {"health": 1}, told
-    assert refusals_of(guarded, WORKER) == []
+    assert {line: code for line, code in codes.items() if code} == {"health": 1, "doctor": 1}, told
+    assert {one["object"] for one in refusals_of(guarded, user)} <= (
+        {"config|get", "config"} if user == WORKER else set()
+    )
 
 
 def test_a_client_can_check_what_is_live(
@@ -241,8 +255,8 @@ def test_a_client_can_check_what_is_live(
 ) -> None:
     """With no more rights than it takes to register."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BRIDGE_REDIS_URL", url_for(guarded, CLIENT))
-    with Redis.from_url(url_for(guarded, CLIENT)) as client:
+    monkeypatch.setenv("BRIDGE_REDIS_URL", url_for(guarded, PRODUCER))
+    with Redis.from_url(url_for(guarded, PRODUCER)) as client:
         client.zadd("bridge:tasks", {"t1": 0})
     assert run(["contract", "check", "--live", "-o", "ids"]) == 0
     assert capfd.readouterr().out == "task:t1\n"

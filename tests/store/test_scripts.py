@@ -10,7 +10,7 @@ from bridge.guard import Policy
 from bridge.sandbox.redis import RedisServer
 from bridge.store import Store
 from bridge.store.intake import Intake
-from bridge.store.scripts import store_errors
+from bridge.store.scripts import commands, store_errors
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,24 @@ def test_a_connection_that_broke_under_uvloop_is_redis_away() -> None:
         raise RuntimeError(closed)
     with pytest.raises(RuntimeError, match="a bug"), store_errors():
         raise RuntimeError("a bug")
+
+
+async def test_every_command_of_the_verbs_is_rehearsed_and_leaves_nothing(scene: Scene) -> None:
+    """Each has an example that Redis takes, so that what fails for a narrow user fails for its rights alone."""
+    before = await scene.store.client.keys("*")
+    assert await scene.store.scripts.call("rehearse", *commands()) == []
+    assert await scene.store.client.keys("*") == before
+    assert await scene.store.scripts.call("rehearse", "NOSUCH") == [b"NOSUCH", b"no example of it in rehearse.lua"]
+
+
+async def test_a_user_that_may_too_little_is_told_at_the_start(clock: Clock) -> None:
+    """What is missing, by name, and the command that prints enough."""
+    with RedisServer() as server:
+        async with Store.open(server.url) as store:
+            words = ("ACL", "SETUSER", "narrow", "on", "nopass", "~*", "+@all", "-lpos", "-zadd")
+            await store.client.execute_command(*words)  # type: ignore[no-untyped-call]
+        url = server.url.replace("redis://", "redis://narrow:any@")
+        with pytest.raises(StoreDown, match=r"LPOS, ZADD") as caught:
+            async with Store.open(url, clock=clock, rehearse=True):
+                pass
+        assert "bridge contract acl" in caught.value.fix
