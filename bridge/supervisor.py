@@ -2,12 +2,14 @@
 
 import asyncio
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from secrets import token_hex
 from typing import get_args
 
 import structlog
@@ -34,16 +36,16 @@ STOP_MARGIN_SECONDS = 5.0
 class Child:
     """One worker process."""
 
-    def __init__(self, kind: Kind) -> None:
-        self.kind = kind
+    def __init__(self, kind: Kind, supervisor: str) -> None:
+        self.kind, self._supervisor = kind, supervisor
         self.started_at = time.monotonic()
         # Its standard input is its life line: when we end, however we end, it reads end-of-file and stops too.
         self.process = subprocess.Popen([sys.executable, "-m", "bridge.jobs", kind], stdin=subprocess.PIPE)
 
     @property
     def name(self) -> str:
-        """What the registry of workers knows it by."""
-        return f"{self.kind}:{self.process.pid}"
+        """What the registry of workers knows it by: of all machines, and in containers process ids are all alike."""
+        return f"{self._supervisor}{self.process.pid}"
 
     def close(self) -> None:
         """Let go of an ended process."""
@@ -57,6 +59,7 @@ class Supervisor:
     def __init__(self, counts: dict[Kind, int], settings: Settings) -> None:
         self._counts, self._settings = counts, settings
         self._log = structlog.get_logger("bridge.supervisor")
+        self.name = f"{socket.gethostname()}:{token_hex(4)}:"
         self._children: list[Child] = []
         self._quick: Counter[Kind] = Counter()
         self._not_before: dict[Kind, float] = {}
@@ -93,7 +96,7 @@ class Supervisor:
             if now < self._not_before.get(kind, 0.0):
                 continue
             for _ in range(wanted - sum(child.kind == kind for child in self._children)):
-                self._children.append(Child(kind))
+                self._children.append(Child(kind, self.name))
 
     def _keep_filled(self) -> None:
         while not self._stop.rung:

@@ -1,6 +1,7 @@
 """`bridge worker`, `status` and `health`: running it."""
 
 import asyncio
+import socket
 import sys
 import time
 from dataclasses import asdict
@@ -116,20 +117,22 @@ def _role(role: dict[str, Any]) -> str:
 
 @click.command()
 @click.option("--role", type=click.Choice(["all", *ROLES]), default="all", show_default=True, help="Whose health.")
+@click.option("--here", is_flag=True, help="Only whether the workers of this machine, or container, are alive.")
 @click.option("--max-lag", metavar="TIME", default="2m", show_default=True, help="More than this is unhealthy.")
 @output_option
 @click.pass_context
-def health(ctx: click.Context, role: str, max_lag: str, output: str | None, as_json: bool) -> int:
+def health(ctx: click.Context, role: str, here: bool, max_lag: str, output: str | None, as_json: bool) -> int:
     """Say in one line whether work drains. Exit code 0 healthy, 1 not, 5 without Redis.
 
     \b
     Examples:
       bridge health
       bridge health --role deliver
+      bridge health --here
     """
     lag_ms = int(seconds_from(max_lag) * 1000)
     kinds = ROLES if role == "all" else (role,)
-    row = with_store(ctx, lambda store, settings: _health(store, settings, kinds, lag_ms))
+    row = with_store(ctx, lambda store, settings: _health(store, settings, kinds, lag_ms, here=here))
     how = chosen(ctx, output, as_json)
     if how in {"json", "jsonl"}:
         emit_one(row, how, key="line")
@@ -138,10 +141,15 @@ def health(ctx: click.Context, role: str, max_lag: str, output: str | None, as_j
     return 0 if row["healthy"] else 1
 
 
-async def _health(store: "Store", settings: "Settings", kinds: tuple[str, ...], lag_ms: int) -> dict[str, Any]:
+async def _health(
+    store: "Store", settings: "Settings", kinds: tuple[str, ...], lag_ms: int, *, here: bool
+) -> dict[str, Any]:
     has_key = settings.twelvelabs_api_key is not None
     roles = [await settled(store, kind) for kind in kinds]
-    faults = [fault for role in roles for fault in _faults(role, lag_ms, has_key=has_key)]
+    if here:
+        faults = [fault for kind in kinds for fault in await _faults_here(store, kind)]
+    else:
+        faults = [fault for role in roles for fault in _faults(role, lag_ms, has_key=has_key)]
     notes = []
     if "poll" in kinds and not has_key:
         notes.append("nothing is polled, as there is no TWELVELABS_API_KEY")
@@ -171,6 +179,15 @@ def _faults(role: "Role", lag_ms: int, *, has_key: bool) -> list[str]:
     if role.lag_ms > lag_ms and not rests:
         return [f"{role.kind} is {span(role.lag_ms / 1000)} behind"]
     return []
+
+
+async def _faults_here(store: "Store", kind: str) -> list[str]:
+    """Of this machine alone: that others are behind, or that a key is refused, no restart of it would mend."""
+    from bridge.store.reading.vitals import live_workers_on
+
+    host = socket.gethostname()
+    alive = await live_workers_on(store, kind, host)
+    return [] if alive else [f"no {kind} worker is alive on {host} → bridge worker {kind}"]
 
 
 def _as_words(role: "Role") -> str:

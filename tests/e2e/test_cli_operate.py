@@ -1,6 +1,7 @@
 """`bridge status`, `health` and `worker`."""
 
 import json
+import socket
 import time
 from collections.abc import Callable
 
@@ -87,6 +88,16 @@ def test_health_of_one_role_looks_at_that_role(bridge: Bridge, client: "Redis") 
     assert bridge("health", "--role", "deliver")[0] == 0
     assert bridge("health", "--role", "poll")[0] == 1
     assert bridge("health")[0] == 1
+
+
+def test_health_here_is_that_of_this_machines_workers(bridge: Bridge, client: "Redis") -> None:
+    """A container beside healthy ones is not healthy for their sake, and not unhealthy for work that all are behind."""
+    alive(client)
+    code, out, _ = bridge("health", "--here", "--role", "poll")
+    assert (code, "no poll worker is alive on" in out, "bridge worker poll" in out) == (1, True, True)
+    client.zadd("bridge:workers:poll", {f"{socket.gethostname()}:5f5f:7": now_ms() + 60_000})
+    client.zadd("bridge:watch", {"t1": now_ms() - 3_600_000})
+    assert bridge("health", "--here", "--role", "poll")[0] == 0
 
 
 def test_what_is_too_late_is_unhealthy(bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch) -> None:

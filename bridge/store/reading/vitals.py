@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from bridge.store.reading.endpoints import EndpointView, list_endpoints
 from bridge.store.reading.tasks import count_tasks, statuses
@@ -79,6 +79,13 @@ async def live_workers(store: HasClient, kind: str) -> int:
     """How many workers of a kind are alive."""
     now = await store.scripts.now()
     return int(await store.client.zcount(store.keys.workers(kind), f"({now}", "+inf"))
+
+
+async def live_workers_on(store: HasClient, kind: str, host: str) -> int:
+    """How many workers of a kind are alive on one machine, or in one container."""
+    now = await store.scripts.now()
+    alive = cast("list[bytes]", await store.client.zrange(store.keys.workers(kind), f"({now}", "+inf", byscore=True))
+    return sum(as_text(name).startswith(f"{host}:") for name in alive)
 
 
 async def status(store: HasClient) -> Status:
