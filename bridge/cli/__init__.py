@@ -21,7 +21,8 @@ from bridge.errors import BridgeError
 COMMANDS = {
     "demo": ("bridge.cli.demo:demo", "Watch the main job, from a video to a signed event. Needs no key and no Redis."),
     "dev": ("bridge.cli.dev:dev", "Watch real tasks in the foreground, with a line for each event."),
-    "listen": ("bridge.cli.listen:listen", "Receive deliveries on 127.0.0.1 and verify each one."),
+    "listen": ("bridge.cli.listen:listen", "Receive deliveries on this machine and verify each one."),
+    "simulate": ("bridge.cli.simulate:simulate", "Serve a simulated TwelveLabs: any id is a video there."),
     "worker": ("bridge.cli.operate:worker", "Run the worker, as `python worker.py` does."),
     "doctor": ("bridge.cli.doctor:doctor", "Look at everything; say what is wrong, why, and the next command."),
     "status": ("bridge.cli.operate:status", "Show the whole bridge on one screen."),

@@ -1,7 +1,6 @@
 """`bridge listen`: a local receiver that says of each delivery who sent it, and passes it on where asked."""
 
 import asyncio
-import errno
 import json
 import sys
 import time
@@ -18,7 +17,7 @@ import rich_click as click
 from bridge import signature
 from bridge.cli import stage
 from bridge.cli.session import settings_of
-from bridge.errors import BridgeError, InvalidInput
+from bridge.errors import InvalidInput
 from bridge.sandbox.http import HttpServer
 from bridge.sandbox.message import Request, Response
 from bridge.signature import Mismatch
@@ -103,15 +102,10 @@ class Listener:
         self._secrets, self._say, self._answer, self._forward = tuple(secrets), say, answer, forward
         self.server = HttpServer(self.respond)
 
-    async def start(self, port: int) -> None:
-        """Listen on 127.0.0.1; port 0 takes a free one. BridgeError if that cannot be."""
-        try:
-            await self.server.start(port)
-        except OSError as error:
-            taken = error.errno == errno.EADDRINUSE
-            why = "is taken by another process" if taken else f"cannot be used: {error.strerror}"
-            fix = f"name another port, or 0 for a free one; `lsof -i :{port}` tells who has it"
-            raise BridgeError(f"Port {port} {why}.", fix=fix) from None
+    async def start(self, port: int, host: str = stage.LOOPBACK) -> None:
+        """Listen; port 0 takes a free one. BridgeError if that cannot be."""
+        with stage.port_errors(port):
+            await self.server.start(port, host)
 
     async def respond(self, request: Request) -> Response:
         """The answer to one request, after saying what came of it."""
@@ -231,11 +225,11 @@ def secrets_from(path: Path | None, ctx: click.Context) -> tuple[str, ...]:
     return secrets
 
 
-async def _listen(port: int, secrets: Sequence[str], url: str | None, respond: str) -> int:
+async def _listen(host: str, port: int, secrets: Sequence[str], url: str | None, respond: str) -> int:
     lines, narration = stage.console(), stage.console(stderr=True)
     forward = Forward(url) if url else None
     listener = Listener(secrets, lambda heard: lines.print(heard.line()), answer=answer_from(respond), forward=forward)
-    await listener.start(port)
+    await listener.start(port, host)
     try:
         narration.print(f"Listening on {listener.server.url} (Ctrl-C ends).")
         if not secrets:
@@ -254,14 +248,15 @@ async def _listen(port: int, secrets: Sequence[str], url: str | None, respond: s
 
 @click.command()
 @click.argument("port", type=click.IntRange(0, 65_535), default=PORT)
+@stage.host_option
 @click.option("--forward-to", "url", metavar="URL", help="Pass each delivery on to this app, and answer as it does.")
 @click.option("--secret-file", type=click.Path(path_type=Path), help="The secrets to verify with, one a line.")
 @click.option(
     "--respond", default="204", metavar="STATUS|slow|flaky", help="Answer so: to see what the bridge does then."
 )
 @click.pass_context
-def listen(ctx: click.Context, port: int, url: str | None, secret_file: Path | None, respond: str) -> None:
-    """Receive deliveries on 127.0.0.1, verify each one and say a line about it.
+def listen(ctx: click.Context, port: int, host: str, url: str | None, secret_file: Path | None, respond: str) -> None:
+    """Receive deliveries, on 127.0.0.1 unless --host says otherwise, verify each one and say a line about it.
 
     A delivery whose signature is not valid is answered 401 and goes no further. The secret is that of
     --secret-file, else BRIDGE_DELIVERY_DEFAULT_SECRET. `slow` answers 204 after 5 s, `flaky` answers every other
@@ -270,4 +265,4 @@ def listen(ctx: click.Context, port: int, url: str | None, secret_file: Path | N
     if url and respond != "204":
         raise click.UsageError("--respond and --forward-to exclude each other: the app answers.")
     secrets = secrets_from(secret_file, ctx)
-    sys.exit(stage.run(_listen(port, secrets, url, respond), interrupted=0))
+    sys.exit(stage.run(_listen(host, port, secrets, url, respond), interrupted=0))

@@ -1,6 +1,7 @@
 """What `demo`, `dev` and `listen` share: a worker that ends with us, signals that end us cleanly, lines for eyes."""
 
 import asyncio
+import errno
 import json
 import os
 import shutil
@@ -9,10 +10,13 @@ import site
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import rich_click as click
 
 from bridge.errors import BridgeError
 from bridge.model import TERMINAL_STATUSES
@@ -38,6 +42,27 @@ LINE_BYTES = 1_048_576
 
 Line = Mapping[str, Any]
 """One line of the worker's log; what is not JSON comes as `{"event": <text>}`."""
+
+
+LOOPBACK = "127.0.0.1"
+host_option = click.option(
+    "--host",
+    default=LOOPBACK,
+    show_default=True,
+    help="Listen on this address; 0.0.0.0 is all of them, for a container. Whoever reaches it may speak to it.",
+)
+
+
+@contextmanager
+def port_errors(port: int) -> Iterator[None]:
+    """Around the start of a server: a port that cannot be had becomes a BridgeError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        why = "is taken by another process" if taken else f"cannot be used: {error.strerror}"
+        fix = f"name another port, or 0 for a free one; `lsof -i :{port}` tells who has it"
+        raise BridgeError(f"Port {port} {why}.", fix=fix) from None
 
 
 def work() -> int:

@@ -48,8 +48,13 @@ class Simulator:
         full_rows: bool = False,
         missing_status: int = 404,
         strict_params: bool = False,
+        birth: Callable[[str], Iterable[Step] | None] = lambda _: None,
     ) -> None:
-        """`clock` gives Unix seconds. `missing_status` (404, 400 or 403) answers for unknown ids."""
+        """`clock` gives Unix seconds. `missing_status` (404, 400 or 403) answers for unknown ids.
+
+        `birth` is asked for the timeline of an id that is retrieved and not known; None: there is no such task.
+        """
+        self._birth = birth
         self.time_style = time_style
         self.list_time_style = list_time_style
         self.date_filter = date_filter
@@ -74,7 +79,7 @@ class Simulator:
 
     @property
     def base_url(self) -> str:
-        """`http://127.0.0.1:<port>/v1.3`: for BRIDGE_TWELVELABS_BASE_URL or the SDK."""
+        """`http://<host>:<port>/v1.3`: for BRIDGE_TWELVELABS_BASE_URL or the SDK."""
         return self._server.url + BASE_PATH
 
     @property
@@ -82,9 +87,9 @@ class Simulator:
         """TCP connections accepted so far."""
         return self._server.connections
 
-    async def start(self, port: int = 0) -> None:
-        """Listen on 127.0.0.1; port 0 takes a free one. Raises OSError if the port is taken."""
-        await self._server.start(port)
+    async def start(self, port: int = 0, host: str = "127.0.0.1") -> None:
+        """Listen; port 0 takes a free one. Raises OSError if the port is taken."""
+        await self._server.start(port, host)
 
     async def stop(self) -> None:
         """Close the port and every connection; tasks and logs stay."""
@@ -259,6 +264,8 @@ class Simulator:
         return Answer(status=204)
 
     def _found(self, task_id: str) -> Timeline:
+        if task_id not in self._tasks and (steps := self._birth(task_id)) is not None:
+            self.add_task(task_id, steps)
         if task := self._tasks.get(task_id):
             return task
         if self.missing_status == 403:
