@@ -20,11 +20,13 @@ run: .venv ## run the worker against BRIDGE_REDIS_URL and the real API
 test: .venv ## every test, on a real Redis that the tests start themselves
 	@$(BIN)/pytest -n $(JOBS) --dist load $(ARGS)
 
-check: .venv ## ruff, mypy --strict, import-linter, spelling
+check: .venv ## ruff, mypy --strict, import-linter, spelling, hadolint, the compose schema
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/codespell
+	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
 format: .venv ## let ruff rewrite what it can
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
@@ -35,9 +37,11 @@ bench: .venv ## figures at full length (the short form is part of `make test`)
 soak: .venv ## the long proofs: crash, chaos and simulation at full size
 	@BRIDGE_SOAK=1 $(BIN)/pytest -m slow $(ARGS)
 
-lock: ## maintainers: resolve requirements.lock again (needs uv)
+lock: ## maintainers: resolve both locks again (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  pyproject.toml --all-extras --group dev -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  -c requirements.lock pyproject.toml -o requirements.runtime.lock
 
 .venv: $(VENV)/.ok ## make the environment and leave a working .venv/bin/bridge
 

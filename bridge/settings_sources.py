@@ -6,10 +6,11 @@ Unknown names travel on as extra keys: pydantic, which forbids extras, reports t
 """
 
 import difflib
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -134,7 +135,9 @@ class SecretFiles(Place):
             paths = []
         known = {name for field_name in cls.model_fields for name in env_names(field_name)}
         files = [path for path in paths if path.name.upper() in known and path.is_file()]
-        self.given = {path.name.upper(): read_secret(path, "secrets", str(path)) for path in files}
+        # Whoever reaches a mount of this container is meant to: what others may read is no news here.
+        found = {path.name.upper(): read_secret(path, "secrets", str(path)) for path in files}
+        self.given = {name: replace(one, warning="") for name, one in found.items()}
 
 
 def read_secret(path: Path, origin: Origin, name: str) -> Given:
@@ -143,6 +146,9 @@ def read_secret(path: Path, origin: Origin, name: str) -> Given:
         with path.expanduser().open("rb") as file:
             text = file.read(MAX_SECRET_BYTES).decode().strip()
             mode = path.expanduser().stat().st_mode
+    except PermissionError:
+        who = f"user {os.getuid()} may not; chmod a+r it, or run as its owner (RUN_AS in compose)"
+        return Given(None, origin, name, problem=f"{path} cannot be read: {who}")
     except OSError as error:
         return Given(None, origin, name, problem=f"{path} cannot be read: {error.strerror}")
     except UnicodeDecodeError:

@@ -1,6 +1,7 @@
 """`bridge task`: what is watched."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from bridge.cli.output import Columns, Row, ago, chosen, emit, emit_one, field, output_option, safe, say, when
+from bridge.cli.progress import bar
 from bridge.cli.session import ids_from, names_in, seconds_from, speakable, with_store
 from bridge.cli.task_follow import wait, watch
 from bridge.errors import InvalidInput, NotFound
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 PARTLY = 6
 EVENTS_SHOWN = 20
+ROWS_SHOWN = 100
+"""More tasks than these, registered at once, are counted and not listed."""
 
 
 @click.group()
@@ -52,6 +56,7 @@ COLUMNS: Columns = (
     ("delivered", lambda row: f"{row['delivered']}/{row['owed']}" if row["owed"] else "—"),
     ("note", note),
 )
+COUNTED: Columns = (("result", field("result")), ("tasks", field("tasks")))
 REGISTERED: Columns = (("task", field("task")), ("result", field("result")), ("note", field("note")))
 
 
@@ -83,7 +88,11 @@ def add(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
     rows = with_store(ctx, lambda store, settings: _add(store, settings, members, options))
     good = [row for row in rows if row["result"] != "rejected"]
     how = chosen(ctx, given["output"], given["as_json"])
-    emit(good if how in {"table", "ids"} else rows, how, REGISTERED, key="task")
+    if how == "table" and len(good) > ROWS_SHOWN:
+        counts = Counter(str(row["result"]) for row in good)
+        emit([{"result": word, "tasks": count} for word, count in counts.items()], how, COUNTED, key="result")
+    else:
+        emit(good if how in {"table", "ids"} else rows, how, REGISTERED, key="task")
     if not good:
         return InvalidInput.exit_code
     return 0 if len(good) == len(rows) else PARTLY
@@ -105,10 +114,15 @@ async def _add(store: "Store", settings: "Settings", members: list[str], options
             check_member(member)
         except Rejection as rejection:
             refused[member] = rejection.reason
-            say(f"✗ {safe(member[:200])}: {safe(rejection.reason)}\n  → {safe(rejection.fix)}")
+            if len(refused) <= ROWS_SHOWN:
+                say(f"✗ {safe(member[:200])}: {safe(rejection.reason)}\n  → {safe(rejection.fix)}")
+    if len(refused) > ROWS_SHOWN:
+        say(f"✗ and {len(refused) - ROWS_SHOWN} more; -o jsonl names them all")
     good = [member for member in members if member not in refused]
-    words = await Declaring(store).register_tasks(good, options) if good else {}
+    words: dict[str, str] = {}
     if good:
+        with bar("Registering", len(good), shown=len(good) > ROWS_SHOWN) as done:
+            words = await Declaring(store).register_tasks(good, options, done=done)
         await store.wake("poll")
         await _warn(store, names_in([options.get("endpoints", "")]))
     notes = {"known": "registered already: unchanged", "updated": "registered already: its options are replaced"}

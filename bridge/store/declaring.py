@@ -1,7 +1,7 @@
 """What the CLI writes is what any client may write by hand: the same keys, the same contract."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 from redis.asyncio import Redis
@@ -27,12 +27,14 @@ class Declaring:
     def __init__(self, store: HasClient) -> None:
         self._client, self._keys = store.client, store.keys
 
-    async def register_tasks(self, members: Sequence[str], options: Mapping[str, str]) -> dict[str, str]:
+    async def register_tasks(
+        self, members: Sequence[str], options: Mapping[str, str], *, done: Callable[[int], None] = lambda _: None
+    ) -> dict[str, str]:
         """Ask for tasks to be watched; replies for each `registered`, `updated` or `known`.
 
         The options of a new registration replace those of an earlier one as a whole, in one MULTI with its ZADD. A task
         that is registered keeps its own when none are given; given ones replace them, and are in force at its next
-        read, which is asked for.
+        read, which is asked for. `done` is told how many more are registered.
         """
         words: dict[str, str] = {}
         for start in range(0, len(members), PIECE):
@@ -49,6 +51,7 @@ class Declaring:
                 pipe.zadd(self._keys.tasks, {member: 0}, nx=member not in known)
             with store_errors():
                 await pipe.execute()
+            done(len(piece))
         return words
 
     async def remove_tasks(self, members: Sequence[str]) -> list[str]:

@@ -293,3 +293,12 @@ def test_a_task_taken_back_is_not_waited_for(bridge: Bridge, client: "Redis") ->
     code, out, _ = bridge("task", "wait", "t1", "--json")
     thread.join()
     assert (code, json.loads(out)[0]["state"]) == (7, "ended")
+
+
+def test_many_tasks_at_once_are_counted(bridge: Bridge, client: "Redis") -> None:
+    """Ten thousand rows are no answer for eyes; what is wrong is named as far as one reads, and counted further."""
+    lines = [f"6a0b{number:05}" for number in range(500)] + [f"bad id {number}" for number in range(150)]
+    code, out, told = bridge("task", "add", "-", stdin="\n".join(lines).encode())
+    assert (code, out.split()) == (6, ["RESULT", "TASKS", "registered", "500"])
+    assert (told.count("✗ bad id"), "and 50 more" in told) == (100, True)
+    assert client.zcard("bridge:tasks") == 500

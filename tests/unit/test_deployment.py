@@ -1,0 +1,82 @@
+"""What the stack of docker-compose.yml promises by its text; `tests/stack` runs it."""
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from bridge.acl import users
+from bridge.settings import Settings
+from bridge.settings_sources import is_secret, shown_name
+from bridge.supervisor import STOP_MARGIN_SECONDS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    """docker-compose.yml with its anchors resolved."""
+    loaded: dict[str, Any] = YAML(typ="safe").load(io.StringIO((ROOT / "docker-compose.yml").read_text()))
+    return loaded
+
+
+def pins(lock: str) -> dict[str, set[str]]:
+    """Package and version → its hashes."""
+    found: dict[str, set[str]] = {}
+    name = ""
+    for line in (ROOT / lock).read_text().splitlines():
+        if match := re.match(r"([a-z0-9.\[\]-]+==\S+)", line):
+            name = match[1]
+            found[name] = set()
+        elif match := re.match(r" +--hash=(\S+)", line):
+            found[name].add(match[1])
+    return found
+
+
+def test_the_image_is_made_of_the_lock() -> None:
+    """Its own lock leaves out what only developers need, and holds nothing else. Anew: `make lock`."""
+    whole, image = pins("requirements.lock"), pins("requirements.runtime.lock")
+    assert len(image) > 20
+    assert {name: hashes for name, hashes in image.items() if whole.get(name) != hashes} == {}
+
+
+def test_every_setting_that_is_no_secret_reaches_the_containers(compose: dict[str, Any]) -> None:
+    """A variable in .env that compose kept to itself would be a setting without effect."""
+    public = {shown_name(name) for name, info in Settings.model_fields.items() if not is_secret(info)}
+    assert compose["x-settings"] == dict.fromkeys(public)
+    for service in ("worker", "bridge", "demo"):
+        assert public <= set(compose["services"][service]["environment"])
+
+
+def test_no_secret_is_in_the_environment(compose: dict[str, Any]) -> None:
+    """`docker inspect` shows it: secrets are files, which only their names reach."""
+    secret = {shown_name(name) for name, info in Settings.model_fields.items() if is_secret(info)}
+    for service in compose["services"].values():
+        assert not secret & set(service.get("environment", {}))
+
+
+def test_every_container_may_as_little_as_possible(compose: dict[str, Any]) -> None:
+    """No root, no capabilities, nothing to write to, limits, no port."""
+    for name, service in compose["services"].items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert {"mem_limit", "pids_limit"} <= set(service), name
+        assert "ports" not in service, name
+        assert "container_name" not in service, f"{name} could not be scaled"
+    assert compose["services"]["redis"]["networks"] == ["redis"]
+    assert compose["networks"]["redis"] == {"internal": True}
+
+
+def test_a_worker_is_given_the_time_that_it_takes_to_end(compose: dict[str, Any]) -> None:
+    """Killed earlier, it would leave what is in flight to the lease."""
+    grace = float(compose["services"]["worker"]["stop_grace_period"].removesuffix("s"))
+    assert grace > Settings.model_fields["delivery_deadline_seconds"].default + STOP_MARGIN_SECONDS
+
+
+def test_the_users_of_the_stack_are_those_that_contract_acl_prints() -> None:
+    """Anew: `bridge contract acl > config/users.acl`."""
+    assert (ROOT / "config/users.acl").read_text() == "".join(f"{user.line()}\n" for user in users("bridge:"))
