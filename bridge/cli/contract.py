@@ -88,4 +88,5 @@ def acl(ctx: click.Context, user: str | None, version: str, commands: bool) -> N
     say('Replace each #SHA256-OF-THE-PASSWORD-OF-… by # and what this prints: printf %s "$PASSWORD" | sha256sum')
     if user is None:
         say(f"The worker connects as {WORKER}, this CLI as {OPERATOR}, whoever writes by hand as {PRODUCER}. "
-            "Then end the default user: ACL SETUSER default off")  # fmt: skip
+            "Then ACL SETUSER default off; in an aclfile: user default off ~* &* +@all. It must keep its rights, as "
+            "Redis reads its append-only file as that user.")  # fmt: skip
