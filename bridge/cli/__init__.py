@@ -33,6 +33,8 @@ COMMANDS = {
     "delivery": ("bridge.cli.delivery:delivery", "Look at deliveries and their attempts, retry or cancel them."),
     "contract": ("bridge.cli.contract:contract", "Show and check what may be written into Redis by hand."),
     "config": ("bridge.cli.config:config", "Look at the configuration."),
+    "export": ("bridge.cli.exporting:export", "Print endpoints and tasks as JSON lines, without secrets."),
+    "import": ("bridge.cli.importing:import_", "Register what a file declares: JSON lines, or config/endpoints.toml."),
     "completion": ("bridge.cli.completion:completion", "Print the completion script of bash, zsh or fish."),
 }
 """Name → where the command is, and what a list of commands says of it."""

@@ -124,7 +124,7 @@ async def _add(store: "Store", settings: "Settings", members: list[str], options
         with bar("Registering", len(good), shown=len(good) > ROWS_SHOWN) as done:
             words = await Declaring(store).register_tasks(good, options, done=done)
         await store.wake("poll")
-        await _warn(store, names_in([options.get("endpoints", "")]))
+        await say_what_lacks(store, names_in([options.get("endpoints", "")]))
     notes = {"known": "registered already: unchanged", "updated": "registered already: its options are replaced"}
     return [
         {
@@ -136,7 +136,8 @@ async def _add(store: "Store", settings: "Settings", members: list[str], options
     ]
 
 
-async def _warn(store: "Store", named: Sequence[str]) -> None:
+async def say_what_lacks(store: "Store", named: Sequence[str]) -> None:
+    """Warn whoever registered tasks of what keeps their events from being told: no worker, no (such) endpoint."""
     from bridge.store.reading.endpoints import any_endpoint, unknown_endpoints
     from bridge.store.reading.vitals import live_workers
 
