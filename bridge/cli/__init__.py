@@ -23,6 +23,7 @@ COMMANDS = {
     "dev": ("bridge.cli.dev:dev", "Watch real tasks in the foreground, with a line for each event."),
     "listen": ("bridge.cli.listen:listen", "Receive deliveries on this machine and verify each one."),
     "simulate": ("bridge.cli.simulate:simulate", "Serve a simulated TwelveLabs: any id is a video there."),
+    "init": ("bridge.cli.init:init", "Write what a new installation needs into the current directory."),
     "worker": ("bridge.cli.operate:worker", "Run the worker, as `python worker.py` does."),
     "doctor": ("bridge.cli.doctor:doctor", "Look at everything; say what is wrong, why, and the next command."),
     "status": ("bridge.cli.operate:status", "Show the whole bridge on one screen."),
