@@ -63,9 +63,13 @@ class Manifest:
         self.refused: list[Refused] = []
         self.headed = False
         """It says which version its form has."""
-        self.cut = False
-        """It began as an export does, and has no end."""
+        self._open = self._torn = False
         self._places: dict[tuple[str, str], str] = {}
+
+    @property
+    def cut(self) -> bool:
+        """It begins as an export does, and has no end; or one of several exports in it does."""
+        return self._open or self._torn
 
     def read_line(self, number: int, raw: bytes) -> None:
         """Take one line in. Raises InvalidInput if the file as a whole is of a newer form."""
@@ -118,7 +122,7 @@ class Manifest:
 
     def _frame(self, kind: str, fields: Mapping[str, Any], place: str) -> None:
         if kind == END["kind"]:
-            self.cut = False
+            self._open = False
             return
         version = fields.get("version")
         if version != VERSION or isinstance(version, bool):
@@ -127,7 +131,8 @@ class Manifest:
                 f"{place}: the file's form has {said}; this bridge reads version {VERSION}",
                 fix="import it with the bridge that wrote it, or a newer one",
             )
-        self.headed = self.cut = True
+        self._torn = self._torn or self._open
+        self.headed = self._open = True
 
 
 def _check_line(entry: Entry) -> None:

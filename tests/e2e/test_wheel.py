@@ -19,7 +19,7 @@ from bridge import __version__
 from bridge.sandbox.redis_binary import find_binary
 from bridge.store.scripts import script_names
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 ROOT = Path(__file__).resolve().parents[2]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -62,7 +62,7 @@ def run(installed: Path, tmp_path: Path) -> Run:
     def call(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "NO_COLOR": "1", **more}
         return subprocess.run(
-            [str(installed), *words], cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=60
+            [str(installed), *words], cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=100
         )
 
     return call
