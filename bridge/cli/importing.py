@@ -84,10 +84,11 @@ def import_(ctx: click.Context, file: str, prune: bool, dry_run: bool, output: s
                            fix="bridge import config/endpoints.toml --prune")  # fmt: skip
     manifest = read(file)
     done = with_store(ctx, lambda store, settings: _import(store, settings, manifest, prune, dry_run), look=dry_run)
+    manifest.refused.sort(key=lambda one: (len(one.place), one.place))  # `line 9` before `line 10`
     refused: list[Row] = [_refused_row(one, toml=is_toml(file)) for one in manifest.refused]
     how = chosen(ctx, output, as_json)
     rows = list(_in_short(done.rows)) if how == "table" else done.rows + (refused if how != "ids" else [])
-    if rows:
+    if rows or how != "table":
         emit(rows, how, COLUMNS, key="name")
     _tell(done, refused)
     if manifest.cut:
@@ -97,9 +98,7 @@ def import_(ctx: click.Context, file: str, prune: bool, dry_run: bool, output: s
     return PARTLY if done.rows else InvalidInput.exit_code
 
 
-async def _import(
-    store: "Store", settings: "Settings", manifest: "Manifest", prune: bool, dry_run: bool
-) -> Import:  # fmt: skip
+async def _import(store: "Store", settings: "Settings", manifest: "Manifest", prune: bool, dry_run: bool) -> Import:
     """Endpoints first, so that no event outruns the one who is to hear of it."""
     from bridge.cli.endpoint import take_back
     from bridge.cli.task import say_what_lacks

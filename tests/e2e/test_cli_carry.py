@@ -195,7 +195,7 @@ def test_each_bad_line_is_told_and_stops_no_other(bridge: Bridge, client: "Redis
     assert "\x1b" not in told
     code, out, _ = bridge("import", "-", "-o", "jsonl", stdin=b"\n".join(good))
     rejected = [row for row in map(json.loads, out.splitlines()) if row["result"] == "rejected"]
-    assert {row["place"] for row in rejected} == {f"line {number}" for number in BAD}
+    assert [row["place"] for row in rejected] == [f"line {number}" for number in BAD]
     assert all(row["reason"] and row["fix"] for row in rejected)
 
 

@@ -138,6 +138,7 @@ def test_an_empty_file_prunes_nothing(apply: Apply, bridge: Bridge, client: "Red
     """Without --prune it is nothing to do; with it, a refusal that says what it would have done."""
     bridge("endpoint", "add", "a", URL)
     assert apply("# nothing\n")[:2] == (0, {})
+    assert bridge("import", "config/endpoints.toml", "--json")[:2] == (0, "[]\n")
     code, _, told = apply("# nothing\n", "--prune")
     assert (code, "would take back all 1" in told, "→" in told) == (2, True, True)
     assert client.hexists("bridge:endpoints", "a")
