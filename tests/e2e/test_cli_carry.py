@@ -327,12 +327,12 @@ def test_redis_down_is_exit_code_5(bridge: Bridge, monkeypatch: pytest.MonkeyPat
 
 def test_what_looks_like_a_mistake_is_told_and_taken(bridge: Bridge) -> None:
     """A misspelt field, a pattern that matches nothing: each once, with its line."""
-    things = [{"kind": "task", "id": f"t{number}", "metdata": {}} for number in range(3)]
+    things = [{"kind": "task", "id": f"t{number}", "endpoint": "a"} for number in range(3)]
     text = lines({"kind": "endpoint", "name": "a", "url": URL, "events": ["index.tasks.*"]}, *things)
     code, _, told = bridge("import", "-", stdin=text)
     assert code == 0
     assert "! line 1: the pattern “index.tasks.*” matches no event" in told
-    assert told.count("metdata") == 1
+    assert told.count("did you mean “endpoints”?") == 1
 
 
 def test_ten_thousand_tasks_are_one_row_and_few_commands(bridge: Bridge, client: "Redis") -> None:
