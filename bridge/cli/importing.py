@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bridge.entries import Judge
     from bridge.manifest import Entry, Manifest, Refused
     from bridge.plan import Standing, TaskPlan
+    from bridge.rejection import Rejection
     from bridge.settings import Settings
     from bridge.store import Store
 
@@ -52,7 +53,7 @@ class Import:
         """One more thing is settled."""
         self.rows.append({"result": result, "kind": kind, "name": name})
 
-    def refuse(self, entry: "Entry", rejection: Any) -> None:
+    def refuse(self, entry: "Entry", rejection: "Rejection") -> None:
         """One more thing is refused."""
         from bridge.manifest import Refused
 

@@ -61,6 +61,7 @@ async def _with_store(settings: "Settings", work: Work[Result], *, look: bool) -
 @asynccontextmanager
 async def _opening(settings: "Settings", *, look: bool) -> "AsyncIterator[Store]":
     from bridge.store import Store
+    from bridge.store.scripts import store_errors
 
     url, prefix = settings.redis_url.get_secret_value(), settings.prefix
     if not look:
@@ -69,7 +70,8 @@ async def _opening(settings: "Settings", *, look: bool) -> "AsyncIterator[Store]
         return
     async with Store.look(url, prefix=prefix) as store:
         try:
-            await store.scripts.now()
+            with store_errors():
+                await store.client.ping()
         except StoreDown as error:
             raise StoreDown(str(error), fix="start it, or set BRIDGE_REDIS_URL") from None
         yield store
