@@ -223,6 +223,8 @@ def _finite(text: str) -> float:
 def _is_shallow(value: Any) -> bool:
     layer = [value] if isinstance(value, (dict, list)) else []
     for _ in range(METADATA_DEPTH):
+        if not layer:
+            return True
         layer = [
             inner
             for outer in layer

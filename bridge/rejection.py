@@ -12,7 +12,7 @@ VALUE_HEAD = 120
 NAME_BYTES = 240
 """The longest field name in `bridge:rejected`; a longer one is cut, and its fingerprint tells it from its like."""
 
-_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]*")
+SIGNING_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]*")
 _WORD = re.compile(r"[^\s\"]+")
 _QUERY = re.compile(r"(?<=.)\?.+", re.DOTALL)
 _FRAGMENT = re.compile(r"#.+", re.DOTALL)
@@ -49,7 +49,7 @@ def rejected_field(kind: str, raw: bytes) -> str:
     Bytes that are no text are spelt out, and a signing secret (name and value exchanged) is struck out. A name that is
     not shown as it was ends in its fingerprint.
     """
-    shown = _SECRET.sub("whsec_…", raw.decode("utf-8", "backslashreplace"))
+    shown = SIGNING_SECRET.sub("whsec_…", raw.decode("utf-8", "backslashreplace"))
     field = f"{kind}:{shown}"
     if len(field.encode()) <= NAME_BYTES and shown.encode() == raw:
         return field
@@ -62,7 +62,7 @@ def redacted(text: str) -> str:
 
     Without signing secrets, and without the userinfo, query and fragment of a URL.
     """
-    text = _WORD.sub(lambda word: bare(word[0]), _SECRET.sub("whsec_…", text))
+    text = _WORD.sub(lambda word: bare(word[0]), SIGNING_SECRET.sub("whsec_…", text))
     return text.encode("utf-8", "backslashreplace").decode()[:VALUE_HEAD]
 
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "dev": ("bridge.cli.dev:dev", "Watch real tasks in the foreground, with a line for each event."),
     "listen": ("bridge.cli.listen:listen", "Receive deliveries on this machine and verify each one."),
     "simulate": ("bridge.cli.simulate:simulate", "Serve a simulated TwelveLabs: any id is a video there."),
+    "init": ("bridge.cli.init:init", "Write what a new installation needs into the current directory."),
     "worker": ("bridge.cli.operate:worker", "Run the worker, as `python worker.py` does."),
     "doctor": ("bridge.cli.doctor:doctor", "Look at everything; say what is wrong, why, and the next command."),
     "status": ("bridge.cli.operate:status", "Show the whole bridge on one screen."),
@@ -33,6 +34,9 @@ COMMANDS = {
     "delivery": ("bridge.cli.delivery:delivery", "Look at deliveries and their attempts, retry or cancel them."),
     "contract": ("bridge.cli.contract:contract", "Show and check what may be written into Redis by hand."),
     "config": ("bridge.cli.config:config", "Look at the configuration."),
+    "export": ("bridge.cli.exporting:export", "Print endpoints and tasks as JSON lines, without secrets."),
+    "import": ("bridge.cli.importing:import_", "Register what a file declares: JSON lines, or config/endpoints.toml."),
+    "completion": ("bridge.cli.completion:completion", "Print the completion script of bash, zsh or fish."),
 }
 """Name → where the command is, and what a list of commands says of it."""
 

@@ -221,7 +221,7 @@ def rm(ctx: click.Context, names: tuple[str, ...]) -> int:
       bridge endpoint rm billing
     """
     wanted = list(dict.fromkeys(names))
-    missing = with_store(ctx, lambda store, settings: _rm(store, settings, wanted))
+    missing = with_store(ctx, lambda store, settings: take_back(store, settings, wanted))
     if len(missing) == len(wanted):
         raise _not_found(missing[0])
     for name in missing:
@@ -229,8 +229,8 @@ def rm(ctx: click.Context, names: tuple[str, ...]) -> int:
     return PARTLY if missing else 0
 
 
-async def _rm(store: "Store", settings: "Settings", names: Sequence[str]) -> list[str]:
-    """Replies the names that were not there."""
+async def take_back(store: "Store", settings: "Settings", names: Sequence[str]) -> list[str]:
+    """Take endpoints back and say what that cancels; replies the names that were not there."""
     from bridge.engine import intake_from
     from bridge.store.declaring import Declaring
     from bridge.store.reading.endpoints import cancelled_since

@@ -2,8 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import rich_click as click
@@ -29,23 +29,23 @@ def settings_of(ctx: click.Context) -> "Settings":
     return load_settings(config=(ctx.obj or {}).get("config"))
 
 
-def with_store(ctx: click.Context, work: Work[Result]) -> Result:
-    """Run `work` on an open store. A command that only looks, or writes what clients write, accepts any Redis."""
+def with_store(ctx: click.Context, work: Work[Result], *, look: bool = False) -> Result:
+    """Run `work` on an open store. A command that only looks, or writes what clients write, accepts any Redis.
+
+    `look`: nothing is written by opening it either, not even the version of the data.
+    """
     settings = settings_of(ctx)
-    return asyncio.run(_with_store(settings, work))
+    return asyncio.run(_with_store(settings, work, look=look))
 
 
-async def _with_store(settings: "Settings", work: Work[Result]) -> Result:
-    from bridge.store import Store
+async def _with_store(settings: "Settings", work: Work[Result], *, look: bool) -> Result:
     from bridge.store.reading import reading_errors
 
-    url = settings.redis_url.get_secret_value()
     async with AsyncExitStack() as stack:
         with reading_errors():
             try:
                 async with asyncio.timeout(OPEN_SECONDS):
-                    opening = Store.open(url, prefix=settings.prefix, allow_volatile=True)
-                    store = await stack.enter_async_context(opening)
+                    store = await stack.enter_async_context(_opening(settings, look=look))
             except TimeoutError:
                 raise StoreDown(
                     f"Redis does not answer within {OPEN_SECONDS:g} s", fix="start it, or set BRIDGE_REDIS_URL"
@@ -56,6 +56,25 @@ async def _with_store(settings: "Settings", work: Work[Result]) -> Result:
                 if (task := asyncio.current_task()) and task.cancelling():
                     raise asyncio.CancelledError from None  # Ctrl-C, which redis-py may turn into an error of its own
                 raise
+
+
+@asynccontextmanager
+async def _opening(settings: "Settings", *, look: bool) -> "AsyncIterator[Store]":
+    from bridge.store import Store
+    from bridge.store.scripts import store_errors
+
+    url, prefix = settings.redis_url.get_secret_value(), settings.prefix
+    if not look:
+        async with Store.open(url, prefix=prefix, allow_volatile=True) as store:
+            yield store
+        return
+    async with Store.look(url, prefix=prefix) as store:
+        try:
+            with store_errors():
+                await store.client.ping()
+        except StoreDown as error:
+            raise StoreDown(str(error), fix="start it, or set BRIDGE_REDIS_URL") from None
+        yield store
 
 
 def ids_from(words: Sequence[str]) -> list[str]:

@@ -64,7 +64,7 @@ def simulate(port: int, host: str, speed: float) -> None:
     It goes through validating, pending, queued and indexing and is ready after 9 to 44 s. An id that begins with
     “fail” ends as failed, one that begins with “unknown” does not exist. Nothing is kept when it ends.
 
-    \\b
+    \b
     Examples:
       bridge simulate
       bridge simulate 9000 --speed 5

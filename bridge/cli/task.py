@@ -124,7 +124,8 @@ async def _add(store: "Store", settings: "Settings", members: list[str], options
         with bar("Registering", len(good), shown=len(good) > ROWS_SHOWN) as done:
             words = await Declaring(store).register_tasks(good, options, done=done)
         await store.wake("poll")
-        await _warn(store, names_in([options.get("endpoints", "")]))
+        named = names_in([options.get("endpoints", "")])
+        await say_what_lacks(store, named, everybody=not named)
     notes = {"known": "registered already: unchanged", "updated": "registered already: its options are replaced"}
     return [
         {
@@ -136,13 +137,14 @@ async def _add(store: "Store", settings: "Settings", members: list[str], options
     ]
 
 
-async def _warn(store: "Store", named: Sequence[str]) -> None:
+async def say_what_lacks(store: "Store", named: Sequence[str], *, everybody: bool) -> None:
+    """Warn whoever registered tasks of what keeps their events from being told: no worker, no (such) endpoint."""
     from bridge.store.reading.endpoints import any_endpoint, unknown_endpoints
     from bridge.store.reading.vitals import live_workers
 
     for name in await unknown_endpoints(store, named):
         say(f"! there is no endpoint “{safe(name)}” yet → bridge endpoint add {safe(name)} URL")
-    if not named and not await any_endpoint(store):
+    if everybody and not await any_endpoint(store):
         say("! no endpoint is registered: events are recorded, nobody is told → bridge endpoint add NAME URL")
     if not await live_workers(store, "poll"):
         say("! no worker is running → bridge worker")

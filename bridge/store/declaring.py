@@ -1,7 +1,7 @@
 """What the CLI writes is what any client may write by hand: the same keys, the same contract."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 from redis.asyncio import Redis
@@ -54,6 +54,26 @@ class Declaring:
             done(len(piece))
         return words
 
+    async def write_tasks(
+        self, tasks: Mapping[str, Mapping[str, str]], *, known: Collection[str], optioned: Collection[str]
+    ) -> None:
+        """Register tasks, each with its own options, in one MULTI of few commands.
+
+        Those that are `known` are registered, and to be read again; those that are `optioned` have options, which these
+        replace as a whole.
+        """
+        pipe = self._client.pipeline(transaction=True)
+        for member, options in tasks.items():
+            if member in optioned:
+                pipe.hdel(self._keys.task(member), *OPTIONS)
+            if options:
+                pipe.hset(self._keys.task(member), mapping=cast(Any, options))
+        for again in (False, True):
+            if members := dict.fromkeys((one for one in tasks if (one in known) is again), 0):
+                pipe.zadd(self._keys.tasks, members, nx=not again)
+        with store_errors():
+            await pipe.execute()
+
     async def remove_tasks(self, members: Sequence[str]) -> list[str]:
         """Take tasks back; replies those that were there."""
         replies: list[Any] = []
@@ -85,6 +105,14 @@ class Declaring:
                 await self._client.hset(self._keys.endpoints, name, text)
                 return True
             return bool(await self._client.hsetnx(self._keys.endpoints, name, text))
+
+    async def write_endpoints(self, texts: Mapping[str, str]) -> None:
+        """Write many definitions, for intake to judge, over those that stand there."""
+        names = list(texts)
+        for start in range(0, len(names), PIECE):
+            piece = {name: texts[name] for name in names[start : start + PIECE]}
+            with store_errors():
+                await self._client.hset(self._keys.endpoints, mapping=cast(Any, piece))
 
     async def remove_endpoint(self, name: str) -> bool:
         """Take an endpoint back; False if it was not there."""

@@ -123,20 +123,23 @@ class Intake:
 
     # -- endpoints --
 
-    async def take_endpoint(self, name: str) -> list[str]:
-        """Take in one endpoint and look at nothing else; replies what was refused.
+    async def take_endpoint(self, *names: str) -> list[str]:
+        """Take in these endpoints and look at nothing else; replies what was refused.
 
         For a caller whose settings may be others than the workers': it must not judge, and so reject, their entries.
         """
         async with self._lock:
             try:
-                text = await self._client.hget(self._keys.endpoints, name)
+                texts = cast(list[bytes | None], await self._client.hmget(self._keys.endpoints, list(names)))
                 at = await self._scripts.now()
-                word = b"" if text is None else await self._take_endpoint(name.encode(), cast(bytes, text), at)
+                written = {name.encode(): text for name, text in zip(names, texts, strict=True) if text is not None}
+                words = await asyncio.gather(*(self._take_endpoint(name, text, at) for name, text in written.items()))
             except (RedisError, OSError, RuntimeError) as error:
                 raise as_store_error(error) from None
             await self._registry.reload_endpoints()
-            return [rejected_field("endpoint", name.encode())] if word in REFUSED else []
+            return [
+                rejected_field("endpoint", name) for name, word in zip(written, words, strict=True) if word in REFUSED
+            ]
 
     async def _take_endpoints(self) -> Taken:
         pipe = self._client.pipeline(transaction=True)

@@ -230,7 +230,8 @@ def test_a_whole_worker_delivers_under_its_own_user(guarded: RedisServer) -> Non
 COMMANDS = [
     "health", "status", "task add t1", "task ls", "task show t1", "task poll t1", "task rm t1",
     "endpoint add a https://example.com/hook", "endpoint ls", "endpoint show a", "event ls", "delivery ls",
-    "endpoint rm a", "contract check --live", "doctor",
+    "endpoint rm a", "contract check --live", "doctor", "import endpoints.toml", "export", "import registry.jsonl",
+    "import endpoints.toml --prune", "import registry.jsonl --dry-run",
 ]  # fmt: skip
 
 
@@ -241,6 +242,9 @@ def test_the_command_line_works_with_the_operators_user_and_the_workers(
     """An operator needs no more, and a shell in a worker's container will do."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BRIDGE_REDIS_URL", url_for(guarded, user))
+    Path("endpoints.toml").write_text('[endpoints.b]\nurl = "https://example.com/hook"\nsecret_file = "secret"\n')
+    Path("secret").write_text(SECRET)
+    Path("registry.jsonl").write_text('{"kind": "task", "id": "t2", "metadata": {"order": 42}}\n')
     codes = {line: run(line.split()) for line in COMMANDS}
     told = capfd.readouterr().err
     assert "NOPERM" not in told, told
@@ -260,3 +264,5 @@ def test_a_client_can_check_what_is_live(
         client.zadd("bridge:tasks", {"t1": 0})
     assert run(["contract", "check", "--live", "-o", "ids"]) == 0
     assert capfd.readouterr().out == "task:t1\n"
+    assert run(["export"]) == 0
+    assert '"id": "t1"' in capfd.readouterr().out

@@ -1,5 +1,6 @@
 """What clients have written, as its bytes stand in Redis. Writes nothing, not even the version of the data."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -33,7 +34,7 @@ async def read_written(url: str, prefix: str) -> Written:
     try:
         with reading_errors():
             if await _is(client, keys.endpoints, "hash", found):
-                found.endpoints = cast(dict[bytes, bytes], await client.hgetall(keys.endpoints))
+                found.endpoints = await read_endpoints(client, keys)
             if await _is(client, keys.tasks, "zset", found):
                 await _read_tasks(client, keys, found)
     finally:
@@ -49,19 +50,42 @@ async def _is(client: Any, key: str, wanted: str, found: Written) -> bool:
 
 
 async def _read_tasks(client: Any, keys: Keys, found: Written) -> None:
+    scores, found.more = await scan_tasks(client, keys, MEMBERS)
+    for piece in pieces(sorted(scores)):
+        for member, options in zip(piece, await options_of(client, keys, piece), strict=True):
+            found.tasks.append((member, scores[member], options))
+
+
+async def read_endpoints(client: Any, keys: Keys) -> dict[bytes, bytes]:
+    """Definitions as their clients wrote them."""
+    return cast(dict[bytes, bytes], await client.hgetall(keys.endpoints))
+
+
+async def scan_tasks(client: Any, keys: Keys, limit: int) -> tuple[dict[bytes, float], bool]:
+    """Members with their scores, about `limit` at most, and whether there are more."""
     scores: dict[bytes, float] = {}
     cursor = 0
-    while len(scores) <= MEMBERS:
+    while len(scores) <= limit:
         cursor, pairs = await client.zscan(keys.tasks, cursor, count=1_000)
         scores |= {as_bytes(member): score for member, score in pairs}
         if not int(cursor):
             break
-    found.more = bool(int(cursor))
-    for piece in pieces(sorted(scores)):
-        pipe = client.pipeline(transaction=False)
-        for member in piece:
-            pipe.hgetall(keys.task("").encode() + member)
-        for member, options in zip(piece, await pipe.execute(raise_on_error=False), strict=True):
-            if isinstance(options, Exception) and "WRONGTYPE" not in str(options):
-                raise options
-            found.tasks.append((member, scores[member], options if isinstance(options, dict) else None))
+    return scores, bool(int(cursor))
+
+
+async def options_of(client: Any, keys: Keys, members: Sequence[bytes]) -> list[dict[bytes, bytes] | None]:
+    """The options of tasks, None where that key is no hash; in one round trip."""
+    pipe = client.pipeline(transaction=False)
+    for member in members:
+        pipe.hgetall(keys.task("").encode() + member)
+    replies = await pipe.execute(raise_on_error=False)
+    for options in replies:
+        if isinstance(options, Exception) and "WRONGTYPE" not in str(options):
+            raise options
+    return [options if isinstance(options, dict) else None for options in replies]
+
+
+async def registered(client: Any, keys: Keys, members: Sequence[bytes]) -> set[bytes]:
+    """Which of these stand in `bridge:tasks`; in one command."""
+    scores = await client.zmscore(keys.tasks, list(members)) if members else []
+    return {member for member, score in zip(members, scores, strict=True) if score is not None}
