@@ -16,6 +16,6 @@ redis.call('HDEL', P .. 'rejected', 'endpoint:' .. name)
 redis.call('HSET', P .. 'registry', name, config)
 redis.call('SADD', P .. 'names', name)
 redis.call('HSET', key, 'digest', digest, 'ordering', ordering, 'cap', cap, 'raw', raw, 'config', config)
-redis.call('HINCRBY', P .. 'meta', 'endpoints_version', 1)
+endpoints_moved()
 activate(name)
 return 'accepted'

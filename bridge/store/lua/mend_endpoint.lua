@@ -14,10 +14,10 @@ if config and not state then
   state, ordering = 'active', cjson.decode(config).ordering
   redis.call('HSET', key, 'state', state, 'ordering', ordering, 'cap', ARGV[2], 'config', config, 'failures', 0,
     'blocked', 0, 'since', now)
-  redis.call('HINCRBY', P .. 'meta', 'endpoints_version', 1)
+  endpoints_moved()
 elseif kept and not config and state ~= 'removed' then
   redis.call('HSET', P .. 'registry', name, kept)
-  redis.call('HINCRBY', P .. 'meta', 'endpoints_version', 1)
+  endpoints_moved()
 end
 if config or state then redis.call('SADD', P .. 'names', name) end
 

@@ -63,6 +63,13 @@ local function activate(endpoint)
   redis.call('HSET', key, 'state', 'active', 'failures', 0, 'blocked', 0, 'since', now)
   redis.call('HDEL', key, 'reason', 'paused_until', 'failing_since', 'disabled_at')
   refresh(endpoint)
+-- The set of endpoints is another one now. Like a revision, its version is never less than the time: a Redis that was
+-- emptied, or set back, must not come to a version again that means another set to those who still know it.
+local function endpoints_moved()
+  local before = tonumber(redis.call('HGET', P .. 'meta', 'endpoints_version') or '') or 0
+  redis.call('HSET', P .. 'meta', 'endpoints_version', string.format('%.0f', math.max(before + 1, now)))
+end
+
   wake('deliver')
 end
 

@@ -18,7 +18,7 @@ end
 if state and state ~= 'removed' then
   redis.call('HSET', key, 'state', 'removed')
   redis.call('HDEL', P .. 'registry', name)
-  redis.call('HINCRBY', P .. 'meta', 'endpoints_version', 1)
+  endpoints_moved()
   redis.call('ZREM', P .. 'ready', name)
 end
 local queue, leases = P .. 'queue:' .. name, P .. 'leases:' .. name
