@@ -202,9 +202,10 @@ local function rely_on(member, callback)
   redis.call('HSET', key, 'callback', callback)
 end
 
--- Watch a task no longer. Its snapshot stays until retention, so that registering it again repeats nothing.
+-- Watch a task no longer. Its snapshot stays until retention, so that registering it again repeats nothing. A request
+-- that intake has not yet taken in (its score is no +inf) stays too: its client has asked since, maybe for others to hear.
 local function unwatch(member)
-  redis.pcall('ZREM', P .. 'tasks', member)
+  if redis.pcall('ZSCORE', P .. 'tasks', member) == 'inf' then redis.call('ZREM', P .. 'tasks', member) end
   redis.call('ZREM', P .. 'watch', member)
   rely_on(member, '')
   redis.call('DEL', P .. 'watch:' .. member)
