@@ -11,7 +11,7 @@ from typing import Protocol, cast
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from bridge.contract import MILLISECONDS_FROM, not_seconds
+from bridge.contract import MILLISECONDS_FROM, OPTIONS, not_seconds
 from bridge.entries import Judge, wrong_type
 from bridge.guard import Policy
 from bridge.model import Endpoint
@@ -235,7 +235,7 @@ class Intake:
             return 0, await self._reject_tasks(bad)
         pipe = self._client.pipeline(transaction=False)
         for member in members:
-            pipe.hgetall(self._keys.prefix.encode() + b"task:" + member)
+            pipe.hmget(self._keys.prefix.encode() + b"task:" + member, list(OPTIONS))
         arguments: list[Argument] = []
         callbacks: dict[str, Endpoint] = {}
         for member, options in zip(members, await pipe.execute(raise_on_error=False), strict=True):
@@ -255,7 +255,10 @@ class Intake:
         return int(taken), rejected
 
     def _admitted(self, member: bytes, options: object) -> tuple[list[Argument], Endpoint | None]:
-        parsed, callback = self._judge.task(member, 0, options if isinstance(options, dict) else None)
+        known = None
+        if isinstance(options, list):
+            known = {name.encode(): value for name, value in zip(OPTIONS, options, strict=True) if value is not None}
+        parsed, callback = self._judge.task(member, 0, known)
         expires = "" if parsed.expires_at is None else parsed.expires_at
         return [member, options_to_json(parsed), expires, parsed.callback or ""], callback
 
