@@ -47,4 +47,8 @@ class Judge:
 
 def wrong_type(key: str, kind: str, wanted: str) -> Rejection:
     """The refusal of a client's key as a whole."""
-    return Rejection("", f"{key} is a {kind}, not a {wanted}", f"RENAME {key} to another name")
+    return Rejection(
+        "",
+        f"{key} is a {kind}, not a {wanted}",
+        f"RENAME {key} to another name; what was registered is then written back",
+    )
