@@ -174,7 +174,7 @@ def as_store_error(error: Exception) -> Exception:
     if cut or isinstance(error, down) or (isinstance(error, exceptions.RedisError) and _REFUSED.match(text)):
         return StoreDown(
             f"Redis: {text or type(error).__name__}",
-            fix="look into the Redis log; `bridge health` says when it is back",
+            fix="`bridge doctor` says what is wrong with it, `bridge health` when it is back",
         )
     return error
 
