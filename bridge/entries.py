@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bridge.contract import check_member, check_score, endpoint, task_options
+from bridge.contract import OPTIONS, check_member, check_score, endpoint, task_options
 from bridge.guard import Policy
 from bridge.model import Endpoint, WatchOptions
 from bridge.rejection import Rejection
@@ -39,7 +39,7 @@ class Judge:
         if options is None:
             raise Rejection("", f"bridge:task:{member} is not a hash", "DEL it and HSET the options", member)
         try:
-            fields = {name.decode(): value.decode() for name, value in options.items()}
+            fields = {name: options[name.encode()].decode() for name in OPTIONS if name.encode() in options}
         except UnicodeDecodeError:
             raise Rejection("", "an option is not UTF-8", "write the options as UTF-8 text", member) from None
         return task_options(fields, self.policy, has_default_secret=self.has_default_secret)
@@ -47,4 +47,8 @@ class Judge:
 
 def wrong_type(key: str, kind: str, wanted: str) -> Rejection:
     """The refusal of a client's key as a whole."""
-    return Rejection("", f"{key} is a {kind}, not a {wanted}", f"RENAME {key} to another name")
+    return Rejection(
+        "",
+        f"{key} is a {kind}, not a {wanted}",
+        f"RENAME {key} to another name; what was registered is then written back",
+    )

@@ -55,3 +55,7 @@ class UnsafeRedis(DependencyDown):
 
 class NewerData(BridgeError):
     """The data in this Redis was written by a newer version of the bridge."""
+
+
+class UnreadableData(BridgeError):
+    """What this Redis says of the version of its data cannot be read."""

@@ -77,17 +77,26 @@ class Upkeep:
         """One round; replies whether more waits to be taken in."""
         now = time.monotonic()
         endpoints = now - self._looked_at_endpoints >= ENDPOINTS_SECONDS
-        taken = await self._intake.run(endpoints=endpoints)
+        try:
+            taken = await self._intake.run(endpoints=endpoints)
+        except StoreDown:
+            raise
+        except Exception:
+            await self._sweep_at(now)  # it may be what puts right what intake tripped over
+            raise
         if endpoints:
             self._looked_at_endpoints = now
         self._tell(taken)
-        if now - self._swept >= SWEEP_SECONDS:
-            self._swept = now
-            await self._sweep.page()
+        await self._sweep_at(now)
         if now - self._reported >= 1.0:
             self._reported = now
             self._report()
         return taken.more
+
+    async def _sweep_at(self, now: float) -> None:
+        if now - self._swept >= SWEEP_SECONDS:
+            self._swept = now
+            await self._sweep.page()
 
     def _tell(self, taken: Taken) -> None:
         if taken.tasks:

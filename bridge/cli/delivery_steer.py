@@ -169,7 +169,8 @@ def _register(endpoint: str, option: str = "") -> str:
     """How an endpoint comes back; that of a callback URL does as one with a name."""
     if endpoint.startswith("url:"):
         return "bridge endpoint add NAME URL"
-    return f"bridge endpoint add {endpoint} URL {option}".rstrip()
+    kept = ", with the --events, --tasks and --ordering that it is to keep" if option else ""
+    return f"bridge endpoint add {endpoint} URL {option}".rstrip() + kept
 
 
 def _cancelled(event_id: str, endpoint: str, word: str) -> Told:

@@ -148,7 +148,7 @@ class Examination:
             raise
         except BridgeError as error:
             if "WRONGTYPE" in str(error):
-                return [warn(name, "not looked at", "a key of it has the wrong type", error.fix)]
+                return [warn(name, "not looked at", "a key of it has the wrong type", "see types, above")]
             return [fail(name, str(error), "it could not be looked at", error.fix)]
 
     async def _server(self) -> list[Finding]:

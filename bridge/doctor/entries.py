@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
 
-from bridge.contract import MILLISECONDS_FROM, check_member, endpoint, task_options
+from bridge.contract import MILLISECONDS_FROM, OPTIONS, check_member, endpoint, task_options
 from bridge.doctor.findings import Finding, fail, ok, shortened, warn
 from bridge.doctor.work import TaskFacts
 from bridge.guard import Policy, Refused, Target
@@ -138,7 +138,7 @@ def _judge_task(name: str, one: Waiting, judge: Judge) -> None:
     if one.options is None:
         raise Rejection("", f"bridge:task:{name} is not a hash", "DEL it and HSET the options")
     try:
-        fields = {key.decode(): value.decode() for key, value in one.options.items()}
+        fields = {name: one.options[name.encode()].decode() for name in OPTIONS if name.encode() in one.options}
     except UnicodeDecodeError:
         raise Rejection("", "an option is not UTF-8", "write the options as UTF-8 text") from None
     task_options(fields, judge.policy, has_default_secret=judge.has_default_secret)

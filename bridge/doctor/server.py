@@ -178,6 +178,8 @@ def types(found: Sequence[tuple[str, str, str]], *, ours: frozenset[str]) -> lis
         if seen in {wanted, "none"}:
             continue
         theirs = key in ours
-        why = "intake is paused: nothing new is taken in" if theirs else "somebody wrote over what the bridge keeps"
+        why = "somebody wrote over what the bridge keeps"
+        if theirs:
+            why = "intake is paused: nothing new is taken in; once it is renamed, what was registered is written back"
         findings.append(fail("types", f"{key} is a {seen}, not a {wanted}", why, f"RENAME {key} {key}.aside"))
     return findings or [ok("types", f"{len(found)} keys have the type that they should")]

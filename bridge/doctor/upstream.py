@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from bridge.doctor.findings import Finding, fail, ok, span, warn
 from bridge.model import FetchFailure, FetchFault, Observation
+from bridge.schedule import RETRY_AFTER_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,9 @@ def no_key() -> Finding:
 
 def unasked(rest_ms: int = 0) -> Finding:
     """We are told to leave upstream alone just now: one request more would be one too many."""
+    if rest_ms > RETRY_AFTER_SECONDS * 1000:
+        why = f"nothing is polled for {span(rest_ms)}; no Retry-After asks for that, so somebody wrote it there"
+        return fail("key", "not tried: the account rests", why, "ZREM bridge:pauses default")
     if rest_ms > 0:
         why = f"TwelveLabs asked for a rest (Retry-After); reading goes on in {span(rest_ms)}"
         return warn("key", "not tried: the account rests", why, "bridge status -w")

@@ -4,11 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bridge.doctor.findings import Finding, fail, ok, shortened, span, warn
+from bridge.schedule import RETRY_AFTER_SECONDS
 
 LATE_WARN_MS, LATE_FAIL_MS = 15_000, 120_000
 """How late work may be. The second is what `bridge health` goes by."""
 QUEUED = 10
 """More jobs than this in a queue of RQ's are piling up."""
+LONGEST_REST_MS = RETRY_AFTER_SECONDS * 1000
 FAULTS = 3
 """Failed reads in a row from which on a task is read less often."""
 
@@ -110,9 +112,14 @@ def _state(one: OwedFacts) -> Iterator[Finding]:
     if one.state in {"disabled", "held"} and one.in_force:
         because = f" ({one.reason})" if one.reason else ""
         why = f"{one.pending} deliveries are held, none is lost until retention"
-        again = "NAME URL" if one.name.startswith("url:") else f"{one.name} URL --replace"
+        kept = "with the --events, --tasks and --ordering that it is to keep"
+        again = "NAME URL" if one.name.startswith("url:") else f"{one.name} URL --replace, {kept}"
         fix = f"put its receiver right, then bridge endpoint add {again}"
         yield warn("endpoint", f"{one.name} is {one.state}{because}", why, fix)
+    elif one.paused_ms > LONGEST_REST_MS and one.in_force:
+        why = f"no Retry-After asks for that, so somebody wrote it there; {one.pending} deliveries wait"
+        fix = f"HDEL bridge:endpoint:{one.name} paused_until"
+        yield warn("endpoint", f"{one.name} rests for {span(one.paused_ms)} more", why, fix)
     elif one.paused_ms > 0 and one.in_force:
         why = f"it answered Retry-After; {one.pending} deliveries wait"
         yield warn(

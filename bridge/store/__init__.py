@@ -8,10 +8,10 @@ import redis
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
-from bridge.errors import NewerData, StoreDown, UnsafeRedis
+from bridge.errors import NewerData, StoreDown, UnreadableData, UnsafeRedis
 from bridge.store.keys import Keys
 from bridge.store.outbox import Outbox
 from bridge.store.registry import EVENTS_KEPT, Registry
@@ -141,11 +141,23 @@ async def _server_info(client: "Redis") -> dict[str, Any]:
 
 async def _claim_data(client: "Redis", keys: Keys) -> None:
     """Say whose data this is. Read first: a full Redis refuses even a write that would change nothing."""
-    with store_errors():
-        found = int(await client.hget(keys.meta, "data_version") or 0)
-        if not found:
-            await client.hsetnx(keys.meta, "data_version", str(DATA_VERSION))
+    try:
+        with store_errors():
             found = int(await client.hget(keys.meta, "data_version") or 0)
+            if not found:
+                await client.hsetnx(keys.meta, "data_version", str(DATA_VERSION))
+                found = int(await client.hget(keys.meta, "data_version") or 0)
+    except ValueError:
+        raise UnreadableData(
+            f"the field data_version of {keys.meta} is no number: somebody wrote over it",
+            fix=f"HSET {keys.meta} data_version {DATA_VERSION}",
+        ) from None
+    except ResponseError as error:
+        if "WRONGTYPE" not in str(error):
+            raise
+        raise UnreadableData(
+            f"{keys.meta} is not a hash: somebody wrote over it", fix=f"RENAME {keys.meta} {keys.meta}.aside"
+        ) from None
     if found > DATA_VERSION:
         raise NewerData(
             f"the data under “{keys.prefix}” has version {found}; this bridge writes version {DATA_VERSION}",

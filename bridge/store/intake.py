@@ -4,6 +4,7 @@ Bad input goes to `bridge:rejected` with its reason and fix, and stops nothing e
 """
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Protocol, cast
@@ -11,7 +12,7 @@ from typing import Protocol, cast
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from bridge.contract import MILLISECONDS_FROM, not_seconds
+from bridge.contract import MILLISECONDS_FROM, OPTIONS, not_seconds
 from bridge.entries import Judge, wrong_type
 from bridge.guard import Policy
 from bridge.model import Endpoint
@@ -64,6 +65,7 @@ class Intake:
         self._registry = store.registry
         self._judge, self._cap = Judge(policy, has_default_secret), cap
         self._troubled: bool | None = None
+        self._trouble = ""
         self._seen: _Seen | None = None
         self._judged: dict[bytes, bytes] = {}
         self._kept: dict[bytes, bytes] = {}
@@ -73,18 +75,20 @@ class Intake:
         """Take in what is new. Endpoints are looked at when asked for, and always before a new task."""
         async with self._lock:
             try:
+                await self._recover()
                 members, mistaken = await self._requests()
                 taken = await self._take_endpoints() if endpoints or members else Taken()
                 tasks, rejected = await self._take_tasks(members, mistaken)
-                if self._troubled is not False:
-                    await self._forget_trouble()
+                if endpoints or members:  # else bridge:endpoints was not looked at
+                    self._troubled, self._trouble = False, ""
             except ResponseError as error:
                 if "WRONGTYPE" in str(error):
                     return await self._without_broken_keys(error)
                 raise as_store_error(error) from None
             except (RedisError, OSError, RuntimeError) as error:
                 raise as_store_error(error) from None
-            return Taken(tasks, taken.endpoints, (*taken.rejected, *rejected), more=tasks + len(rejected) >= BATCH)
+            refused, more = (*taken.rejected, *rejected), tasks + len(rejected) >= BATCH
+            return Taken(tasks, taken.endpoints, refused, self._trouble, more)
 
     async def _requests(self) -> tuple[list[bytes], list[bytes]]:
         """Members whose score is a request by now, and members whose score is in milliseconds by mistake."""
@@ -108,18 +112,20 @@ class Intake:
             kind = as_text(await self._client.type(key))
             if kind not in {wanted, "none"}:
                 refusal = wrong_type(key, kind, wanted)
-                await self._client.hset(self._keys.rejected, f"key:{key}", refusal.as_json(at))
+                with suppress(ResponseError):  # a bridge:rejected of a wrong type is the doctor's to name
+                    await self._client.hset(self._keys.rejected, f"key:{key}", refusal.as_json(at))
                 trouble.append((key, f"{refusal.reason}; rename it away"))
         if not trouble:
             raise error
-        words = "; ".join(word for _, word in trouble)
+        self._trouble = "; ".join(word for _, word in trouble)
         if self._keys.endpoints in dict(trouble):
-            return Taken(trouble=words)
-        return replace(await self._take_endpoints(), trouble=words)
+            return Taken(trouble=self._trouble)
+        return replace(await self._take_endpoints(), trouble=self._trouble)
 
-    async def _forget_trouble(self) -> None:
-        await self._client.hdel(self._keys.rejected, f"key:{self._keys.tasks}", f"key:{self._keys.endpoints}")
-        self._troubled = False
+    async def _recover(self) -> None:
+        """Write back what was registered in a client's key that had the wrong type and has not any more."""
+        if self._troubled is not False:
+            await self._scripts.call("recover_clients")
 
     # -- endpoints --
 
@@ -238,7 +244,7 @@ class Intake:
             return 0, await self._reject_tasks(bad)
         pipe = self._client.pipeline(transaction=False)
         for member in members:
-            pipe.hgetall(self._keys.prefix.encode() + b"task:" + member)
+            pipe.hmget(self._keys.prefix.encode() + b"task:" + member, list(OPTIONS))
         arguments: list[Argument] = []
         callbacks: dict[str, Endpoint] = {}
         for member, options in zip(members, await pipe.execute(raise_on_error=False), strict=True):
@@ -258,7 +264,10 @@ class Intake:
         return int(taken), rejected
 
     def _admitted(self, member: bytes, options: object) -> tuple[list[Argument], Endpoint | None]:
-        parsed, callback = self._judge.task(member, 0, options if isinstance(options, dict) else None)
+        known = None
+        if isinstance(options, list):
+            known = {name.encode(): value for name, value in zip(OPTIONS, options, strict=True) if value is not None}
+        parsed, callback = self._judge.task(member, 0, known)
         expires = "" if parsed.expires_at is None else parsed.expires_at
         return [member, options_to_json(parsed), expires, parsed.callback or ""], callback
 

@@ -25,11 +25,22 @@ FANOUT_STEP = 200
 EVENTS_KEPT = 100_000
 """How long bridge:events is, unless a setting says otherwise."""
 BROKEN_SNAPSHOT = Rejection(
-    "snapshot", "bridge:snapshot:<id> is not a hash: somebody wrote over it", "DEL it and register the task again"
+    "snapshot",
+    "bridge:snapshot:<id> or bridge:watch:<id> is not a hash: somebody wrote over it",
+    "DEL it and register the task again",
 )
+UNREADABLE = Rejection(
+    "snapshot",
+    "what bridge:snapshot:<id> or bridge:watch:<id> holds cannot be read: somebody wrote over it",
+    "DEL bridge:snapshot:<id> and register the task again",
+)
+REVISIONS_BELOW = 10**14
+"""A revision is a time in ms, or a little more: beyond the year 5138 it is nonsense, which no other gets ahead of."""
 NEVER_SEEN = Rejection(
     "member", "TwelveLabs never knew a task by this id", "check the id, and whose key made the task; then add it again"
 )
+REPAIRS = 4
+"""How often definitions that cannot be read are put right and read again, at most."""
 MATCHES = 50
 """How often a commit matches again because the endpoints changed meanwhile."""
 
@@ -93,8 +104,18 @@ class Registry:
             BROKEN_SNAPSHOT.as_json(int(time.time() * 1000)),
             REJECTED,
         )
-        tasks = [_watched_task(entry, token) for entry in reply[3:]]
+        tasks = []
+        for entry in reply[3:]:
+            try:
+                tasks.append(_watched_task(entry, token))
+            except (ValueError, TypeError, AttributeError):  # somebody wrote into it; the others must not wait for it
+                await self._put_aside(entry[0], token)
         return Claim(int(reply[0]), int(float(reply[1])) if reply[1] else None, reply[2] == 1, tasks)
+
+    async def _put_aside(self, member: bytes, token: str) -> None:
+        """Watch a task no longer whose snapshot or watch cannot be read."""
+        reason = UNREADABLE.as_json(await self._scripts.now())
+        await self._scripts.call("refuse_task", member, token, reason, REJECTED)
 
     async def postpone(self, task: WatchedTask, rest: Postponement) -> str:
         """Give a task back. Replies `ok`, `stale` or `removed`."""
@@ -198,9 +219,18 @@ class Registry:
 
     async def reload_endpoints(self) -> EndpointSet:
         """Read the endpoints in force, and their version, in one step."""
-        version, *pairs = await self._scripts.call("read_endpoints")
-        registry = zip(pairs[::2], pairs[1::2], strict=True)
-        by_name = {name.decode(): endpoint_from_json(name.decode(), text) for name, text in registry}
+        for _ in range(REPAIRS):
+            version, *pairs = await self._scripts.call("read_endpoints")
+            by_name, broken = {}, []
+            for raw, text in zip(pairs[::2], pairs[1::2], strict=True):
+                try:
+                    by_name[raw.decode()] = endpoint_from_json(raw.decode(), text)
+                except (ValueError, LookupError, TypeError, AttributeError):
+                    broken.append((raw, text))
+            if not broken:
+                break
+            for raw, text in broken:
+                await self._scripts.call("distrust_endpoint", raw, text)
         self._endpoints = EndpointSet(version.decode(), by_name)
         return self._endpoints
 
@@ -260,6 +290,8 @@ def snapshot_from_fields(fields: Sequence[bytes | None]) -> Snapshot | None:
     )
     if revision is None:
         return None
+    if not 0 <= int(revision) < REVISIONS_BELOW:
+        raise ValueError(revision)
     return Snapshot(
         status=status or "",
         updated_at=parse_instant(updated) if updated else None,

@@ -166,13 +166,15 @@ def as_store_error(error: Exception) -> Exception:
         isinstance(error, exceptions.RedisError) and _FORBIDDEN.search(text)
     ):
         return _not_permitted(text)
+    if isinstance(error, exceptions.NoScriptError):  # forgotten again, between loading and calling
+        return StoreDown("Redis forgets the scripts faster than they are loaded", fix="see who runs SCRIPT FLUSH")
     refusals = (exceptions.OutOfMemoryError, exceptions.ReadOnlyError, exceptions.MasterDownError)
     down = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, *refusals)
     cut = isinstance(error, RuntimeError) and "handler is closed" in text  # uvloop's word for a connection that broke
     if cut or isinstance(error, down) or (isinstance(error, exceptions.RedisError) and _REFUSED.match(text)):
         return StoreDown(
             f"Redis: {text or type(error).__name__}",
-            fix="look into the Redis log; `bridge health` says when it is back",
+            fix="`bridge doctor` says what is wrong with it, `bridge health` when it is back",
         )
     return error
 

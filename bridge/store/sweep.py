@@ -8,6 +8,7 @@ from typing import Protocol, cast
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from bridge.rejection import REJECTED
 from bridge.store.keys import Keys
 from bridge.store.outbox import PRUNE_BATCH, Outbox
 from bridge.store.registry import as_bytes, as_text
@@ -69,7 +70,7 @@ class Sweep:
     async def _mend(self, names: Sequence[str]) -> int:
         """Put right what is missing of the endpoints' keys; replies how many deliveries were due and in no queue."""
         owed = await self._owed(names)
-        calls = (self._scripts.call("mend_endpoint", name, MEND_CAP, *owed.get(name, ())) for name in names)
+        calls = (self._scripts.call("mend_endpoint", name, MEND_CAP, REJECTED, *owed.get(name, ())) for name in names)
         return sum(map(int, await asyncio.gather(*calls)))
 
     async def _owed(self, names: Sequence[str]) -> dict[str, list[bytes]]:
@@ -80,15 +81,24 @@ class Sweep:
         for _ in range(min(MEND_TRIPS, len(names))):
             if cursor == 0:
                 name = next((other for other in names if other > name), names[0])
-            with store_errors():
-                cursor, found = await self._client.hscan(self._keys.deliveries(name), cursor, count=MEND_PAGE)
-            page = cast(dict[bytes, bytes], found)
+            cursor, page = await self._records(name, cursor)
             owed.setdefault(name, []).extend(event_id for event_id, text in page.items() if not ENDED.search(text))
             seen += len(page)
             if seen >= MEND_PAGE:
                 break
         self._mended = (name, int(cursor))
         return owed
+
+    async def _records(self, endpoint: str, cursor: int) -> tuple[int, dict[bytes, bytes]]:
+        """A page of its delivery records; none where somebody wrote over them, which is then mended."""
+        try:
+            with store_errors():
+                after, found = await self._client.hscan(self._keys.deliveries(endpoint), cursor, count=MEND_PAGE)
+        except ResponseError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            return 0, {}
+        return int(after), cast(dict[bytes, bytes], found)
 
     async def _forget_tasks(self) -> int:
         """Forget tasks that ended long ago, batch after batch."""

@@ -168,6 +168,7 @@ class World:
                 process.kill()
             self._alive(process)
             if fate is Fate.CUT:
+                self.in_hand += self.leased()  # as for a lost reply
                 raise self._broken(label)
             if fate is Fate.LOSE:
                 self.in_hand += self.leased()  # what a first claim leased, nobody holds: it waits for its lease's end

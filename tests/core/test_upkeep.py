@@ -72,6 +72,18 @@ async def test_bad_input_is_told_and_stops_nothing(stage: Stage) -> None:
     assert set(await stage.rejected()) == {"endpoint:bad", "task:t 1"}
 
 
+async def test_what_stops_intake_is_swept_all_the_same(stage: Stage) -> None:
+    """An endpoint's hash is a string by accident: intake trips over it, the sweep sets it aside, and intake goes on."""
+    client = stage.store.client
+    await client.hset("bridge:endpoints", "e1", '{"url": "http://127.0.0.1:9/"}')
+    await Intake(stage.store, POLICY, has_default_secret=True).run()
+    await client.set("bridge:endpoint:e1", "oops")
+    async with kept(stage.store, stage.log):
+        await client.zadd("bridge:tasks", {"t1": 0})
+        await soon(lambda: watched(stage, "t1"))
+    assert await client.hget("bridge:endpoint:e1", "state") == b"active"
+
+
 async def test_a_key_of_the_wrong_type_pauses_intake_and_says_so_once(stage: Stage) -> None:
     """bridge:tasks is a string by accident: one line; put right, intake goes on."""
     client = stage.store.client

@@ -9,6 +9,7 @@ from scene import Clock, Scene
 from bridge import events
 from bridge.guard import Policy
 from bridge.model import Decision, Delivery, DeliveryState, EndpointEffect, Postponement
+from bridge.store import Store
 from bridge.store.intake import Intake
 
 POLICY = Policy(allow_networks=[ip_network("127.0.0.0/8")], allow_http=True)
@@ -208,3 +209,39 @@ async def test_asking_again_with_the_same_names_announces_nothing(scene: Scene) 
     await scene.store.client.zadd("bridge:tasks", {"t1": 0}, xx=True)
     await scene.intake.run()
     assert not (await scene.claim_task()).announce
+
+
+async def test_an_emptied_redis_comes_to_no_version_of_the_endpoints_again(scene: Scene, redis_url: str) -> None:
+    """FLUSHALL, and another definition under the same name: who knew the first one must see that it is another."""
+    await scene.endpoint("a", url="http://127.0.0.1:9/before")
+    async with Store.open(redis_url, clock=scene.clock) as other:
+        before = await other.registry.reload_endpoints()
+        await scene.store.client.flushall()
+        scene.clock.advance(1)
+        await scene.endpoint("a", url="http://127.0.0.1:9/after")
+        assert scene.store.registry.endpoints.version != before.version
+        claimed = await other.outbox.claim(1, lease_ms=1_000)
+        assert claimed.endpoints_version != before.version
+
+
+@pytest.mark.parametrize("again", ["options", "removed"])
+async def test_a_request_made_while_the_last_reading_is_under_way_is_kept(scene: Scene, again: str) -> None:
+    """Its task ends at this very moment; intake has not seen the request yet. It is read once more, and told to all."""
+    client = scene.store.client
+    for name in ("a", "b"):
+        await scene.endpoint(name)
+    await scene.task(endpoints="a")
+    task = await scene.claim_task()
+    await client.hset("bridge:task:t1", "endpoints", "a,b")
+    if again == "removed":
+        await client.zrem("bridge:tasks", "t1")
+    await client.zadd("bridge:tasks", {"t1": 0})
+    change, event = scene.change(task, "ready")
+    snapshot = events.snapshot_after(change, event)
+    assert await scene.store.registry.commit(task, event, snapshot, delay_ms=-1) == "ok"
+    assert (await scene.intake.run()).tasks == 1
+    asked = await scene.claim_task()
+    assert asked.announce
+    assert await scene.store.registry.announce(asked, event.id, delay_ms=-1) == "ok"
+    assert sorted(delivery.endpoint for delivery in await scene.claim()) == ["a", "b"]
+    assert await client.zscore("bridge:tasks", "t1") is None

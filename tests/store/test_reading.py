@@ -280,6 +280,6 @@ async def test_refusals_of_redis_are_errors_with_a_fix(store: Store) -> None:
     await store.client.set("bridge:tasks", "x")
     with pytest.raises(BridgeError, match="WRONGTYPE") as refused, reading_errors():
         await count_tasks(store)
-    assert "redis-cli TYPE" in refused.value.fix
+    assert "bridge doctor" in refused.value.fix
     with pytest.raises(StoreDown), reading_errors():
         raise ConnectionRefusedError

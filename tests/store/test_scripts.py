@@ -87,3 +87,19 @@ async def test_a_user_that_may_too_little_is_told_at_the_start(clock: Clock) -> 
             async with Store.open(url, clock=clock, rehearse=True):
                 pass
         assert "bridge contract acl" in caught.value.fix
+
+
+async def test_scripts_that_are_forgotten_again_are_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second SCRIPT FLUSH, or a restart, between loading and calling: no bug of ours, and nothing has run."""
+    load = store.scripts.load
+
+    async def in_vain() -> None:
+        await load()
+        await store.client.script_flush()
+
+    await store.client.script_flush()
+    monkeypatch.setattr(store.scripts, "load", in_vain)
+    with pytest.raises(StoreDown, match="forgets"):
+        await store.registry.reload_endpoints()
+    monkeypatch.undo()
+    await store.registry.reload_endpoints()

@@ -69,6 +69,20 @@ async def test_a_waiting_delivery_becomes_due_at_an_operators_word(scene: Scene)
     assert [one.trigger for one in await scene.claim()] == ["schedule"]
 
 
+@pytest.mark.parametrize("ordering", ["first-attempt", "strict", "none"])
+async def test_whoever_settles_after_a_retry_of_what_he_had_comes_too_late(scene: Scene, ordering: str) -> None:
+    """His lease had ended and was still there: a delivered delivery must not be due, nor fail, once more."""
+    (event,) = await one_task(scene, "indexing", ordering=ordering)
+    (late,) = await scene.claim()
+    scene.clock.advance(LEASE_MS + 1)
+    assert (await scene.store.outbox.retry(event.id, "a")).word == "due"
+    assert await settle(scene, late, DELIVERED) == "stale"
+    (again,) = await scene.claim()
+    assert await settle(scene, again, DELIVERED) == "ok"
+    assert (await record(scene.store, event))["state"] == "delivered"
+    assert await leftovers(scene.store, event) == {"done:a"}
+
+
 async def test_what_is_in_flight_is_left_alone(scene: Scene) -> None:
     """A leased delivery is being attempted already: no second claim, and its owner settles."""
     (event,) = await one_task(scene, "indexing")

@@ -197,6 +197,8 @@ def test_workers_are_judged_by_life_and_lag(facts: work.RoleFacts, levels: list[
         (work.OwedFacts("a", "disabled", "gone", pending=3), "a is disabled (gone)"),
         (work.OwedFacts("url:0123", "disabled", "blocked"), "bridge endpoint add NAME URL"),
         (work.OwedFacts("a", paused_ms=60_000, pending=3), "rests for 1 min more"),
+        (work.OwedFacts("a", paused_ms=10**12, pending=3), "somebody wrote it there"),
+        (work.OwedFacts("a", "disabled", "gone", pending=3), "--replace, with the --events, --tasks and --ordering"),
         (work.OwedFacts("a", overdue=4, oldest_ms=15_000), "4 overdue"),
         (work.OwedFacts("a", failures=7, pending=2), "the latest 7 attempts"),
     ],
@@ -364,3 +366,10 @@ def test_of_many_findings_the_worst_are_shown(fails: list[bool]) -> None:
 def test_a_span_is_told_in_one_unit(ms: float, text: str) -> None:
     """As long as it is worth."""
     assert span(ms) == text
+
+
+def test_a_rest_that_nobody_asked_for_is_told_apart() -> None:
+    """No Retry-After is obeyed for longer than a day: what stands there longer was written by hand."""
+    assert upstream.unasked(3_600_000).level is Level.WARN
+    longer = upstream.unasked(10**12)
+    assert (longer.level, longer.fix) == (Level.FAIL, "ZREM bridge:pauses default")

@@ -12,10 +12,10 @@ if known[1] == digest and known[2] ~= 'removed' and redis.call('HEXISTS', P .. '
   if redis.call('HGET', key, 'cap') ~= cap then redis.call('HSET', key, 'cap', cap) end
   return 'same'
 end
-redis.call('HDEL', P .. 'rejected', 'endpoint:' .. name)
+redis.pcall('HDEL', P .. 'rejected', 'endpoint:' .. name)
 redis.call('HSET', P .. 'registry', name, config)
 redis.call('SADD', P .. 'names', name)
 redis.call('HSET', key, 'digest', digest, 'ordering', ordering, 'cap', cap, 'raw', raw, 'config', config)
-redis.call('HINCRBY', P .. 'meta', 'endpoints_version', 1)
+endpoints_moved()
 activate(name)
 return 'accepted'

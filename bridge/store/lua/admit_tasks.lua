@@ -39,7 +39,7 @@ local function admit(member, options, expires, callback)
     activate(callback)
   end
   redis.call('HSET', key, 'options', options, 'expires', expires)
-  redis.call('HDEL', P .. 'rejected', 'task:' .. member)
+  redis.pcall('HDEL', P .. 'rejected', 'task:' .. member)
   redis.call('ZREM', P .. 'orphans', member)
 end
 

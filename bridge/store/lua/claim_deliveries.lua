@@ -5,18 +5,19 @@
 -- Steps per endpoint, the one that waited longest first: return leases that ended to the queue (their attempt may or may
 --   not have gone out, so the next one of that task is promoted); move due deliveries to leases while the endpoint's cap
 --   and our slots last; say when it next has something to do. What cannot be sent, its record being nonsense or its
---   body lost, ends as a dead letter instead, and costs those claimed beside it nothing.
+--   body lost, ends as a dead letter instead, and costs those claimed beside it nothing. Nor does an endpoint one of
+--   whose keys somebody wrote over: it waits for the sweep, which mends it.
 -- Reply {now, next moment ms or '', version of the endpoint set, hand-outs waiting 0|1,
 --        then per delivery {endpoint, event id, type, task, revision, made at ms, attempts, trigger or '', attempts
 --        before the schedule last started anew, when it did (ms) or '', body}}
 local slots, lease, token = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local poison, breadth, bound = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local claimed = {}
+local claimed, broken_ms = {}, 5000
 
 local function reclaim(endpoint)
   local leases = P .. 'leases:' .. endpoint
   for _, entry in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 100)) do
-    local event_id = string.match(entry, '^(.*)/')
+    local event_id = string.match(entry, '^(.*)/') or ''
     local record = record_of(endpoint, event_id)
     redis.call('ZREM', leases, entry)
     if record == false then
@@ -45,6 +46,8 @@ local function take(endpoint, free)
     local body = body_of(event_id)
     if record == false then
       put_aside(endpoint, event_id, bound)
+    elseif record and record.state ~= 'pending' then -- it has ended; somebody put it there by hand
+      promote(endpoint, record.task, event_id)
     elseif record and not body then
       finish(endpoint, event_id, record, 'dead', 'body-lost')
       promote(endpoint, record.task, event_id)
@@ -59,15 +62,23 @@ local function take(endpoint, free)
   end
 end
 
-for _, endpoint in ipairs(redis.call('ZRANGEBYSCORE', P .. 'ready', '-inf', now, 'LIMIT', 0, breadth)) do
+local function serve(endpoint)
   local known = redis.call('HMGET', P .. 'endpoint:' .. endpoint, 'state', 'paused_until', 'cap')
   if known[1] == 'active' then
     reclaim(endpoint)
     local live = redis.call('ZCOUNT', P .. 'leases:' .. endpoint, '(' .. now, '+inf')
-    local free = math.min(tonumber(known[3]) - live, slots - #claimed)
+    local free = math.min(cap_of(known[3]) - live, slots - #claimed)
     if free > 0 and (tonumber(known[2] or '0') or 0) <= now then take(endpoint, free) end
   end
   refresh(endpoint, true)
+end
+
+for _, endpoint in ipairs(redis.call('ZRANGEBYSCORE', P .. 'ready', '-inf', now, 'LIMIT', 0, breadth)) do
+  local served, fault = pcall(serve, endpoint)
+  if not served then
+    if not string.find(type(fault) == 'table' and fault.err or fault, 'WRONGTYPE', 1, true) then error(fault) end
+    redis.call('ZADD', P .. 'ready', now + broken_ms, endpoint)
+  end
   if #claimed >= slots then break end
 end
 

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Lease due tasks: each one's due moment moves to the lease's end, and the token is the proof that it is ours.
 -- ARGV  slots, lease ms, token, account, requests per minute (0: no bound of ours),
---       reason JSON for a snapshot that is not a hash, bound on bridge:rejected
+--       reason JSON for a snapshot, or a watch, that is not a hash, bound on bridge:rejected
 -- Steps: nothing while the account rests; no more than its budget leaves; a task that its client took back or that
 --   expired is unwatched instead; while the key is refused one task a minute is let through, as a probe.
 -- Reply {now, next moment ms or '', probe 0|1, then per task {member, due ms, fields of bridge:watch:<member> in the
@@ -38,13 +38,16 @@ end
 local claimed = {}
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', watch, '-inf', now, 'LIMIT', 0, math.max(slots, 0))) do
   local key = P .. 'watch:' .. member
-  local expires = tonumber(redis.call('HGET', key, 'expires') or '')
+  local expires = redis.pcall('HGET', key, 'expires')
+  local written_over = type(expires) == 'table'
+  if written_over then redis.call('DEL', key) end
+  expires = tonumber(not written_over and expires or '')
   if not wanted(member) or (expires and expires <= now) then
     unwatch(member)
   else
     local snapshot = redis.pcall('HMGET', P .. 'snapshot:' .. member, 'status', 'updated_at', 'hls_status',
       'system_metadata_digest', 'revision', 'event_id', 'announced', 'terminal_since', 'gone')
-    if snapshot.err then
+    if snapshot.err or written_over then
       unwatch(member)
       remember_rejection('task:' .. member, broken, bound)
     else

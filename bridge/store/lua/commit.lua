@@ -3,8 +3,10 @@
 -- ARGV  1 member, 2 token, 3 version of the endpoint set, 4 delay ms until the next read (below 0: ended),
 --       5 event id, 6 type, 7 revision, 8 body, 9 observed_at, 10 stream bound, 11 endpoints a step,
 --       12 n, then n endpoint names, then pairs (field, value) of the snapshot up to the last but one argument
--- Steps: token; version of the endpoint set; revision ahead of the snapshot's; then write the snapshot, the event (which
---   the snapshot holds on to, instead of the one before), the stream, the deliveries, and the task's next moment.
+-- Steps: token; version of the endpoint set; revision ahead of the snapshot's; then write the event, the deliveries, the
+--   snapshot (which holds on to the event, instead of the one before), the stream, and the task's next moment. The
+--   snapshot comes after what is owed for it: where a key of ours that somebody wrote over ends this in the middle, the
+--   change is found again, and owing it again is owing it once.
 --   More endpoints than one step takes, or an unfinished hand-out before it: one resumable entry stands for them.
 -- Reply 'ok', 'stale', 'removed', or 'changed' (the endpoint set moved on: match again and repeat)
 local member, token = ARGV[1], ARGV[2]
@@ -19,19 +21,18 @@ if known[1] and tonumber(known[1]) >= revision then return 'stale' end
 local n, step = tonumber(ARGV[12]), tonumber(ARGV[11])
 local fields = {}
 for i = 13 + n, #ARGV - 1 do fields[#fields + 1] = ARGV[i] end
-redis.call('HSET', snapshot, unpack(fields))
+local endpoints = {}
+for i = 1, n do endpoints[i] = ARGV[12 + i] end
 redis.call('HSET', P .. 'event:' .. event_id, 'type', ARGV[6], 'task', member, 'revision', ARGV[7], 'body', ARGV[8],
   'at', ARGV[9])
+if owe_all(endpoints, step, event_id, member, ARGV[6], ARGV[7]) then wake('deliver') end
+redis.call('HSET', snapshot, unpack(fields))
 redis.call('HINCRBY', P .. 'event:' .. event_id, 'refs', 1)
 if known[2] and known[2] ~= '' then release(known[2]) end
 -- Clients read the stream, so a client may have broken it: the pointer is lost then, and never the event.
 redis.pcall('XADD', P .. 'events', 'MAXLEN', '~', ARGV[10], '*',
   'id', event_id, 'type', ARGV[6], 'task', member, 'revision', ARGV[7])
 count('events')
-
-local endpoints = {}
-for i = 1, n do endpoints[i] = ARGV[12 + i] end
-if owe_all(endpoints, step, event_id, member, ARGV[6], ARGV[7]) then wake('deliver') end
 redis.call('HSET', P .. 'watch:' .. member, 'polled_at', now, 'faults', 0, 'absences', 0, 'absent_since', '',
   'doubt', '', 'doubted_at', '', 'error', '')
 announced(member)

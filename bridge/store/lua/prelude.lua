@@ -19,18 +19,24 @@ local function at_score(zset, index)
   return tonumber(pair[2]), pair[1]
 end
 
--- One more in a counter of bridge:stats.
+-- One more in a counter of bridge:stats. What somebody wrote over it costs the figure, and never the step it counts.
 local function count(name, by)
-  redis.call('HINCRBY', P .. 'stats', name, by or 1)
+  redis.pcall('HINCRBY', P .. 'stats', name, by or 1)
 end
 
 -- Nudge a waiting pump. Bounded: a nudge says only "look", so a handful is as good as a thousand.
 local function wake(kind)
   local list = P .. 'wake:' .. kind
-  if redis.call('LLEN', list) < 8 then redis.call('LPUSH', list, '1') end
+  local waiting = redis.pcall('LLEN', list)
+  if type(waiting) == 'number' and waiting < 8 then redis.call('LPUSH', list, '1') end
 end
 
 -- ---------------------------------------------------------------- outbox: an endpoint's queue and the ready ring
+
+-- How many leases an endpoint may have. One whose cap was lost takes them one by one, until the sweep mends it.
+local function cap_of(text)
+  return tonumber(text or '') or 1
+end
 
 -- Say when this endpoint next has something to do: its first due delivery if a slot is free and it is not resting,
 -- or the end of its first lease, whatever comes first. Who was just served goes to the back of the ring; who waits keeps
@@ -45,7 +51,7 @@ local function refresh(endpoint, served)
   local moment = nil
   local leases = P .. 'leases:' .. endpoint
   local first_lease = at_score(leases, 0)
-  if redis.call('ZCOUNT', leases, '(' .. now, '+inf') < tonumber(known[3]) then
+  if redis.call('ZCOUNT', leases, '(' .. now, '+inf') < cap_of(known[3]) then
     local due = at_score(P .. 'queue:' .. endpoint, 0)
     if due then moment = math.max(due, tonumber(known[2] or '0') or 0, now) end
   end
@@ -57,6 +63,13 @@ local function refresh(endpoint, served)
   if moment then redis.call('ZADD', ready, moment, endpoint) else redis.call('ZREM', ready, endpoint) end
 end
 
+-- The set of endpoints is another one now. Like a revision, its version is never less than the time: a Redis that was
+-- emptied, or set back, must not come to a version again that means another set to those who still know it.
+local function endpoints_moved()
+  local before = tonumber(redis.call('HGET', P .. 'meta', 'endpoints_version') or '') or 0
+  redis.call('HSET', P .. 'meta', 'endpoints_version', string.format('%.0f', math.max(before + 1, now)))
+end
+
 -- Let an endpoint be tried again, whatever it was disabled for; what was held for it is due.
 local function activate(endpoint)
   local key = P .. 'endpoint:' .. endpoint
@@ -64,6 +77,15 @@ local function activate(endpoint)
   redis.call('HDEL', key, 'reason', 'paused_until', 'failing_since', 'disabled_at')
   refresh(endpoint)
   wake('deliver')
+end
+
+-- Whose turn it is in the line of a task's deliveries, or false. A line that somebody wrote over is none: the sweep finds
+-- who waited in it.
+local function head_of(line)
+  local head = redis.pcall('LINDEX', line, 0)
+  if type(head) ~= 'table' then return head end
+  redis.call('DEL', line)
+  return false
 end
 
 -- Owe an event to an endpoint. Its identity is (endpoint, event), so owing it twice is owing it once.
@@ -74,7 +96,9 @@ local function owe(endpoint, event_id, member, record)
   local known = redis.call('HMGET', P .. 'endpoint:' .. endpoint, 'state', 'ordering')
   local heads = true
   if known[2] ~= 'none' then
-    heads = redis.call('RPUSH', P .. 'line:' .. endpoint .. ':' .. member, event_id) == 1
+    local line = P .. 'line:' .. endpoint .. ':' .. member
+    heads = not head_of(line)
+    redis.call('RPUSH', line, event_id)
   end
   if heads then
     redis.call('ZADD', P .. 'queue:' .. endpoint, now, event_id)
@@ -106,7 +130,7 @@ end
 -- This delivery's turn has passed: the next one of its task may make its first attempt. Nothing if it passed before.
 local function promote(endpoint, member, event_id)
   local line = P .. 'line:' .. endpoint .. ':' .. member
-  if redis.call('LINDEX', line, 0) ~= event_id then return end
+  if head_of(line) ~= event_id then return end
   redis.call('LPOP', line)
   local successor = redis.call('LINDEX', line, 0)
   if successor then redis.call('ZADD', P .. 'queue:' .. endpoint, now, successor) end
@@ -170,17 +194,17 @@ end
 
 -- One delivery or snapshot less needs this event's body; the last one takes it along.
 local function release(event_id)
-  if redis.call('HINCRBY', P .. 'event:' .. event_id, 'refs', -1) <= 0 then
-    redis.call('DEL', P .. 'event:' .. event_id)
-  end
+  local left = redis.pcall('HINCRBY', P .. 'event:' .. event_id, 'refs', -1)
+  if type(left) == 'number' and left <= 0 then redis.call('DEL', P .. 'event:' .. event_id) end
 end
 
 -- ---------------------------------------------------------------- registry: a task's watch
 
--- Does its client still want this task watched? A key of the wrong type is an accident of somebody's, not a removal.
+-- Does its client still want this task watched? A key of the wrong type is an accident of somebody's, not a removal, and
+-- nor is what is missing from it once it was put right, until intake has written back what was registered.
 local function wanted(member)
-  local score = redis.pcall('ZSCORE', P .. 'tasks', member)
-  return score and true
+  if redis.pcall('ZSCORE', P .. 'tasks', member) then return true end
+  return redis.pcall('HEXISTS', P .. 'rejected', 'key:' .. P .. 'tasks') == 1
 end
 
 -- A task's callback_url acts as an implicit endpoint, which lives while a task relies on it or something is owed to it.
@@ -195,9 +219,10 @@ local function rely_on(member, callback)
   redis.call('HSET', key, 'callback', callback)
 end
 
--- Watch a task no longer. Its snapshot stays until retention, so that registering it again repeats nothing.
+-- Watch a task no longer. Its snapshot stays until retention, so that registering it again repeats nothing. A request
+-- that intake has not yet taken in (its score is no +inf) stays too: its client has asked since, maybe for others to hear.
 local function unwatch(member)
-  redis.pcall('ZREM', P .. 'tasks', member)
+  if redis.pcall('ZSCORE', P .. 'tasks', member) == 'inf' then redis.call('ZREM', P .. 'tasks', member) end
   redis.call('ZREM', P .. 'watch', member)
   rely_on(member, '')
   redis.call('DEL', P .. 'watch:' .. member)
@@ -233,10 +258,11 @@ end
 -- Say in bridge:rejected why an entry was refused. Bounded: beyond that, some other one makes place.
 local function remember_rejection(field, reason, bound)
   local rejected = P .. 'rejected'
-  if redis.call('HEXISTS', rejected, field) == 0 and redis.call('HLEN', rejected) >= bound then
+  local held = redis.pcall('HEXISTS', rejected, field)
+  if held == 0 and redis.call('HLEN', rejected) >= bound then
     redis.call('HDEL', rejected, redis.call('HRANDFIELD', rejected))
   end
-  redis.call('HSET', rejected, field, reason)
+  redis.pcall('HSET', rejected, field, reason) -- written over with another type, it is the doctor's to name
   count('rejected')
 end
 
@@ -245,7 +271,7 @@ local function put_aside(endpoint, event_id, bound)
   local record = record_from_event(endpoint, event_id)
   finish(endpoint, event_id, record, 'dead', 'unreadable')
   promote(endpoint, record.task, event_id)
-  pcall(remember_rejection, 'delivery:' .. endpoint .. ':' .. event_id, cjson.encode({field = 'record', value = '',
+  remember_rejection('delivery:' .. endpoint .. ':' .. event_id, cjson.encode({field = 'record', value = '',
     reason = 'its record in bridge:deliveries:' .. endpoint .. ' was overwritten with something else', at = now,
     fix = 'bridge delivery retry ' .. event_id .. ' --endpoint ' .. endpoint}), bound)
 end

@@ -6,11 +6,13 @@
 local scratch = P .. 'scratch:'
 local hash, zset, list, set, stream = scratch .. 'h', scratch .. 'z', scratch .. 'l', scratch .. 's', scratch .. 'x'
 local examples = {
-  DEL = { scratch }, EXISTS = { scratch }, TIME = {},
+  DEL = { scratch }, EXISTS = { scratch }, TIME = {}, TYPE = { scratch },
   HDEL = { hash, 'f' }, HEXISTS = { hash, 'f' }, HGET = { hash, 'f' }, HGETALL = { hash }, HINCRBY = { hash, 'n', 1 },
-  HLEN = { hash }, HMGET = { hash, 'f' }, HRANDFIELD = { hash, 1 }, HSET = { hash, 'f', 1 }, HSETNX = { hash, 'f', 1 },
+  HKEYS = { hash }, HLEN = { hash }, HMGET = { hash, 'f' }, HRANDFIELD = { hash, 1 },
+  HSET = { hash, 'f', 1 }, HSETNX = { hash, 'f', 1 },
   LINDEX = { list, 0 }, LINSERT = { list, 'BEFORE', 'a', 'b' }, LLEN = { list }, LPOP = { list }, LPOS = { list, 'a' },
   LPUSH = { list, 'a' }, LRANGE = { list, 0, 0 }, LREM = { list, 1, 'a' }, LTRIM = { list, 0, 0 }, RPUSH = { list, 'a' },
+  RENAME = { hash, hash },
   SADD = { set, 'a' }, SMEMBERS = { set }, SREM = { set, 'a' },
   XADD = { stream, '*', 'f', 'v' },
   ZADD = { zset, 1, 'a' }, ZCARD = { zset }, ZCOUNT = { zset, 0, 1 }, ZRANGE = { zset, 0, 0 },

@@ -7,6 +7,7 @@
 -- Reply 'kept', 'more' (call again), 'leased' (call again when leases have ended: the sweep does) or 'removed'
 local name, batch = ARGV[1], tonumber(ARGV[2])
 if redis.pcall('HEXISTS', P .. 'endpoints', name) ~= 0 then return 'kept' end -- a wrong type is no removal
+if redis.pcall('HEXISTS', P .. 'rejected', 'key:' .. P .. 'endpoints') == 1 then return 'kept' end -- nor is its repair
 local key = P .. 'endpoint:' .. name
 local state, watchers, since = unpack(redis.call('HMGET', key, 'state', 'watchers', 'since'))
 if not state and redis.call('HEXISTS', P .. 'registry', name) == 1 then return 'kept' end
@@ -18,13 +19,13 @@ end
 if state and state ~= 'removed' then
   redis.call('HSET', key, 'state', 'removed')
   redis.call('HDEL', P .. 'registry', name)
-  redis.call('HINCRBY', P .. 'meta', 'endpoints_version', 1)
+  endpoints_moved()
   redis.call('ZREM', P .. 'ready', name)
 end
 local queue, leases = P .. 'queue:' .. name, P .. 'leases:' .. name
 for _, lease in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, batch)) do
   redis.call('ZREM', leases, lease)
-  redis.call('ZADD', queue, now, string.match(lease, '^(.*)/'))
+  redis.call('ZADD', queue, now, string.match(lease, '^(.*)/') or lease)
 end
 for _, event_id in ipairs(redis.call('ZRANGE', queue, 0, batch - 1)) do
   redis.call('ZREM', queue, event_id)

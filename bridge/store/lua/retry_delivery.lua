@@ -24,7 +24,7 @@ if record.asked == token then return said(record.round_at and 'revived' or 'due'
 if (known[1] or 'removed') == 'removed' then return said('removed') end
 if leased(endpoint, event_id) then return said('leased') end
 local due, line = redis.call('ZSCORE', queue, event_id), P .. 'line:' .. endpoint .. ':' .. record.task
-local place = redis.call('LPOS', line, event_id)
+local place = head_of(line) and redis.call('LPOS', line, event_id)
 local pending = record.state == 'pending' and (readable or due or place)
 if pending and not due and place and place > 0 then return said('behind', redis.call('LINDEX', line, 0)) end
 if not pending and (record.state == 'delivered' or record.state == 'superseded') and ARGV[4] ~= '1' then
@@ -60,6 +60,12 @@ local function enqueue()
   if is_head or not keeps then redis.call('ZADD', queue, now, event_id) end
 end
 
+-- Its leases have ended. Whoever still has one and settles after all, comes too late: a delivery is in one place.
+local function requeue()
+  for _, entry in ipairs(leases_of(endpoint, event_id)) do redis.call('ZREM', P .. 'leases:' .. endpoint, entry) end
+  redis.call('ZADD', queue, now, event_id)
+end
+
 record.trigger, record.asked = 'manual', token
 if not pending then
   record.state, record.reason, record.ended, record.claims = 'pending', nil, nil, nil
@@ -70,7 +76,7 @@ if not pending then
 end
 redis.call('HSET', deliveries, event_id, cjson.encode(record))
 redis.pcall('HDEL', P .. 'rejected', 'delivery:' .. endpoint .. ':' .. event_id)
-if pending then redis.call('ZADD', queue, now, event_id) else enqueue() end
+if pending then requeue() else enqueue() end
 refresh(endpoint)
 if known[1] == 'active' then wake('deliver') end
 return said(pending and 'due' or 'revived')

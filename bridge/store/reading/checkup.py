@@ -30,6 +30,9 @@ CLIENTS_KEYS = {"tasks": "zset", "endpoints": "hash"}
 TYPES = CLIENTS_KEYS | {
     "registry": "hash", "meta": "hash", "rejected": "hash", "stats": "hash", "events": "stream", "watch": "zset",
     "ready": "zset", "names": "set", "ended": "zset", "orphans": "zset", "pauses": "zset", "fanout": "list",
+    "account:default": "hash", "spent:default": "hash",
+    **{f"{what}:{kind}": wanted for what, wanted in (("wake", "list"), ("workers", "zset"), ("shifts", "zset"))
+       for kind in ("poll", "deliver")},
 }  # fmt: skip
 """The keys that have one name, and what they have to be."""
 

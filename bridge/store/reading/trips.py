@@ -40,7 +40,7 @@ def reading_errors() -> Iterator[None]:
             raise ours from None
         fix = "look at this user's ACL: `ACL WHOAMI`" if "NOPERM" in str(error) else "see who writes these keys"
         if "WRONGTYPE" in str(error):
-            fix = "look for it with `redis-cli TYPE`: bridge:tasks is a zset, bridge:endpoints a hash; rename it away"
+            fix = "`bridge doctor` says which key has the wrong type; rename it away"
         raise BridgeError(f"Redis refuses: {error}", fix=fix) from None
 
 
