@@ -72,7 +72,9 @@ def test_what_was_written_in_a_transaction_outlives_a_kill(tmp_path: Path, port:
     """Redis reads its append-only file as the default user, which nobody may connect as and which keeps its rights."""
     with started(tmp_path, port) as client:
         pipe = client.pipeline(transaction=True)
-        pipe.zadd("bridge:tasks", {"t1": 0}).hset("bridge:task:t1", "metadata", "{}").execute()
+        pipe.zadd("bridge:tasks", {"t1": 0})
+        pipe.hset("bridge:task:t1", "metadata", "{}")
+        pipe.execute()
     with started(tmp_path, port) as client:
         assert client.zscore("bridge:tasks", "t1") == 0
         assert client.hget("bridge:task:t1", "metadata") == b"{}"
