@@ -145,7 +145,7 @@ async def _health(
     store: "Store", settings: "Settings", kinds: tuple[str, ...], lag_ms: int, *, here: bool
 ) -> dict[str, Any]:
     has_key = settings.twelvelabs_api_key is not None
-    roles = [await settled(store, kind) for kind in kinds]
+    roles = [await (role_of if here else settled)(store, kind) for kind in kinds]
     if here:
         faults = [fault for kind in kinds for fault in await _faults_here(store, kind)]
     else:
@@ -158,13 +158,18 @@ async def _health(
     return {"healthy": not faults, "line": line, "roles": {role.kind: asdict(role) for role in roles}}
 
 
-async def settled(store: "Store", kind: str) -> "Role":
-    """How a role fares; while one shift hands over to the next, how it fares when that has come."""
+async def role_of(store: "Store", kind: str) -> "Role":
+    """How a role fares."""
     from bridge.store.reading.vitals import role
 
+    return await role(store, kind)
+
+
+async def settled(store: "Store", kind: str) -> "Role":
+    """How a role fares; while one shift hands over to the next, how it fares when that has come."""
     deadline = time.monotonic() + HANDOVER_SECONDS
     while True:
-        seen = await role(store, kind)
+        seen = await role_of(store, kind)
         if seen.shifts or not seen.workers or time.monotonic() >= deadline:
             return seen
         await asyncio.sleep(0.2)
