@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 FORMATS = ("table", "json", "jsonl", "ids")
+FORMS = "table, json, jsonl or ids"
 PIPED_WIDTH = 10_000
 """Piped, a line is a row whatever its length: nothing is wrapped or cut that a script may want."""
 YIELDING = {"note", "url", "events", "reason"}
@@ -35,9 +36,8 @@ Columns = Sequence[tuple[str, Callable[[Row], str]]]
 def output_option(command: Function) -> Function:
     """Adds `-o` and `--json` to a command that prints data."""
     command = click.option("--json", "as_json", is_flag=True, help="The same as -o json.")(command)
-    option = click.option(
-        "-o", "--output", type=click.Choice(FORMATS), envvar="BRIDGE_OUTPUT", help="How it is printed."
-    )
+    option = click.option("-o", "--output", type=click.Choice(FORMATS), envvar="BRIDGE_OUTPUT", metavar="FORM",
+                          help=f"How it is printed: {FORMS}.")  # fmt: skip
     return option(command)
 
 

@@ -110,27 +110,6 @@ def test_settings_are_shown_with_their_source_and_checked(bridge: Bridge, monkey
         assert "BRIDGE_POLL_INTERVAL_SECONDS" in told
 
 
-def verbs() -> list[tuple[str, ...]]:
-    """Every command there is."""
-    context = group.make_context("bridge", [], resilient_parsing=True)
-    found: list[tuple[str, ...]] = []
-    for name in NAMES:
-        command = group.get_command(context, name)
-        found += [(name, verb) for verb in getattr(command, "commands", {})] or [(name,)]
-    return found
-
-
-@pytest.mark.parametrize("words", verbs(), ids=" ".join)
-def test_every_help_has_a_sentence_and_examples(bridge: Bridge, words: tuple[str, ...]) -> None:
-    """Help needs no Redis; each example stands on a line of its own."""
-    code, out, _ = bridge(*words, "--help")
-    assert code == 0
-    assert "Usage: bridge " + " ".join(words) in out
-    if words not in {("demo",), ("listen",)}:
-        assert "Examples:" in out
-        assert re.search(rf"\n *bridge {' '.join(words)}|\| bridge {' '.join(words)}", out)
-
-
 def test_help_lists_every_command_without_importing_it() -> None:
     """`bridge --help` loads neither Redis nor RQ nor pydantic nor asyncio; `endpoint check` no Redis and no RQ."""
     code = "import sys; from bridge.cli import run; run(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
