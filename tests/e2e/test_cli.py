@@ -186,7 +186,7 @@ def test_a_reader_that_leaves_is_no_error(redis_url: str, client: "Redis", tmp_p
 
 
 def test_a_narrow_terminal_keeps_ids_in_one_piece(redis_url: str, client: "Redis", tmp_path: Path) -> None:
-    """The note gives way; the id stays in one piece, to be copied. NO_COLOR: no colour."""
+    """Columns that do not fit side by side stand below the id, which stays in one piece. NO_COLOR: no colour."""
     member = "6a0b1c2d3e4f5a6b7c8d9e01" * 2
     client.hset("bridge:rejected", f"task:{member}", json.dumps({"reason": "for a long reason " * 5, "fix": "mend it"}))
     ours, theirs = pty.openpty()
@@ -202,6 +202,8 @@ def test_a_narrow_terminal_keeps_ids_in_one_piece(redis_url: str, client: "Redis
         pass  # the other side is closed
     os.close(ours)
     assert process.wait(20) == 0
-    assert member.encode() in seen
-    assert seen.count(b"\n") > 4
+    lines = seen.decode().splitlines()
+    assert lines[0] == member
+    assert lines[1].startswith("  note rejected: for a long reason")
+    assert all(line.startswith("  ") and len(line) <= 60 for line in lines[1:])
     assert not re.search(rb"\x1b\[[\d;]*[34]\d", seen)
