@@ -182,9 +182,9 @@ def _print_table(rows: Sequence[Row], columns: Columns) -> None:
 
 
 def _stacked(row: Row, columns: Columns, width: int) -> str:
-    """A row where the terminal is too narrow for its columns: the first alone, and below it those that say something."""
+    """A row where its columns have no room side by side: the first alone, and below it those that say something."""
     (_, first), *others = columns
-    told = [f"{title} {value}" for title, show in others if (value := safe(show(row))) != "—"]
+    told = [f"{title} {value}" for title, show in others if (value := safe(show(row))) not in {"", "—"}]
     lines = textwrap.wrap(" · ".join(told), width - 2, break_long_words=False, break_on_hyphens=False)
     return "\n  ".join([safe(first(row)), *lines])
 
