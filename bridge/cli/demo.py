@@ -204,7 +204,7 @@ def _narrate(console: "Console", play: Play, redis: RedisServer, pid: int) -> No
     console.print(f"Not as by default: it reads every {POLL_SECONDS} s, not 5, and may use http:// to 127.0.0.1.")
 
 
-def _conclude(console: "Console", tally: Mapping[str, Any]) -> bool:
+def conclude(console: "Console", tally: Mapping[str, Any]) -> bool:
     """Print the summary and what follows from it; whether all came true."""
     console.print("\n" + "  ".join(f"{name.replace('_', ' ')} {tally[name]}" for name in COUNTS))
     if tally["median_ms"] is not None:
@@ -220,7 +220,7 @@ async def _main(console: "Console", as_json: bool, bound_seconds: float) -> int:
     play = Play()
     await perform(console, play, bound_seconds)
     tally = play.tally()
-    good = _conclude(console, tally)
+    good = conclude(console, tally)
     if as_json:
         click.echo(json.dumps(tally, indent=2, ensure_ascii=False))
     return 0 if good else 1

@@ -52,7 +52,7 @@ class Screen:
         from rich.text import Text
 
         good = status < 300
-        note = "" if good else "  on purpose: it comes again in about 5 s"
+        note = "" if good else "  on purpose: again in about 5 s"
         note += f"  attempt {arrival.attempt}: the retry" if arrival.attempt > 1 else ""
         return Text.assemble(
             f"{arrival.at - self._play.started:6.2f} s  ",
