@@ -1,7 +1,7 @@
 """docs/pictures/demo.svg, made from a real `bridge demo`: `python -m tests.pictures`.
 
-Not every line has room: what is left out is a line of its own, `…`, and a line that is too long ends in `…`. Ports, pids
-and hundredths of a second are made even, so that a new picture differs little from the last one.
+Not every line has room: what is left out is a line of its own, `…`, and a line that is too long ends in `…`. Ports,
+pids and hundredths of a second are made even, so that a new picture differs little from the last one.
 """
 
 import asyncio
