@@ -4,22 +4,40 @@ import base64
 import ipaddress
 import json
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple, cast
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic.fields import FieldInfo
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 DAY = 86_400
 
 
+class Knob(NamedTuple):
+    """What is told of a setting, piece by piece."""
+
+    text: str
+    unit: str
+    default: str
+    """As people write it in the environment; `not set` or `empty` where there is nothing to write."""
+    bounds: str
+
+
 def knob(default: Any, text: str, unit: str = "", ge: float | None = None, le: float | None = None, **more: Any) -> Any:
     """A field whose description ends in its unit, default and bounds, made from the field itself."""
     shown = default.get_secret_value() if isinstance(default, SecretStr) else plain_text(default)
-    facts = [unit, f"default {'not set' if default is None else shown or 'empty'}"]
-    facts += [f"{plain_text(ge)} to {plain_text(le)}"] if ge is not None else []
-    return Field(default, description=f"{text} ({'; '.join(filter(None, facts))})", ge=ge, le=le, **more)
+    bounds = f"{plain_text(ge)} to {plain_text(le)}" if ge is not None else ""
+    told = Knob(text, unit, "not set" if default is None else shown or "empty", bounds)
+    facts = "; ".join(filter(None, (unit, f"default {told.default}", bounds)))
+    extra: dict[str, Any] = {"knob": list(told)}
+    return Field(default, description=f"{text} ({facts})", ge=ge, le=le, json_schema_extra=extra, **more)
+
+
+def knob_of(field: FieldInfo) -> Knob:
+    """What is told of the setting that this field is."""
+    return Knob(*cast(dict[str, Any], field.json_schema_extra)["knob"])
 
 
 def plain_text(value: object) -> str:

@@ -15,7 +15,8 @@ from click.exceptions import Abort, Exit
 from click.shell_completion import CompletionItem
 
 from bridge import __version__
-from bridge.cli.output import FORMATS, complain
+from bridge.cli.output import FORMATS, FORMS, complain
+from bridge.cli.page import LOOK, PageContext, dressed
 from bridge.errors import BridgeError
 
 COMMANDS = {
@@ -40,21 +41,27 @@ COMMANDS = {
 }
 """Name → where the command is, and what a list of commands says of it."""
 
-EPILOG = """Examples:
+EXIT_CODES = {
+    0: "ok",
+    1: "failed",
+    2: "usage",
+    3: "not found",
+    4: "auth",
+    5: "a dependency is down",
+    6: "partly done",
+    7: "a watched task failed",
+    124: "timed out",
+    130: "interrupted",
+}
+EPILOG = f"Exit codes: {', '.join(f'{code} {meaning}' for code, meaning in EXIT_CODES.items())}."
 
-bridge demo
-
-bridge endpoint add billing https://example.com/hook
-
-bridge task add 6a0b1c2d3e4f5a6b7c8d9e01
-
-Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 auth, 5 a dependency is down, 6 partly done,
-7 a watched task failed, 124 timed out, 130 interrupted."""
+CONTEXT = {"help_option_names": ["-h", "--help"], "rich_help_config": LOOK}
 
 
 class LazyGroup(click.RichGroup):
     """Imports a command when it is used; a list of commands makes do with what is known of each."""
 
+    context_class = PageContext
     _listing = False
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -68,7 +75,7 @@ class LazyGroup(click.RichGroup):
             return click.Command(cmd_name, help=short)
         module, _, name = target.partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
-        return command
+        return dressed(command)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         with self._only_listed():
@@ -87,9 +94,10 @@ class LazyGroup(click.RichGroup):
             self._listing = False
 
 
-@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="bridge")
-@click.option("-o", "--output", type=click.Choice(FORMATS), help="How data is printed; also after the verb.")
+@click.option("-o", "--output", type=click.Choice(FORMATS), metavar="FORM",
+              help=f"How data is printed: {FORMS}; also after the verb.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The same as -o json.")
 @click.option("--config", metavar="FILE", help="Another config/bridge.toml.")
 @click.pass_context
@@ -97,6 +105,12 @@ def bridge(ctx: click.Context, output: str | None, as_json: bool, config: str | 
     """Watches TwelveLabs tasks and POSTs signed change events to callback URLs.
 
     Start with `bridge demo`: it needs no key and no Redis.
+
+    \b
+    Examples:
+      bridge demo
+      bridge endpoint add billing https://example.com/hook
+      bridge task add 6a0b1c2d3e4f5a6b7c8d9e01
     """
     ctx.obj = {"output": "json" if as_json else output, "config": config}
 

@@ -10,7 +10,13 @@ COLUMNS: Columns = (("setting", field("setting")), ("value", field("value")), ("
 
 @click.group()
 def config() -> None:
-    """Look at the configuration."""
+    """Look at the configuration.
+
+    \b
+    Examples:
+      bridge config show
+      bridge config check
+    """
 
 
 @config.command()

@@ -30,7 +30,14 @@ COLUMNS: Columns = (
 
 @click.group()
 def contract() -> None:
-    """Show and check what may be written into Redis by hand."""
+    """Show and check what may be written into Redis by hand.
+
+    \b
+    Examples:
+      bridge contract show
+      bridge contract check entries.json
+      bridge contract acl
+    """
 
 
 contract.add_command(check)

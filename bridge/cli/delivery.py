@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 @click.group()
 def delivery() -> None:
-    """Look at deliveries and their attempts; retry or cancel them."""
+    """Look at deliveries and their attempts; retry or cancel them.
+
+    \b
+    Examples:
+      bridge delivery ls --state dead
+      bridge delivery show evt_1c9b…
+      bridge delivery retry evt_1c9b… --endpoint billing
+    """
 
 
 delivery.add_command(retry)
@@ -38,11 +45,12 @@ COLUMNS: Columns = (
     ("made", when("created_at")),
     ("next", when("next_at")),
 )
+STATES = [str(one) for one in DeliveryState]
 
 
 @delivery.command()
 @click.option("--endpoint", metavar="NAME", callback=speakable, help="Only those owed to this endpoint.")
-@click.option("--state", type=click.Choice([str(one) for one in DeliveryState]), help="Only those in this state.")
+@click.option("--state", type=click.Choice(STATES), metavar="STATE", help=f"Only those that are {', '.join(STATES)}.")
 @click.option("--task", "task_id", metavar="ID", help="Only those of this task.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many.")
 @output_option

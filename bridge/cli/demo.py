@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from bridge.cli import stage
+from bridge.cli.demo_screen import Screen
 from bridge.cli.output import chosen
 from bridge.model import TERMINAL_STATUSES
 from bridge.sandbox.answers import Served
@@ -23,9 +24,7 @@ from bridge.sandbox.twelvelabs import API_KEY, Simulator
 from bridge.signature import generate_secret
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
-    from rich.live import Live
-    from rich.text import Text
+    from rich.console import Console
 
     from bridge.store import Store
 
@@ -150,61 +149,6 @@ def _told(arrival: Arrival) -> tuple[str, State]:
     return arrival.path.strip("/"), (arrival.task_id, arrival.status, str(arrival.data.get("updated_at")))
 
 
-class Screen:
-    """The lines, and on a terminal a table of the tasks below them, as far as the receiver has heard of them."""
-
-    def __init__(self, console: "Console", play: Play) -> None:
-        self._console, self._play = console, play
-        self._shown = 0
-        self._live: Live | None = None
-
-    def open(self) -> None:
-        """Show the table from now on, where there is a terminal to show it on."""
-        from rich.live import Live
-
-        if self._console.is_terminal and not self._console.is_dumb_terminal:
-            self._live = Live(self._table(), console=self._console, auto_refresh=False)
-            self._live.start()
-
-    def close(self) -> None:
-        """Leave the table as it stands and give the cursor back."""
-        if self._live:
-            self._live.stop()
-
-    def refresh(self) -> None:
-        """Show what is new."""
-        for arrival, status in self._play.answered[self._shown :]:
-            self._console.print(self._line(arrival, status))
-            self._shown += 1
-        if self._live:
-            self._live.update(self._table(), refresh=True)
-
-    def _line(self, arrival: Arrival, status: int) -> "Text":
-        from rich.text import Text
-
-        good = status < 300
-        note = "" if good else "  on purpose: it comes again in about 5 s"
-        note += f"  attempt {arrival.attempt}: the retry" if arrival.attempt > 1 else ""
-        return Text.assemble(
-            f"{arrival.at - self._play.started:6.2f} s  ",
-            ("✓ signature verified" if arrival.verdict is None else "✗ NOT VERIFIED", "green" if good else "yellow"),
-            f"  {arrival.task_id[:4]}…{arrival.task_id[-4:]}  ",
-            (f"{arrival.status:<10}", "bold"),
-            f"  {arrival.path[1:]:<10}  ",
-            (str(status), "green" if good else "bold red"),
-            (note, "yellow"),
-        )
-
-    def _table(self) -> "RenderableType":
-        from rich.table import Table
-
-        table = Table.grid(padding=(0, 2))
-        for task in self._play.tasks:
-            heard = {a.status for a, _ in self._play.answered if a.task_id == task}
-            table.add_row(f"{task[:4]}…{task[-4:]}", stage.stage_line(heard), f"{len(heard)} events")
-        return table
-
-
 async def perform(console: "Console", play: Play, bound_seconds: float) -> None:
     """The whole demo, from an empty machine to an empty machine. Raises what the worker died of."""
     from bridge.store import Store
@@ -260,7 +204,7 @@ def _narrate(console: "Console", play: Play, redis: RedisServer, pid: int) -> No
     console.print(f"Not as by default: it reads every {POLL_SECONDS} s, not 5, and may use http:// to 127.0.0.1.")
 
 
-def _conclude(console: "Console", tally: Mapping[str, Any]) -> bool:
+def conclude(console: "Console", tally: Mapping[str, Any]) -> bool:
     """Print the summary and what follows from it; whether all came true."""
     console.print("\n" + "  ".join(f"{name.replace('_', ' ')} {tally[name]}" for name in COUNTS))
     if tally["median_ms"] is not None:
@@ -276,7 +220,7 @@ async def _main(console: "Console", as_json: bool, bound_seconds: float) -> int:
     play = Play()
     await perform(console, play, bound_seconds)
     tally = play.tally()
-    good = _conclude(console, tally)
+    good = conclude(console, tally)
     if as_json:
         click.echo(json.dumps(tally, indent=2, ensure_ascii=False))
     return 0 if good else 1
@@ -292,6 +236,11 @@ def demo(ctx: click.Context, output: str | None, timeout: float) -> None:
     Needs no key, no Redis and no network: a throw-away Redis, a simulated TwelveLabs and a receiver are made for it
     on 127.0.0.1, beside the real worker, and nothing of them is left. Your own settings are not looked at. Exits 1 if
     anything was lost or did not verify.
+
+    \b
+    Examples:
+      bridge demo
+      bridge demo -o json
     """
     as_json = chosen(ctx, output, False) in {"json", "jsonl"}
     code = stage.run(_main(stage.console(stderr=as_json), as_json, timeout))

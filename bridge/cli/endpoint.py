@@ -32,7 +32,14 @@ SECRET_BYTES = 32
 
 @click.group()
 def endpoint() -> None:
-    """Register callback URLs, look at them, judge them."""
+    """Register callback URLs, look at them, judge them.
+
+    \b
+    Examples:
+      bridge endpoint add billing https://example.com/hook
+      bridge endpoint ls
+      bridge endpoint check https://example.com/hook --resolve
+    """
 
 
 endpoint.add_command(check)
@@ -75,7 +82,8 @@ class Wish:
 @click.option("--format", "body_format", type=click.Choice(list(CONTENT_TYPES)), default="standard", show_default=True,
               help="How bodies are written.")  # fmt: skip
 @click.option("--ordering", type=click.Choice([str(one) for one in Ordering]), default=str(Ordering.FIRST_ATTEMPT),
-              show_default=True, help="What the first attempt of a task's event waits for.")  # fmt: skip
+              show_default=True, metavar="ORDER",
+              help="What the first attempt of a task's event waits for: first-attempt, strict or none.")  # fmt: skip
 @click.option("--replace", is_flag=True, help="Write an existing endpoint anew; its secret stays unless one is given.")
 @output_option
 @click.pass_context

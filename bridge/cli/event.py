@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 @click.group()
 def event() -> None:
-    """Look at the stream of events."""
+    """Look at the stream of events.
+
+    \b
+    Examples:
+      bridge event tail
+      bridge event ls --task 6a0b1c2d3e4f5a6b7c8d9e01
+    """
 
 
 COLUMNS: Columns = (

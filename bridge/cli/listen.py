@@ -261,6 +261,12 @@ def listen(ctx: click.Context, port: int, host: str, url: str | None, secret_fil
     A delivery whose signature is not valid is answered 401 and goes no further. The secret is that of
     --secret-file, else BRIDGE_DELIVERY_DEFAULT_SECRET. `slow` answers 204 after 5 s, `flaky` answers every other
     delivery 503. PORT 0 takes a free one.
+
+    \b
+    Examples:
+      bridge listen --secret-file local.whsec
+      bridge listen 8787 --forward-to http://localhost:3000/hook
+      bridge listen --respond flaky
     """
     if url and respond != "204":
         raise click.UsageError("--respond and --forward-to exclude each other: the app answers.")

@@ -6,6 +6,7 @@ JSON shows them as RFC 3339, tables as "4 s ago".
 
 import json
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 FORMATS = ("table", "json", "jsonl", "ids")
+FORMS = "table, json, jsonl or ids"
 PIPED_WIDTH = 10_000
 """Piped, a line is a row whatever its length: nothing is wrapped or cut that a script may want."""
 YIELDING = {"note", "url", "events", "reason"}
-"""The columns that wrap where a terminal is narrow; the others keep an id in one piece."""
+"""The columns that wrap where there is little room; the others keep an id in one piece."""
 YIELDING_WIDTH = 16
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -35,9 +37,8 @@ Columns = Sequence[tuple[str, Callable[[Row], str]]]
 def output_option(command: Function) -> Function:
     """Adds `-o` and `--json` to a command that prints data."""
     command = click.option("--json", "as_json", is_flag=True, help="The same as -o json.")(command)
-    option = click.option(
-        "-o", "--output", type=click.Choice(FORMATS), envvar="BRIDGE_OUTPUT", help="How it is printed."
-    )
+    option = click.option("-o", "--output", type=click.Choice(FORMATS), envvar="BRIDGE_OUTPUT", metavar="FORM",
+                          help=f"How it is printed: {FORMS}.")  # fmt: skip
     return option(command)
 
 
@@ -169,13 +170,23 @@ def _print_table(rows: Sequence[Row], columns: Columns) -> None:
     at_terminal = sys.stdout.isatty()
     table, least = table_of(rows, columns, boxed=at_terminal)
     console = Console(width=None if at_terminal else PIPED_WIDTH)
-    if at_terminal:
-        console.width = max(console.width, least)
+    if at_terminal and (least <= console.width or not rows):
         console.print(table)
+        return
+    if at_terminal:
+        click.echo("\n".join(_stacked(row, columns, console.width) for row in rows))
         return
     with console.capture() as captured:
         console.print(table)
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def _stacked(row: Row, columns: Columns, width: int) -> str:
+    """A row where its columns have no room side by side: the first alone, and below it those that say something."""
+    (_, first), *others = columns
+    told = [f"{title} {value}" for title, show in others if (value := safe(show(row))) not in {"", "—"}]
+    lines = textwrap.wrap(" · ".join(told), width - 2, break_long_words=False, break_on_hyphens=False)
+    return "\n  ".join([safe(first(row)), *lines])
 
 
 def _moment(value: Any) -> Any:

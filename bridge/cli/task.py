@@ -26,7 +26,14 @@ ROWS_SHOWN = 100
 
 @click.group()
 def task() -> None:
-    """Register tasks, look at them, wait for them."""
+    """Register tasks, look at them, wait for them.
+
+    \b
+    Examples:
+      bridge task add 6a0b1c2d3e4f5a6b7c8d9e01
+      bridge task ls --status indexing
+      bridge task wait 6a0b1c2d3e4f5a6b7c8d9e01 --timeout 30m
+    """
 
 
 task.add_command(watch)

@@ -127,9 +127,11 @@ async def test_every_line_of_the_page_does_what_it_says_under_the_clients_rights
         taken = await intake.run()
         assert not taken.rejected or "1763925001123" in line, line
     assert [int(reply) for reply in replies if reply.isdecimal()] == [1, 1, 0, 1, 1, 3, 1, 0, 1, 1]
-    snapshot, stream, rejection = (reply for reply in replies if not reply.isdecimal())
+    snapshot, newest, followed, rejection, rejections = (reply for reply in replies if not reply.isdecimal())
     assert "indexing" in snapshot.splitlines()
-    assert "index.task.indexing" in stream.splitlines()
+    assert "index.task.indexing" in newest.splitlines()
+    assert "index.task.indexing" in followed.splitlines()
+    assert rejections.splitlines() == ["task:6a0b1c2d3e4f5a6b7c8d9e03", rejection]
     (shown,) = map(json.loads, re.findall(r"```json\n(.*?)```", README, re.DOTALL))
     assert json.loads(rejection) | {"at": 0} == shown | {"at": 0}
     assert await store.client.hkeys("bridge:registry") == [b"billing"]

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from pictures import LEFT_OUT, PICTURE, PROMPT, lines_of
 from redis import Redis
 from until import until
 
@@ -96,11 +97,20 @@ def demo_under_way(directory: Path, *options: str) -> Iterator[tuple[subprocess.
     until(lambda: not list((directory / "tmp").iterdir()), 10)
 
 
-def test_the_demo_shows_the_main_job_and_loses_nothing(tmp_path: Path) -> None:
-    """Plain lines where there is no terminal: each event verified, one 500 and its retry, lost 0, the next step."""
-    demo = start_demo(tmp_path)
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """What a demo prints where there is no terminal, on stdout and on stderr; it leaves no file."""
+    directory = tmp_path_factory.mktemp("demo")
+    demo = start_demo(directory)
     out, told = demo.communicate(timeout=60)
     assert demo.returncode == 0, told
+    assert list((directory / "tmp").iterdir()) == []
+    return out, told
+
+
+def test_the_demo_shows_the_main_job_and_loses_nothing(plain: tuple[str, str]) -> None:
+    """Plain lines where there is no terminal: each event verified, one 500 and its retry, lost 0, the next step."""
+    out, told = plain
     lines = out.splitlines()
     assert sum("✓ signature verified" in line for line in lines) >= ATTEMPTS
     assert sum(" 500 " in line for line in lines) == 1
@@ -110,7 +120,23 @@ def test_the_demo_shows_the_main_job_and_loses_nothing(tmp_path: Path) -> None:
     assert "\x1b" not in out
     assert "whsec_…" in out
     assert not re.search(r"whsec_[A-Za-z0-9+/]", out + told)
-    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_the_picture_shows_what_the_demo_prints(plain: tuple[str, str]) -> None:
+    """Each line of the README's picture, figures apart, is one that the demo prints."""
+    printed = [shape(PROMPT), *map(shape, plain[0].splitlines())]
+    for line in map(shape, lines_of(PICTURE)):
+        start = line.removesuffix(LEFT_OUT)
+        cut = start != line
+        found = any(one.startswith(start) if cut else one == line for one in printed)
+        assert found, f"the demo prints no line like “{line}”; run: .venv/bin/python -m tests.pictures"
+    text = PICTURE.read_text()
+    assert not re.search("@import|url\\((?!#demo-)|href|<script", text)  # it asks no host for anything
+
+
+def shape(line: str) -> str:
+    """A line without its figures."""
+    return re.sub(r" *\d[\d.]*", " 0", line).rstrip()
 
 
 def test_the_demo_counts_in_json_and_touches_nothing_of_its_users(tmp_path: Path, redis_url: str) -> None:

@@ -1,0 +1,86 @@
+"""docs/settings.md, made from the settings themselves: `python -m bridge.cli.reference_settings > docs/settings.md`."""
+
+import sys
+from itertools import groupby
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from bridge.cli.reference import cell
+from bridge.settings import Settings
+from bridge.settings_sources import is_secret, shown_name
+from bridge.settings_types import Knob, knob_of
+
+HEAD = """# Settings
+
+Made from the settings themselves by `python -m bridge.cli.reference_settings > docs/settings.md`; a test sees to it
+that it is up to date. Strongest first: options of the command line, the environment, `.env`, `/run/secrets`,
+`config/bridge.toml` (another one: `BRIDGE_CONFIG`), the defaults below. In the file a setting has the name below
+without `BRIDGE_`, in small letters, and `twelvelabs_api_key` for the key.
+
+`bridge config show` tells what is in force and from where, `bridge config check` whether all of it can be used. A
+misspelt `BRIDGE_…` is an error that names the right one. Secrets are better kept in files: `BRIDGE_<NAME>_FILE` names
+one. Lists are separated by commas.
+"""
+GROUPS = {
+    "redis": "Redis",
+    "prefix": "Redis",
+    "twelvelabs": "TwelveLabs",
+    "poll": "Polling",
+    "delivery": "Delivery",
+    "retention": "Retention",
+}
+"""A setting's first word → the heading that it stands under; the others are about running."""
+
+
+def render() -> str:
+    """The whole of docs/settings.md."""
+    fields = Settings.model_fields
+    parts = [HEAD]
+    for title, names in groupby(fields, key=lambda name: GROUPS.get(name.partition("_")[0], "Running")):
+        rows = [_row(name, fields[name]) for name in names]
+        parts.append("\n".join([f"## {title}", "", *TABLE, *rows]) + "\n")
+    return "\n".join(parts)
+
+
+TABLE = ("| setting | type | default | bounds | meaning |", "| --- | --- | --- | --- | --- |")
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    knob = knob_of(field)
+    kind = _kind(field) + (f", {knob.unit}" if knob.unit else "")
+    default = f"`{knob.default}`" if knob.default not in {"not set", "empty"} else knob.default
+    return f"| `{shown_name(name)}` | {kind} | {default} | {knob.bounds or '—'} | {cell(_example(knob, field))} |"
+
+
+def _example(knob: Knob, field: FieldInfo) -> str:
+    examples = ", ".join(f"`{one}`" for one in field.examples or ())
+    return f"{knob.text} Example: {examples}." if examples else knob.text
+
+
+def _kind(field: FieldInfo) -> str:
+    """What a person writes: the type's name in words."""
+    if is_secret(field):
+        return "secret"
+    annotation = field.annotation
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) is Literal:
+        return "word"
+    if get_origin(annotation) is tuple:
+        return "list"
+    return KINDS[annotation]
+
+
+KINDS: dict[Any, str] = {
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    SecretStr: "secret",
+}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render())
