@@ -17,7 +17,7 @@ RETRY_AFTER_SECONDS = 86_400
 
 FAULTS_BEFORE_BACKOFF = 2
 """A transient upstream fault is tried again at the interval; from the third in a row the interval doubles."""
-BACKOFF_SECONDS = 300.0
+BACKOFF_SECONDS = 60.0
 """… up to this."""
 
 FIRST_SPREAD = 0.5

@@ -264,19 +264,19 @@ def test_reads_keep_their_interval(interval: float, jitter: float) -> None:
 
 @pytest.mark.parametrize(
     ("faults", "seconds"),
-    [(0, 5), (1, 5), (2, 5), (3, 10), (4, 20), (5, 40), (6, 80), (7, 160), (8, 300), (9, 300), (10_000, 300)],
+    [(0, 5), (1, 5), (2, 5), (3, 10), (4, 20), (5, 40), (6, 60), (7, 60), (10_000, 60)],
 )
 def test_faults_back_off_from_the_third_in_a_row(faults: int, seconds: int) -> None:
-    """Twice at the interval, then twice as long each time, up to five minutes."""
+    """Twice at the interval, then twice as long each time, up to a minute."""
     assert fault_in_ms(5, faults, jitter=0) == seconds * 1000
     spread = 0.2 if faults > FAULTS_BEFORE_BACKOFF else 0.05
     assert fault_in_ms(5, faults, jitter=1) == pytest.approx(seconds * 1000 * (1 + spread), abs=1)
     assert fault_in_ms(5, faults, jitter=-1) == pytest.approx(seconds * 1000 * (1 - spread), abs=1)
 
 
-@pytest.mark.parametrize("interval", [250, 300, 600, 86_400])
+@pytest.mark.parametrize("interval", [50, 60, 250, 300, 600, 86_400])
 def test_backing_off_never_comes_sooner_than_the_interval(interval: float) -> None:
-    """Where the interval itself is about five minutes or longer, a third fault must not hasten the next read."""
+    """Where the interval itself is about a minute or longer, a third fault must not hasten the next read."""
     for faults in range(1, 20):
         assert fault_in_ms(interval, faults, jitter=-1) >= poll_in_ms(interval, first=False, jitter=-1)
 
