@@ -239,8 +239,11 @@ def printable(text: object, limit: int = 200) -> str:
     return clean + "…" * (len(str(text)) > limit)
 
 
-def stage_line(heard: Collection[str]) -> "Text":
-    """A task's way through its stages, from the statuses that it is known to have had. There are no percentages."""
+def stage_line(heard: Collection[str], *, short: bool = False) -> "Text":
+    """A task's way through its stages, from the statuses that it is known to have had. There are no percentages.
+
+    `short` names the latest stage alone, for a narrow terminal.
+    """
     from rich.text import Text
 
     end = next((one for one in heard if one in TERMINAL_STATUSES), "")
@@ -248,9 +251,9 @@ def stage_line(heard: Collection[str]) -> "Text":
     line = Text()
     for one in STAGES:
         mark = "◐" if one == latest and not end else "●" if one in heard else "○"
-        line.append(f"{mark} {one}  ", style="cyan" if one in heard else "dim")
+        line.append(mark if short else f"{mark} {one}  ", style="cyan" if one in heard else "dim")
     mark, style = {"": ("○", "dim"), "failed": ("✗", "bold red")}.get(end, ("●", "bold green"))
-    return line.append(f"{mark} {end or 'ready'}", style=style)
+    return line.append(f"{mark} {(end or latest) if short else (end or 'ready')}", style=style)
 
 
 def attempt_line(line: Line) -> "Text":

@@ -34,6 +34,8 @@ COLUMNS: Columns = (
 )
 
 Views = dict[str, "TaskView"]
+STAGES_WIDTH = 74
+"""Of all stages by name, and of when the task was read."""
 Tell = Callable[["TaskView"], None]
 
 
@@ -174,7 +176,8 @@ def _teller(how: str, views: Views) -> Iterator[Tell]:
     if how == "table" and sys.stdout.isatty():
         from rich.live import Live
 
-        with Live(console=stage.console(), refresh_per_second=4, get_renderable=lambda: _picture(views)):
+        console = stage.console()
+        with Live(console=console, refresh_per_second=4, get_renderable=lambda: _picture(views, console.width)):
             yield lambda _: None
     else:
         yield lambda view: _tell(view, how)
@@ -190,26 +193,28 @@ def _tell(view: "TaskView", how: str) -> None:
         click.echo(safe(view.task))
 
 
-def _picture(views: Views) -> "RenderableType":
-    """A line for each task: its stages as far as they are known, and since when."""
+def _picture(views: Views, width: int) -> "RenderableType":
+    """A line for each task: its stages as far as they are known, and since when; in short where it is narrow."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table.grid(padding=(0, 2))
-    for _ in range(4):
-        table.add_column(no_wrap=True)
+    short = max((len(view.task) for view in views.values()), default=0) + STAGES_WIDTH > width
+    for number in range(4):
+        table.add_column(no_wrap=not short or number != 0, overflow="fold")
     for view in views.values():
-        table.add_row(Text(safe(view.task)), _stages(view), Text(ago(view.observed_at)), Text(safe(view.note)))
+        cells = Text(safe(view.task)), _stages(view, short=short), Text(ago(view.observed_at)), Text(safe(view.note))
+        table.add_row(*cells)
     return table
 
 
-def _stages(view: "TaskView") -> "Text":
+def _stages(view: "TaskView", *, short: bool) -> "Text":
     """What a status lets one conclude: it has been through those before it, unless it failed, nobody knows where."""
     from rich.text import Text
 
     status = view.status or ""
     if status in stage.STAGES:
-        return stage.stage_line(stage.STAGES[: stage.STAGES.index(status) + 1])
+        return stage.stage_line(stage.STAGES[: stage.STAGES.index(status) + 1], short=short)
     if status in TERMINAL_STATUSES:
-        return stage.stage_line({*stage.STAGES, status} if status == "ready" else {status})
+        return stage.stage_line({*stage.STAGES, status} if status == "ready" else {status}, short=short)
     return Text(safe(status) or "not seen yet")
