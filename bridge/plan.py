@@ -69,6 +69,7 @@ def task_plan(entry: Entry, before: Standing, judge: Judge) -> TaskPlan:
     if options:
         options |= {one: value for one, value in (old or {}).items() if one not in options and holds_secret(value)}
     given = {_bytes(one): _bytes(value) for one, value in options.items()}
+    _check_text(given)
     judge.task(_bytes(entry.name), 0, None if old is None else given)
     if not before.registered:
         return TaskPlan(ADDED, options)
@@ -127,6 +128,14 @@ def _json(value: Any) -> str:
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
+
+
+def _check_text(fields: Mapping[bytes, bytes]) -> None:
+    """Registration asks this of its own options alone; what is foreign is written by us here, and has to be text too."""
+    try:
+        _ = [(name.decode(), value.decode()) for name, value in fields.items()]
+    except UnicodeDecodeError:
+        raise Rejection("", "an option is not UTF-8", "write the options as UTF-8 text") from None
 
 
 def _shown(raw: bytes) -> str:
