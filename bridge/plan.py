@@ -131,9 +131,10 @@ def _bytes(text: str) -> bytes:
 
 
 def _check_text(fields: Mapping[bytes, bytes]) -> None:
-    """Registration asks this of its own options alone; what is foreign is written by us here, and has to be text too."""
+    """Registration asks this of its own options alone; here what is foreign is written too, and has to be text."""
     try:
-        _ = [(name.decode(), value.decode()) for name, value in fields.items()]
+        for one in (*fields, *fields.values()):
+            one.decode()
     except UnicodeDecodeError:
         raise Rejection("", "an option is not UTF-8", "write the options as UTF-8 text") from None
 
