@@ -17,7 +17,8 @@ from bridge.errors import InvalidInput
 from bridge.formats import CONTENT_TYPES
 from bridge.guard import Policy
 from bridge.model import Endpoint, Ordering, WatchOptions
-from bridge.rejection import Rejection, bare
+from bridge.redaction import bare
+from bridge.rejection import Rejection
 from bridge.signature import SECRET_PREFIX, parse_secret
 
 METADATA_BYTES = 4_096

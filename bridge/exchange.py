@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bridge.model import Fault, Timing
@@ -48,9 +48,9 @@ class Request:
 
     method: str
     origin: Origin
-    target: str
-    headers: Sequence[tuple[str, str]] = ()
-    body: bytes = b""
+    target: str = field(repr=False)
+    headers: Sequence[tuple[str, str]] = field(default=(), repr=False)
+    body: bytes = field(default=b"", repr=False)
 
     def encode(self) -> bytes:
         """The bytes on the wire.

@@ -11,7 +11,7 @@ the WHATWG URL standard (a host that ends in a number); OWASP's SSRF prevention 
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 from urllib.parse import urlsplit
@@ -108,7 +108,7 @@ class Target:
     scheme: str
     host: str
     port: int
-    path: str
+    path: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,19 +7,16 @@ library and take the same path. Redaction is the last step before rendering, so 
 import logging
 import re
 import sys
+import threading
 from collections.abc import Iterable
 from typing import Any, TextIO, cast
-from urllib.parse import quote
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
-MIN_SECRET_LENGTH = 4
-"""A shorter secret is not struck out by its value: it would take pieces out of innocent words."""
+from bridge.redaction import AUTHORITY, HIDDEN, PATH_TOKEN, pattern_of
 
 MAX_DEPTH = 8
-
-HIDDEN = "***"
 
 _HIDDEN_KEYS = frozenset(
     {"api_key", "apikey", "authorization", "cookie", "passwd", "password", "proxy_authorization", "secret", "secrets"}
@@ -68,6 +65,19 @@ def configure(
     _route_stdlib(level, sink, before, after)
 
 
+def catch_uncaught() -> None:
+    """Let what nobody caught, in whatever thread, go through the log as well: Python prints it with all its secrets."""
+    log = get_logger("bridge")
+
+    def in_thread(found: threading.ExceptHookArgs) -> None:
+        thread = found.thread.name if found.thread else None
+        log.critical("uncaught", thread=thread, exc_info=found.exc_value)
+
+    sys.excepthook = lambda _, error, __: log.critical("uncaught", exc_info=error)
+    sys.unraisablehook = lambda found: log.error("uncaught", at=repr(found.object), exc_info=found.exc_value)
+    threading.excepthook = in_thread
+
+
 def get_logger(name: str) -> FilteringBoundLogger:
     """A logger whose lines carry `logger: name`. It may be made before `configure` and used after it."""
     return cast(FilteringBoundLogger, structlog.get_logger(name))
@@ -77,10 +87,7 @@ class Redactor:
     """A processor that strikes out secrets: by key, by shape and by value, in every text at any depth."""
 
     def __init__(self, secrets: Iterable[str] = (), *, escape: bool = False) -> None:
-        values = {secret for secret in secrets if len(secret) >= MIN_SECRET_LENGTH}
-        values |= {quote(value, safe="") for value in values} | {repr(value)[1:-1] for value in values}
-        longest_first = sorted(values, key=len, reverse=True)
-        self._values = re.compile("|".join(map(re.escape, longest_first))) if values else None
+        self._values = pattern_of(secrets)
         self._escape = escape
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -129,14 +136,19 @@ def _hides(key: object) -> bool:
 
 
 def _bare_url(found: re.Match[str]) -> str:
-    """A URL without userinfo, query and fragment. People put raw / ? # into the passwords of Redis URLs, so there the
-    last @ of all ends the userinfo; elsewhere an @ may be part of a path.
+    """A URL without userinfo, query and fragment, nor what may be a token in its path. People put raw / ? # into the
+    passwords of Redis URLs, so there the last @ of all ends the userinfo; elsewhere an @ may be part of a path.
     """
     scheme, rest = found.groups()
-    authority = rest.partition("/")[0] if scheme.lower() in ("http", "https") else rest
-    start = authority.rfind("@") + 1
-    head, mark, _ = re.split(r"([?#]|$)", rest[start:], maxsplit=1)
-    return f"{scheme}://{HIDDEN + '@' if start else ''}{head}{mark}{HIDDEN if mark else ''}"
+    web = scheme.lower() in ("http", "https")
+    userinfo, at, after = rest.rpartition("@")
+    if web and AUTHORITY.fullmatch(re.split("[/?#]", rest, maxsplit=1)[0]):
+        at, after = "", rest
+    elif web and re.search("[?#]", userinfo):
+        return f"{scheme}://{HIDDEN}"
+    head, mark, _ = re.split(r"([?#]|$)", after, maxsplit=1)
+    head = PATH_TOKEN.sub(HIDDEN, head) if web else head
+    return f"{scheme}://{HIDDEN + at if at else ''}{head}{mark}{HIDDEN if mark else ''}"
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from bridge.errors import InvalidInput
-from bridge.rejection import SIGNING_SECRET, Rejection, bare, redacted
+from bridge.redaction import SIGNING_SECRET, bare
+from bridge.rejection import Rejection, redacted
 
 VERSION = 1
 HEAD = {"kind": "bridge-export", "version": VERSION}
@@ -155,7 +156,8 @@ def _check_table(entry: Entry) -> None:
 def endpoint_line(name: bytes, text: bytes, *, with_secrets: bool) -> Line:
     """An endpoint as an export shows it. Raises Rejection for what no line can say.
 
-    Without secrets: no signing secret, of headers only the names, and of a URL neither user nor query.
+    Without secrets: no signing secret, of headers only the names, and of a URL neither user nor query nor what
+    may be a token in its path.
     """
     shown = _name(name)
     written = _object(text)

@@ -211,7 +211,7 @@ class Endpoint:
     """A subscriber's callback URL with its filter, secrets and limits."""
 
     name: str
-    url: str
+    url: str = field(repr=False)
     events: tuple[str, ...] = ("index.task.*",)
     tasks: tuple[str, ...] = ("*",)
     secrets: tuple[str, ...] = field(default=(), repr=False)

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 from bridge.contract import EndpointDefinition
 from bridge.entries import Judge
 from bridge.manifest import LEFT_OUT, Entry, holds_secret
-from bridge.rejection import Rejection, bare
+from bridge.redaction import bare
+from bridge.rejection import Rejection
 
 ADDED, CHANGED, UNCHANGED = "added", "changed", "unchanged"
-_BARE = re.compile(rf"[?#]{LEFT_OUT}|//{LEFT_OUT}")
+_BARE = re.compile(rf"[?#/]{LEFT_OUT}")
 COMPLETE = "take an export made --with-secrets, or write it in full"
 
 

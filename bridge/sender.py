@@ -1,7 +1,7 @@
 """Posts an event to a subscriber's callback URL. What comes of it is a value, whatever they do."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from secrets import token_hex
 
@@ -10,12 +10,13 @@ from bridge.errors import SettingsError
 from bridge.formats import CONTENT_TYPES
 from bridge.guard import Policy, Refused
 from bridge.model import Delivery, Endpoint, Fault, Outcome
+from bridge.redaction import Confidant
 from bridge.schedule import parse_retry_after
 from bridge.signature import Signer
 from bridge.transport import Answer, Origin, Request, Transport, TransportFault
 
 EXCERPT_BYTES = 1_024
-"""How much of an answer's body is kept."""
+"""How much of an answer's body is kept, without the secrets that it repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +25,10 @@ class _Prepared:
 
     endpoint: Endpoint
     origin: Origin
-    target: str
-    headers: tuple[tuple[str, str], ...]
+    target: str = field(repr=False)
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
     signer: Signer
+    confidant: Confidant
 
 
 class Sender:
@@ -64,7 +66,7 @@ class Sender:
             answer = await self._transport.exchange(endpoint.name, request, deadline_seconds=self._deadline)
         except TransportFault as fault:
             return Outcome(fault=fault.fault, detail=fault.detail, timing=fault.timing)
-        return self._outcome(answer)
+        return self._outcome(answer, prepared.confidant)
 
     def forget(self, endpoint: str) -> None:
         """An endpoint is gone or changed: close its connections, drop what was prepared for it."""
@@ -93,15 +95,16 @@ class Sender:
                 *endpoint.headers.items(),
             ),
             signer=Signer(secrets),
+            confidant=Confidant(endpoint.url, endpoint.headers, secrets),
         )
         self._prepared[endpoint.name] = prepared
         return prepared
 
-    def _outcome(self, answer: Answer) -> Outcome:
+    def _outcome(self, answer: Answer, confidant: Confidant) -> Outcome:
         return Outcome(
             status_code=answer.status,
             retry_after_seconds=parse_retry_after(answer.header("retry-after"), now=self._now()),
-            excerpt=answer.body[:EXCERPT_BYTES].decode("utf-8", "replace"),
+            excerpt=confidant.head_of(answer.body, EXCERPT_BYTES),
             timing=answer.timing,
         )
 

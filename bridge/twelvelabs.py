@@ -7,6 +7,7 @@ is tolerant: only `status` must be there; what is missing is unknown, what is ne
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 from bridge import __version__
 from bridge.diff import parse_instant
 from bridge.model import FetchFailure, FetchFault, Observation
+from bridge.redaction import HIDDEN, pattern_of
 from bridge.schedule import parse_retry_after
 from bridge.transport import Answer, Origin, Request, Transport, TransportFault
 
@@ -39,6 +41,7 @@ class TwelveLabs:
         self._origin = Origin(parts.scheme, parts.hostname or "", port)
         self._path = parts.path.rstrip("/")
         self._transport, self._deadline = transport, deadline_seconds
+        self._key = pattern_of([api_key])
         self._headers = (
             ("x-api-key", api_key),
             ("accept", "application/json"),
@@ -55,7 +58,8 @@ class TwelveLabs:
             return FetchFailure(FetchFault.TRANSIENT, f"{fault.fault}: {fault.detail}")
         if answer.status == 200:
             return observe(answer, task_id)
-        return failure(answer, now=datetime.now(UTC))
+        failed = failure(answer, now=datetime.now(UTC))
+        return replace(failed, detail=self._key.sub(HIDDEN, failed.detail)) if self._key else failed
 
 
 def observe(answer: Answer, task_id: str) -> Observation | FetchFailure:

@@ -137,9 +137,9 @@ async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | 
     """Judge, write, take in; replies the secret if it was made here, and the URL as it may be shown."""
     from bridge.contract import endpoint as judged
     from bridge.engine import policy_from
+    from bridge.redaction import bare
     from bridge.rejection import Rejection
     from bridge.store.declaring import Declaring
-    from bridge.store.reading.endpoints import bare_url
 
     declaring, name = Declaring(store), wish.name
     before = await declaring.endpoint_text(name)
@@ -160,7 +160,7 @@ async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | 
     if not await declaring.write_endpoint(name, definition, replace=wish.replace):
         raise _exists(name)
     await _take_in(store, settings, name)
-    return made, bare_url(definition["url"])
+    return made, bare(definition["url"])
 
 
 async def _take_in(store: "Store", settings: "Settings", name: str) -> None:
@@ -186,7 +186,8 @@ def _exists(name: str) -> InvalidInput:
 def ls(ctx: click.Context, output: str | None, as_json: bool) -> None:
     """List the endpoints: where they lead, how they fare, what they are owed.
 
-    Those of tasks' callback URLs are called url:…; of a URL its query is not shown.
+    Those of tasks' callback URLs are called url:…; of a URL neither its query nor what may be a
+    token in its path is shown.
 
     \b
     Examples:

@@ -57,7 +57,10 @@ def export(ctx: click.Context, with_secrets: bool) -> int:
     if with_secrets:
         say("! This holds secrets: keep it where only you can read it.")
     elif told.left_out:
-        say(f"Left out of {told.left_out} fields: secrets, header values, queries of URLs. --with-secrets prints them.")
+        say(
+            f"Left out of {told.left_out} fields: secrets, header values, queries and tokens of URLs. "
+            "--with-secrets prints them."
+        )
     return PARTLY if told.unsayable or told.more else 0
 
 

@@ -245,3 +245,21 @@ async def test_a_request_made_while_the_last_reading_is_under_way_is_kept(scene:
     assert await scene.store.registry.announce(asked, event.id, delay_ms=-1) == "ok"
     assert sorted(delivery.endpoint for delivery in await scene.claim()) == ["a", "b"]
     assert await client.zscore("bridge:tasks", "t1") is None
+
+
+async def test_what_a_client_takes_back_is_kept_nowhere(scene: Scene) -> None:
+    """P8: once its endpoint is gone, no key knows the secret, the headers or the URL any more."""
+    words = {
+        "secret": "whsec_" + "c2VjcmV0" * 4,
+        "headers": {"x-key": "hunter2"},
+        "url": "http://127.0.0.1:9/?k=hunter2",
+    }
+    await scene.endpoint("a", **words)
+    await scene.task()
+    await scene.commit("indexing")
+    await scene.store.client.hdel("bridge:endpoints", "a")
+    await scene.intake.run()
+    client = scene.store.client
+    kept = [await client.dump(key) for key in await client.keys()]  # a short value stands in a dump as it is
+    assert kept
+    assert not any(mark in str(text) for text in kept for mark in ("c2VjcmV0", "hunter2"))

@@ -12,7 +12,6 @@ from bridge.store.reading import reading_errors
 from bridge.store.reading.deliveries import deliveries_of, find_deliveries, list_deliveries
 from bridge.store.reading.endpoints import (
     any_endpoint,
-    bare_url,
     cancelled_since,
     find_endpoint,
     list_endpoints,
@@ -257,22 +256,6 @@ async def test_what_waits_at_an_endpoint_without_a_free_slot_is_no_lag(scene: Sc
     assert len(await scene.claim()) == 1
     scene.clock.advance(LEASE_MS - 1)
     assert (await role(scene.store, "deliver")).lag_ms == 0
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("https://user:pw@example.com/a?b=c", "https://example.com/a?…"),
-        ("https://example.com", "https://example.com"),
-        ("https://example.com/@me", "https://example.com/@me"),
-        ("user:pw@host/x", "host/x"),
-        ("", ""),
-        (None, ""),
-    ],
-)
-def test_a_url_is_shown_without_what_may_be_secret(url: object, shown: str) -> None:
-    """No user name, no password, no query."""
-    assert bare_url(url) == shown
 
 
 async def test_refusals_of_redis_are_errors_with_a_fix(store: Store) -> None:

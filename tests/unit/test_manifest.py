@@ -162,12 +162,20 @@ def test_another_version_is_refused_as_a_whole(version: object) -> None:
         Manifest().read_line(1, json.dumps({**HEAD, "version": version}).encode())
 
 
+def test_a_token_in_a_path_is_left_out_and_kept_where_it_is_known() -> None:
+    """As a query is: chat services put the secret there."""
+    text = json.dumps({"url": f"{URL}/T0AbCdEfGhIjKlMnOp/in"}).encode()
+    line = endpoint_line(b"a", text, with_secrets=False)
+    assert (line.fields["url"], line.left_out) == (f"{URL}/…/in", 1)
+    assert endpoint_plan(Entry("endpoint", "a", "line 1", {"url": line.fields["url"]}), text, JUDGE).word == "unchanged"
+
+
 def test_a_url_without_its_query_counts_only_for_the_url_that_it_is() -> None:
     """Another host under the same name is no reason to fill in the old query."""
     stored = json.dumps({"url": f"{URL}?token=1"}).encode()
     kept = endpoint_plan(Entry("endpoint", "a", "line 1", {"url": f"{URL}?…"}), stored, JUDGE)
     assert (kept.word, json.loads(kept.text)["url"]) == ("unchanged", f"{URL}?token=1")
-    for url in ("https://example.org/hook?…", "https://…@example.com/hook"):
+    for url in ("https://example.org/hook?…", "https://…@example.com/hook", "https://example.com/…/hook"):
         with pytest.raises(Rejection, match="left out of the export"):
             endpoint_plan(Entry("endpoint", "a", "line 1", {"url": url}), stored, JUDGE)
 

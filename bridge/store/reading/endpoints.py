@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bridge.redaction import bare
 from bridge.store.reading.trips import HasClient, as_ms, as_record, ask
 from bridge.store.registry import as_text
 
@@ -19,7 +20,7 @@ class EndpointView:
 
     name: str
     url: str
-    """Without user name, password and query: they may be secrets."""
+    """Without user name, password, query and what may be a token in its path: they may be secrets."""
     events: tuple[str, ...]
     tasks: tuple[str, ...]
     format: str
@@ -118,7 +119,7 @@ def _view(
     secrets = known.get("secrets") or ([known["secret"]] if known.get("secret") else [])
     return EndpointView(
         name=name,
-        url=bare_url(known.get("url")),
+        url=bare(str(known.get("url") or "")),
         events=_texts(known.get("events"), "index.task.*"),
         tasks=_texts(known.get("tasks"), "*"),
         format=str(known.get("format") or "standard"),
@@ -138,14 +139,6 @@ def _view(
         note=str(refusal.get("reason", "")),
         fix=str(refusal.get("fix", "")),
     )
-
-
-def bare_url(url: object) -> str:
-    """A URL without what may be a secret in it: user name, password, query."""
-    head, question, _ = str(url or "").partition("?")
-    scheme, slashes, rest = head.partition("://") if "://" in head else ("", "", head)
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}{slashes}{authority.rpartition('@')[2]}{slash}{path}" + ("?…" if question else "")
 
 
 def _texts(value: object, default: str) -> tuple[str, ...]:

@@ -1,0 +1,116 @@
+"""What hides a secret whose text is known, however it is spelt, and what is taken for one in a URL's path. Pure."""
+
+import html
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from urllib.parse import quote, quote_plus, unquote
+
+HIDDEN = "***"
+
+MIN_SECRET_LENGTH = 4
+"""A shorter secret is not struck out by its value: it would take pieces out of innocent words."""
+
+PATH_TOKEN = re.compile(r"(?<=/)(?=[^/?#\s]*[0-9]|[^/?#\s]{32})[^/?#\s]{16,}")
+"""A part of a URL's path that may be a token, as chat services put one there: 16 characters with a digit, or 32."""
+
+AUTHORITY = re.compile(r"(?:\[[^\]]*\]|[^:@?#\[]*)(?::\d*)?")
+"""Host and port without a user: whatever else precedes an @ may be a password, slashes included."""
+
+SIGNING_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]+")
+_WORD = re.compile(r"[^\s\"]+")
+_QUERY = re.compile(r"(?<=.)\?.+", re.DOTALL)
+_FRAGMENT = re.compile(r"#.+", re.DOTALL)
+
+
+def without_secrets(text: str) -> str:
+    """A text without signing secrets, and without what a URL in it hides; every word may be one."""
+    return _WORD.sub(lambda word: bare(word[0]), SIGNING_SECRET.sub("whsec_…", text))
+
+
+def narrated(text: str) -> str:
+    """The same for a sentence, of whose words only those with `://` are URLs."""
+    return _WORD.sub(lambda word: bare(word[0]) if "://" in word[0] else word[0], SIGNING_SECRET.sub("whsec_…", text))
+
+
+def bare(url: str) -> str:
+    """A URL, or a word that may be one, without what it hides. It may be broken anywhere: in doubt, less is left."""
+    before, slashes, rest = url.partition("//")
+    scheme, rest = (before + slashes, rest) if slashes else ("", url)
+    userinfo, at, after = rest.rpartition("@")
+    authority, slash, _ = userinfo.partition("/")
+    if at and not (slashes and slash and AUTHORITY.fullmatch(authority)):  # else the @ is of the path or the query
+        if "?" in userinfo or "#" in userinfo:
+            return scheme + "…"
+        rest = "…@" + after
+    if slashes:
+        rest = PATH_TOKEN.sub("…", _FRAGMENT.sub("#…", rest))
+    return scheme + _QUERY.sub("?…", rest)
+
+
+def spellings(secret: str) -> set[str]:
+    """A secret as it is, percent-encoded, as JSON, HTML and Python write it, and so twice; `whsec_` may be missing."""
+    found = {secret, secret.removeprefix("whsec_"), quote(secret, safe=""), quote(secret), quote_plus(secret)}
+    found |= {re.sub("%[0-9A-F]{2}", lambda digits: digits[0].lower(), one) for one in found}
+    for _ in range(2):
+        found |= {escape(one) for one in found for escape in _ESCAPES}
+    return found
+
+
+_ESCAPES: tuple[Callable[[str], str], ...] = (
+    lambda text: json.dumps(text)[1:-1],
+    lambda text: repr(text)[1:-1],
+    html.escape,
+    lambda text: text.replace("/", "\\/"),
+)
+
+
+def all_spellings(secrets: Iterable[str]) -> list[str]:
+    """How these secrets may be spelt, the longest first; too short ones are left out."""
+    found = {one for secret in secrets if len(secret) >= MIN_SECRET_LENGTH for one in spellings(secret)}
+    return sorted(found, key=len, reverse=True)
+
+
+def pattern_of(secrets: Iterable[str]) -> re.Pattern[str] | None:
+    """What finds these secrets in a text; None when there is none."""
+    spelt = all_spellings(secrets)
+    return re.compile("|".join(map(re.escape, spelt))) if spelt else None
+
+
+OF_OUR_FORM = r"whs(?:ec|k)_(?:[A-Za-z0-9+/=_-]|\\/)+"
+"""A signing secret by its shape, its slashes escaped or not."""
+TOKEN_LENGTH = 6
+"""A shorter word of a query or of a header is no token: `true` and `json` stay in what a subscriber answers."""
+
+
+class Confidant:
+    """What one subscriber is told, or knows, that is nobody else's business, and that its answers may repeat.
+
+    That is its signing secrets, the values of its own headers, its URL's query and what may be a token in its path.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str], secrets: Iterable[str]) -> None:
+        self._url, self._headers, self._signing = url, headers, tuple(secrets)
+
+    def head_of(self, answer: bytes, limit: int) -> str:
+        """The first `limit` bytes of an answer without those secrets; one that the limit cuts through goes whole."""
+        if not answer:
+            return ""
+        secrets, longest = self._found
+        text = answer[: limit + longest].decode("latin-1")  # a character is a byte until the secrets are out
+        ends = [found.end() for found in secrets.finditer(text) if found.start() < limit]
+        text = secrets.sub(HIDDEN, text[: max([limit, *ends])])
+        return text.encode("latin-1").decode("utf-8", "replace")
+
+    @cached_property
+    def _found(self) -> tuple[re.Pattern[str], int]:
+        """What finds them, and how long the longest is. It takes a millisecond to make: at the first body, that is."""
+        path, _, query = self._url.partition("?")
+        words = [query, *self._headers.values(), *PATH_TOKEN.findall(path.partition("://")[2])]
+        words += [word for value in self._headers.values() for word in value.split()[1:]]  # after “Bearer”
+        words += [pair.partition("=")[2] for pair in query.split("&")]
+        words += [unquote(word) for word in words]
+        spelt = all_spellings([*self._signing, *(word for word in words if len(word) >= TOKEN_LENGTH)])
+        longest = max(map(len, spelt), default=0) + 128
+        return re.compile("|".join([OF_OUR_FORM, *map(re.escape, spelt)])), longest
