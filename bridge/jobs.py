@@ -53,6 +53,8 @@ QUEUED_SECONDS = 30
 FAILURE_SECONDS = 3_600
 
 
+IN_THE_LOG = "the log of the worker says what went wrong"
+
 NOT_ITS_FAULT = (redis_errors.ConnectionError, redis_errors.TimeoutError, StopRequested)
 """What may interrupt the reading of a job, whatever is in it."""
 
@@ -207,6 +209,10 @@ class ShiftWorker(SimpleWorker):
                 return found
         raise StopRequested
 
+    def handle_job_failure(self, *arguments: Any, **named: Any) -> None:
+        """RQ keeps a failed job's traceback in Redis; ours may hold a secret, so it stands in the log alone."""
+        super().handle_job_failure(*arguments, **(named | {"exc_string": IN_THE_LOG}))
+
     def run_maintenance_tasks(self) -> None:
         """RQ tidies up. Where it stumbles over an entry, that goes: no shift is ever missed."""
         try:
@@ -351,6 +357,7 @@ def main(kind: Kind) -> int:
     """The child process of a supervisor: it ends when its standard input does, so that no orphan works on unseen."""
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format, secrets=settings.secret_values())
+    logs.catch_uncaught()
     process = WorkerProcess(kind, settings)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     code = process.run()

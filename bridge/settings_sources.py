@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from bridge.redaction import without_secrets
 from bridge.settings_types import plain_text
 
 Origin = Literal["cli", "env", ".env", "secrets", "config file", "default"]
@@ -105,17 +106,18 @@ class ConfigFile(BareNames):
 
     def __init__(self, cls: type[BaseSettings], asked: str | Path | None) -> None:
         path = Path(asked or DEFAULT_CONFIG).expanduser()
+        shown = without_secrets(str(asked or path))
         self.problem = ""
         pairs: Mapping[str, Any] = {}
         try:
             pairs = tomllib.loads(path.read_text(encoding="utf-8")) if asked or path.exists() else {}
         except OSError as error:
-            self.problem = f"{path} cannot be read: {error.strerror}"
+            self.problem = f"{shown} cannot be read: {error.strerror}"
         except tomllib.TOMLDecodeError as error:
             position = re.search(r"\(at [^()]*\)$", str(error))
-            self.problem = f"{path} is not valid TOML {position.group() if position else ''}".rstrip()
+            self.problem = f"{shown} is not valid TOML {position.group() if position else ''}".rstrip()
         except UnicodeDecodeError:
-            self.problem = f"{path} is not UTF-8 text"
+            self.problem = f"{shown} is not UTF-8 text"
         super().__init__(cls, "config file", pairs)
 
     def __call__(self) -> dict[str, Given]:
@@ -149,8 +151,8 @@ def read_secret(path: Path, origin: Origin, name: str) -> Given:
     except PermissionError:
         who = f"user {os.getuid()} may not; chmod a+r it, or run as its owner (RUN_AS in compose)"
         return Given(None, origin, name, problem=f"{path} cannot be read: {who}")
-    except OSError as error:
-        return Given(None, origin, name, problem=f"{path} cannot be read: {error.strerror}")
+    except OSError as error:  # not found, say: then this may be the secret itself, where its file was asked for
+        return Given(None, origin, name, problem=f"the file cannot be read: {error.strerror}")
     except UnicodeDecodeError:
         return Given(None, origin, name, problem=f"{path} is not UTF-8 text")
     if not text:

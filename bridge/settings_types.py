@@ -10,6 +10,8 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic.fields import FieldInfo
 
+from bridge.redaction import without_secrets
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 DAY = 86_400
@@ -145,7 +147,7 @@ def _network(item: Any) -> Network:
         hint = f"has host bits set: the network is {loose}" if loose else hint
         return ipaddress.ip_network(str(item))
     except ValueError:
-        raise ValueError(f"{str(item)[:60]!r} {hint}") from None
+        raise ValueError(f"{without_secrets(str(item))[:60]!r} {hint}") from None
 
 
 def _waits(value: tuple[float, ...]) -> tuple[float, ...]:

@@ -100,7 +100,10 @@ class Supervisor:
 
     def _keep_filled(self) -> None:
         while not self._stop.rung:
-            self._fill()
+            try:
+                self._fill()
+            except Exception:
+                self._log.exception("supervisor.fault")  # ours; without this thread no shift would ever be sent again
             time.sleep(TICK_SECONDS)
 
     def _fill(self) -> None:
@@ -151,6 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings()
         logs.configure(settings.log_level, settings.log_format, secrets=settings.secret_values())
+        logs.catch_uncaught()
         for warning in settings.warnings:
             structlog.get_logger("bridge.settings").warning("settings", warning=warning)
         supervisor = Supervisor(_counts(words, settings), settings)

@@ -120,7 +120,11 @@ def main(arguments: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that knows ASCII only gets a ? and not a traceback
-    sys.exit(run(arguments))
+    try:
+        code = run(arguments)
+    except Exception:
+        code = _tell_unexpected()
+    sys.exit(code)
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -130,6 +134,7 @@ def run(arguments: list[str] | None = None) -> int:
     except Exit as exit_:
         return exit_.exit_code
     except click.ClickException as error:
+        error.message = _narrated(error.message)  # type: ignore[misc]
         error.show()
         return error.exit_code
     except (Abort, KeyboardInterrupt):
@@ -140,3 +145,25 @@ def run(arguments: list[str] | None = None) -> int:
         complain(error)
         return error.exit_code
     return outcome if isinstance(outcome, int) else 0
+
+
+def _narrated(text: str) -> str:
+    from bridge.redaction import narrated
+
+    return narrated(text)
+
+
+def _tell_unexpected() -> int:
+    """What nobody foresaw is a fault of ours: its traceback, without the secrets that may be in its message."""
+    import traceback
+
+    from bridge.logs import Redactor
+    from bridge.settings import load_settings
+
+    try:
+        secrets = load_settings().secret_values()
+    except BridgeError:
+        secrets = ()
+    sys.stderr.write(Redactor(secrets).text(traceback.format_exc()))
+    complain(BridgeError("this was not foreseen", fix="report it with the lines above; `bridge doctor` may say more"))
+    return 1

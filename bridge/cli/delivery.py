@@ -91,12 +91,13 @@ def show(ctx: click.Context, event_id: str, endpoint: str | None, output: str | 
     """
     from bridge.store.reading.deliveries import find_deliveries
 
+    asked = event_id
     event_id, _, named = event_id.partition("/")
     endpoint = endpoint or named or None
     views = with_store(ctx, lambda store, _: find_deliveries(store, event_id, endpoint))
     if not views:
-        to = f" to {endpoint}" if endpoint else ""
-        raise NotFound(f"there is no delivery of {event_id}{to}", fix="bridge delivery ls")
+        to = f" to {endpoint}" if endpoint and not named else ""
+        raise NotFound(f"there is no delivery of {asked}{to}", fix="bridge delivery ls")
     rows = [_row(view, log=True) for view in views]
     how = chosen(ctx, output, as_json)
     if how == "table":

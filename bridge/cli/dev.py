@@ -20,6 +20,7 @@ from bridge.contract import ENDPOINT_BYTES, check_member
 from bridge.contract import endpoint as read_endpoint
 from bridge.errors import BridgeError, CredentialRefused, InvalidInput, SettingsError, StoreDown
 from bridge.guard import Policy
+from bridge.redaction import bare
 from bridge.rejection import Rejection
 from bridge.sandbox.redis import RedisServer
 from bridge.signature import generate_secret
@@ -72,7 +73,7 @@ class Session:
             )
         except Rejection as rejection:
             raise InvalidInput(
-                f"Events cannot go to {stage.printable(self.url)}: {rejection}", fix=rejection.fix
+                f"Events cannot go to {stage.printable(bare(self.url))}: {rejection}", fix=rejection.fix
             ) from None
         changed = {
             "BRIDGE_DELIVERY_ALLOW_NETWORKS": json.dumps([str(one) for one in networks]),
@@ -220,7 +221,8 @@ def _open(session: Session, redis_url: str | None) -> contextlib.AbstractAsyncCo
 
 def _narrate(session: Session, narration: "Console", *, local: bool, own_redis: bool) -> None:
     redis = "yours, BRIDGE_REDIS_URL; what you register stays there" if own_redis else "a throw-away one of this run"
-    narration.print(f"Redis: {redis}. TwelveLabs: {session.settings.twelvelabs_base_url}. Events go to {session.url}.")
+    upstream, to = session.settings.twelvelabs_base_url, bare(session.url)
+    narration.print(f"Redis: {redis}. TwelveLabs: {upstream}. Events go to {to}.")
     if loopback_networks(session.url):
         narration.print("For this run's worker only, http:// to that address is allowed.")
     if not local and session.default_secret:

@@ -18,6 +18,7 @@ from bridge import signature
 from bridge.cli import stage
 from bridge.cli.session import settings_of
 from bridge.errors import InvalidInput
+from bridge.redaction import bare
 from bridge.sandbox.http import HttpServer
 from bridge.sandbox.message import Request, Response
 from bridge.signature import Mismatch
@@ -163,7 +164,9 @@ class Forward:
             self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             self._request((), b"").encode()
         except (KeyError, ValueError):
-            raise InvalidInput(f"“{stage.printable(url)}” is no URL.", fix="write http://localhost:3000/hook") from None
+            raise InvalidInput(
+                f"“{stage.printable(bare(url))}” is no URL.", fix="write http://localhost:3000/hook"
+            ) from None
         self._transport = Transport(lambda *_: None)
 
     async def post(self, request: Request) -> tuple[Response, str]:

@@ -107,8 +107,10 @@ def as_json(value: Any, indent: int | None = None) -> str:
 
 
 def say(text: str) -> None:
-    """Narrate: on stderr, so that data stays clean."""
-    click.echo(text, err=True)
+    """Narrate: on stderr, so that data stays clean. A secret that was typed in a wrong place is not repeated."""
+    from bridge.redaction import narrated
+
+    click.echo(narrated(text), err=True)
 
 
 def complain(error: BridgeError) -> None:

@@ -108,6 +108,7 @@ def add(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
 async def _add(store: "Store", settings: "Settings", members: list[str], options: dict[str, str]) -> list[Row]:
     from bridge.contract import check_member, task_options
     from bridge.engine import policy_from
+    from bridge.redaction import narrated
     from bridge.rejection import Rejection
     from bridge.store.declaring import Declaring
 
@@ -136,7 +137,7 @@ async def _add(store: "Store", settings: "Settings", members: list[str], options
     notes = {"known": "registered already: unchanged", "updated": "registered already: its options are replaced"}
     return [
         {
-            "task": safe(member),
+            "task": narrated(safe(member)),
             "result": words.get(member, "rejected"),
             "note": refused.get(member) or notes.get(words[member], ""),
         }

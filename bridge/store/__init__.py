@@ -1,7 +1,7 @@
 """Remembers. The only speaker of Redis in the house (RQ's own connection aside)."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import redis
@@ -11,7 +11,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
-from bridge.errors import NewerData, StoreDown, UnreadableData, UnsafeRedis
+from bridge.errors import NewerData, SettingsError, StoreDown, UnreadableData, UnsafeRedis
 from bridge.store.keys import Keys
 from bridge.store.outbox import Outbox
 from bridge.store.registry import EVENTS_KEPT, Registry
@@ -95,24 +95,40 @@ class Store:
 
 def connect(url: str) -> "Redis":
     """A client with short, jittered retries: three, within about two seconds; then the caller decides."""
-    return Redis.from_url(
-        url,
-        socket_timeout=SOCKET_SECONDS,
-        socket_connect_timeout=CONNECT_SECONDS,
-        health_check_interval=15,
-        retry=AsyncRetry(ExponentialWithJitterBackoff(cap=1, base=0.05), 3),
-        max_connections=64,
-    )
+    with _usable_url():
+        client = Redis.from_url(
+            url,
+            socket_timeout=SOCKET_SECONDS,
+            socket_connect_timeout=CONNECT_SECONDS,
+            health_check_interval=15,
+            retry=AsyncRetry(ExponentialWithJitterBackoff(cap=1, base=0.05), 3),
+            max_connections=64,
+        )
+        client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        return client
 
 
 def connect_for_rq(url: str) -> "redis.Redis":
     """RQ's own connection: synchronous, raw replies, and RQ's own waiting times."""
-    return redis.Redis.from_url(
-        url,
-        socket_connect_timeout=CONNECT_SECONDS,
-        health_check_interval=15,
-        retry=Retry(ExponentialWithJitterBackoff(cap=1, base=0.05), 3),
-    )
+    with _usable_url():
+        return redis.Redis.from_url(
+            url,
+            socket_connect_timeout=CONNECT_SECONDS,
+            health_check_interval=15,
+            retry=Retry(ExponentialWithJitterBackoff(cap=1, base=0.05), 3),
+        )
+
+
+@contextmanager
+def _usable_url() -> Iterator[None]:
+    """What redis-py cannot make a connection of is a mistake in the settings. Its own words repeat the URL."""
+    try:
+        yield
+    except (TypeError, ValueError):
+        raise SettingsError(
+            "BRIDGE_REDIS_URL cannot be used: it has an option that is none, or leads to a Sentinel",
+            fix="write redis://user:password@host:port/0, rediss:// for TLS or unix:///path",
+        ) from None
 
 
 def check_durable(info: dict[str, Any]) -> None:

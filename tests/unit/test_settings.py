@@ -142,11 +142,12 @@ def test_a_secret_and_its_file_together_are_refused(load: Load, monkeypatch: pyt
 def test_an_unusable_secret_file_is_named(
     load: Load, monkeypatch: pytest.MonkeyPatch, content: bytes | None, reason: str
 ) -> None:
-    """A secret file that is missing, empty or binary is an error with its path."""
+    """A secret file that is missing, empty or binary is an error; if missing, what stands there may be the secret."""
     if content is not None:
         Path("key").write_bytes(content)
     monkeypatch.setenv("TWELVELABS_API_KEY_FILE", "key")
-    assert re.search(rf"TWELVELABS_API_KEY_FILE \(env\): key .*{reason}", refusal(load))
+    what = "the file" if content is None else "key"
+    assert re.search(rf"TWELVELABS_API_KEY_FILE \(env\): {what} .*{reason}", refusal(load))
 
 
 def test_a_secret_file_that_all_may_read_is_a_warning(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
