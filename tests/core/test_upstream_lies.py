@@ -182,7 +182,7 @@ async def test_faults_of_all_kinds_back_off_together_and_the_truth_is_told_once(
             known = await scene.read()
             assert_told(before, known, "")
             waits.append(known.due)
-        assert waits == [5_000, 5_000, 10_000, 20_000, 40_000, 80_000, 160_000, 300_000]
+        assert waits == [5_000, 5_000, 10_000, 20_000, 40_000, 60_000, 60_000, 60_000]
         await assert_heals(scene, known, 1)
 
 
