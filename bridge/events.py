@@ -22,8 +22,8 @@ ANNOUNCED = 32
 _NOT_A_WORD = re.compile(r"[^a-z0-9_]+")
 
 
-def event_from(change: Change, task: str, *, now: int, metadata: Any = None) -> Event:
-    """Make the event of a change observed at `now` (milliseconds).
+def event_from(change: Change, task: str, *, now: int, metadata: Any = None, behind_ms: int = 0) -> Event:
+    """Make the event of a change observed at `now` (milliseconds), on a clock that is behind where it has been.
 
     The id is a digest of what changed, so that the same change makes the same id even after Redis lost its last second
     and we find it again. A state that was announced before is news all the same; the revision that it follows goes into
@@ -31,7 +31,7 @@ def event_from(change: Change, task: str, *, now: int, metadata: Any = None) -> 
     """
     event_type = type_of(change)
     previous = change.previous
-    revision = max(previous.revision + 1 if previous else 1, now)
+    revision = max(previous.revision + 1 if previous else 1, now + behind_ms)
     digest = _digest(change, task, event_type)
     identity = digest_of([digest, previous.revision]) if previous and digest[:16] in previous.announced else digest
     return Event(

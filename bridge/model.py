@@ -176,6 +176,8 @@ class WatchedTask:
     doubt: str | None
     doubted_at: int | None
     due_at: int
+    behind_ms: int = 0
+    """How far Redis' clock is behind where it has been: revisions are ahead of that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,7 +173,8 @@ class Poller:
 
     async def _commit(self, reading: Reading, change: Change) -> None:
         task = reading.task
-        event = events.event_from(change, task.member, now=self._clock.now(), metadata=task.options.metadata)
+        now, metadata = self._clock.now(), task.options.metadata
+        event = events.event_from(change, task.member, now=now, metadata=metadata, behind_ms=task.behind_ms)
         snapshot = events.snapshot_after(change, event)
         delay = self._delay_after(snapshot, first=change.previous is None)
         word = await self._persist(

@@ -77,7 +77,7 @@ class Storm(Fair):
         elif deed == "freeze":
             process.frozen_until = world.loop.time() + self.dice.choice((0.5, 3.0, 30.0))
         elif deed == "clock":
-            world.move_clock(int(self.dice.choice((-1, 1)) * self.dice.choice((50, 1_500, 60_000))))
+            world.skew_ms += int(self.dice.choice((-1, 1)) * self.dice.choice((50, 1_500, 60_000)))
         elif deed == "away":
             self.away = True
             await asyncio.sleep(self.dice.uniform(0.1, 5.0))

@@ -106,7 +106,6 @@ class World:
         self.settled_at = float("inf")
         """When the client had done all it wanted: Redis forgets none of it; that would be the client's to repeat."""
         self.rolled_back = False
-        self.turned_back = False
         self.skew_ms = 0
         """How far Redis' clock is from the world's."""
         self.network = Network(self, loop)
@@ -248,11 +247,6 @@ class World:
             copies: Any = zip(keys, pipe.execute(), strict=True)
             self._past.append((self.loop.time(), [(key, copy) for key, copy in copies if copy]))
             await asyncio.sleep(MEMORY_SECONDS)
-
-    def move_clock(self, by_ms: int) -> None:
-        """Redis' clock jumps."""
-        self.skew_ms += by_ms
-        self.turned_back |= by_ms < 0
 
     def roll_back(self, seconds: float) -> None:
         """Redis comes back as it was so long ago."""

@@ -60,7 +60,9 @@ class Scene:
             task.snapshot, an_observation(task.member, status, self.clock.now, **fields), now=self.clock.now
         )
         assert isinstance(change, Change), change
-        return change, events.event_from(change, task.member, now=self.clock.now, metadata=task.options.metadata)
+        return change, events.event_from(
+            change, task.member, now=self.clock.now, metadata=task.options.metadata, behind_ms=task.behind_ms
+        )
 
     async def commit(self, status: str, *, delay_ms: int = 1_000, member: str = "t1") -> Event:
         """Claim, see this status, commit."""

@@ -110,7 +110,7 @@ class TheStore(ClientsAndTime):
         delay_ms = -1 if ends else 5_000
         registry = self._registries[who]
         if isinstance(verdict, Change):
-            event = events.event_from(verdict, task.member, now=self.clock.now)
+            event = events.event_from(verdict, task.member, now=self.clock.now, behind_ms=task.behind_ms)
             snapshot = events.snapshot_after(verdict, event)
             work = registry.commit(task, event, snapshot, delay_ms=delay_ms)
         elif task.announce and task.snapshot:

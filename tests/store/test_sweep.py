@@ -73,6 +73,32 @@ async def test_an_endpoint_with_much_to_forget_keeps_no_other_waiting(scene: Sce
     assert [await client.hlen(keys.deliveries(name)) for name in "bc"] == [0, 0]
 
 
+@pytest.mark.parametrize("back_ms", [500, 60_000, 3_600_000])
+async def test_a_revision_grows_though_redis_forgot_one_and_its_clock_went_back(
+    scene: Scene, clock: Clock, back_ms: int
+) -> None:
+    """Whoever applies the highest revision has to end with the truth: before a sweep sees the jump, and after."""
+    sweep, revisions = a_sweep(scene.store), []
+    await scene.task()
+    await sweep.page()
+    for status in ("queued", "indexing", "ready"):
+        clock.advance(1_000)
+        await scene.store.client.zadd("bridge:watch", {"t1": 0})
+        revisions.append((await scene.commit(status)).revision)
+        await scene.store.client.delete("bridge:snapshot:t1")  # what a Redis that was set back has forgotten
+        clock.advance(-back_ms)
+        if status == "indexing":
+            await sweep.page()
+    assert revisions == sorted(set(revisions))
+
+
+async def test_a_forged_record_of_the_clock_makes_no_revision_that_cannot_be_outdone(scene: Scene) -> None:
+    """What nobody can have waited for is ignored."""
+    await scene.task()
+    await scene.store.client.hset("bridge:meta", mapping={"clock": 10**17, "clock_behind": "x"})
+    assert (await scene.commit("queued")).revision < 10**14
+
+
 async def test_ended_tasks_are_forgotten_batch_after_batch(scene: Scene, clock: Clock) -> None:
     """Two thousand ended tasks are forgotten in one page."""
     await scene.store.client.zadd(scene.store.keys.ended, {f"t{number}": clock.now for number in range(2_000)})

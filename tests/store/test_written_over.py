@@ -266,6 +266,16 @@ async def test_tasks_come_back_when_their_key_is_put_right(scene: Scene, clock: 
     assert (await observed(scene, "indexing")).keys() == {"t2"}
 
 
+async def test_many_refusals_do_not_push_out_the_word_that_a_clients_key_was_broken(scene: Scene) -> None:
+    """On account of it what was registered is written back; another entry makes place."""
+    client, kept = scene.store.client, {b"key:bridge:tasks", b"key:bridge:endpoints"}
+    await client.hset("bridge:rejected", mapping=dict.fromkeys((*kept, b"task:first"), "{}"))
+    for number in range(30):
+        await client.zadd("bridge:tasks", {f"t{number}": 0})
+        assert await scene.store.scripts.call("reject_task", f"t{number}", f"task:t{number}", "{}", 3) == b"rejected"
+    assert set(await client.hkeys("bridge:rejected")) == {*kept, b"task:t29"}
+
+
 @pytest.mark.parametrize("command", [("HSET", "bridge:meta", "data_version", "x"), ("SET", "bridge:meta", "x")])
 async def test_an_unreadable_version_of_the_data_is_told_with_its_fix(
     scene: Scene, redis_url: str, command: tuple[str, ...]

@@ -4,7 +4,7 @@
 --       reason JSON for a snapshot, or a watch, that is not a hash, bound on bridge:rejected
 -- Steps: nothing while the account rests; no more than its budget leaves; a task that its client took back or that
 --   expired is unwatched instead; while the key is refused one task a minute is let through, as a probe.
--- Reply {now, next moment ms or '', probe 0|1, then per task {member, due ms, fields of bridge:watch:<member> in the
+-- Reply {now, next moment ms or '', probe 0|1, ms that the clock is behind where it has been, then per task {member, due ms, fields of bridge:watch:<member> in the
 --   order below, fields of bridge:snapshot:<member> in the order below}}
 local slots, lease, token, account, per_minute = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5])
 local broken, bound = ARGV[6], tonumber(ARGV[7])
@@ -12,7 +12,7 @@ local watch = P .. 'watch'
 local pauses, spent = P .. 'pauses', P .. 'spent:' .. account
 
 local paused_until = tonumber(redis.call('ZSCORE', pauses, account) or 0)
-if paused_until > now then return {now, paused_until, 0} end
+if paused_until > now then return {now, paused_until, 0, 0} end
 
 local probe = redis.call('HGET', P .. 'account:' .. account, 'state') == 'refused'
 if probe then slots = 1 end
@@ -32,7 +32,7 @@ if per_minute > 0 then
     end
   end
   slots = math.min(slots, per_minute - used)
-  if slots <= 0 then return {now, (oldest + 62) * 1000, 0} end
+  if slots <= 0 then return {now, (oldest + 62) * 1000, 0, 0} end
 end
 
 local claimed = {}
@@ -63,6 +63,6 @@ end
 
 if per_minute > 0 and #claimed > 0 then redis.call('HINCRBY', spent, second, #claimed) end
 if probe and #claimed > 0 then redis.call('ZADD', pauses, now + 60000, account) end
-local reply = {now, at_score(watch, 0) or '', probe and 1 or 0}
+local reply = {now, at_score(watch, 0) or '', probe and 1 or 0, clock_behind()}
 for _, task in ipairs(claimed) do reply[#reply + 1] = task end
 return reply

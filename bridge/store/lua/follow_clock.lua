@@ -4,7 +4,8 @@
 -- whoever finds it more than two seconds behind its record pulls back what lies ahead by the difference.
 -- ARGV  (none but now)
 -- Steps: the clock is where it was or further: record it. A little behind: wait. Far behind: all due moments ahead of
---   now, ends of leases, rests, live shifts and spent grants move back together, and the record with them.
+--   now, ends of leases, rests, live shifts and spent grants move back together, and the record with them. How far the
+--   clock is behind where it has been stays known, for revisions, which never go back (clock_behind in the prelude).
 -- The record is at most a sweep old, so things come at most that much late, and no lease ends early. A clock that went
 -- forward and is put right again makes what was scheduled before come early, by as much: a retry too soon is harmless.
 -- One step for all of it, as a half-moved schedule could not be told from a moved one: about 2 ms per thousand entries
@@ -17,6 +18,7 @@ if now >= recorded then
 end
 local by = recorded - now
 if by <= 2000 then return 0 end
+local behind = clock_behind()
 
 local function pull_back(zset)
   local ahead = redis.call('ZRANGEBYSCORE', zset, '(' .. now, '(+inf', 'WITHSCORES')
@@ -49,5 +51,5 @@ for i = 1, #grants, 2 do
   redis.call('HINCRBY', spent, second, grants[i + 1])
 end
 count('clock_jumps')
-redis.call('HSET', P .. 'meta', 'clock', now)
+redis.call('HSET', P .. 'meta', 'clock', now, 'clock_behind', behind)
 return by

@@ -200,6 +200,17 @@ end
 
 -- ---------------------------------------------------------------- registry: a task's watch
 
+-- By how many ms Redis' clock is behind where it has been. A revision is ahead of the time and this, so that it grows even
+-- when Redis forgot the revision before, and its clock was set back beyond that one. The record of the clock is up to a
+-- sweep old, and Redis may have forgotten two seconds of it: ten seconds cover both. What nobody can have waited for,
+-- somebody wrote there.
+local function clock_behind()
+  local times = redis.pcall('HMGET', P .. 'meta', 'clock', 'clock_behind')
+  local recorded, behind = tonumber(times[1] or ''), tonumber(times[2] or '') or 0
+  if recorded and now < recorded then behind = behind + recorded - now + 10000 end
+  return behind >= 0 and behind < 1e11 and behind or 0
+end
+
 -- Does its client still want this task watched? A key of the wrong type is an accident of somebody's, not a removal, and
 -- nor is what is missing from it once it was put right, until intake has written back what was registered.
 local function wanted(member)
@@ -255,12 +266,18 @@ local function rest(member, delay_ms)
   redis.call('ZADD', P .. 'watch', now + delay_ms, member)
 end
 
--- Say in bridge:rejected why an entry was refused. Bounded: beyond that, some other one makes place.
+-- Say in bridge:rejected why an entry was refused. Bounded: beyond that, some other one makes place, but never the word
+-- about a client's key of a wrong type: what was registered there is written back on account of it.
 local function remember_rejection(field, reason, bound)
   local rejected = P .. 'rejected'
   local held = redis.pcall('HEXISTS', rejected, field)
   if held == 0 and redis.call('HLEN', rejected) >= bound then
-    redis.call('HDEL', rejected, redis.call('HRANDFIELD', rejected))
+    for _, other in ipairs(redis.call('HRANDFIELD', rejected, 3)) do
+      if other ~= 'key:' .. P .. 'tasks' and other ~= 'key:' .. P .. 'endpoints' then
+        redis.call('HDEL', rejected, other)
+        break
+      end
+    end
   end
   redis.pcall('HSET', rejected, field, reason) -- written over with another type, it is the doctor's to name
   count('rejected')
