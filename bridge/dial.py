@@ -13,6 +13,7 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
 
 from bridge.connection import Connection, describe_tls
 from bridge.exchange import Limits, Origin, Phase, Stopwatch, TransportFault
@@ -22,6 +23,8 @@ Address = IPv4Address | IPv6Address
 
 Judge = Callable[[str, int, Sequence[str]], str | None]
 """(host, port, every resolved address) -> why it must not be dialled, or None."""
+
+HOSTS_FILE = Path("/etc/hosts")
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """(host, port) -> the host's addresses as literals, best first. Raises OSError if there are none."""
@@ -56,11 +59,13 @@ class SystemResolver:
     def _run(self, loop: asyncio.AbstractEventLoop, host: str, port: int) -> None:
         # A dotted name is looked up as it is, from the root: the search domains of this machine are not the
         # subscriber's. A single label (localhost, a compose service) means something only on this machine.
-        name = f"{host}." if "." in host and not host.endswith(".") else host
+        dotted = "." in host and not host.endswith(".")
         found: list[str] | OSError
         try:
-            infos = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
-            found = list(dict.fromkeys(str(info[4][0]) for info in infos))
+            found = _in_hosts_file(host) if dotted else []  # which no rooted name is found in
+            if not found:
+                infos = socket.getaddrinfo(f"{host}." if dotted else host, port, type=socket.SOCK_STREAM)
+                found = list(dict.fromkeys(str(info[4][0]) for info in infos))
         except OSError as error:
             found = error
         except UnicodeError:
@@ -70,6 +75,17 @@ class SystemResolver:
 
     def _settle(self, host: str, found: list[str] | OSError) -> None:
         self._pending.pop(host).set_result(found)
+
+
+def _in_hosts_file(host: str) -> list[str]:
+    """The addresses that this machine's own file gives a name, as containers are given host.docker.internal."""
+    try:
+        lines = HOSTS_FILE.read_text(encoding="utf-8", errors="replace").lower().splitlines()
+    except OSError:
+        return []
+    entries = [line.partition("#")[0].split() for line in lines]
+    found = dict.fromkeys(words[0] for words in entries if host.lower() in words[1:])
+    return [text for text in found if _is_literal(text)]
 
 
 class Dialler:
@@ -181,6 +197,12 @@ def _literal(text: str) -> Address:
     if "%" in text:
         raise ValueError(text)
     return ip_address(text)
+
+
+def _is_literal(text: str) -> bool:
+    with suppress(ValueError):
+        return bool(_literal(text))
+    return False
 
 
 def _tries(addresses: list[Address], dials: int) -> list[Address]:

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from misbehave import OK, Misbehaviour, Peer, polite, says
@@ -267,3 +268,15 @@ async def test_lookups_that_hang_are_bounded() -> None:
     resolver = SystemResolver(lookups=0)
     with pytest.raises(OSError, match="too many"):
         await resolver("localhost", 80)
+
+
+async def test_a_dotted_name_of_the_hosts_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As containers are given host.docker.internal; no search domain of this machine comes into it."""
+    hosts = tmp_path / "hosts"
+    lines = ("# 10.0.0.9 app.docker.internal", "10.1.2.3 other App.Docker.Internal # mine",
+             "nonsense app.docker.internal", "fd00::7\tapp.docker.internal")  # fmt: skip
+    hosts.write_text("\n".join(lines))
+    monkeypatch.setattr("bridge.dial.HOSTS_FILE", hosts)
+    assert await SystemResolver()("app.docker.internal", 80) == ["10.1.2.3", "fd00::7"]
+    with pytest.raises(OSError, match=r".+"):
+        await SystemResolver()("docker.internal.invalid", 80)
