@@ -45,7 +45,8 @@ HINTS = {
     Mismatch.TOO_OLD: "webhook-timestamp is more than 5 minutes behind this clock: a replay, or compare the clocks",
     Mismatch.TOO_NEW: "webhook-timestamp is more than 5 minutes ahead of this clock: compare the clocks",
     Mismatch.NO_V1_SIGNATURE: "webhook-signature holds no v1 signature",
-    Mismatch.NO_MATCHING_SIGNATURE: "another secret signed it, or it was changed on the way: is this the endpoint's?",
+    Mismatch.NO_MATCHING_SIGNATURE: "another secret signed it, or it was changed on the way: --secret-file F, with the "
+    "secret that `endpoint add` printed",
 }
 
 

@@ -97,6 +97,7 @@ class Receiver:
         default: Scripted = 204,
         reject_invalid: bool = True,
         clock: Callable[[], float] = time.time,
+        host: str = "127.0.0.1",
     ) -> None:
         """`secrets` (`whsec_…`) are trusted on every path. `clock` (Unix seconds) judges the timestamps' age.
 
@@ -106,6 +107,7 @@ class Receiver:
         self.reject_invalid = reject_invalid
         self._default = default
         self._clock = clock
+        self._host = host
         self._secrets = secrets
         self._path_secrets: dict[str, tuple[str, ...]] = {}
         self._script: deque[Scripted] = deque()
@@ -120,7 +122,7 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        """`http://127.0.0.1:<port>`; append a path to tell subscribers apart."""
+        """`http://<host>:<port>`; append a path to tell subscribers apart."""
         return self._server.url
 
     @property
@@ -129,8 +131,8 @@ class Receiver:
         return self._server.connections
 
     async def start(self, port: int = 0) -> None:
-        """Listen on 127.0.0.1; port 0 takes a free one. Raises OSError if the port is taken."""
-        await self._server.start(port)
+        """Listen; port 0 takes a free one. Raises OSError if the port is taken."""
+        await self._server.start(port, self._host)
 
     async def stop(self) -> None:
         """Close the port and every connection; the record stays."""

@@ -19,6 +19,9 @@ from typing import Any
 import pytest
 from until import until
 
+from bridge.sandbox.receiver import Receiver
+from bridge.signature import generate_secret
+
 ROOT = Path(__file__).parents[2]
 COMPOSE = shlex.split(os.environ.get("PYTEST_BRIDGE_TEST_COMPOSE", ""))
 WORKERS = 3
@@ -151,6 +154,19 @@ def test_kills_from_outside_lose_nothing(stack: Stack) -> None:
     ends = Counter(row["type"] for row in events if row["task"].startswith("many-"))
     assert ends["index.task.ready"] == MANY
     assert stack.rows("delivery", "ls", "--state", "dead") == []
+
+
+def test_an_app_on_this_machine_hears_of_it(stack: Stack) -> None:
+    """By the name that the compose file gives it; its secret comes by standard input."""
+    secret = generate_secret(bytes(range(32)))
+    receiver = Receiver(secret, host="0.0.0.0")  # containers do not come by the loopback address
+    with receiver.in_thread():
+        url = receiver.url.replace("0.0.0.0", "host.docker.internal") + "/hook"
+        stack.bridge("endpoint", "add", "mine", url, "--secret-file", "-", "--tasks", "own-*", text=secret)
+        stack.bridge("task", "add", "own-video")
+        until(lambda: any(arrival.status == "ready" for arrival in receiver.valid), 90)
+    assert not receiver.invalid
+    stack.bridge("endpoint", "rm", "mine")
 
 
 def test_a_producer_may_register_and_nothing_else(stack: Stack) -> None:
