@@ -185,6 +185,18 @@ def test_a_reader_that_leaves_is_no_error(redis_url: str, client: "Redis", tmp_p
     assert process.wait(20) in {0, 1}
 
 
+def test_a_reader_that_leaves_a_live_view_is_not_redis_being_away(redis_url: str, tmp_path: Path) -> None:
+    """`bridge status -w | head -2`: our own pipe broke, and nothing of Redis'."""
+    process = a_process(redis_url, tmp_path, "status", "-w")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process.stdout as out, process.stderr as told:
+        assert out.readline().startswith(b"tasks")
+        out.close()
+        assert b"Redis" not in told.read()
+    assert process.wait(20) in {0, 1}
+
+
 def test_a_narrow_terminal_keeps_ids_in_one_piece(redis_url: str, client: "Redis", tmp_path: Path) -> None:
     """Columns that do not fit side by side stand below the id, which stays in one piece. NO_COLOR: no colour."""
     member = "6a0b1c2d3e4f5a6b7c8d9e01" * 2

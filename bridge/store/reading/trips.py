@@ -34,6 +34,8 @@ def reading_errors() -> Iterator[None]:
     """Around plain commands: Redis away becomes StoreDown, and its refusals (a key's type, the ACL) a BridgeError."""
     try:
         yield
+    except BrokenPipeError:
+        raise  # of our own output: redis-py wraps those of its sockets
     except (RedisError, OSError) as error:
         ours = as_store_error(error)
         if ours is not error:
