@@ -127,7 +127,10 @@ def _secret_from(path: str) -> str:
         return text
     given = read_secret(Path(path), "cli", "--secret-file")
     if given.problem:
-        raise InvalidInput(f"--secret-file: {given.problem}", fix="name a file that holds whsec_…, or - and pipe it in: a container has files of its own")
+        raise InvalidInput(
+            f"--secret-file: {given.problem}",
+            fix="name a file that holds whsec_…, or - and pipe it in: a container has files of its own",
+        )
     if given.warning:
         say(f"! {safe(given.warning)}")
     return str(given.value)
