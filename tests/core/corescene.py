@@ -56,6 +56,17 @@ class MovedClock:
         return datetime.fromtimestamp(self.now / 1000, UTC)
 
 
+class StagedClock(RedisClock):
+    """Redis' time as poller and deliverer tell it: the moved clock itself, however long this machine takes for a round."""
+
+    def __init__(self, clock: MovedClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def now(self) -> int:
+        return self._clock.now
+
+
 class Lines:
     """A log that remembers."""
 
@@ -187,7 +198,7 @@ async def watching(
         stage.store.registry,
         upstream,
         PollPolicy(interval_seconds=INTERVAL_MS / 1000, lease_seconds=lease_seconds),
-        clock=RedisClock(),
+        clock=StagedClock(stage.clock),
         jitter=lambda: jitter,
         log=stage.log,
     )
@@ -247,7 +258,7 @@ async def delivering(
         sender,
         policy,
         lease_seconds=lease_seconds,
-        clock=RedisClock(),
+        clock=StagedClock(stage.clock),
         jitter=lambda: 0.0,
         log=stage.log,
     )
