@@ -87,7 +87,7 @@ def not_seconds() -> Rejection:
 
 def check_member(member: str) -> None:
     """Refuse a member of `bridge:tasks` that cannot name a task."""
-    fix = "use the task id as TwelveLabs shows it, e.g. `ZADD bridge:tasks NX 0 6a0b1c2d3e4f5a6b7c8d9e01`"
+    fix = "use the task id as TwelveLabs shows it, such as 6a0b1c2d3e4f5a6b7c8d9e01"
     if not _MEMBER.fullmatch(member):
         raise Rejection("member", "a member is 1 to 200 of the characters A-Z a-z 0-9 _ : / -", fix, member)
     kind, colon, path = member.partition(":")

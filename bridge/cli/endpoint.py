@@ -70,6 +70,8 @@ class Wish:
     definition: dict[str, Any]
     secret: str | None = field(repr=False)
     """From --secret-file."""
+    by_default: bool
+    """The default secret signs, and none of its own."""
     replace: bool
 
 
@@ -77,6 +79,7 @@ class Wish:
 @click.argument("name", callback=speakable)
 @click.argument("url")
 @click.option("--secret-file", metavar="F", help="File with the secret, whsec_…; - reads it from standard input.")
+@click.option("--default-secret", is_flag=True, help="Sign with BRIDGE_DELIVERY_DEFAULT_SECRET, and make no secret.")
 @click.option("--events", metavar="P,…", multiple=True, help="Event types it takes.  [default: index.task.*]")
 @click.option("--tasks", metavar="P,…", multiple=True, help="Tasks it takes.  [default: *]")
 @click.option("--format", "body_format", type=click.Choice(list(CONTENT_TYPES)), default="standard", show_default=True,
@@ -88,7 +91,7 @@ class Wish:
 @output_option
 @click.pass_context
 def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
-    """Register a callback URL. Without --secret-file a secret is made, and printed this once.
+    """Register a callback URL. Without --secret-file or --default-secret a secret is made, and printed this once.
 
     \b
     Examples:
@@ -96,6 +99,8 @@ def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
       bridge endpoint add ends https://example.com/ends --events index.task.ready,index.task.failed
       bridge endpoint add billing https://example.com/hook --secret-file - --replace < secret
     """
+    if options["secret_file"] and options["default_secret"]:
+        raise click.UsageError("--secret-file and --default-secret: which one signs?")
     definition = {
         "url": url,
         "events": names_in(options["events"]) or ["index.task.*"],
@@ -104,7 +109,7 @@ def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
         "ordering": options["ordering"],
     }
     given = _secret_from(options["secret_file"]) if options["secret_file"] else None
-    wish = Wish(name, definition, given, options["replace"])
+    wish = Wish(name, definition, given, options["default_secret"], options["replace"])
     for hint in event_hints(definition["events"]):
         say(f"! {safe(hint)}")
     made, shown_url = with_store(ctx, lambda store, settings: _add(store, settings, wish))
@@ -148,8 +153,9 @@ async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | 
     before = await declaring.endpoint_text(name)
     if before is not None and not wish.replace:
         raise _exists(name)
-    kept = wish.secret or (None if before is None else _secret_in(before))
-    made = generate_secret(secrets.token_bytes(SECRET_BYTES)) if kept is None and before is None else None
+    kept = wish.secret or (None if before is None or wish.by_default else _secret_in(before))
+    lacks = kept is None and before is None and not wish.by_default
+    made = generate_secret(secrets.token_bytes(SECRET_BYTES)) if lacks else None
     secret = kept or made
     definition = wish.definition | ({"secret": secret} if secret else {})
     if before is not None:  # written anew, an endpoint that was disabled is active again, be it otherwise as it was

@@ -229,7 +229,8 @@ def secrets_from(path: Path | None, ctx: click.Context) -> tuple[str, ...]:
     return secrets
 
 
-async def _listen(host: str, port: int, secrets: Sequence[str], url: str | None, respond: str) -> int:
+async def _listen(host: str, port: int, secrets: Sequence[str], url: str | None, respond: str, *, own: bool) -> int:
+    """`own`: the secrets are those of a file, and not the default one."""
     lines, narration = stage.console(), stage.console(stderr=True)
     forward = Forward(url) if url else None
     listener = Listener(secrets, lambda heard: lines.print(heard.line()), answer=answer_from(respond), forward=forward)
@@ -239,8 +240,9 @@ async def _listen(host: str, port: int, secrets: Sequence[str], url: str | None,
         if not secrets:
             narration.print("! No secret, so nothing is verified: --secret-file F, or BRIDGE_DELIVERY_DEFAULT_SECRET.")
         narration.print(
-            f"To register it: {stage.program()} endpoint add local {listener.server.url} --secret-file F; its worker "
-            "needs BRIDGE_DELIVERY_ALLOW_HTTP=true and BRIDGE_DELIVERY_ALLOW_NETWORKS=127.0.0.1/32."
+            f"To register it: {stage.program()} endpoint add local {listener.server.url} "
+            f"{'--secret-file F' if own or not secrets else '--default-secret'}; its worker needs "
+            "BRIDGE_DELIVERY_ALLOW_HTTP=true and BRIDGE_DELIVERY_ALLOW_NETWORKS=127.0.0.1/32."
         )
         await asyncio.Event().wait()
     finally:
@@ -275,4 +277,4 @@ def listen(ctx: click.Context, port: int, host: str, url: str | None, secret_fil
     if url and respond != "204":
         raise click.UsageError("--respond and --forward-to exclude each other: the app answers.")
     secrets = secrets_from(secret_file, ctx)
-    sys.exit(stage.run(_listen(host, port, secrets, url, respond), interrupted=0))
+    sys.exit(stage.run(_listen(host, port, secrets, url, respond, own=secret_file is not None), interrupted=0))

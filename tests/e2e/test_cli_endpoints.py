@@ -70,6 +70,19 @@ def test_a_secret_comes_from_a_file_or_standard_input(bridge: Bridge, client: "R
     assert not client.hexists("bridge:endpoints", "c")
 
 
+def test_the_default_secret_signs_where_it_is_asked_for(
+    bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None is made or written; an endpoint's own goes; without a default secret there is nothing to sign with."""
+    code, _, told = bridge("endpoint", "add", "a", URL, "--default-secret")
+    assert (code, "BRIDGE_DELIVERY_DEFAULT_SECRET" in told) == (2, True)
+    assert bridge("endpoint", "add", "a", URL)[0] == 0
+    monkeypatch.setenv("BRIDGE_DELIVERY_DEFAULT_SECRET", SECRET)
+    code, out, told = bridge("endpoint", "add", "a", URL, "--default-secret", "--replace")
+    assert (code, "secret" in out + told, "secret" in written(client, "a")) == (0, False, False)
+    assert bridge("endpoint", "add", "b", URL, "--default-secret", "--secret-file", "f")[0] == 2
+
+
 def test_an_endpoint_is_not_overwritten_by_accident(bridge: Bridge, client: "Redis") -> None:
     """A second `add` says so; --replace writes it anew, and its secret stays unless one is given."""
     bridge("endpoint", "add", "a", URL, "--events", "index.task.ready")

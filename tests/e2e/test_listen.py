@@ -112,6 +112,8 @@ def test_listen_takes_the_configured_secret() -> None:
         assert one.post() == 204
         assert "✓ sig ok" in one.line()
         assert one.post(headers=signed(BODY, OTHER)) == 401
+        assert "endpoint add local" in (told := one.end()[1])
+        assert "--default-secret; its worker needs" in told
 
 
 def test_listen_lets_nothing_from_outside_control_the_terminal() -> None:
