@@ -5,21 +5,21 @@ The same models judge what the CLI writes and what a person types into redis-cli
 
 import json
 import re
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from hashlib import blake2b
-from math import isfinite
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, ValidationInfo
 
 from bridge.errors import InvalidInput
-from bridge.formats import CONTENT_TYPES
+from bridge.events import takes_nothing
+from bridge.formats import CONTENT_TYPES, STANDARD, WILDCARD_TYPES
 from bridge.guard import Policy
 from bridge.model import Endpoint, Ordering, WatchOptions
 from bridge.redaction import bare
 from bridge.rejection import Rejection
-from bridge.signature import SECRET_PREFIX, parse_secret
+from bridge.strict_json import each_once, finite, is_shallow, no_constant
+from bridge.tl_signature import check_secret
 
 METADATA_BYTES = 4_096
 METADATA_DEPTH = 100
@@ -67,8 +67,8 @@ class EndpointDefinition(BaseModel):
     tasks: Annotated[list[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_:/-]*\*?$", min_length=1,
                                                            max_length=200)]],
                      Field(min_length=1, max_length=1000)] = ["*"]  # fmt: skip
-    secret: Annotated[str, AfterValidator(lambda text: _checked_secret(text))] | None = None
-    format: Literal["standard"] = "standard"
+    format: Literal["standard", "twelvelabs"] = "standard"
+    secret: Annotated[str, AfterValidator(lambda text, known: _checked_secret(text, known))] | None = None
     ordering: Ordering = Ordering.FIRST_ATTEMPT
     headers: Annotated[dict[str, str], AfterValidator(lambda headers: _checked_headers(headers))] = {}
 
@@ -147,10 +147,11 @@ def endpoint(name: str, raw: str, policy: Policy, *, has_default_secret: bool) -
         raise Rejection("", f"the definition is longer than {ENDPOINT_BYTES} bytes", "shorten its lists")
     try:
         definition = EndpointDefinition.model_validate_json(raw)
-        json.loads(raw, object_pairs_hook=_each_once(""), parse_int=str, parse_float=str)
+        json.loads(raw, object_pairs_hook=each_once(""), parse_int=str, parse_float=str)
     except ValidationError as error:
         raise _from_pydantic(error, raw) from None
     _check_url("url", definition.url, policy)
+    _check_events(definition)
     if definition.secret is None and not has_default_secret:
         raise Rejection(
             "secret",
@@ -187,52 +188,13 @@ def _metadata(text: str | None) -> Any:
         raise Rejection("metadata", f"metadata is more than {METADATA_BYTES} bytes", "keep the bulk on your side", text)
     try:
         metadata = json.loads(
-            text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_each_once("metadata")
+            text, parse_constant=no_constant, parse_float=finite, object_pairs_hook=each_once("metadata")
         )
     except (ValueError, RecursionError):
         raise Rejection("metadata", "metadata is not JSON", 'write JSON, e.g. {"order": 42}', text) from None
-    if not _is_shallow(metadata):
+    if not is_shallow(metadata, METADATA_DEPTH):
         raise Rejection("metadata", f"metadata is nested deeper than {METADATA_DEPTH} levels", "flatten it", text)
     return metadata
-
-
-def _each_once(field: str) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
-    """A hook for objects: of two equal names one parser takes the first and another the last, so they are refused."""
-
-    def read(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
-            shown = f"“{name}”" if _NAME.fullmatch(name) and not name.startswith(SECRET_PREFIX) else "a name"
-            raise Rejection(field, f"{shown} is there twice in one object", "write each name once")
-        return found
-
-    return read
-
-
-def _no_constant(text: str) -> Any:
-    raise ValueError(text)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not isfinite(number):
-        raise ValueError(text)
-    return number
-
-
-def _is_shallow(value: Any) -> bool:
-    layer = [value] if isinstance(value, (dict, list)) else []
-    for _ in range(METADATA_DEPTH):
-        if not layer:
-            return True
-        layer = [
-            inner
-            for outer in layer
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, (dict, list))
-        ]
-    return not layer
 
 
 def _endpoint_names(text: str | None) -> tuple[str, ...] | None:
@@ -261,9 +223,18 @@ def _expires_at(text: str | None) -> int | None:
     return int(seconds * 1000)
 
 
-def _checked_secret(text: str) -> str:
+def _check_events(definition: EndpointDefinition) -> None:
+    for pattern in definition.events:
+        if takes_nothing(definition.format, pattern):
+            known = " and ".join(sorted(WILDCARD_TYPES[definition.format]))
+            reason = f"in the format {definition.format} a star stands for {known}, of which this pattern takes none"
+            raise Rejection("events", reason, "name other event types in full, such as index.task.indexing", pattern)
+
+
+def _checked_secret(text: str, known: ValidationInfo) -> str:
+    """By the format, which is judged before; where that is none, it is the fault that is told."""
     try:
-        parse_secret(text)
+        check_secret(text, known.data.get("format", STANDARD))
     except InvalidInput as error:
         raise ValueError(str(error)) from None
     return text

@@ -109,7 +109,20 @@ def is_lasting(event_type: str, body: bytes) -> bool:
 
 def matches(endpoint: Endpoint, event_type: str, task: str) -> bool:
     """Whether an endpoint's filter takes this event. A pattern is exact, or a prefix and `*`."""
-    return any(_fits(p, event_type) for p in endpoint.events) and any(_fits(p, task) for p in endpoint.tasks)
+    takes = any(_takes(endpoint.format, pattern, event_type) for pattern in endpoint.events)
+    return takes and any(_fits(pattern, task) for pattern in endpoint.tasks)
+
+
+def takes_nothing(form: str, pattern: str) -> bool:
+    """Whether a pattern with a star stands for no event at all in this format."""
+    known = formats.WILDCARD_TYPES.get(form)
+    return known is not None and pattern.endswith("*") and not any(_fits(pattern, one) for one in known)
+
+
+def _takes(form: str, pattern: str, event_type: str) -> bool:
+    """In a format of somebody else's, a star stands for the types that are known there; others are named in full."""
+    known = formats.WILDCARD_TYPES.get(form)
+    return _fits(pattern, event_type) and (known is None or event_type in known or not pattern.endswith("*"))
 
 
 def _fits(pattern: str, word: str) -> bool:

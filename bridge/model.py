@@ -217,7 +217,7 @@ class Endpoint:
     events: tuple[str, ...] = ("index.task.*",)
     tasks: tuple[str, ...] = ("*",)
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    """`whsec_…`, newest first; each of them signs."""
+    """Newest first. `whsec_…`, each of which signs; in the format `twelvelabs` any text, of which the newest does."""
     format: str = "standard"
     ordering: Ordering = Ordering.FIRST_ATTEMPT
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)

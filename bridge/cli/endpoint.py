@@ -16,7 +16,7 @@ from bridge.cli.check import check
 from bridge.cli.output import Columns, Row, chosen, emit, emit_one, output_option, safe, say, when
 from bridge.cli.session import names_in, speakable, with_store
 from bridge.errors import BridgeError, InvalidInput, NotFound
-from bridge.formats import CONTENT_TYPES, rfc3339
+from bridge.formats import CONTENT_TYPES, STANDARD, rfc3339
 from bridge.hints import event_hints
 from bridge.model import Ordering
 from bridge.signature import generate_secret
@@ -78,12 +78,14 @@ class Wish:
 @endpoint.command()
 @click.argument("name", callback=speakable)
 @click.argument("url")
-@click.option("--secret-file", metavar="F", help="File with the secret, whsec_…; - reads it from standard input.")
+@click.option("--secret-file", metavar="F", help="File with the secret: whsec_…, or what TwelveLabs reveals for "
+              "--format twelvelabs; - reads it from standard input.")  # fmt: skip
 @click.option("--default-secret", is_flag=True, help="Sign with BRIDGE_DELIVERY_DEFAULT_SECRET, and make no secret.")
-@click.option("--events", metavar="P,…", multiple=True, help="Event types it takes.  [default: index.task.*]")
+@click.option("--events", metavar="P,…", multiple=True, help="Event types it takes.  [default: index.task.*; with "
+              "--format twelvelabs a star stands for ready and failed]")  # fmt: skip
 @click.option("--tasks", metavar="P,…", multiple=True, help="Tasks it takes.  [default: *]")
 @click.option("--format", "body_format", type=click.Choice(list(CONTENT_TYPES)), default="standard", show_default=True,
-              help="How bodies are written.")  # fmt: skip
+              help="How bodies are written and signed; twelvelabs: as TwelveLabs' own webhooks are.")  # fmt: skip
 @click.option("--ordering", type=click.Choice([str(one) for one in Ordering]), default=str(Ordering.FIRST_ATTEMPT),
               show_default=True, metavar="ORDER",
               help="What the first attempt of a task's event waits for: first-attempt, strict or none.")  # fmt: skip
@@ -93,11 +95,15 @@ class Wish:
 def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
     """Register a callback URL. Without --secret-file or --default-secret a secret is made, and printed this once.
 
+    With --format twelvelabs a receiver of TwelveLabs' own webhooks hears of a task's end as it is: the same envelope,
+    signed in TL-Signature by the secret that it knows already.
+
     \b
     Examples:
       bridge endpoint add billing https://example.com/hook
       bridge endpoint add ends https://example.com/ends --events index.task.ready,index.task.failed
       bridge endpoint add billing https://example.com/hook --secret-file - --replace < secret
+      bridge endpoint add old https://example.com/twelvelabs --format twelvelabs --secret-file revealed
     """
     if options["secret_file"] and options["default_secret"]:
         raise click.UsageError("--secret-file and --default-secret: which one signs?")
@@ -128,13 +134,13 @@ def _secret_from(path: str) -> str:
     if path == "-":
         text = sys.stdin.buffer.read(65_536).decode("ascii", "replace").strip()
         if not text:
-            raise InvalidInput("--secret-file -: standard input is empty", fix="pipe the secret, whsec_…, into it")
+            raise InvalidInput("--secret-file -: standard input is empty", fix="pipe the secret into it")
         return text
     given = read_secret(Path(path), "cli", "--secret-file")
     if given.problem:
         raise InvalidInput(
             f"--secret-file: {given.problem}",
-            fix="name a file that holds whsec_…, or - and pipe it in: a container has files of its own",
+            fix="name a file that holds the secret, or - and pipe it in: a container has files of its own",
         )
     if given.warning:
         say(f"! {safe(given.warning)}")
@@ -270,7 +276,8 @@ def _row(view: "EndpointView") -> dict[str, Any]:
     """The view under the names that are shown; a secret is its kind, never its text."""
     row = asdict(view)
     count = row.pop("secrets")
-    secret = "whsec_…" + (f" ({count})" if count > 1 else "") if count else "BRIDGE_DELIVERY_DEFAULT_SECRET"
+    kind = "whsec_…" if row["format"] == STANDARD else "its own"
+    secret = kind + (f" ({count})" if count > 1 else "") if count else "BRIDGE_DELIVERY_DEFAULT_SECRET"
     return {"endpoint": row.pop("name"), **row, "secret": secret}
 
 

@@ -352,6 +352,10 @@ REFUSED_DEFINITIONS: list[tuple[dict[str, Any], str]] = [
     ({"secret": secret_of(23)}, "secret"),
     ({"secret": secret_of(65)}, "secret"),
     ({"secret": secret_of(32) + "\x00"}, "secret"),
+    ({"format": "twelvelabs", "secret": "1234567"}, "secret"),
+    ({"format": "twelvelabs", "secret": "x" * 257}, "secret"),
+    ({"format": "twelvelabs", "secret": "two words"}, "secret"),
+    ({"format": "twelvelabs", "secret": "schlüssel"}, "secret"),
     ({"format": "xml"}, "format"),
     ({"format": "Standard"}, "format"),
     ({"format": None}, "format"),
@@ -446,6 +450,31 @@ def test_what_is_no_task_pattern_is_refused(pattern: str) -> None:
 def test_a_secret_stands_for_24_to_64_bytes(size: int) -> None:
     """As Standard Webhooks has it; the size at each end is in."""
     assert judged({"url": URL, "secret": secret_of(size)}, has_default_secret=False).secrets == (secret_of(size),)
+
+
+@pytest.mark.parametrize("secret", ["!" * 8, "~" * 256, "whsec_test", secret_of(32)])
+def test_a_secret_of_twelvelabs_is_any_text(secret: str) -> None:
+    """It is theirs: what a receiver knows today is what is taken, wherever in the definition the format stands."""
+    for fields in ({"secret": secret, "format": "twelvelabs"}, {"format": "twelvelabs", "secret": secret}):
+        made = judged({"url": URL, **fields}, has_default_secret=False)
+        assert (made.format, made.secrets) == ("twelvelabs", (secret,))
+
+
+def test_a_refused_secret_of_twelvelabs_is_not_shown() -> None:
+    """It has no form by which it could be struck out afterwards."""
+    with pytest.raises(Rejection) as refused:
+        judged({"url": URL, "format": "twelvelabs", "secret": f"{CANARY} {CANARY}"})
+    assert CANARY not in refused.value.as_json(0) + str(refused.value) + refused.value.fix
+
+
+@pytest.mark.parametrize("pattern", ["other.*", "index.task.status.*", "index.task.ready.*"])
+def test_a_star_that_stands_for_nothing_in_a_format_is_refused(pattern: str) -> None:
+    """Silence for ever is a mistake; `standard` takes types that are yet to come."""
+    assert judged({"url": URL, "events": [pattern]}).events == (pattern,)
+    with pytest.raises(Rejection) as refused:
+        judged({"url": URL, "format": "twelvelabs", "events": ["*", pattern]})
+    assert_whole(refused.value, field="events")
+    assert refused.value.value == pattern
 
 
 @pytest.mark.parametrize("definition", [{"url": URL}, {"url": URL, "secret": None}])
