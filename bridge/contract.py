@@ -261,6 +261,8 @@ def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
     fixes = {
         "": 'write one JSON object: {"url": "https://…", "events": ["index.task.*"], "secret": "whsec_…"}',
         "format": f"choose one of: {', '.join(CONTENT_TYPES)}",
+        "secret": 'make one with: echo "whsec_$(openssl rand -base64 32)"; what TwelveLabs revealed is for the format '
+        "twelvelabs",
         "ordering": f"choose one of: {', '.join(Ordering)}",
     }
     # The definition may hold a secret or an authorization header anywhere: only the offending field itself is shown.

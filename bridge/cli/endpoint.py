@@ -16,7 +16,7 @@ from bridge.cli.check import check
 from bridge.cli.output import Columns, Row, chosen, emit, emit_one, output_option, safe, say, when
 from bridge.cli.session import names_in, speakable, with_store
 from bridge.errors import BridgeError, InvalidInput, NotFound
-from bridge.formats import CONTENT_TYPES, STANDARD, rfc3339
+from bridge.formats import CONTENT_TYPES, STANDARD, TWELVELABS, rfc3339
 from bridge.hints import event_hints
 from bridge.model import Ordering
 from bridge.signature import generate_secret
@@ -124,6 +124,8 @@ def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
     if made and how == "ids":
         say("A secret was made, which -o ids does not print: it stands in bridge:endpoints.")
     elif made:
+        if options["body_format"] == TWELVELABS:
+            say("All of its text is the key of TL-Signature, whsec_ included.")
         say("Copy the secret to the receiver now: it is shown this once (`bridge listen --secret-file F` uses it too).")
 
 
