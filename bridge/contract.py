@@ -23,6 +23,8 @@ from bridge.signature import SECRET_PREFIX, parse_secret
 
 METADATA_BYTES = 4_096
 METADATA_DEPTH = 100
+METADATA_FIELDS = 10
+METADATA_WORDS = 100
 """The deepest nesting of metadata: it is read and written again on call stacks deeper than the one that judges it."""
 TASK_ENDPOINTS = 200
 """The most endpoints that one task names."""
@@ -67,6 +69,10 @@ class EndpointDefinition(BaseModel):
     tasks: Annotated[list[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_:/-]*\*?$", min_length=1,
                                                            max_length=200)]],
                      Field(min_length=1, max_length=1000)] = ["*"]  # fmt: skip
+    indexes: Annotated[list[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]*\*?$", min_length=1,
+                                                             max_length=100)]],
+                       Field(min_length=1, max_length=100)] = ["*"]  # fmt: skip
+    metadata: Annotated[dict[str, Any], AfterValidator(lambda filter_: _checked_words(filter_))] = {}
     secret: Annotated[str, AfterValidator(lambda text: _checked_secret(text))] | None = None
     format: Literal["standard"] = "standard"
     ordering: Ordering = Ordering.FIRST_ATTEMPT
@@ -162,6 +168,8 @@ def endpoint(name: str, raw: str, policy: Policy, *, has_default_secret: bool) -
         url=definition.url,
         events=tuple(definition.events),
         tasks=tuple(definition.tasks),
+        indexes=tuple(definition.indexes),
+        metadata={name: tuple(_list_of(one)) for name, one in definition.metadata.items()},
         secrets=(definition.secret,) if definition.secret else (),
         format=definition.format,
         ordering=definition.ordering,
@@ -267,6 +275,26 @@ def _checked_secret(text: str) -> str:
     except InvalidInput as error:
         raise ValueError(str(error)) from None
     return text
+
+
+def _list_of(words: Any) -> list[Any]:
+    return words if isinstance(words, list) else [words]
+
+
+def _checked_words(wanted: dict[str, Any]) -> dict[str, Any]:
+    """A filter of metadata: at most 10 fields, each with one of at most 100 plain values."""
+    if len(wanted) > METADATA_FIELDS:
+        raise ValueError(f"at most {METADATA_FIELDS} fields")
+    for name, words in wanted.items():
+        if not (name and 1 <= len(_list_of(words)) <= METADATA_WORDS and all(map(_is_plain, _list_of(words)))):
+            raise ValueError(
+                f"a field has a name, and a value (text, a number, true, false, null) or 1 to {METADATA_WORDS}"
+            )
+    return wanted
+
+
+def _is_plain(word: Any) -> bool:
+    return word is None or isinstance(word, str | int) or (isinstance(word, float) and isfinite(word))
 
 
 def _checked_headers(headers: dict[str, str]) -> dict[str, str]:

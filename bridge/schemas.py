@@ -17,6 +17,8 @@ from bridge.contract import (
     HEADERS,
     METADATA_BYTES,
     METADATA_DEPTH,
+    METADATA_FIELDS,
+    METADATA_WORDS,
     NAME,
     RESERVED_HEADERS,
     RESERVED_PREFIXES,
@@ -48,6 +50,8 @@ def endpoint_schema() -> Schema:
     fields["url"] |= {"minLength": 1, "maxLength": MAX_URL_CHARS, "pattern": f"^{URL}$", "description": GUARD}
     fields["events"]["description"] = "Event types it takes: exact, `*`, or all below a word, as in `index.task.*`."
     fields["tasks"]["description"] = "Members it takes: exact, or a beginning and `*`."
+    fields["indexes"]["description"] = "Ids of the tasks' indexes; an event that shows no index is always taken."
+    fields["metadata"] |= _words_schema()
     fields["secret"] = _secret_schema()
     fields["ordering"] = made["$defs"]["Ordering"] | {"default": fields["ordering"]["default"]}
     fields["headers"] |= _headers_schema()
@@ -202,6 +206,18 @@ def _secret_schema() -> Schema:
         "description": f"Signs the deliveries: {SECRET_PREFIX} and the standard base64 of {MIN_SECRET_BYTES} to "
         f"{MAX_SECRET_BYTES} random bytes. Without it the operator's default secret signs; where there is none, the "
         "endpoint is refused. Beyond this schema: the padding is whole or absent.",
+    }
+
+
+def _words_schema() -> Schema:
+    word: Schema = {"type": ["string", "number", "boolean", "null"]}
+    words: Schema = {"type": "array", "minItems": 1, "maxItems": METADATA_WORDS, "items": word}
+    return {
+        "maxProperties": METADATA_FIELDS,
+        "propertyNames": {"minLength": 1},
+        "additionalProperties": {"anyOf": [word, words]},
+        "description": "Top-level fields of the tasks' own metadata, each with a value or a list of values of which it "
+        "has one. A task without such a field is not taken.",
     }
 
 
