@@ -408,12 +408,12 @@ async def test_filters_of_index_and_metadata_choose_whom_an_event_concerns(scene
     await scene.endpoint("others", metadata={"tenant": "c"})
     await scene.task(metadata='{"tenant": "a"}')
     task = await scene.claim_task()
-    seen = an_observation("t1", "indexing", scene.clock.now, task={"_id": "t1", "index_id": "ix1"})
+    seen = an_observation("t1", "ready", scene.clock.now, task={"_id": "t1", "index_id": "ix1"})
     change = diff.diff(None, seen, now=scene.clock.now)
     assert isinstance(change, Change)
     event = events.event_from(change, "t1", now=scene.clock.now, metadata=task.options.metadata)
     after = events.snapshot_after(change, event)
-    assert await scene.store.registry.commit(task, event, after, delay_ms=0) == "ok"
+    assert await scene.store.registry.commit(task, event, after, delay_ms=-1) == "ok"
     assert [one.endpoint for one in await scene.claim()] == ["mine"]
     await scene.endpoint("later", indexes=["ix*"], metadata={"tenant": "a"})
     await scene.endpoint("never", indexes=["ix2"], metadata={"tenant": "a"})
