@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, ValidationInfo
 
 from bridge.errors import InvalidInput
-from bridge.events import takes_nothing
+from bridge.filters import checked_words, takes_nothing, words_of
 from bridge.formats import CONTENT_TYPES, STANDARD, WILDCARD_TYPES
 from bridge.guard import Policy
 from bridge.model import Endpoint, Ordering, WatchOptions
@@ -67,6 +67,10 @@ class EndpointDefinition(BaseModel):
     tasks: Annotated[list[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_:/-]*\*?$", min_length=1,
                                                            max_length=200)]],
                      Field(min_length=1, max_length=1000)] = ["*"]  # fmt: skip
+    indexes: Annotated[list[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]*\*?$", min_length=1,
+                                                             max_length=100)]],
+                       Field(min_length=1, max_length=100)] = ["*"]  # fmt: skip
+    metadata: Annotated[dict[str, Any], AfterValidator(checked_words)] = {}
     format: Literal["standard", "twelvelabs"] = "standard"
     secret: Annotated[str, AfterValidator(lambda text, known: _checked_secret(text, known))] | None = None
     ordering: Ordering = Ordering.FIRST_ATTEMPT
@@ -163,6 +167,8 @@ def endpoint(name: str, raw: str, policy: Policy, *, has_default_secret: bool) -
         url=definition.url,
         events=tuple(definition.events),
         tasks=tuple(definition.tasks),
+        indexes=tuple(definition.indexes),
+        metadata={name: words_of(one) for name, one in definition.metadata.items()},
         secrets=(definition.secret,) if definition.secret else (),
         format=definition.format,
         ordering=definition.ordering,

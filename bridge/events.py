@@ -1,4 +1,4 @@
-"""From a change to an event: its type, its identity, its bytes, and whom it concerns. Pure."""
+"""From a change to an event: its type, its identity, its bytes. Pure."""
 
 import json
 import re
@@ -6,7 +6,7 @@ from typing import Any
 
 from bridge import formats
 from bridge.diff import digest_of, metadata_digest, said
-from bridge.model import KNOWN_STATUSES, TERMINAL_STATUSES, Change, Endpoint, Event, Snapshot
+from bridge.model import KNOWN_STATUSES, TERMINAL_STATUSES, Change, Event, Snapshot
 
 TYPE_PREFIX = "index.task."
 GONE = TYPE_PREFIX + "gone"
@@ -105,28 +105,6 @@ def is_lasting(event_type: str, body: bytes) -> bool:
     except (ValueError, LookupError, TypeError, RecursionError):
         return False
     return isinstance(status, str) and status in TERMINAL_STATUSES
-
-
-def matches(endpoint: Endpoint, event_type: str, task: str) -> bool:
-    """Whether an endpoint's filter takes this event. A pattern is exact, or a prefix and `*`."""
-    takes = any(_takes(endpoint.format, pattern, event_type) for pattern in endpoint.events)
-    return takes and any(_fits(pattern, task) for pattern in endpoint.tasks)
-
-
-def takes_nothing(form: str, pattern: str) -> bool:
-    """Whether a pattern with a star stands for no event at all in this format."""
-    known = formats.WILDCARD_TYPES.get(form)
-    return known is not None and pattern.endswith("*") and not any(_fits(pattern, one) for one in known)
-
-
-def _takes(form: str, pattern: str, event_type: str) -> bool:
-    """In a format of somebody else's, a star stands for the types that are known there; others are named in full."""
-    known = formats.WILDCARD_TYPES.get(form)
-    return _fits(pattern, event_type) and (known is None or event_type in known or not pattern.endswith("*"))
-
-
-def _fits(pattern: str, word: str) -> bool:
-    return word.startswith(pattern[:-1]) if pattern.endswith("*") else word == pattern
 
 
 def _digest(change: Change, task: str, event_type: str) -> str:

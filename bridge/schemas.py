@@ -25,6 +25,7 @@ from bridge.contract import (
     EndpointDefinition,
 )
 from bridge.events import TYPE_PREFIX
+from bridge.filters import METADATA_FIELDS, METADATA_WORDS
 from bridge.formats import BODY_BYTES, TWELVELABS, WILDCARD_TYPES
 from bridge.guard import MAX_URL_CHARS
 from bridge.rejection import REJECTED, VALUE_HEAD
@@ -55,6 +56,8 @@ def endpoint_schema() -> Schema:
     fields["url"] |= {"minLength": 1, "maxLength": MAX_URL_CHARS, "pattern": f"^{URL}$", "description": GUARD}
     fields["events"]["description"] = EVENTS
     fields["tasks"]["description"] = "Members it takes: exact, or a beginning and `*`."
+    fields["indexes"]["description"] = "Ids of the tasks' indexes; an event that shows no index is always taken."
+    fields["metadata"] |= _words_schema()
     fields["secret"] = _secret_schema()
     fields["format"]["description"] = f"How bodies are written and signed; {TWELVELABS}: as TwelveLabs' own webhooks."
     fields["ordering"] = made["$defs"]["Ordering"] | {"default": fields["ordering"]["default"]}
@@ -253,6 +256,18 @@ def _secret_schema() -> Schema:
         f"{MAX_SECRET_BYTES} random bytes. Without it the operator's default secret signs; where there is none, the "
         f"endpoint is refused. Beyond this schema: the padding is whole or absent. In the format {TWELVELABS} it is "
         "the text that TwelveLabs reveals.",
+    }
+
+
+def _words_schema() -> Schema:
+    word: Schema = {"type": ["string", "number", "boolean", "null"]}
+    words: Schema = {"type": "array", "minItems": 1, "maxItems": METADATA_WORDS, "items": word}
+    return {
+        "maxProperties": METADATA_FIELDS,
+        "propertyNames": {"minLength": 1},
+        "additionalProperties": {"anyOf": [word, words]},
+        "description": "Top-level fields of the tasks' own metadata, each with a value or a list of values of which it "
+        "has one. A task without such a field is not taken.",
     }
 
 

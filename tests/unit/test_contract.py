@@ -268,6 +268,8 @@ def test_a_whole_definition_is_read() -> None:
         "url": URL,
         "events": ["index.task.ready", "*"],
         "tasks": ["t1", "a*"],
+        "indexes": ["ix1", "ix2*"],
+        "metadata": {"tenant": "a", "tier": [1, 2.5, True, None]},
         "secret": secret_of(32),
         "format": "standard",
         "ordering": "strict",
@@ -278,10 +280,19 @@ def test_a_whole_definition_is_read() -> None:
         url=URL,
         events=("index.task.ready", "*"),
         tasks=("t1", "a*"),
+        indexes=("ix1", "ix2*"),
+        metadata={"tenant": ("a",), "tier": (1, 2.5, True, None)},
         secrets=(secret_of(32),),
         ordering=Ordering.STRICT,
         headers={"X-Team": "a b", "authorization": "Bearer x"},
     )
+
+
+def test_a_filter_of_metadata_names_no_number_that_json_has_not() -> None:
+    """NaN equals nothing: such a filter would take no event, and say nothing of it."""
+    with pytest.raises(Rejection, match="a value") as refused:
+        judged('{"url":"https://example.com/","metadata":{"a":NaN}}')
+    assert refused.value.field == "metadata"
 
 
 @pytest.mark.parametrize(
@@ -345,6 +356,15 @@ REFUSED_DEFINITIONS: list[tuple[dict[str, Any], str]] = [
     ({"tasks": ["*"] * 1_001}, "tasks"),
     ({"tasks": [None]}, "tasks.0"),
     ({"tasks": ["t1", "x" * 201]}, "tasks.1"),
+    ({"indexes": []}, "indexes"),
+    ({"indexes": ["ix/1"]}, "indexes.0"),
+    ({"metadata": []}, "metadata"),
+    ({"metadata": {str(n): 1 for n in range(11)}}, "metadata"),
+    ({"metadata": {"": 1}}, "metadata"),
+    ({"metadata": {"a": []}}, "metadata"),
+    ({"metadata": {"a": {"b": 1}}}, "metadata"),
+    ({"metadata": {"a": [["b"]]}}, "metadata"),
+    ({"metadata": {"a": [1] * 101}}, "metadata"),
     ({"secret": "hunter2"}, "secret"),
     ({"secret": ""}, "secret"),
     ({"secret": 5}, "secret"),
@@ -527,7 +547,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
     max_leaves=6,
 )
-FIELDS = ["url", "events", "tasks", "secret", "format", "ordering", "headers", "x-mine"]
+FIELDS = ["url", "events", "tasks", "indexes", "metadata", "secret", "format", "ordering", "headers", "x-mine"]
 DEFINITIONS = st.dictionaries(st.sampled_from(FIELDS), JSON | st.sampled_from([URL, ["*"], secret_of(24), "strict"]))
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from test_formats import JSON
 
-from bridge.events import event_from, matches, takes_nothing
+from bridge.events import event_from
+from bridge.filters import matches, takes_nothing
 from bridge.formats import BODY_BYTES, CONTENT_TYPES, WILDCARD_TYPES, Unwritable, rendered
 from bridge.model import Change, Endpoint, Event, Observation, Snapshot
 from bridge.schemas import twelvelabs_schema

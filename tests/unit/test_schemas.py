@@ -59,6 +59,10 @@ GOOD = {
     "url": URLS,
     "events": st.lists(WORDS, max_size=4) | st.just(["*"] * 101),
     "tasks": st.lists(WORDS, max_size=4) | st.just(["*"] * 1_001),
+    "indexes": st.lists(WORDS, max_size=4) | st.just(["*"] * 101),
+    "metadata": st.dictionaries(
+        st.text(max_size=3), JSON | st.lists(st.none() | st.booleans() | st.integers()), max_size=11
+    ),
     "secret": SECRETS | st.none(),
     "format": st.sampled_from(["standard", "twelvelabs"]),
     "ordering": st.sampled_from([str(one) for one in Ordering]),
