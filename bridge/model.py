@@ -242,6 +242,8 @@ class Delivery:
     """Attempts made before the schedule last started anew, at an operator's word."""
     round_at: int | None = None
     """When it did."""
+    probe: int | None = None
+    """Its endpoint's breaker is open and this asks whether it is back: how many probes failed before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,3 +291,5 @@ class Decision:
     """Set if and only if `state` is dead."""
     pause_ms: int = 0
     """How long the whole endpoint rests, because it sent Retry-After."""
+    probe_in_ms: int = 0
+    """When the endpoint is probed, if this failure opens its breaker or was a probe."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from bridge.breaker import probe_in_ms
 from bridge.events import is_lasting
 from bridge.model import DeadReason, Decision, Delivery, DeliveryState, EndpointEffect, Fault, Outcome
 
@@ -49,17 +50,18 @@ def decide(delivery: Delivery, outcome: Outcome, policy: RetryPolicy, *, now: in
     blocked = outcome.fault is Fault.BLOCKED
     effect = EndpointEffect.BLOCKED if blocked else EndpointEffect.FAILURE
     pause_ms = _pause_ms(outcome)
+    probe = probe_in_ms(0 if delivery.probe is None else delivery.probe + 1, jitter=jitter)
     made = delivery.attempts - delivery.round_from + 1
     if made >= len(policy.schedule_seconds):
         reason = DeadReason.BLOCKED if blocked else DeadReason.EXHAUSTED
-        return Decision(DeliveryState.DEAD, effect, reason=reason, pause_ms=pause_ms)
+        return Decision(DeliveryState.DEAD, effect, reason=reason, pause_ms=pause_ms, probe_in_ms=probe)
     wait = policy.schedule_seconds[made] * (1 + policy.jitter * jitter)
     retry_in_ms = max(int(wait * 1000), pause_ms)
     begun = delivery.created_at if delivery.round_at is None else delivery.round_at
     late = now + retry_in_ms > begun + policy.progress_expires_ms
     if late and not is_lasting(delivery.type, delivery.body):
-        return Decision(DeliveryState.DEAD, effect, reason=DeadReason.EXPIRED, pause_ms=pause_ms)
-    return Decision(DeliveryState.PENDING, effect, retry_in_ms=retry_in_ms, pause_ms=pause_ms)
+        return Decision(DeliveryState.DEAD, effect, reason=DeadReason.EXPIRED, pause_ms=pause_ms, probe_in_ms=probe)
+    return Decision(DeliveryState.PENDING, effect, retry_in_ms=retry_in_ms, pause_ms=pause_ms, probe_in_ms=probe)
 
 
 def poll_in_ms(interval_seconds: float, *, first: bool, jitter: float) -> int:

@@ -90,7 +90,7 @@ class Keys:
         return self("names")
 
     def endpoint(self, name: str) -> str:
-        """HASH: an endpoint's state (active, disabled, removed), pause, failures, ordering, cap, registry entry."""
+        """HASH: an endpoint's state (active, held, disabled, removed), pause, failures, order, cap, registry entry."""
         return self("endpoint", name)
 
     @property

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any
 
+from bridge.breaker import FAILURES_BEFORE_OPEN, OPEN_AFTER_MS
 from bridge.model import Decision, Delivery
 from bridge.rejection import REJECTED
 from bridge.store.keys import Keys
@@ -73,10 +74,14 @@ class Outbox:
         )
 
     async def settle(self, delivery: Delivery, decision: Decision, attempt: str) -> str:
-        """Record an attempt (JSON) and move its delivery on. Replies `ok`, `stale` or `disabled`."""
+        """Record an attempt (JSON) and move its delivery on.
+
+        Replies `ok`, `stale`, or what became of the endpoint with it: `held`, `back` or `disabled`.
+        """
         word: bytes = await self._scripts.call(
             "settle", delivery.endpoint, delivery.event_id, delivery.token, decision.state, decision.retry_in_ms or 0,
             decision.reason or "", decision.effect, decision.pause_ms, attempt, ATTEMPTS_KEPT, BLOCKED_BEFORE_DISABLED,
+            decision.probe_in_ms, "" if delivery.probe is None else delivery.probe, FAILURES_BEFORE_OPEN, OPEN_AFTER_MS,
         )  # fmt: skip
         return word.decode()
 
@@ -114,7 +119,7 @@ class Outbox:
 
 
 def _delivery(token: str, entry: Sequence[Any]) -> Delivery:
-    endpoint, event_id, event_type, task, revision, made, attempts, trigger, round_from, round_at, body = entry
+    endpoint, event_id, event_type, task, revision, made, attempts, trigger, round_from, round_at, probe, body = entry
     return Delivery(
         event_id=as_text(event_id),
         endpoint=endpoint.decode(),
@@ -128,4 +133,5 @@ def _delivery(token: str, entry: Sequence[Any]) -> Delivery:
         body=body,
         round_from=int(round_from),
         round_at=int(round_at) if round_at else None,
+        probe=None if probe == b"" else int(probe),
     )

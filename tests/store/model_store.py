@@ -179,17 +179,30 @@ def _check_endpoints(state: State, now: int, cap: int) -> None:
         live = sum(1 for end in leases if end > now)
         assert live <= cap, f"{endpoint} has {live} in flight"
         looked_at = state.get("ready", {}).get(endpoint)
-        if known.get("state") != "active":
+        held = known.get("state") == "held"
+        _check_breaker(endpoint, known)
+        if known.get("state") not in {"active", "held"}:
             assert looked_at is None, f"{endpoint} is {known.get('state')}, and looked at"
             continue
         moments = list(leases)
         queued = state.get(f"queue:{endpoint}", {}).values()
-        if queued and live < cap:
-            moments.append(max(min(queued), float(known.get("paused_until", 0))))
+        if queued and live < (1 if held else cap):
+            rests = (known.get("paused_until", 0), known.get("probe_at", 0) if held else 0)
+            moments.append(max(min(queued), *map(float, rests)))
         if moments:
             due = max(min(moments), now)
             assert looked_at is not None, f"{endpoint} has something to do at {due}, and nobody looks"
             assert looked_at <= due, f"{endpoint} has something to do at {due}, and is looked at at {looked_at}"
+
+
+def _check_breaker(endpoint: str, known: dict[str, str]) -> None:
+    """A breaker is open only of who fails, and an endpoint is probed only while it is."""
+    held = known.get("state") == "held"
+    assert held == ("probe_at" in known) == ("probes" in known), f"{endpoint}: {known}"
+    if held:
+        assert known["reason"] == "failing"
+        assert int(known["failures"]) > 0
+        assert "failing_since" in known
 
 
 def check_step(before: State, after: State, verbs: Counter[str]) -> None:

@@ -38,22 +38,34 @@ local function cap_of(text)
   return tonumber(text or '') or 1
 end
 
+-- What an endpoint takes at present: how many leases it may have, from when on (ms), and how many probes failed while its
+-- breaker is open. Nil if it takes nothing.
+--   active  up to its cap, after the rest that it asked for
+--   held    its breaker is open: one delivery at a time, when the next probe is due
+local function limits_of(endpoint)
+  local known = redis.call('HMGET', P .. 'endpoint:' .. endpoint, 'state', 'paused_until', 'cap', 'probe_at', 'probes')
+  local from = tonumber(known[2] or '0') or 0
+  if known[1] == 'active' then return cap_of(known[3]), from, nil end
+  if known[1] ~= 'held' then return nil end
+  return 1, math.max(from, tonumber(known[4] or '') or 0), tonumber(known[5] or '') or 0
+end
+
 -- Say when this endpoint next has something to do: its first due delivery if a slot is free and it is not resting,
 -- or the end of its first lease, whatever comes first. Who was just served goes to the back of the ring; who waits keeps
 -- its place, so that an old backlog does not outrank a fresh delivery for ever.
 local function refresh(endpoint, served)
   local ready = P .. 'ready'
-  local known = redis.call('HMGET', P .. 'endpoint:' .. endpoint, 'state', 'paused_until', 'cap')
-  if known[1] ~= 'active' then
+  local cap, from = limits_of(endpoint)
+  if not cap then
     redis.call('ZREM', ready, endpoint)
     return
   end
   local moment = nil
   local leases = P .. 'leases:' .. endpoint
   local first_lease = at_score(leases, 0)
-  if redis.call('ZCOUNT', leases, '(' .. now, '+inf') < cap_of(known[3]) then
+  if redis.call('ZCOUNT', leases, '(' .. now, '+inf') < cap then
     local due = at_score(P .. 'queue:' .. endpoint, 0)
-    if due then moment = math.max(due, tonumber(known[2] or '0') or 0, now) end
+    if due then moment = math.max(due, from, now) end
   end
   if first_lease and (not moment or first_lease < moment) then moment = math.max(first_lease, now) end
   if moment == now and not served then
@@ -70,11 +82,23 @@ local function endpoints_moved()
   redis.call('HSET', P .. 'meta', 'endpoints_version', string.format('%.0f', math.max(before + 1, now)))
 end
 
--- Let an endpoint be tried again, whatever it was disabled for; what was held for it is due.
-local function activate(endpoint)
+-- Its failures in a row are over, and with them what they led to while it was not disabled.
+local function absolve(key)
+  redis.call('HSET', key, 'failures', 0, 'blocked', 0)
+  redis.call('HDEL', key, 'failing_since', 'probe_at', 'probes')
+end
+
+-- All that an endpoint's answers have led to is as if they had not been: what enabling it again resets.
+local function forgive(endpoint)
   local key = P .. 'endpoint:' .. endpoint
-  redis.call('HSET', key, 'state', 'active', 'failures', 0, 'blocked', 0, 'since', now)
-  redis.call('HDEL', key, 'reason', 'paused_until', 'failing_since', 'disabled_at')
+  absolve(key)
+  redis.call('HDEL', key, 'reason', 'disabled_at', 'paused_until', 'recovering')
+end
+
+-- Let an endpoint be tried again, whatever it was held or disabled for; what was held for it is due.
+local function activate(endpoint)
+  forgive(endpoint)
+  redis.call('HSET', P .. 'endpoint:' .. endpoint, 'state', 'active', 'since', now)
   refresh(endpoint)
   wake('deliver')
 end
@@ -102,7 +126,11 @@ local function owe(endpoint, event_id, member, record)
   end
   if heads then
     redis.call('ZADD', P .. 'queue:' .. endpoint, now, event_id)
-    if known[1] == 'active' then redis.call('ZADD', P .. 'ready', 'LT', now, endpoint) end
+    if known[1] == 'active' then
+      redis.call('ZADD', P .. 'ready', 'LT', now, endpoint)
+    elseif known[1] == 'held' then
+      refresh(endpoint)
+    end
   end
   return 1
 end

@@ -2,10 +2,15 @@
 -- Record what an attempt came to and move its delivery on, in one step. Our lease is the proof that it is ours to say.
 -- ARGV  1 endpoint, 2 event id, 3 token, 4 state (pending, delivered, dead), 5 retry in ms, 6 reason,
 --       7 effect (success, failure, disable-gone, blocked), 8 pause ms, 9 attempt JSON, 10 attempts kept,
---       11 blocked attempts in a row that disable
+--       11 blocked attempts in a row that disable, 12 ms until the next probe, if there is one, 13 probes that failed
+--       before this one or '' for an ordinary attempt, 14 failures in a row that open the breaker, if 15 the first of
+--       them is at least so many ms ago
 -- Steps: lease; attempt count and log; due again, or ended; the next one of this task is promoted after the first
 --   attempt (after the end, if ordering is strict); what it means for the endpoint; its next moment.
--- Reply 'ok', 'stale' (the lease ended, or it was settled before), or 'disabled' (ok, and the endpoint now is)
+--   Any success closes the breaker, and what was to be tried again later is due then: as much as the endpoint's cap at
+--   once, and two more at each success that follows without a failure between them.
+-- Reply 'ok', 'stale' (the lease ended, or it was settled before), or ok and the endpoint now is 'held' (its breaker
+--   opened), 'back' (it closed) or 'disabled'
 local endpoint, event_id, state, effect = ARGV[1], ARGV[2], ARGV[4], ARGV[7]
 local leases = P .. 'leases:' .. endpoint
 local entry = event_id .. '/' .. ARGV[3]
@@ -27,28 +32,61 @@ else
 end
 
 local key = P .. 'endpoint:' .. endpoint
-local known = redis.call('HMGET', key, 'state', 'ordering', 'failures', 'blocked')
+local known = redis.call('HMGET', key, 'state', 'ordering', 'failures', 'blocked', 'failing_since', 'recovering', 'cap')
 if state ~= 'pending' or (known[2] and known[2] ~= 'strict') then promote(endpoint, record.task, event_id) end
 if not known[1] then return 'ok' end
-if effect == 'success' then
-  if (known[3] or '0') ~= '0' or (known[4] or '0') ~= '0' then
-    redis.call('HSET', key, 'failures', 0, 'blocked', 0)
-    redis.call('HDEL', key, 'failing_since')
-  end
-else
-  redis.call('HINCRBY', key, 'failures', 1)
-  redis.call('HSETNX', key, 'failing_since', now)
+local word = 'ok'
+
+-- So many of those that wait for their next attempt are due now; none is left when there were fewer.
+local function hasten(number)
+  local queue = P .. 'queue:' .. endpoint
+  local waiting = redis.call('ZRANGEBYSCORE', queue, '(' .. now, '+inf', 'LIMIT', 0, number)
+  for _, other in ipairs(waiting) do redis.call('ZADD', queue, now, other) end
+  if #waiting < number then redis.call('HDEL', key, 'recovering') end
 end
+
+local function succeeded()
+  if known[1] == 'held' then
+    word = 'back'
+    redis.call('HSET', key, 'state', 'active', 'recovering', 1)
+    redis.call('HDEL', key, 'reason')
+  end
+  if (known[3] or '0') ~= '0' or (known[4] or '0') ~= '0' or word == 'back' then absolve(key) end
+  if word == 'back' then hasten(cap_of(known[7])) elseif known[6] then hasten(2) end
+end
+
+local function disable(reason)
+  if known[1] ~= 'active' and known[1] ~= 'held' then return end
+  word = 'disabled'
+  redis.call('HSET', key, 'state', 'disabled', 'reason', reason, 'disabled_at', now)
+  redis.call('HDEL', key, 'probe_at', 'probes')
+end
+
+local function failed()
+  local failures = redis.call('HINCRBY', key, 'failures', 1)
+  local since = tonumber(known[5] or '') or now
+  if not known[5] then redis.call('HSET', key, 'failing_since', now) end
+  if known[6] then redis.call('HDEL', key, 'recovering') end
+  local blocked = known[4] or '0'
+  if effect == 'blocked' then
+    blocked = redis.call('HINCRBY', key, 'blocked', 1)
+  elseif blocked ~= '0' then
+    redis.call('HSET', key, 'blocked', 0)
+  end
+  if effect == 'disable-gone' then
+    disable('gone')
+  elseif effect == 'blocked' and blocked >= tonumber(ARGV[11]) then
+    disable('blocked')
+  elseif known[1] == 'held' and ARGV[13] ~= '' then
+    redis.call('HSET', key, 'probes', tonumber(ARGV[13]) + 1, 'probe_at', now + tonumber(ARGV[12]))
+  elseif known[1] == 'active' and failures >= tonumber(ARGV[14]) and now - since >= tonumber(ARGV[15]) then
+    word = 'held'
+    redis.call('HSET', key, 'state', 'held', 'reason', 'failing', 'probes', 0, 'probe_at', now + tonumber(ARGV[12]))
+  end
+end
+
 local pause = tonumber(ARGV[8])
 if pause > 0 then redis.call('HSET', key, 'paused_until', now + pause) end
-local because = nil
-if effect == 'disable-gone' then because = 'gone' end
-if effect == 'blocked' then
-  if redis.call('HINCRBY', key, 'blocked', 1) >= tonumber(ARGV[11]) then because = 'blocked' end
-elseif (known[4] or '0') ~= '0' then
-  redis.call('HSET', key, 'blocked', 0)
-end
-local disabled = because and known[1] == 'active'
-if disabled then redis.call('HSET', key, 'state', 'disabled', 'reason', because, 'disabled_at', now) end
+if effect == 'success' then succeeded() else failed() end
 refresh(endpoint)
-return disabled and 'disabled' or 'ok'
+return word

@@ -11,7 +11,7 @@ from bridge.store.registry import as_text
 if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
 
-_STATE = ("state", "reason", "paused_until", "failures", "failing_since", "since", "disabled_at")
+_STATE = ("state", "reason", "paused_until", "failures", "failing_since", "since", "disabled_at", "probe_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,14 @@ class EndpointView:
     headers: tuple[str, ...]
     secrets: int
     state: str
-    """active, disabled, removed, waiting (not taken in yet) or rejected."""
+    """active, held (its breaker is open), disabled, removed, waiting (not taken in yet) or rejected."""
     reason: str | None
     paused_until_at: int | None
     failures: int
     """Failed attempts in a row."""
     failing_since_at: int | None
+    probe_at: int | None
+    """While it is held: when one delivery is attempted to see whether it is back."""
     since_at: int | None
     pending: int
     delivered: int
@@ -115,7 +117,7 @@ def _view(
     name: str, state: str, known: dict[str, Any], refusal: dict[str, Any], replies: Sequence[Any]
 ) -> EndpointView:
     fields, owed, done, last_done, dead, last_dead = replies
-    word, reason, paused, failures, failing, since, disabled = map(as_text, fields)
+    word, reason, paused, failures, failing, since, disabled, probe = map(as_text, fields)
     secrets = known.get("secrets") or ([known["secret"]] if known.get("secret") else [])
     return EndpointView(
         name=name,
@@ -131,6 +133,7 @@ def _view(
         paused_until_at=as_ms(paused),
         failures=as_ms(failures) or 0,
         failing_since_at=as_ms(failing),
+        probe_at=as_ms(probe) if word == "held" else None,
         since_at=as_ms(disabled) or as_ms(since),
         pending=max(0, owed - done - dead),
         delivered=done,
