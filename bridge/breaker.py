@@ -1,4 +1,4 @@
-"""When an endpoint that keeps failing is left alone, and how it is asked whether it is back. Pure.
+"""When an endpoint that keeps failing is left alone, how it is probed, and when it is warned of. Pure.
 
 The counters are in Redis, so `settle.lua` compares them with these numbers; jitter is an argument.
 """
@@ -14,6 +14,11 @@ PROBE_MAX_SECONDS = 300.0
 """… up to this, which is also about how long a receiver that is back waits for what it is owed."""
 PROBE_SPREAD = 0.2
 """Each interval is varied by up to this share, both ways."""
+
+
+WARNED_AT_PERCENT = (50, 70, 90)
+"""So much of the failure window is over when an endpoint is warned of that failed all the time; at its end the endpoint
+is disabled."""
 
 
 def probe_in_ms(failed: int, *, jitter: float) -> int:

@@ -163,13 +163,11 @@ class Deliverer:
 
     def _report_endpoint(self, delivery: Delivery, decision: Decision, word: str | None) -> None:
         """What an attempt changed for its endpoint as a whole."""
-        show = f"bridge endpoint show {delivery.endpoint}"
         if word == "held":
+            show = f"bridge endpoint show {delivery.endpoint}"
             self._log.warning("endpoint.held", endpoint=delivery.endpoint, probe_in_ms=decision.probe_in_ms, fix=show)
         elif word == "back":
             self._log.info("endpoint.back", endpoint=delivery.endpoint)
-        elif word == "disabled":
-            self._log.warning("endpoint.disabled", endpoint=delivery.endpoint, fix=show)
 
 
 def attempt_record(delivery: Delivery, outcome: Outcome, decision: Decision, *, at: int) -> str:

@@ -223,6 +223,38 @@ class Endpoint:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
+class NoticeKind(StrEnum):
+    """What an endpoint's failing has come to."""
+
+    FAILING = "failing"
+    """A further part of the failure window is over."""
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What those who look after endpoints are to be told of one; it waits in Redis until it is told. Times are ms."""
+
+    kind: NoticeKind
+    endpoint: str
+    at: int
+    revision: int
+    """Grows from notice to notice of an endpoint."""
+    failures: int
+    """In a row."""
+    failing_since: int
+    window_ms: int
+    """How long it may fail in a row; 0: as long as it likes."""
+    percent: int | None = None
+    """With `failing`: the part of the window that this warns of."""
+    reason: str | None = None
+    """With `disabled`: failing, gone or blocked."""
+    status_code: int | None = None
+    fault: str | None = None
+    text: str = field(default="", repr=False, compare=False)
+    """As it stands in Redis."""
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One event owed to one endpoint, as claimed. Its identity is event id + endpoint."""
@@ -293,3 +325,5 @@ class Decision:
     """How long the whole endpoint rests, because it sent Retry-After."""
     probe_in_ms: int = 0
     """When the endpoint is probed, if this failure opens its breaker or was a probe."""
+    window_ms: int = 0
+    """How long the endpoint may fail in a row before it is disabled; 0: as long as it likes."""

@@ -146,6 +146,11 @@ class Keys:
         """LIST of event ids that are still being handed to more endpoints than one step takes."""
         return self("fanout")
 
+    @property
+    def notices(self) -> str:
+        """LIST of JSON: what is to be told of endpoints, the oldest first; four at most each time one fails."""
+        return self("notices")
+
     def wake(self, kind: str) -> str:
         """LIST, bounded: a nudge for a waiting pump."""
         return self("wake", kind)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any
 
-from bridge.breaker import FAILURES_BEFORE_OPEN, OPEN_AFTER_MS
+from bridge.breaker import FAILURES_BEFORE_OPEN, OPEN_AFTER_MS, WARNED_AT_PERCENT
 from bridge.model import Decision, Delivery
 from bridge.rejection import REJECTED
 from bridge.store.keys import Keys
@@ -82,6 +82,7 @@ class Outbox:
             "settle", delivery.endpoint, delivery.event_id, delivery.token, decision.state, decision.retry_in_ms or 0,
             decision.reason or "", decision.effect, decision.pause_ms, attempt, ATTEMPTS_KEPT, BLOCKED_BEFORE_DISABLED,
             decision.probe_in_ms, "" if delivery.probe is None else delivery.probe, FAILURES_BEFORE_OPEN, OPEN_AFTER_MS,
+            decision.window_ms, " ".join(map(str, WARNED_AT_PERCENT)),
         )  # fmt: skip
         return word.decode()
 

@@ -12,8 +12,8 @@ from redis.asyncio import Redis
 
 from bridge.diff import parse_instant
 from bridge.errors import StoreDown
-from bridge.events import matches
-from bridge.model import Endpoint, Event, Ordering, Postponement, Snapshot, WatchedTask, WatchOptions
+from bridge.events import hears, matches
+from bridge.model import Endpoint, Event, Notice, Ordering, Postponement, Snapshot, WatchedTask, WatchOptions
 from bridge.rejection import REJECTED, Rejection
 from bridge.store.keys import Keys
 from bridge.store.scripts import Argument, Scripts, store_errors
@@ -59,6 +59,10 @@ class EndpointSet:
         if options.callback in self.by_name:
             names.append(str(options.callback))
         return names
+
+    def hearers(self, notice: Notice) -> list[str]:
+        """Whom a notice about an endpoint concerns: those that ask for such, but not the one it is about."""
+        return [endpoint.name for endpoint in self.by_name.values() if hears(endpoint, notice)]
 
     def _named(self, names: Sequence[str]) -> list[Endpoint]:
         return [self.by_name[name] for name in dict.fromkeys(names) if name in self.by_name]

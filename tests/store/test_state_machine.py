@@ -33,7 +33,7 @@ from bridge.model import Change, DeadReason, Decision, DeliveryState, EndpointEf
 from bridge.store import Store, connect
 
 FAILED = EndpointEffect.FAILURE
-OUTAGE = Decision(DeliveryState.PENDING, FAILED, retry_in_ms=1_000, probe_in_ms=30_000)
+OUTAGE = Decision(DeliveryState.PENDING, FAILED, retry_in_ms=1_000, probe_in_ms=30_000, window_ms=150_000)
 DECISIONS = (
     DELIVERED,
     Decision(DeliveryState.PENDING, FAILED, retry_in_ms=5_000, probe_in_ms=30_000),
@@ -94,6 +94,17 @@ class TheStore(ClientsAndTime):
             self.claim_deliveries(5)
             for turn in range(len(self._deliveries) - known):
                 self.settle(turn, DELIVERED if back and left == 1 else OUTAGE, False, False)
+
+    @rule(who=st.integers(0, 1), echo=st.booleans())
+    def tell(self, who: int, echo: bool) -> None:
+        """Upkeep: the oldest notice about an endpoint becomes an event, for endpoints as they were last read."""
+        notices = self._do(self._store.notices.waiting())
+        if notices:
+            endpoints = self._registries[who].endpoints
+            event = events.event_of(notices[0], None)
+            work = self._store.notices.tell(notices[0], event, endpoints.hearers(notices[0]), endpoints.version)
+            word = self._do(work, echo=True) if echo else self._unmoved(work)
+            assert word in {"told", "changed"}
 
     # -- workers --
 

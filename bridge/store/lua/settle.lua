@@ -4,11 +4,13 @@
 --       7 effect (success, failure, disable-gone, blocked), 8 pause ms, 9 attempt JSON, 10 attempts kept,
 --       11 blocked attempts in a row that disable, 12 ms until the next probe, if there is one, 13 probes that failed
 --       before this one or '' for an ordinary attempt, 14 failures in a row that open the breaker, if 15 the first of
---       them is at least so many ms ago
+--       them is at least so many ms ago, 16 failure window ms (0: none), 17 percents of it at which to warn, by spaces
 -- Steps: lease; attempt count and log; due again, or ended; the next one of this task is promoted after the first
 --   attempt (after the end, if ordering is strict); what it means for the endpoint; its next moment.
 --   Any success closes the breaker, and what was to be tried again later is due then: as much as the endpoint's cap at
 --   once, and two more at each success that follows without a failure between them.
+--   Failing for so much of the window is told once each, and so is the end of it; what is to be told waits in
+--   bridge:notices until tell.lua makes an event of it.
 -- Reply 'ok', 'stale' (the lease ended, or it was settled before), or ok and the endpoint now is 'held' (its breaker
 --   opened), 'back' (it closed) or 'disabled'
 local endpoint, event_id, state, effect = ARGV[1], ARGV[2], ARGV[4], ARGV[7]
@@ -32,7 +34,8 @@ else
 end
 
 local key = P .. 'endpoint:' .. endpoint
-local known = redis.call('HMGET', key, 'state', 'ordering', 'failures', 'blocked', 'failing_since', 'recovering', 'cap')
+local known = redis.call('HMGET', key, 'state', 'ordering', 'failures', 'blocked', 'failing_since', 'recovering', 'cap',
+  'warned', 'told')
 if state ~= 'pending' or (known[2] and known[2] ~= 'strict') then promote(endpoint, record.task, event_id) end
 if not known[1] then return 'ok' end
 local word = 'ok'
@@ -55,16 +58,43 @@ local function succeeded()
   if word == 'back' then hasten(cap_of(known[7])) elseif known[6] then hasten(2) end
 end
 
+local since, window = tonumber(known[5] or '') or now, tonumber(ARGV[16])
+local failures, told = 0, tonumber(known[9] or '') or 0
+
+local function notice(kind, percent, reason)
+  local read, attempt = pcall(cjson.decode, ARGV[9])
+  if not read or type(attempt) ~= 'table' then attempt = {} end
+  told = math.max(told + 1, now)
+  redis.call('HSET', key, 'told', string.format('%.0f', told))
+  redis.pcall('RPUSH', P .. 'notices', cjson.encode({kind = kind, percent = percent, reason = reason,
+    endpoint = endpoint, at = now, revision = told, failures = failures, failing_since = since, window_ms = window,
+    status_code = attempt.status_code, fault = attempt.fault}))
+  wake('poll')
+end
+
 local function disable(reason)
   if known[1] ~= 'active' and known[1] ~= 'held' then return end
   word = 'disabled'
   redis.call('HSET', key, 'state', 'disabled', 'reason', reason, 'disabled_at', now)
   redis.call('HDEL', key, 'probe_at', 'probes')
+  notice('disabled', nil, reason)
+end
+
+-- Warn of what has come since the last warning. Replies whether the window is over.
+local function warn()
+  if window <= 0 or (known[1] ~= 'active' and known[1] ~= 'held') then return false end
+  local percent, warned = (now - since) * 100 / window, tonumber(known[8] or '') or 0
+  for mark in string.gmatch(ARGV[17], '%d+') do
+    if percent >= tonumber(mark) and warned < tonumber(mark) then
+      redis.call('HSET', key, 'warned', mark)
+      notice('failing', tonumber(mark))
+    end
+  end
+  return percent >= 100
 end
 
 local function failed()
-  local failures = redis.call('HINCRBY', key, 'failures', 1)
-  local since = tonumber(known[5] or '') or now
+  failures = redis.call('HINCRBY', key, 'failures', 1)
   if not known[5] then redis.call('HSET', key, 'failing_since', now) end
   if known[6] then redis.call('HDEL', key, 'recovering') end
   local blocked = known[4] or '0'
@@ -77,6 +107,8 @@ local function failed()
     disable('gone')
   elseif effect == 'blocked' and blocked >= tonumber(ARGV[11]) then
     disable('blocked')
+  elseif warn() then
+    disable('failing')
   elseif known[1] == 'held' and ARGV[13] ~= '' then
     redis.call('HSET', key, 'probes', tonumber(ARGV[13]) + 1, 'probe_at', now + tonumber(ARGV[12]))
   elseif known[1] == 'active' and failures >= tonumber(ARGV[14]) and now - since >= tonumber(ARGV[15]) then
