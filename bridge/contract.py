@@ -20,6 +20,7 @@ from bridge.model import Endpoint, Ordering, WatchOptions
 from bridge.redaction import bare
 from bridge.rejection import Rejection
 from bridge.signature import SECRET_PREFIX, parse_secret
+from bridge.throttle import RATE
 
 METADATA_BYTES = 4_096
 METADATA_DEPTH = 100
@@ -29,6 +30,12 @@ TASK_ENDPOINTS = 200
 ENDPOINT_BYTES = 16_384
 HEADERS = 10
 """The most headers that an endpoint adds to its requests."""
+CONCURRENCY = 1_000
+"""The most attempts in flight that an endpoint may ask for."""
+ATTEMPTS = 50
+"""The most attempts that an endpoint's own schedule has."""
+LONGEST_WAIT_SECONDS = 7 * 86_400
+"""The longest wait in it."""
 MILLISECONDS_FROM = 1e11
 """A time in seconds is below this until the year 5138; above, it is milliseconds by mistake."""
 
@@ -71,6 +78,10 @@ class EndpointDefinition(BaseModel):
     format: Literal["standard"] = "standard"
     ordering: Ordering = Ordering.FIRST_ATTEMPT
     headers: Annotated[dict[str, str], AfterValidator(lambda headers: _checked_headers(headers))] = {}
+    concurrency: Annotated[int, Field(strict=True, ge=1, le=CONCURRENCY)] | None = None
+    rate: Annotated[str, StringConstraints(pattern=f"^{RATE}$")] | None = None
+    schedule: Annotated[list[Annotated[float, Field(strict=True, ge=0, le=LONGEST_WAIT_SECONDS)]],
+                        Field(min_length=1, max_length=ATTEMPTS)] | None = None  # fmt: skip
 
 
 def check_score(score: float) -> None:
@@ -166,6 +177,9 @@ def endpoint(name: str, raw: str, policy: Policy, *, has_default_secret: bool) -
         format=definition.format,
         ordering=definition.ordering,
         headers=definition.headers,
+        concurrency=definition.concurrency,
+        rate=definition.rate,
+        schedule=tuple(definition.schedule or ()),
     )
 
 
@@ -291,6 +305,9 @@ def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
         "": 'write one JSON object: {"url": "https://…", "events": ["index.task.*"], "secret": "whsec_…"}',
         "format": f"choose one of: {', '.join(CONTENT_TYPES)}",
         "ordering": f"choose one of: {', '.join(Ordering)}",
+        "concurrency": f"write a number from 1 to {CONCURRENCY}, without quotes",
+        "rate": "write attempts a second or a minute, as 10/s or 300/m",
+        "schedule": f"write 1 to {ATTEMPTS} waits in seconds, as [0, 5, 300], none longer than {LONGEST_WAIT_SECONDS}",
     }
     # The definition may hold a secret or an authorization header anywhere: only the offending field itself is shown.
     value = _plain_value(raw, first["loc"]) if first["loc"] and first["loc"][0] not in {"secret", "headers"} else ""

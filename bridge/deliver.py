@@ -115,7 +115,7 @@ class Deliverer:
             self._log.warning("delivery.not_attempted", endpoint=endpoint.name, error=str(error), fix=error.fix)
             await self._give_back(delivery, claimed_at)
             return
-        decision = decide(delivery, outcome, self._policy, now=self._clock.now(), jitter=self._jitter())
+        decision = decide(delivery, outcome, self._policy.of(endpoint), now=self._clock.now(), jitter=self._jitter())
         attempt = attempt_record(delivery, outcome, decision, at=self._clock.now())
         word = await persist(
             lambda: self._outbox.settle(delivery, decision, attempt),

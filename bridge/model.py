@@ -221,6 +221,12 @@ class Endpoint:
     format: str = "standard"
     ordering: Ordering = Ordering.FIRST_ATTEMPT
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    concurrency: int | None = None
+    """Attempts in flight at most; None: as the operator set it for all."""
+    rate: str | None = None
+    """Attempts a second or a minute at most, as `10/s` or `300/m`."""
+    schedule: tuple[float, ...] = ()
+    """The wait in seconds before each attempt, and so their number; empty: the operator's."""
 
 
 class NoticeKind(StrEnum):
@@ -307,6 +313,8 @@ class EndpointEffect(StrEnum):
 
     SUCCESS = "success"
     FAILURE = "failure"
+    OVERLOAD = "overload"
+    """A failure that asks for fewer attempts at a time."""
     DISABLE_GONE = "disable-gone"
     BLOCKED = "blocked"
 

@@ -11,7 +11,8 @@ from email.utils import parsedate_to_datetime
 
 from bridge.breaker import probe_in_ms
 from bridge.events import is_lasting
-from bridge.model import DeadReason, Decision, Delivery, DeliveryState, EndpointEffect, Fault, Outcome
+from bridge.model import DeadReason, Decision, Delivery, DeliveryState, Endpoint, EndpointEffect, Fault, Outcome
+from bridge.throttle import asks_for_less
 
 RETRY_AFTER_SECONDS = 86_400
 """The longest Retry-After that is obeyed."""
@@ -39,6 +40,10 @@ class RetryPolicy:
     failure_window_ms: int = 172_800_000
     """An endpoint that failed in a row for so long is disabled; 0: never."""
 
+    def of(self, endpoint: Endpoint) -> "RetryPolicy":
+        """The same with the endpoint's own schedule, if it has one."""
+        return replace(self, schedule_seconds=endpoint.schedule) if endpoint.schedule else self
+
 
 def decide(delivery: Delivery, outcome: Outcome, policy: RetryPolicy, *, now: int, jitter: float) -> Decision:
     """What follows from one attempt. `now` in milliseconds; `jitter` uniform in [-1, 1].
@@ -50,7 +55,8 @@ def decide(delivery: Delivery, outcome: Outcome, policy: RetryPolicy, *, now: in
     if outcome.status_code == 410:
         return Decision(DeliveryState.DEAD, EndpointEffect.DISABLE_GONE, reason=DeadReason.GONE)
     blocked = outcome.fault is Fault.BLOCKED
-    effect = EndpointEffect.BLOCKED if blocked else EndpointEffect.FAILURE
+    effect = EndpointEffect.OVERLOAD if asks_for_less(outcome) else EndpointEffect.FAILURE
+    effect = EndpointEffect.BLOCKED if blocked else effect
     pause_ms = _pause_ms(outcome)
     probe = probe_in_ms(0 if delivery.probe is None else delivery.probe + 1, jitter=jitter)
     failure = Decision(

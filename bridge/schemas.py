@@ -52,6 +52,17 @@ def endpoint_schema() -> Schema:
     fields["secret"] = _secret_schema()
     fields["ordering"] = made["$defs"]["Ordering"] | {"default": fields["ordering"]["default"]}
     fields["headers"] |= _headers_schema()
+    fields["concurrency"]["description"] = (
+        "Attempts in flight at most; without it BRIDGE_DELIVERY_ENDPOINT_CONCURRENCY."
+    )
+    fields["rate"]["description"] = (
+        "Attempts a second or a minute at most, as `10/s` or `300/m`: spaced evenly, after a "
+        "silence up to a second's worth at once."
+    )
+    fields["schedule"]["description"] = (
+        "The wait before each attempt in seconds, the first one's included (it is made "
+        "at once), and so the number of attempts; without it BRIDGE_DELIVERY_SCHEDULE_SECONDS."
+    )
     properties = {name: _without_title(field) for name, field in fields.items()}
     return {
         "$schema": DIALECT,

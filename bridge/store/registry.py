@@ -239,11 +239,15 @@ class Registry:
         return self._endpoints
 
 
+_OPTIONAL = ("concurrency", "rate", "schedule")
+"""Kept only where they are set: a registry that was written before there were such reads the same."""
+
+
 def endpoint_to_json(endpoint: Endpoint) -> str:
     """An endpoint as kept in `bridge:registry`."""
     record = {
         name: getattr(endpoint, name) for name in ("url", "events", "tasks", "secrets", "format", "ordering", "headers")
-    }
+    } | {name: value for name in _OPTIONAL if (value := getattr(endpoint, name))}
     return json.dumps(record, sort_keys=True)
 
 
@@ -257,6 +261,9 @@ def endpoint_from_json(name: str, text: bytes | str) -> Endpoint:
         format=record["format"],
         ordering=Ordering(record["ordering"]),
         headers=record["headers"],
+        concurrency=record.get("concurrency"),
+        rate=record.get("rate"),
+        schedule=tuple(record.get("schedule", ())),
         **lists,
     )
 

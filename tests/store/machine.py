@@ -184,6 +184,8 @@ class ClientsAndTime(RuleBasedStateMachine):
         if only:
             text["events"] = ["index.task.ready", "bridge.endpoint.*"]
         self._orderings.setdefault(name, set()).add(ordering)
+        if mark == 6:
+            text |= {"rate": "30/m", "concurrency": 1}
         if mark == 7:
             text["url"] = "ftp://nowhere"
         self._run(self._lab.client.hset("bridge:endpoints", name, json.dumps(text)))

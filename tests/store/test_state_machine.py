@@ -38,6 +38,7 @@ DECISIONS = (
     DELIVERED,
     Decision(DeliveryState.PENDING, FAILED, retry_in_ms=5_000, probe_in_ms=30_000),
     Decision(DeliveryState.PENDING, FAILED, retry_in_ms=5_000, pause_ms=60_000),
+    Decision(DeliveryState.PENDING, EndpointEffect.OVERLOAD, retry_in_ms=5_000),
     Decision(DeliveryState.PENDING, EndpointEffect.BLOCKED, retry_in_ms=1_000),
     Decision(DeliveryState.DEAD, FAILED, reason=DeadReason.EXHAUSTED),
     Decision(DeliveryState.DEAD, EndpointEffect.DISABLE_GONE, reason=DeadReason.GONE),

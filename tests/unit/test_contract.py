@@ -325,6 +325,8 @@ def test_what_is_no_name_is_refused(name: str) -> None:
     assert_whole(refused.value, field="name")
 
 
+NO_CONCURRENCY: list[Any] = [0, 1_001, "5", True, 1.5, []]
+NO_WAIT: list[Any] = [-1, 604_801, "5", True, None]
 REFUSED_DEFINITIONS: list[tuple[dict[str, Any], str]] = [
     ({"url": None}, "url"),
     ({"url": 5}, "url"),
@@ -332,6 +334,13 @@ REFUSED_DEFINITIONS: list[tuple[dict[str, Any], str]] = [
     ({"url": "http://example.com/"}, "url"),
     ({"url": "https://127.0.0.1/"}, "url"),
     ({"url": URL + "\n"}, "url"),
+    *(({"concurrency": bad}, "concurrency") for bad in NO_CONCURRENCY),
+    *(({"rate": bad}, "rate") for bad in ("", "0/s", "10", "10/h", "-1/s", "100000/s", "10/s ")),
+    ({"rate": 10}, "rate"),
+    ({"schedule": []}, "schedule"),
+    ({"schedule": [0] * 51}, "schedule"),
+    ({"schedule": "0,5"}, "schedule"),
+    *(({"schedule": [0, bad]}, "schedule.1") for bad in NO_WAIT),
     ({"url": URL + "x" * 2_048}, "url"),
     ({"events": []}, "events"),
     ({"events": None}, "events"),

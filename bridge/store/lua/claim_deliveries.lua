@@ -3,8 +3,8 @@
 -- ARGV  slots, lease ms, token, claims without a settle that make a delivery poison, endpoints looked at a call,
 --       bound on bridge:rejected
 -- Steps per endpoint, the one that waited longest first: return leases that ended to the queue (their attempt may or may
---   not have gone out, so the next one of that task is promoted); move due deliveries to leases while the endpoint's cap
---   and our slots last; say when it next has something to do. What cannot be sent, its record being nonsense or its
+--   not have gone out, so the next one of that task is promoted); move due deliveries to leases while the endpoint's cap,
+--   its rate and our slots last; say when it next has something to do. What cannot be sent, its record being nonsense or its
 --   body lost, ends as a dead letter instead, and costs those claimed beside it nothing. Nor does an endpoint one of
 --   whose keys somebody wrote over: it waits for the sweep, which mends it.
 -- Reply {now, next moment ms or '', version of the endpoint set, hand-outs waiting 0|1,
@@ -64,12 +64,17 @@ local function take(endpoint, free, probes)
 end
 
 local function serve(endpoint)
-  local cap, from, probes = limits_of(endpoint)
-  if cap then
+  local limits = limits_of(endpoint)
+  if limits then
     reclaim(endpoint)
     local live = redis.call('ZCOUNT', P .. 'leases:' .. endpoint, '(' .. now, '+inf')
-    local free = math.min(cap - live, slots - #claimed)
-    if free > 0 and from <= now then take(endpoint, free, probes) end
+    local free, before = math.min(limits.cap - live, slots - #claimed), #claimed
+    if limits.interval then free = math.min(free, allowed_by_rate(limits)) end
+    if free > 0 and limits.from <= now then take(endpoint, free, limits.probes) end
+    if limits.interval and #claimed > before then
+      local spent = limits.spent + limits.interval * (#claimed - before)
+      redis.call('HSET', P .. 'endpoint:' .. endpoint, 'rate_at', string.format('%.3f', spent))
+    end
   end
   refresh(endpoint, true)
 end

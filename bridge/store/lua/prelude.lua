@@ -38,16 +38,35 @@ local function cap_of(text)
   return tonumber(text or '') or 1
 end
 
--- What an endpoint takes at present: how many leases it may have, from when on (ms), and how many probes failed while its
--- breaker is open. Nil if it takes nothing.
---   active  up to its cap, after the rest that it asked for
---   held    its breaker is open: one delivery at a time, when the next probe is due
+-- What an endpoint takes at present, or nil if it takes nothing.
+--   cap       how many leases it may have: its own, or fewer while it is overloaded; one at a time while it is held
+--   from      not before this moment (ms): a rest that it asked for, the next probe, its rate
+--   probes    while it is held, its breaker being open: how many probes failed
+--   interval, burst, spent  its rate: one attempt each interval (ms), so many at once; it is spent up to this moment (ms)
 local function limits_of(endpoint)
-  local known = redis.call('HMGET', P .. 'endpoint:' .. endpoint, 'state', 'paused_until', 'cap', 'probe_at', 'probes')
-  local from = tonumber(known[2] or '0') or 0
-  if known[1] == 'active' then return cap_of(known[3]), from, nil end
-  if known[1] ~= 'held' then return nil end
-  return 1, math.max(from, tonumber(known[4] or '') or 0), tonumber(known[5] or '') or 0
+  local known = redis.call('HMGET', P .. 'endpoint:' .. endpoint, 'state', 'paused_until', 'cap', 'limit', 'rate',
+    'rate_at', 'probe_at', 'probes')
+  local held = known[1] == 'held'
+  if known[1] ~= 'active' and not held then return nil end
+  local limits = {cap = cap_of(known[3]), from = tonumber(known[2] or '0') or 0}
+  if known[4] then limits.cap = math.min(limits.cap, tonumber(known[4]) or 1) end
+  if known[5] then
+    local interval, burst = string.match(known[5], '^(%S+) (%S+)$')
+    limits.interval, limits.burst = tonumber(interval) or 1000, tonumber(burst) or 1
+    limits.spent = math.max(now, tonumber(known[6] or '') or 0)
+    if limits.spent > now + limits.interval * limits.burst + 1 then limits.spent = now end -- the clock was set back
+    limits.from = math.max(limits.from, math.ceil(limits.spent + limits.interval - limits.interval * limits.burst))
+  end
+  if held then
+    limits.cap, limits.probes = 1, tonumber(known[8] or '') or 0
+    limits.from = math.max(limits.from, tonumber(known[7] or '') or 0)
+  end
+  return limits
+end
+
+-- How many attempts its rate lets go out now.
+local function allowed_by_rate(limits)
+  return math.floor((now + limits.interval * limits.burst - limits.spent) / limits.interval + 1e-6)
 end
 
 -- Say when this endpoint next has something to do: its first due delivery if a slot is free and it is not resting,
@@ -55,17 +74,17 @@ end
 -- its place, so that an old backlog does not outrank a fresh delivery for ever.
 local function refresh(endpoint, served)
   local ready = P .. 'ready'
-  local cap, from = limits_of(endpoint)
-  if not cap then
+  local limits = limits_of(endpoint)
+  if not limits then
     redis.call('ZREM', ready, endpoint)
     return
   end
   local moment = nil
   local leases = P .. 'leases:' .. endpoint
   local first_lease = at_score(leases, 0)
-  if redis.call('ZCOUNT', leases, '(' .. now, '+inf') < cap then
+  if redis.call('ZCOUNT', leases, '(' .. now, '+inf') < limits.cap then
     local due = at_score(P .. 'queue:' .. endpoint, 0)
-    if due then moment = math.max(due, from, now) end
+    if due then moment = math.max(due, limits.from, now) end
   end
   if first_lease and (not moment or first_lease < moment) then moment = math.max(first_lease, now) end
   if moment == now and not served then
@@ -92,7 +111,7 @@ end
 local function forgive(endpoint)
   local key = P .. 'endpoint:' .. endpoint
   absolve(key)
-  redis.call('HDEL', key, 'reason', 'disabled_at', 'paused_until', 'recovering')
+  redis.call('HDEL', key, 'reason', 'disabled_at', 'paused_until', 'recovering', 'limit', 'limit_from', 'calm')
 end
 
 -- Let an endpoint be tried again, whatever it was held or disabled for; what was held for it is due.

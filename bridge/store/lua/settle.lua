@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Record what an attempt came to and move its delivery on, in one step. Our lease is the proof that it is ours to say.
 -- ARGV  1 endpoint, 2 event id, 3 token, 4 state (pending, delivered, dead), 5 retry in ms, 6 reason,
---       7 effect (success, failure, disable-gone, blocked), 8 pause ms, 9 attempt JSON, 10 attempts kept,
+--       7 effect (success, failure, overload, disable-gone, blocked), 8 pause ms, 9 attempt JSON, 10 attempts kept,
 --       11 blocked attempts in a row that disable, 12 ms until the next probe, if there is one, 13 probes that failed
 --       before this one or '' for an ordinary attempt, 14 failures in a row that open the breaker, if 15 the first of
 --       them is at least so many ms ago, 16 failure window ms (0: none), 17 percents of it at which to warn, by spaces
@@ -9,6 +9,8 @@
 --   attempt (after the end, if ordering is strict); what it means for the endpoint; its next moment.
 --   Any success closes the breaker, and what was to be tried again later is due then: as much as the endpoint's cap at
 --   once, and two more at each success that follows without a failure between them.
+--   Overload halves how many attempts the endpoint may have in flight, once for all that were in flight then; after as
+--   many successes as it may have, it is one more, up to its cap.
 --   Failing for so much of the window is told once each, and so is the end of it; what is to be told waits in
 --   bridge:notices until tell.lua makes an event of it.
 -- Reply 'ok', 'stale' (the lease ended, or it was settled before), or ok and the endpoint now is 'held' (its breaker
@@ -17,7 +19,8 @@ local endpoint, event_id, state, effect = ARGV[1], ARGV[2], ARGV[4], ARGV[7]
 local leases = P .. 'leases:' .. endpoint
 local entry = event_id .. '/' .. ARGV[3]
 local record = record_of(endpoint, event_id)
-if record == nil or not redis.call('ZSCORE', leases, entry) then return 'stale' end
+local lease_end = redis.call('ZSCORE', leases, entry)
+if record == nil or not lease_end then return 'stale' end
 
 record = record or record_from_event(endpoint, event_id) -- overwritten meanwhile; what came of the attempt still counts
 record.attempts, record.claims, record.trigger = record.attempts + 1, nil, nil
@@ -35,7 +38,7 @@ end
 
 local key = P .. 'endpoint:' .. endpoint
 local known = redis.call('HMGET', key, 'state', 'ordering', 'failures', 'blocked', 'failing_since', 'recovering', 'cap',
-  'warned', 'told')
+  'warned', 'told', 'limit', 'limit_from')
 if state ~= 'pending' or (known[2] and known[2] ~= 'strict') then promote(endpoint, record.task, event_id) end
 if not known[1] then return 'ok' end
 local word = 'ok'
@@ -48,7 +51,26 @@ local function hasten(number)
   if #waiting < number then redis.call('HDEL', key, 'recovering') end
 end
 
+local function ease()
+  if tonumber(lease_end) <= (tonumber(known[11] or '') or 0) then return end -- claimed before the last halving
+  local cap = cap_of(known[7])
+  local limit = math.max(1, math.floor(math.min(tonumber(known[10] or '') or cap, cap) / 2))
+  local latest = at_score(leases, -1) or tonumber(lease_end)
+  redis.call('HSET', key, 'limit', limit, 'limit_from', math.max(latest, tonumber(lease_end)), 'calm', 0)
+end
+
+local function trust_more()
+  local limit = tonumber(known[10]) or 1
+  if redis.call('HINCRBY', key, 'calm', 1) < limit then return end
+  if limit + 1 >= cap_of(known[7]) then
+    redis.call('HDEL', key, 'limit', 'limit_from', 'calm')
+  else
+    redis.call('HSET', key, 'limit', limit + 1, 'calm', 0)
+  end
+end
+
 local function succeeded()
+  if known[10] then trust_more() end
   if known[1] == 'held' then
     word = 'back'
     redis.call('HSET', key, 'state', 'active', 'recovering', 1)
@@ -95,6 +117,7 @@ end
 
 local function failed()
   failures = redis.call('HINCRBY', key, 'failures', 1)
+  if effect == 'overload' then ease() end
   if not known[5] then redis.call('HSET', key, 'failing_since', now) end
   if known[6] then redis.call('HDEL', key, 'recovering') end
   local blocked = known[4] or '0'
