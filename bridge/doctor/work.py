@@ -138,7 +138,7 @@ def _state(one: OwedFacts) -> Iterator[Finding]:
             "endpoint", f"{one.name} rests for {span(one.paused_ms)} more", why, f"bridge endpoint show {one.name}"
         )
     elif one.oldest_ms >= LATE_WARN_MS and one.in_force:
-        why = "all its slots are held by slow attempts, or no worker claims"
+        why = "all its slots are held by slow attempts, its rate lets no more go, or no worker claims"
         fix = f"bridge delivery ls --endpoint {one.name} --state pending"
         yield warn("endpoint", f"{one.name} has {one.overdue} overdue, the oldest for {span(one.oldest_ms)}", why, fix)
     elif one.failures and one.in_force:

@@ -4,13 +4,15 @@ import json
 from collections.abc import Callable
 
 import pytest
-from owing import announce, claim, settle
+from owing import announce, claim, settle, take_in
 from redis import Redis
 
 from bridge.model import Decision, DeliveryState, EndpointEffect
+from bridge.signature import generate_secret
 
 Bridge = Callable[..., tuple[int, str, str]]
 URL = "http://127.0.0.1:9/hook"
+SECRET = generate_secret(bytes(range(32)))
 FAILED = Decision(DeliveryState.PENDING, EndpointEffect.FAILURE, retry_in_ms=3_600_000, probe_in_ms=240_000)
 
 
@@ -48,3 +50,16 @@ def test_a_retry_has_it_probed_now(bridge: Bridge, redis_url: str, held: list[st
     assert (code, "probed now" in out) == (0, True)
     (probe,) = claim(redis_url)
     assert (probe.event_id, probe.probe) == (held[1], 0)
+
+
+def test_an_endpoint_shows_its_own_limits(bridge: Bridge, redis_url: str, client: "Redis") -> None:
+    """What its definition asks for, and, while it is overloaded, what it gets."""
+    own = {"concurrency": 8, "rate": "10/s", "schedule": [0, 60]}
+    client.hset("bridge:endpoints", "a", json.dumps({"url": URL, "secret": SECRET, **own}))
+    take_in(redis_url)
+    row = json.loads(bridge("endpoint", "show", "a", "--json")[1])
+    assert {name: row[name] for name in own} == own
+    assert row["limit"] is None
+    announce(redis_url, "t1", "indexing")
+    settle(redis_url, Decision(DeliveryState.PENDING, EndpointEffect.OVERLOAD, retry_in_ms=1_000))
+    assert json.loads(bridge("endpoint", "show", "a", "--json")[1])["limit"] == 4
