@@ -6,11 +6,11 @@ from secrets import token_hex
 from typing import Any
 
 from bridge.breaker import FAILURES_BEFORE_OPEN, OPEN_AFTER_MS, WARNED_AT_PERCENT
-from bridge.model import Decision, Delivery
+from bridge.model import Decision, Delivery, EndpointEffect
 from bridge.rejection import REJECTED
 from bridge.store.keys import Keys
 from bridge.store.registry import FANOUT_STEP, HasClient, as_text
-from bridge.store.scripts import Scripts
+from bridge.store.scripts import Argument, Scripts
 
 CLAIMS_BEFORE_POISON = 20
 """A delivery that was claimed this often and never settled kills whoever takes it: it is put aside as poison."""
@@ -78,11 +78,15 @@ class Outbox:
 
         Replies `ok`, `stale`, or what became of the endpoint with it: `held`, `back` or `disabled`.
         """
+        limits: tuple[Argument, ...] = ()
+        if decision.effect is not EndpointEffect.SUCCESS:
+            limits = (
+                *(BLOCKED_BEFORE_DISABLED, decision.probe_in_ms, "" if delivery.probe is None else delivery.probe),
+                *(FAILURES_BEFORE_OPEN, OPEN_AFTER_MS, decision.window_ms, " ".join(map(str, WARNED_AT_PERCENT))),
+            )
         word: bytes = await self._scripts.call(
             "settle", delivery.endpoint, delivery.event_id, delivery.token, decision.state, decision.retry_in_ms or 0,
-            decision.reason or "", decision.effect, decision.pause_ms, attempt, ATTEMPTS_KEPT, BLOCKED_BEFORE_DISABLED,
-            decision.probe_in_ms, "" if delivery.probe is None else delivery.probe, FAILURES_BEFORE_OPEN, OPEN_AFTER_MS,
-            decision.window_ms, " ".join(map(str, WARNED_AT_PERCENT)),
+            decision.reason or "", decision.effect, decision.pause_ms, attempt, ATTEMPTS_KEPT, *limits,
         )  # fmt: skip
         return word.decode()
 

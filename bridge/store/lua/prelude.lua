@@ -44,8 +44,8 @@ end
 --   probes    while it is held, its breaker being open: how many probes failed
 --   interval, burst, spent  its rate: one attempt each interval (ms), so many at once; it is spent up to this moment (ms)
 local function limits_of(endpoint)
-  local known = redis.call('HMGET', P .. 'endpoint:' .. endpoint, 'state', 'paused_until', 'cap', 'limit', 'rate',
-    'rate_at', 'probe_at', 'probes')
+  local key = P .. 'endpoint:' .. endpoint
+  local known = redis.call('HMGET', key, 'state', 'paused_until', 'cap', 'limit', 'rate')
   local held = known[1] == 'held'
   if known[1] ~= 'active' and not held then return nil end
   local limits = {cap = cap_of(known[3]), from = tonumber(known[2] or '0') or 0}
@@ -53,13 +53,14 @@ local function limits_of(endpoint)
   if known[5] then
     local interval, burst = string.match(known[5], '^(%S+) (%S+)$')
     limits.interval, limits.burst = tonumber(interval) or 1000, tonumber(burst) or 1
-    limits.spent = math.max(now, tonumber(known[6] or '') or 0)
+    limits.spent = math.max(now, tonumber(redis.call('HGET', key, 'rate_at') or '') or 0)
     if limits.spent > now + limits.interval * limits.burst + 1 then limits.spent = now end -- the clock was set back
     limits.from = math.max(limits.from, math.ceil(limits.spent + limits.interval - limits.interval * limits.burst))
   end
   if held then
-    limits.cap, limits.probes = 1, tonumber(known[8] or '') or 0
-    limits.from = math.max(limits.from, tonumber(known[7] or '') or 0)
+    local open = redis.call('HMGET', key, 'probe_at', 'probes')
+    limits.cap, limits.probes = 1, tonumber(open[2] or '') or 0
+    limits.from = math.max(limits.from, tonumber(open[1] or '') or 0)
   end
   return limits
 end

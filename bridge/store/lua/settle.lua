@@ -2,9 +2,10 @@
 -- Record what an attempt came to and move its delivery on, in one step. Our lease is the proof that it is ours to say.
 -- ARGV  1 endpoint, 2 event id, 3 token, 4 state (pending, delivered, dead), 5 retry in ms, 6 reason,
 --       7 effect (success, failure, overload, disable-gone, blocked), 8 pause ms, 9 attempt JSON, 10 attempts kept,
---       11 blocked attempts in a row that disable, 12 ms until the next probe, if there is one, 13 probes that failed
---       before this one or '' for an ordinary attempt, 14 failures in a row that open the breaker, if 15 the first of
---       them is at least so many ms ago, 16 failure window ms (0: none), 17 percents of it at which to warn, by spaces
+--       and of what is no success also 11 blocked attempts in a row that disable, 12 ms until the next probe, if there
+--       is one, 13 probes that failed before this one or '' for an ordinary attempt, 14 failures in a row that open the
+--       breaker, if 15 the first of them is at least so many ms ago, 16 failure window ms (0: none), 17 percents of it
+--       at which to warn, by spaces
 -- Steps: lease; attempt count and log; due again, or ended; the next one of this task is promoted after the first
 --   attempt (after the end, if ordering is strict); what it means for the endpoint; its next moment.
 --   Any success closes the breaker, and what was to be tried again later is due then: as much as the endpoint's cap at
@@ -37,11 +38,19 @@ else
 end
 
 local key = P .. 'endpoint:' .. endpoint
-local known = redis.call('HMGET', key, 'state', 'ordering', 'failures', 'blocked', 'failing_since', 'recovering', 'cap',
-  'warned', 'told', 'limit', 'limit_from')
-if state ~= 'pending' or (known[2] and known[2] ~= 'strict') then promote(endpoint, record.task, event_id) end
-if not known[1] then return 'ok' end
-local word = 'ok'
+local known, ordering, failures, blocked, recovering, limit = unpack(redis.call('HMGET', key, 'state', 'ordering',
+  'failures', 'blocked', 'recovering', 'limit'))
+if state ~= 'pending' or (ordering and ordering ~= 'strict') then promote(endpoint, record.task, event_id) end
+if not known then return 'ok' end
+local takes = known == 'active' or known == 'held'
+local pause = tonumber(ARGV[8])
+if pause > 0 then redis.call('HSET', key, 'paused_until', now + pause) end
+
+-- ---------------------------------------------------------------- a success
+
+local function own_cap()
+  return cap_of(redis.call('HGET', key, 'cap'))
+end
 
 -- So many of those that wait for their next attempt are due now; none is left when there were fewer.
 local function hasten(number)
@@ -51,38 +60,38 @@ local function hasten(number)
   if #waiting < number then redis.call('HDEL', key, 'recovering') end
 end
 
-local function ease()
-  if tonumber(lease_end) <= (tonumber(known[11] or '') or 0) then return end -- claimed before the last halving
-  local cap = cap_of(known[7])
-  local limit = math.max(1, math.floor(math.min(tonumber(known[10] or '') or cap, cap) / 2))
-  local latest = at_score(leases, -1) or tonumber(lease_end)
-  redis.call('HSET', key, 'limit', limit, 'limit_from', math.max(latest, tonumber(lease_end)), 'calm', 0)
-end
-
 local function trust_more()
-  local limit = tonumber(known[10]) or 1
-  if redis.call('HINCRBY', key, 'calm', 1) < limit then return end
-  if limit + 1 >= cap_of(known[7]) then
+  local before = tonumber(limit) or 1
+  if redis.call('HINCRBY', key, 'calm', 1) < before then return end
+  if before + 1 >= own_cap() then
     redis.call('HDEL', key, 'limit', 'limit_from', 'calm')
   else
-    redis.call('HSET', key, 'limit', limit + 1, 'calm', 0)
+    redis.call('HSET', key, 'limit', before + 1, 'calm', 0)
   end
 end
 
-local function succeeded()
-  if known[10] then trust_more() end
-  if known[1] == 'held' then
-    word = 'back'
+if effect == 'success' then
+  local back = known == 'held'
+  if limit then trust_more() end
+  if back then
     redis.call('HSET', key, 'state', 'active', 'recovering', 1)
     redis.call('HDEL', key, 'reason')
   end
-  if (known[3] or '0') ~= '0' or (known[4] or '0') ~= '0' or word == 'back' then absolve(key) end
-  if word == 'back' then hasten(cap_of(known[7])) elseif known[6] then hasten(2) end
+  if back or (failures or '0') ~= '0' or (blocked or '0') ~= '0' then absolve(key) end
+  if back then hasten(own_cap()) elseif recovering then hasten(2) end
+  refresh(endpoint)
+  return back and 'back' or 'ok'
 end
 
-local since, window = tonumber(known[5] or '') or now, tonumber(ARGV[16])
-local failures, told = 0, tonumber(known[9] or '') or 0
+-- ---------------------------------------------------------------- a failure
 
+local since, warned, told = unpack(redis.call('HMGET', key, 'failing_since', 'warned', 'told'))
+if not since then redis.call('HSET', key, 'failing_since', now) end
+since, warned, told = tonumber(since or '') or now, tonumber(warned or '') or 0, tonumber(told or '') or 0
+failures = redis.call('HINCRBY', key, 'failures', 1)
+local window, lasted = tonumber(ARGV[16]), now - since
+
+-- What those who look after endpoints are to hear of this one.
 local function notice(kind, percent, reason)
   local read, attempt = pcall(cjson.decode, ARGV[9])
   if not read or type(attempt) ~= 'table' then attempt = {} end
@@ -95,17 +104,17 @@ local function notice(kind, percent, reason)
 end
 
 local function disable(reason)
-  if known[1] ~= 'active' and known[1] ~= 'held' then return end
-  word = 'disabled'
+  if not takes then return 'ok' end
   redis.call('HSET', key, 'state', 'disabled', 'reason', reason, 'disabled_at', now)
   redis.call('HDEL', key, 'probe_at', 'probes')
   notice('disabled', nil, reason)
+  return 'disabled'
 end
 
--- Warn of what has come since the last warning. Replies whether the window is over.
+-- Warn of what has passed since the last warning. Replies whether the window is over.
 local function warn()
-  if window <= 0 or (known[1] ~= 'active' and known[1] ~= 'held') then return false end
-  local percent, warned = (now - since) * 100 / window, tonumber(known[8] or '') or 0
+  if window <= 0 or not takes then return false end
+  local percent = lasted * 100 / window
   for mark in string.gmatch(ARGV[17], '%d+') do
     if percent >= tonumber(mark) and warned < tonumber(mark) then
       redis.call('HSET', key, 'warned', mark)
@@ -115,33 +124,36 @@ local function warn()
   return percent >= 100
 end
 
-local function failed()
-  failures = redis.call('HINCRBY', key, 'failures', 1)
-  if effect == 'overload' then ease() end
-  if not known[5] then redis.call('HSET', key, 'failing_since', now) end
-  if known[6] then redis.call('HDEL', key, 'recovering') end
-  local blocked = known[4] or '0'
-  if effect == 'blocked' then
-    blocked = redis.call('HINCRBY', key, 'blocked', 1)
-  elseif blocked ~= '0' then
-    redis.call('HSET', key, 'blocked', 0)
-  end
-  if effect == 'disable-gone' then
-    disable('gone')
-  elseif effect == 'blocked' and blocked >= tonumber(ARGV[11]) then
-    disable('blocked')
-  elseif warn() then
-    disable('failing')
-  elseif known[1] == 'held' and ARGV[13] ~= '' then
-    redis.call('HSET', key, 'probes', tonumber(ARGV[13]) + 1, 'probe_at', now + tonumber(ARGV[12]))
-  elseif known[1] == 'active' and failures >= tonumber(ARGV[14]) and now - since >= tonumber(ARGV[15]) then
-    word = 'held'
-    redis.call('HSET', key, 'state', 'held', 'reason', 'failing', 'probes', 0, 'probe_at', now + tonumber(ARGV[12]))
-  end
+-- Fewer at a time, unless this attempt was in flight already when that was last said.
+local function ease()
+  local cap, from = unpack(redis.call('HMGET', key, 'cap', 'limit_from'))
+  if tonumber(lease_end) <= (tonumber(from or '') or 0) then return end
+  cap = cap_of(cap)
+  local latest = math.max(at_score(leases, -1) or 0, tonumber(lease_end))
+  redis.call('HSET', key, 'limit', math.max(1, math.floor(math.min(tonumber(limit or '') or cap, cap) / 2)),
+    'limit_from', latest, 'calm', 0)
 end
 
-local pause = tonumber(ARGV[8])
-if pause > 0 then redis.call('HSET', key, 'paused_until', now + pause) end
-if effect == 'success' then succeeded() else failed() end
+local function judged()
+  if effect == 'disable-gone' then return disable('gone') end
+  if effect == 'blocked' then
+    if redis.call('HINCRBY', key, 'blocked', 1) >= tonumber(ARGV[11]) then return disable('blocked') end
+  elseif (blocked or '0') ~= '0' then
+    redis.call('HSET', key, 'blocked', 0)
+  end
+  if warn() then return disable('failing') end
+  local probe_at = now + tonumber(ARGV[12])
+  if known == 'held' and ARGV[13] ~= '' then
+    redis.call('HSET', key, 'probes', tonumber(ARGV[13]) + 1, 'probe_at', probe_at)
+  elseif known == 'active' and failures >= tonumber(ARGV[14]) and lasted >= tonumber(ARGV[15]) then
+    redis.call('HSET', key, 'state', 'held', 'reason', 'failing', 'probes', 0, 'probe_at', probe_at)
+    return 'held'
+  end
+  return 'ok'
+end
+
+if recovering then redis.call('HDEL', key, 'recovering') end
+if effect == 'overload' then ease() end
+local word = judged()
 refresh(endpoint)
 return word
