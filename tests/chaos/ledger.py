@@ -28,6 +28,7 @@ def ledger(client: Client) -> Ledger:
         "events": client.xlen("bridge:events"),
         "bodies": {key: client.hgetall(key) for key in sorted(_keys(client, "bridge:event:*"))},
         "stats": client.hgetall("bridge:stats"),
+        "notices": client.lrange("bridge:notices", 0, -1),
         "endpoints": {name: _of_endpoint(client, name) for name in names},
     }
 
