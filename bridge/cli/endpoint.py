@@ -46,7 +46,8 @@ endpoint.add_command(check)
 
 
 def _state(row: Row) -> str:
-    return f"{row['state']} ({row['reason']})" if row["reason"] else str(row["state"])
+    probed = f", probed {out.ago(row['probe_at'])}" if row["probe_at"] else ""
+    return f"{row['state']} ({row['reason']}{probed})" if row["reason"] else str(row["state"])
 
 
 COLUMNS: Columns = (

@@ -90,7 +90,7 @@ class Keys:
         return self("names")
 
     def endpoint(self, name: str) -> str:
-        """HASH: an endpoint's state (active, disabled, removed), pause, failures, ordering, cap, registry entry."""
+        """HASH: an endpoint's state (active, held, disabled, removed), pause, failures, order, cap, registry entry."""
         return self("endpoint", name)
 
     @property
@@ -145,6 +145,11 @@ class Keys:
     def fanout(self) -> str:
         """LIST of event ids that are still being handed to more endpoints than one step takes."""
         return self("fanout")
+
+    @property
+    def notices(self) -> str:
+        """LIST of JSON: what is to be told of endpoints, the oldest first; four at most each time one fails."""
+        return self("notices")
 
     def wake(self, kind: str) -> str:
         """LIST, bounded: a nudge for a waiting pump."""
