@@ -106,33 +106,35 @@ class Dialler:
 
         Raises TransportFault: nothing was sent, and after a refusal by the judge nothing was dialled.
         """
-        addresses = await self._addresses(origin, deadline, watch)
-        refusal = self._judge(origin.host, origin.port, [str(address) for address in addresses])
+        found = await self._look_up(origin, deadline, watch)
+        refusal = self._judge(origin.host, origin.port, found)
         if refusal is not None:
             raise TransportFault(Fault.BLOCKED, refusal, phase=Phase.CONNECT)
+        try:
+            addresses = [_literal(text) for text in found]
+        except ValueError:  # of which no policy makes an address
+            raise TransportFault(Fault.DNS, "the resolver gave no address", phase=Phase.DNS) from None
         watch.start()
         sock = await self._connect(addresses, origin.port, deadline)
         watch.connect_ms = watch.lap_ms()
         return await self._start(sock, origin, make, deadline, watch)
 
-    async def _addresses(self, origin: Origin, deadline: float, watch: Stopwatch) -> list[Address]:
+    async def _look_up(self, origin: Origin, deadline: float, watch: Stopwatch) -> list[str]:
+        """What the origin's host leads to, as the judge is to see it; never nothing."""
         with suppress(ValueError):
-            return [_literal(origin.host)]
+            return [str(_literal(origin.host))]
         watch.start()
         try:
             async with asyncio.timeout_at(self._by(self._limits.dns_seconds, deadline)):
                 found = await self._resolve(origin.host, origin.port)
-            addresses = [_literal(address) for address in found[: self._limits.addresses]]
         except TimeoutError:
             raise _too_slow(Phase.DNS) from None
         except OSError as error:
             raise TransportFault(Fault.DNS, error.strerror or str(error), phase=Phase.DNS) from None
-        except ValueError:
-            raise TransportFault(Fault.DNS, "the resolver gave no address", phase=Phase.DNS) from None
         watch.dns_ms = watch.lap_ms()
-        if not addresses:
+        if not found:
             raise TransportFault(Fault.DNS, "the name has no address", phase=Phase.DNS)
-        return addresses
+        return list(found[: self._limits.answers])
 
     async def _connect(self, addresses: list[Address], port: int, deadline: float) -> socket.socket:
         fault = TransportFault(Fault.CONNECT, "not tried", phase=Phase.CONNECT)

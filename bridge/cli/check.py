@@ -123,7 +123,7 @@ async def resolved(targets: Iterable[Target]) -> Answers:
         async with room:
             try:
                 async with asyncio.timeout(limits.dns_seconds):
-                    answers[host] = (await resolver(host, port))[: limits.addresses]
+                    answers[host] = (await resolver(host, port))[: limits.answers]
             except (TimeoutError, OSError):
                 return  # no answer
 
