@@ -14,7 +14,6 @@ from typing import Any, Literal
 import structlog
 
 from bridge.deliver import Deliverer
-from bridge.guard import Policy
 from bridge.poll import Poller, PollPolicy
 from bridge.pump import Permit, Pump, RedisClock
 from bridge.schedule import RetryPolicy
@@ -33,11 +32,6 @@ POLL_GAP_SECONDS = 0.005
 """Due tasks are claimed in groups of what fell due within this time: one round trip for several."""
 
 
-def policy_from(settings: Settings) -> Policy:
-    """The guard as configured."""
-    return Policy(allow_networks=settings.delivery_allow_networks, allow_http=settings.delivery_allow_http)
-
-
 def open_store(settings: Settings) -> contextlib.AbstractAsyncContextManager[Store]:
     """The store as configured."""
     return Store.open(
@@ -53,7 +47,7 @@ def intake_from(store: Store, settings: Settings) -> Intake:
     """Intake as configured: the one that workers run, and the CLI for what it writes itself."""
     return Intake(
         store,
-        policy_from(settings),
+        settings.policy,
         has_default_secret=settings.delivery_default_secret is not None,
         cap=settings.delivery_endpoint_concurrency,
     )
@@ -62,7 +56,7 @@ def intake_from(store: Store, settings: Settings) -> Intake:
 @asynccontextmanager
 async def sender_from(settings: Settings) -> AsyncIterator[Sender]:
     """A sender and its transport as configured: the guard judges each address dialled."""
-    policy = policy_from(settings)
+    policy = settings.policy
 
     def judge(host: str, port: int, addresses: Any) -> str | None:
         verdict = policy.judge_addresses(host, port, addresses)

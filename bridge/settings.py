@@ -26,6 +26,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from bridge import settings_sources as sources
 from bridge import settings_types as types
 from bridge.errors import SettingsError
+from bridge.guard import Policy
 from bridge.settings_sources import Given, Origin
 from bridge.settings_types import DAY, knob, masked, plain_text
 
@@ -93,6 +94,9 @@ class Settings(BaseSettings):
         "commas. An empty text counts as not set; [] is an empty list.",
         examples=["10.20.0.0/16,fd00:20::/64"],
     )
+    delivery_deny_networks: types.Networks = knob(
+        (), "Networks that no callback may reach, public or allowed ones too: your own, say. CIDRs, as above."
+    )
     delivery_allow_http: bool = knob(False, "Accept callback URLs that start with http://; nothing else is relaxed.")
     delivery_default_secret: types.SigningSecret = knob(
         None,
@@ -122,11 +126,7 @@ class Settings(BaseSettings):
     )
     delivery_jitter: float = knob(0.2, "Each wait is longer or shorter by up to this part of it.", "share", 0, 0.5)
     delivery_progress_expires_seconds: float = knob(
-        3600,
-        "An event of a status that is not final is no longer sent after this time.",
-        "seconds",
-        1,
-        30 * DAY,
+        3600, "An event of a status that is not final is no longer sent after this time.", "seconds", 1, 30 * DAY
     )
 
     retention_delivered_seconds: int = knob(
@@ -168,6 +168,12 @@ class Settings(BaseSettings):
     def warnings(self) -> tuple[str, ...]:
         """What is allowed and still deserves a log line at start, such as a secret file that all may read."""
         return self._warnings
+
+    @property
+    def policy(self) -> Policy:
+        """The guard as configured: one for every door."""
+        allow, deny = self.delivery_allow_networks, self.delivery_deny_networks
+        return Policy(allow_networks=allow, deny_networks=deny, allow_http=self.delivery_allow_http)
 
     def secret_values(self) -> tuple[str, ...]:
         """Every secret text in here, for the logs to strike out wherever it turns up."""

@@ -246,6 +246,5 @@ class Examination:
 
     def _judge(self) -> "Judge":
         from bridge.doctor.entries import Judge
-        from bridge.engine import policy_from
 
-        return Judge(policy_from(self.settings), self.settings.delivery_default_secret is not None)
+        return Judge(self.settings.policy, self.settings.delivery_default_secret is not None)

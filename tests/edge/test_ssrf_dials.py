@@ -19,16 +19,21 @@ import pytest
 from ssrfguard import DEFAULT_DENIED
 
 from bridge import contract
+from bridge.cli import run as check
+from bridge.doctor import entries
+from bridge.doctor.findings import Level
 from bridge.guard import MAX_ANSWERS, REASONS, Policy
 from bridge.model import Delivery, Endpoint, Fault, Outcome
 from bridge.rejection import Rejection
 from bridge.sender import Sender
+from bridge.settings import load_settings
 from bridge.signature import generate_secret
-from bridge.transport import Limits, Origin, Request, SystemResolver, Transport, TransportFault
+from bridge.transport import Judge, Limits, Origin, Request, Resolve, SystemResolver, Transport, TransportFault
 
 CASES: list[dict[str, Any]] = json.loads((Path(__file__).parents[1] / "ssrf_cases.json").read_text())["cases"]
 SECRET = generate_secret(bytes(range(32)))
 PUBLIC = "93.184.216.34"
+DEFAULT = Policy()
 DELIVERY = Delivery(
     event_id="evt_0af7651916cd43dd8448eb211c80319c", endpoint="e1", type="index.task.ready", task="t1", revision=7,
     created_at=0, attempts=0, trigger="schedule", token="t", body=b"{}",
@@ -74,42 +79,61 @@ def _is_successive(found: list[Any]) -> bool:
     return bool(found) and isinstance(found[0], list)
 
 
-def judge(host: str, port: int, addresses: Sequence[str]) -> str | None:
-    """The default policy, as the engine hands it to a transport."""
-    verdict = Policy().judge_addresses(host, port, addresses)
-    return None if verdict.allowed else f"{verdict.reason}: {verdict.detail}"
+def judge_by(policy: Policy) -> Judge:
+    """The policy as the engine hands it to a transport."""
+
+    def judge(host: str, port: int, addresses: Sequence[str]) -> str | None:
+        verdict = policy.judge_addresses(host, port, addresses)
+        return None if verdict.allowed else f"{verdict.reason}: {verdict.detail}"
+
+    return judge
 
 
-async def attempts(url: str, resolve: Any, times: int = 1) -> list[Outcome]:
+async def attempts(url: str, resolve: Resolve, policy: Policy = DEFAULT, times: int = 1) -> list[Outcome]:
     """What attempts at an endpoint with this URL come to, had it been registered."""
-    async with Transport(judge, resolve=resolve) as transport:
-        sender = Sender(transport, Policy(), deadline_seconds=5.0, default_secret=SECRET)
+    async with Transport(judge_by(policy), resolve=resolve) as transport:
+        sender = Sender(transport, policy, deadline_seconds=5.0, default_secret=SECRET)
         return [await sender.post(Endpoint("e1", url), DELIVERY) for _ in range(times)]
 
 
 def reason_of(outcome: Outcome) -> str:
-    """The guard's word for it."""
-    return outcome.detail.partition(":")[0]
+    """The guard's word for it, if it was the guard."""
+    return outcome.detail.partition(":")[0] if outcome.fault is Fault.BLOCKED else ""
+
+
+def first_answers(case: dict[str, Any]) -> dict[str, list[str]]:
+    """What the first lookup of each name brings."""
+    return {host: found[0] if _is_successive(found) else found for host, found in case.get("dns", {}).items()}
+
+
+def registered(url: str, policy: Policy) -> str:
+    """The reason for which this URL is not registered, or nothing."""
+    try:
+        contract.endpoint("e1", json.dumps({"url": url, "secret": SECRET}), policy, has_default_secret=False)
+    except Rejection as rejection:
+        return str(rejection).removeprefix("url: ").partition(":")[0]
+    return ""
+
+
+def diagnosed(url: str, policy: Policy, answers: dict[str, list[str]]) -> str:
+    """What `bridge doctor --resolve` finds about an endpoint with this URL."""
+    written = {b"e1": json.dumps({"url": url, "secret": SECRET}).encode()}
+    (finding,) = entries.endpoints(written, {}, entries.Judge(policy, has_default_secret=False), answers)
+    return "" if finding.level is Level.OK else finding.found
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
 async def test_case_at_registration_and_dial(case: dict[str, Any], dials: list[tuple[str, int]]) -> None:
     """Registered or refused as expected; a refused URL is not even looked up; what is dialled was allowed."""
-    definition = json.dumps({"url": case["url"], "secret": SECRET})
-    if case["stage"] == "admit":
-        with pytest.raises(Rejection) as refused:
-            contract.endpoint("e1", definition, Policy(), has_default_secret=False)
-        assert refused.value.reason.partition(":")[0] in REASONS or len(case["url"]) > 2048
-    else:
-        contract.endpoint("e1", definition, Policy(), has_default_secret=False)
+    assert (registered(case["url"], DEFAULT) in REASONS) is (case["stage"] == "admit")
     names = NameServer(case.get("dns", {}))
     (outcome,) = await attempts(case["url"], names)
     assert len(names.asked) == (case["stage"] == "connect"), "one lookup for an attempt, none for what is refused"
     if case["expect"] == "allow":
-        (first,) = case["dns"].values()
+        (first,) = first_answers(case).values()
         assert outcome.fault is Fault.CONNECT, "the witness refuses what the guard let through"
         assert dials
-        assert {address for address, _ in dials} <= set(first[0] if _is_successive(first) else first)
+        assert {address for address, _ in dials} <= set(first)
     else:
         assert outcome.fault is (Fault.BLOCKED if any(case.get("dns", {"": "-"}).values()) else Fault.DNS), outcome
         assert dials == []
@@ -130,7 +154,7 @@ async def test_the_dial_alone_goes_nowhere_forbidden(case: dict[str, Any], dials
                 return [socket.inet_ntoa(socket.inet_aton(host))]
             return await NameServer({host: [PUBLIC], **case.get("dns", {})})(host, port)
 
-        async with Transport(judge, resolve=resolve) as transport:
+        async with Transport(judge_by(DEFAULT), resolve=resolve) as transport:
             with pytest.raises(TransportFault):
                 await transport.exchange("a", Request("GET", origin, "/"), deadline_seconds=5.0)
     assert [address for address, _ in dials if DEFAULT_DENIED.classify(ip_address(address)).blocked] == []
@@ -172,3 +196,45 @@ async def test_no_address_escapes_judgement_in_a_crowd(count: int, dials: list[t
         assert (outcome.fault, reason_of(outcome), dials) == (Fault.BLOCKED, "too_many_addresses", [])
     else:
         assert (outcome.fault, len(dials)) == (Fault.CONNECT, Limits().dials)
+
+
+POLICIES = {
+    "default": {},
+    "lab": {
+        "BRIDGE_DELIVERY_ALLOW_HTTP": "true",
+        "BRIDGE_DELIVERY_ALLOW_NETWORKS": "127.0.0.0/8,169.254.0.0/16,172.16.0.0/12",
+    },
+    "own networks closed": {"BRIDGE_DELIVERY_DENY_NETWORKS": "93.184.216.0/24,8.8.8.8/32"},
+}
+
+
+@pytest.mark.parametrize("environment", POLICIES.values(), ids=POLICIES)
+async def test_every_door_gives_the_same_reason(
+    environment: dict[str, str],
+    dials: list[tuple[str, int]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """Registration, sending, `endpoint check` and `doctor` are one classifier, whatever the settings."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    policy, script = load_settings().policy, tmp_path / "dns.json"
+    seen = set()
+    for case in CASES:
+        url, answers = case["url"], first_answers(case)
+        script.write_text(json.dumps({host: [PUBLIC] for host in ("example.com", "localhost", "redis")} | answers))
+        answers = json.loads(script.read_text())
+        check(["endpoint", "check", url, "--dns", str(script), "-o", "jsonl"])
+        row = json.loads(capsys.readouterr().out)
+        (sent,) = await attempts(url, NameServer(answers), policy)
+        assert registered(url, policy) in {"", row["reason"]}, case
+        if row["reason"] in {"dns_no_answer", "no_addresses"}:
+            assert (sent.fault, reason_of(sent)) == (Fault.DNS, "")
+        else:
+            assert reason_of(sent) == row["reason"], (case, sent)
+            assert f"{row['reason']}:" in diagnosed(url, policy, answers) or not row["reason"], case
+            assert bool(diagnosed(url, policy, answers)) is bool(row["reason"]), case
+        seen.add(row["reason"])
+    assert len(seen) > 15
+    assert ("address_denied" in seen) is ("BRIDGE_DELIVERY_DENY_NETWORKS" in environment)
