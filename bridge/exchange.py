@@ -125,6 +125,8 @@ class Limits:
 
     header_bytes: int = 65_536
     """All heads of one exchange together, the skipped 1xx answers included."""
+    headers: int = 256
+    """How many headers these may have: as an object each takes ten times what the shortest takes on the wire."""
     body_bytes: int = 65_536
     informational: int = 8
     """How many 1xx answers may precede the real one."""
