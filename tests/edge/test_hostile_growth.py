@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import pytest
+from memory import GROWTH_BYTES, Memory, needs_proc
 from misbehave import OK, Misbehaviour, Peer, Script, polite, says
 from redis import Redis
 from town import SECRET, Running, worker
@@ -28,8 +28,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 TASKS = 32
 ATTEMPTS = 8
-GROWTH_BYTES = 20_000_000
-"""The bound on what the peak of the process's memory may rise by, whatever a receiver does."""
 NO = b"HTTP/1.1 503 No\r\n"
 
 
@@ -59,7 +57,7 @@ class Stronghold:
         return len({one.task_id for one in list(self.receiver.valid) if step_of(one) == self.changes})
 
     @property
-    def memory(self) -> "Memory":
+    def memory(self) -> Memory:
         """Of the delivery process."""
         (pid,) = self.running.children("deliver")
         return Memory(pid)
@@ -70,30 +68,10 @@ def step_of(arrival: Arrival) -> int:
     return int((arrival.data["task"].get("system_metadata") or {}).get("step", 0))
 
 
-@dataclass
-class Memory:
-    """Resident memory of a process, as the kernel counts it."""
-
-    pid: int
-
-    def read(self, name: str) -> int:
-        """VmRSS or VmHWM, in bytes."""
-        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith(f"{name}:"):
-                return int(line.split()[1]) * 1024
-        raise LookupError(name)
-
-    def forget_peak(self) -> int:
-        """Let the peak begin at what is resident now, and return that."""
-        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
-        return self.read("VmRSS")
-
-
 @pytest.fixture(scope="module")
 def stronghold(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stronghold]:
     """One worker for all of them, warm: its good endpoint has had every task's first event."""
-    if not Path("/proc/self/clear_refs").exists():
-        pytest.skip("peak memory is read from Linux' /proc")
+    needs_proc()
     simulator, receiver = Simulator(), Receiver(SECRET)
     schedule = ",".join(["0", *["0.02"] * (ATTEMPTS - 1)])
     settings = {"DEADLINE_SECONDS": "0.5", "LEASE_SECONDS": "8", "SCHEDULE_SECONDS": schedule, "JITTER": "0"}
