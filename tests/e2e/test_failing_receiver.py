@@ -1,6 +1,7 @@
 """An independent receiver that fails every first attempt: all arrives, nothing is invented, memory is flat."""
 
 import json
+import socket
 import subprocess
 import sys
 from collections import defaultdict
@@ -74,7 +75,8 @@ def test_every_first_attempt_fails_and_everything_arrives(tmp_path: Path) -> Non
         RedisServer() as redis,
         simulator.in_thread(),
         receiver(tmp_path / "arrivals.jsonl") as url,
-        worker(redis.url, tmp_path, base_url=simulator.base_url, **SETTINGS) as running,
+        socket.create_server(("127.0.0.1", 0)) as trap,
+        worker(redis.url, tmp_path, base_url=simulator.base_url, **SETTINGS, **proxied_by(trap)) as running,
         Redis.from_url(redis.url) as client,
     ):
         for n in range(TASKS):
@@ -93,9 +95,18 @@ def test_every_first_attempt_fails_and_everything_arrives(tmp_path: Path) -> Non
         until(lambda: delivered(client) == events, 120)
         growth = memory.read("VmHWM") - before
         assert running.stop() == 0
+        trap.setblocking(False)
+        with pytest.raises(BlockingIOError):  # the environment's proxy was never spoken to
+            trap.accept()
     assert_nothing_invented(log.lines(), events)
     assert growth < GROWTH_BYTES, f"{growth:,} bytes"
     print(f"{len(events)} events accepted after {len(log.lines())} requests; grown by {growth:,} bytes")
+
+
+def proxied_by(trap: socket.socket) -> dict[str, str]:
+    """An environment in which many a client would send everything through a proxy."""
+    url = f"http://127.0.0.1:{trap.getsockname()[1]}"
+    return {name: url for word in ("HTTP", "HTTPS", "ALL") for name in (f"{word}_PROXY", f"{word.lower()}_proxy")}
 
 
 def all_committed(client: "Redis", count: int) -> bool:
