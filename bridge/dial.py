@@ -18,6 +18,7 @@ from pathlib import Path
 from bridge.connection import Connection, describe_tls
 from bridge.exchange import Limits, Origin, Phase, Stopwatch, TransportFault
 from bridge.model import Fault
+from bridge.tunnel import Proxy
 
 Address = IPv4Address | IPv6Address
 
@@ -92,19 +93,27 @@ class Dialler:
     """Opens connections that were judged. Holds no connection itself."""
 
     def __init__(
-        self, judge: Judge, *, resolve: Resolve | None, ssl_context: ssl.SSLContext | None, limits: Limits
+        self,
+        judge: Judge,
+        *,
+        resolve: Resolve | None,
+        ssl_context: ssl.SSLContext | None,
+        limits: Limits,
+        proxy: Proxy | None,
     ) -> None:
         self._judge = judge
         self._resolve = resolve or SystemResolver()
         self._ssl = _strict(ssl_context or ssl.create_default_context())
         self._limits = limits
+        self._proxy = proxy
 
     async def dial(
         self, origin: Origin, make: Callable[[], Connection], deadline: float, watch: Stopwatch
     ) -> Connection:
         """A new connection to `origin`, made by `make`, before `deadline` (the loop's time).
 
-        Raises TransportFault: nothing was sent, and after a refusal by the judge nothing was dialled.
+        Raises TransportFault: nothing was sent, and after a refusal by the judge nothing was dialled. Raises
+        EgressDown when it is the proxy that fails.
         """
         found = await self._look_up(origin, deadline, watch)
         refusal = self._judge(origin.host, origin.port, found)
@@ -137,6 +146,8 @@ class Dialler:
         return list(found[: self._limits.answers])
 
     async def _connect(self, addresses: list[Address], port: int, deadline: float) -> socket.socket:
+        if self._proxy is not None:
+            return await self._proxy.tunnel(addresses[0], port, by=self._by(self._limits.connect_seconds, deadline))
         fault = TransportFault(Fault.CONNECT, "not tried", phase=Phase.CONNECT)
         for address in _tries(addresses, self._limits.dials):
             try:

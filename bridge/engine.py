@@ -22,7 +22,7 @@ from bridge.settings import Settings
 from bridge.store import Store
 from bridge.store.intake import Intake
 from bridge.store.sweep import Sweep
-from bridge.transport import Limits, Transport
+from bridge.transport import Limits, Proxy, Transport
 from bridge.twelvelabs import BODY_BYTES, TwelveLabs
 from bridge.upkeep import Upkeep
 
@@ -53,6 +53,12 @@ def intake_from(store: Store, settings: Settings) -> Intake:
     )
 
 
+def proxy_from(settings: Settings) -> Proxy | None:
+    """The egress proxy as configured, for deliveries alone."""
+    url = settings.delivery_proxy_url
+    return Proxy.parse(url.get_secret_value()) if url else None
+
+
 @asynccontextmanager
 async def sender_from(settings: Settings) -> AsyncIterator[Sender]:
     """A sender and its transport as configured: the guard judges each address dialled."""
@@ -62,7 +68,7 @@ async def sender_from(settings: Settings) -> AsyncIterator[Sender]:
         verdict = policy.judge_addresses(host, port, addresses)
         return None if verdict.allowed else f"{verdict.reason}: {verdict.detail}"
 
-    transport = Transport(judge)
+    transport = Transport(judge, proxy=proxy_from(settings))
     secret = settings.delivery_default_secret
     try:
         yield Sender(

@@ -56,8 +56,7 @@ class Settings(BaseSettings):
         examples=["redis://:password@host:6379/0"],
     )
     redis_allow_volatile: bool = knob(
-        False,
-        "Start even on a Redis that evicts keys or has no append-only file, and so may forget what is owed.",
+        False, "Start even on a Redis that evicts keys or has no append-only file, and so may forget what is owed."
     )
     prefix: types.KeyPrefix = knob("bridge:", "What all keys in Redis start with; it ends in a colon.")
 
@@ -97,6 +96,11 @@ class Settings(BaseSettings):
     delivery_deny_networks: types.Networks = knob(
         (), "Networks that no callback may reach, public or allowed ones too: your own, say. CIDRs, as above."
     )
+    delivery_proxy_url: types.ProxyUrl = knob(
+        None,
+        "An HTTP proxy for all deliveries, by CONNECT to the address that was judged. HTTP_PROXY is never obeyed.",
+        examples=["http://user:password@proxy:3128"],
+    )
     delivery_allow_http: bool = knob(False, "Accept callback URLs that start with http://; nothing else is relaxed.")
     delivery_default_secret: types.SigningSecret = knob(
         None,
@@ -107,11 +111,7 @@ class Settings(BaseSettings):
         15, "An attempt that takes longer, from dialling to the answer, has failed.", "seconds", 0.1, 120
     )
     delivery_lease_seconds: float = knob(
-        25,
-        "How long a claimed delivery belongs to one worker; at least delivery_deadline_seconds + 5.",
-        "seconds",
-        5.1,
-        900,
+        25, "How long a claimed delivery is one worker's; at least delivery_deadline_seconds + 5.", "seconds", 5.1, 900
     )
     delivery_concurrency: int = knob(1000, "Attempts in flight in one delivery worker.", "attempts", 1, 10_000)
     delivery_endpoint_concurrency: int = knob(
@@ -178,9 +178,9 @@ class Settings(BaseSettings):
     def secret_values(self) -> tuple[str, ...]:
         """Every secret text in here, for the logs to strike out wherever it turns up."""
         found = [one.get_secret_value() for one in (self.twelvelabs_api_key, self.delivery_default_secret) if one]
-        parts = urlsplit(self.redis_url.get_secret_value())
-        found += [value for name, value in parse_qsl(parts.query) if name == "password"]
-        found += [parts.password, unquote(parts.password)] if parts.password else []
+        urls = [urlsplit(one.get_secret_value()) for one in (self.redis_url, self.delivery_proxy_url) if one]
+        found += [value for url in urls for name, value in parse_qsl(url.query) if name == "password"]
+        found += [text for url in urls if url.password for text in (url.password, unquote(url.password))]
         return tuple(dict.fromkeys(found))
 
     @classmethod
