@@ -18,7 +18,7 @@ from pathlib import Path
 from bridge.connection import Connection, describe_tls
 from bridge.exchange import Limits, Origin, Phase, Stopwatch, TransportFault
 from bridge.model import Fault
-from bridge.tunnel import Proxy
+from bridge.tunnel import Proxy, Tunnels
 
 Address = IPv4Address | IPv6Address
 
@@ -105,7 +105,7 @@ class Dialler:
         self._resolve = resolve or SystemResolver()
         self._ssl = _strict(ssl_context or ssl.create_default_context())
         self._limits = limits
-        self._proxy = proxy
+        self._tunnels = Tunnels(proxy) if proxy else None
 
     async def dial(
         self, origin: Origin, make: Callable[[], Connection], deadline: float, watch: Stopwatch
@@ -124,7 +124,7 @@ class Dialler:
         except ValueError:  # of which no policy makes an address
             raise TransportFault(Fault.DNS, "the resolver gave no address", phase=Phase.DNS) from None
         watch.start()
-        sock = await self._connect(addresses, origin.port, deadline)
+        sock = await self._connect(addresses, origin, deadline)
         watch.connect_ms = watch.lap_ms()
         return await self._start(sock, origin, make, deadline, watch)
 
@@ -145,9 +145,11 @@ class Dialler:
             raise TransportFault(Fault.DNS, "the name has no address", phase=Phase.DNS)
         return list(found[: self._limits.answers])
 
-    async def _connect(self, addresses: list[Address], port: int, deadline: float) -> socket.socket:
-        if self._proxy is not None:
-            return await self._proxy.tunnel(addresses[0], port, by=self._by(self._limits.connect_seconds, deadline))
+    async def _connect(self, addresses: list[Address], origin: Origin, deadline: float) -> socket.socket:
+        port = origin.port
+        if self._tunnels is not None:
+            by = self._by(self._limits.connect_seconds, deadline)
+            return await self._tunnels.open(f"{origin.host}:{port}", addresses[0], port, by=by)
         fault = TransportFault(Fault.CONNECT, "not tried", phase=Phase.CONNECT)
         for address in _tries(addresses, self._limits.dials):
             try:

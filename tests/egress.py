@@ -13,6 +13,8 @@ class Egress:
 
     def __init__(self, answer: bytes | None = b"HTTP/1.1 200 Connection established\r\n\r\n") -> None:
         self.answer = answer
+        self.refuses: dict[str, bytes | None] = {}
+        """Authority → what is answered instead."""
         self.heads: list[str] = []
         self.heard = asyncio.Event()
         """A tunnel was asked for."""
@@ -52,12 +54,13 @@ class Egress:
         with suppress(OSError, asyncio.IncompleteReadError):
             self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
             self.heard.set()
-            if self.answer is None:
+            answer = self.refuses.get(self.asked[-1], self.answer)
+            if answer is None:
                 await reader.read()
-            elif self.answer.startswith(b"HTTP/1.1 200") and b"\r\n\r\n" in self.answer:
-                await self._tunnel(reader, writer, self.answer)
+            elif answer.startswith(b"HTTP/1.1 200") and b"\r\n\r\n" in answer:
+                await self._tunnel(reader, writer, answer)
             else:
-                writer.write(self.answer)
+                writer.write(answer)
                 await writer.drain()
         await close(writer)
 

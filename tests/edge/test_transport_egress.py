@@ -121,6 +121,39 @@ async def test_a_proxy_that_fails_is_our_failure(answer: bytes | None, word: str
     assert not any(secret in told for secret in ("s3cr", egress.proxy.credentials))
 
 
+@pytest.mark.parametrize(
+    ("answer", "fault"),
+    [
+        (b"HTTP/1.1 502 No\r\n\r\n", Fault.CONNECT),
+        (b"HTTP/1.1 403 No\r\n\r\n", Fault.BLOCKED),
+        (b"HTTP/1.1 407 No\r\n\r\n", Fault.BLOCKED),
+        (None, Fault.TIMEOUT),
+    ],
+)
+async def test_a_receiver_that_alone_is_refused_is_to_blame(answer: bytes | None, fault: Fault) -> None:
+    """While others get through, what the proxy says of one receiver is about that one; when none does, about itself."""
+    limits = Limits(connect_seconds=SHORT if answer is None else DEADLINE)
+    bad = Origin("http", "127.0.0.1", free_port())
+    async with (
+        Misbehaviour(says(OK.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n"))) as server,
+        Egress() as egress,
+        Transport(allow, proxy=egress.proxy, limits=limits) as transport,
+    ):
+        egress.refuses[f"127.0.0.1:{bad.port}"] = answer
+        await get(transport, server.origin)
+        for _ in range(2):  # nobody got through since it was first refused
+            with pytest.raises(EgressDown):
+                await get(transport, bad, "bad")
+        await get(transport, server.origin)
+        with pytest.raises(TransportFault) as raised:
+            await get(transport, bad, "bad")
+        assert (raised.value.fault, raised.value.sent) == (fault, False)
+        egress.answer = answer
+        for origin in (server.origin, bad, server.origin):
+            with pytest.raises(EgressDown):
+                await get(transport, origin)
+
+
 async def test_a_proxy_that_is_not_there_is_our_failure() -> None:
     """Nobody listens, or the name is none."""
     for host, word in (("127.0.0.1", "connection refused"), ("no-such-host.invalid", "not found")):
