@@ -153,7 +153,6 @@ def _secret_from(path: str) -> str:
 async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | None, str]:
     """Judge, write, take in; replies the secret if it was made here, and the URL as it may be shown."""
     from bridge.contract import endpoint as judged
-    from bridge.engine import policy_from
     from bridge.redaction import bare
     from bridge.rejection import Rejection
     from bridge.store.declaring import Declaring
@@ -171,7 +170,7 @@ async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | 
         definition["x-written"] = rfc3339(int(time.time() * 1000))
     has_default = settings.delivery_default_secret is not None
     try:
-        judged(name, json.dumps(definition), policy_from(settings), has_default_secret=has_default)
+        judged(name, json.dumps(definition), settings.policy, has_default_secret=has_default)
     except Rejection as rejection:
         fix = "choose another name" if rejection.field == "name" else rejection.fix.replace(" and HSET it again", "")
         raise InvalidInput(str(rejection), fix=fix) from None
