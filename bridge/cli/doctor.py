@@ -11,7 +11,7 @@ from bridge.cli.output import Columns, chosen, emit, output_option, safe, say
 from bridge.cli.output import field as shown
 from bridge.cli.session import OPEN_SECONDS, settings_of
 from bridge.doctor import Finding, Level, exit_code, fail, warn
-from bridge.errors import BridgeError, SettingsError, StoreDown
+from bridge.errors import BridgeError, EgressDown, SettingsError, StoreDown
 
 if TYPE_CHECKING:
     from bridge.doctor.entries import Answers, Judge
@@ -123,7 +123,7 @@ class Examination:
             parts |= {
                 "types": self._types, "endpoint": self._endpoints, "task": self._tasks, "rejected": self._rejected,
                 "poll worker": lambda: self._role("poll"), "deliver worker": lambda: self._role("deliver"),
-                "dead letters": self._owed,
+                "dead letters": self._owed, "proxy": self._proxy,
             }  # fmt: skip
         for name, part in parts.items():
             try:
@@ -185,9 +185,10 @@ class Examination:
         left = await requests_left(self.store, self.settings.twelvelabs_requests_per_minute)
         if left is not None and left <= 0:
             return [upstream.unasked()]
-        return await self._ask_upstream(await a_watched_task(self.store), known_refused=seen.key_refused)
+        refused_for = (seen.paused_until_at or now) - now if seen.key_refused else None
+        return await self._ask_upstream(await a_watched_task(self.store), refused_for_ms=refused_for)
 
-    async def _ask_upstream(self, member: str | None, *, known_refused: bool = False) -> list[Finding]:
+    async def _ask_upstream(self, member: str | None, *, refused_for_ms: int | None = None) -> list[Finding]:
         from bridge.doctor import upstream
         from bridge.engine import upstream_from
 
@@ -195,7 +196,7 @@ class Examination:
             return [upstream.no_key()]
         async with upstream_from(self.settings) as api:
             came = await api.fetch(member or NO_TASK)
-        return list(upstream.key(came, self.settings.twelvelabs_base_url, known_refused=known_refused))
+        return list(upstream.key(came, self.settings.twelvelabs_base_url, refused_for_ms=refused_for_ms))
 
     async def _endpoints(self) -> list[Finding]:
         from bridge.doctor import entries
@@ -237,6 +238,20 @@ class Examination:
         seen = await settled(self.store, kind)
         return list(work.role(await role_facts(self.store, seen, queue, has_key=has_key)))
 
+    async def _proxy(self) -> list[Finding]:
+        from bridge.doctor import upstream
+        from bridge.engine import proxy_from
+        from bridge.exchange import Limits
+
+        proxy = proxy_from(self.settings)
+        if proxy is None:
+            return []
+        try:
+            (await proxy.reach(by=asyncio.get_running_loop().time() + Limits().connect_seconds)).close()
+        except EgressDown as error:
+            return [upstream.no_way_out(str(error), error.fix)]
+        return [upstream.way_out(f"{proxy.host}:{proxy.port}")]
+
     async def _owed(self) -> list[Finding]:
         from bridge.doctor import work
         from bridge.store.reading.checkup import owed_facts
@@ -245,6 +260,5 @@ class Examination:
 
     def _judge(self) -> "Judge":
         from bridge.doctor.entries import Judge
-        from bridge.engine import policy_from
 
-        return Judge(policy_from(self.settings), self.settings.delivery_default_secret is not None)
+        return Judge(self.settings.policy, self.settings.delivery_default_secret is not None)

@@ -248,3 +248,22 @@ async def test_without_traffic_nothing_ages(deliver: Delivering) -> None:
     await days.run(7 * DAY_MS)
     assert (await state(deliver.stage))["state"] == "active"
     assert deliver.stage.log.named("endpoint.failing") == []
+
+
+async def test_a_failure_after_a_long_silence_begins_the_window_anew(deliver: Delivering) -> None:
+    """Nothing was sent for a week: one more failure disables nobody who was not warned; two more days of them do."""
+    await deliver.endpoint("e1", "/e1")
+    await deliver.endpoint("ops", "/ops", events=TOLD)
+    deliver.receiver.always(500, "/e1")
+    (event,) = await ready(deliver.stage, "t1")
+    await deliver.round()
+    assert await deliver.stage.store.outbox.cancel(event.id, "e1") == "cancelled"
+    days = Days(deliver)
+    await days.run(7 * DAY_MS)
+    await ready(deliver.stage, "t2")
+    await days.run(HOUR_MS)
+    assert (await state(deliver.stage))["state"] == "active"
+    assert days.told() == []
+    await days.run(3 * DAY_MS)
+    assert (await state(deliver.stage))["reason"] == "failing"
+    assert [body["data"]["percent"] for body in days.told()] == [50, 70, 90, None]

@@ -194,6 +194,7 @@ async def test_what_was_under_way_does_not_move_the_probe(scene: Scene, clock: C
         assert await settle(scene, delivery, RETRY) == "ok"
     after = await known(scene)
     assert int(after.pop("failures")) == int(before.pop("failures")) + 5
+    assert int(after.pop("failed_at")) > int(before.pop("failed_at"))
     assert after == before
 
 

@@ -7,7 +7,8 @@ import pytest
 from factories import an_endpoint
 from jsonschema import Draft202012Validator
 
-from bridge.events import event_of, hears, is_lasting
+from bridge.events import event_of, is_lasting
+from bridge.filters import hears
 from bridge.hints import event_hints
 from bridge.model import Notice, NoticeKind
 from bridge.schemas import endpoint_event_schema

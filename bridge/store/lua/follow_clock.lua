@@ -39,7 +39,7 @@ for _, endpoint in ipairs(redis.call('SMEMBERS', P .. 'names')) do
   pull_back(P .. 'queue:' .. endpoint)
   pull_back(P .. 'leases:' .. endpoint)
   local key = P .. 'endpoint:' .. endpoint
-  for _, field in ipairs({'paused_until', 'probe_at', 'failing_since'}) do
+  for _, field in ipairs({'paused_until', 'probe_at', 'failing_since', 'failed_at'}) do
     local moment = tonumber(redis.call('HGET', key, field) or '')
     if moment and moment > now then redis.call('HSET', key, field, moment - by) end
   end

@@ -13,7 +13,7 @@
 --   Overload halves how many attempts the endpoint may have in flight, once for all that were in flight then; after as
 --   many successes as it may have, it is one more, up to its cap.
 --   Failing for so much of the window is told once each, and so is the end of it; what is to be told waits in
---   bridge:notices until tell.lua makes an event of it.
+--   bridge:notices until tell.lua makes an event of it. After as long without a failure the window begins anew.
 -- Reply 'ok', 'stale' (the lease ended, or it was settled before), or ok and the endpoint now is 'held' (its breaker
 --   opened), 'back' (it closed) or 'disabled'
 local endpoint, event_id, state, effect = ARGV[1], ARGV[2], ARGV[4], ARGV[7]
@@ -85,11 +85,14 @@ end
 
 -- ---------------------------------------------------------------- a failure
 
-local since, warned, told = unpack(redis.call('HMGET', key, 'failing_since', 'warned', 'told'))
-if not since then redis.call('HSET', key, 'failing_since', now) end
-since, warned, told = tonumber(since or '') or now, tonumber(warned or '') or 0, tonumber(told or '') or 0
+local window = tonumber(ARGV[16])
+local since, latest, warned, told = unpack(redis.call('HMGET', key, 'failing_since', 'failed_at', 'warned', 'told'))
+local silent = window > 0 and now - (tonumber(latest or '') or now) > window
+since = not silent and tonumber(since or '') or now
+warned, told = not silent and tonumber(warned or '') or 0, tonumber(told or '') or 0
+redis.call('HSET', key, 'failing_since', string.format('%.0f', since), 'failed_at', now, 'warned', warned)
 failures = redis.call('HINCRBY', key, 'failures', 1)
-local window, lasted = tonumber(ARGV[16]), now - since
+local lasted = now - since
 
 -- What those who look after endpoints are to hear of this one.
 local function notice(kind, percent, reason)
