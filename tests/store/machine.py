@@ -182,7 +182,9 @@ class ClientsAndTime(RuleBasedStateMachine):
         """A new endpoint, or a change of it; every eighth is refused."""
         text: dict[str, object] = {"url": f"http://127.0.0.1:9/{name}", "ordering": ordering, "x-mark": mark}
         if only:
-            text["events"] = ["index.task.ready", "bridge.endpoint.*"]
+            text["events"] = ["index.task.ready"]
+        if mark % 2:
+            text["events"] = ["index.task.*", "bridge.endpoint.*"]
         self._orderings.setdefault(name, set()).add(ordering)
         if mark == 6:
             text |= {"rate": "30/m", "concurrency": 1}

@@ -132,7 +132,8 @@ def records_of(state: State, endpoint: str) -> dict[str, str]:
 
 def _lines(state: State) -> Iterator[tuple[str, list[str]]]:
     for rest, line in under(state, "line"):
-        yield rest.rpartition(":")[0], line
+        parts = rest.split(":")  # a member may have a colon, and of the endpoints only those of callback URLs
+        yield ":".join(parts[: 2 if parts[0] == "url" else 1]), line
 
 
 def _check_lines(state: State) -> None:
@@ -179,8 +180,10 @@ def _check_endpoints(state: State, now: int, cap: int) -> None:
         leases = state.get(f"leases:{endpoint}", {}).values()
         live = sum(1 for end in leases if end > now)
         assert live <= cap, f"{endpoint} has {live} in flight"
-        limit = int(known.get("limit", cap))
-        assert 1 <= limit < cap or "limit" not in known, f"{endpoint} may have {limit} of {cap} in flight"
+        own = int(known.get("cap", cap))  # its definition may ask for fewer
+        limit = int(known.get("limit", own))
+        assert own <= cap, f"{endpoint} has a cap of {own}"
+        assert 1 <= limit < own or "limit" not in known, f"{endpoint} may have {limit} of {own} in flight"
         looked_at = state.get("ready", {}).get(endpoint)
         held = known.get("state") == "held"
         _check_breaker(endpoint, known)

@@ -53,8 +53,8 @@ class TheStore(ClientsAndTime):
     @initialize(orderings=st.lists(orderings, min_size=1, max_size=3), given=options, changes=st.integers(0, 3))
     def begin(self, orderings: list[str], given: dict[str, str], changes: int) -> None:
         """Some endpoints, some tasks, some events that are owed."""
-        for name, ordering in zip("abc", orderings, strict=False):
-            self.write_endpoint(name, ordering, False, 0)
+        for mark, (name, ordering) in enumerate(zip("abc", orderings, strict=False)):
+            self.write_endpoint(name, ordering, False, mark)
         for member in ("t0", "t1", "t2"):
             self.register(member, given)
         self.take_in(0, False)
@@ -96,11 +96,13 @@ class TheStore(ClientsAndTime):
             for turn in range(len(self._deliveries) - known):
                 self.settle(turn, DELIVERED if back and left == 1 else OUTAGE, False, False)
 
-    @rule(who=st.integers(0, 1), echo=st.booleans())
-    def tell(self, who: int, echo: bool) -> None:
+    @rule(who=st.integers(0, 1), echo=st.booleans(), fresh=st.booleans())
+    def tell(self, who: int, echo: bool, fresh: bool) -> None:
         """Upkeep: the oldest notice about an endpoint becomes an event, for endpoints as they were last read."""
         notices = self._do(self._store.notices.waiting())
         if notices:
+            if fresh:
+                self._do(self._registries[who].reload_endpoints())
             endpoints = self._registries[who].endpoints
             event = events.event_of(notices[0], None)
             work = self._store.notices.tell(notices[0], event, endpoints.hearers(notices[0]), endpoints.version)

@@ -132,6 +132,7 @@ local function ease()
   local cap, from = unpack(redis.call('HMGET', key, 'cap', 'limit_from'))
   if tonumber(lease_end) <= (tonumber(from or '') or 0) then return end
   cap = cap_of(cap)
+  if cap <= 1 then return end
   local latest = math.max(at_score(leases, -1) or 0, tonumber(lease_end))
   redis.call('HSET', key, 'limit', math.max(1, math.floor(math.min(tonumber(limit or '') or cap, cap) / 2)),
     'limit_from', latest, 'calm', 0)
