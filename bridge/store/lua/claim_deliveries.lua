@@ -1,4 +1,5 @@
 #!lua flags=allow-oom
+-- with: renew
 -- Lease due deliveries, fairly over the endpoints whose moment has come.
 -- ARGV  slots, lease ms, token, claims without a settle that make a delivery poison, endpoints looked at a call,
 --       bound on bridge:rejected
@@ -38,7 +39,7 @@ local function reclaim(endpoint)
   end
 end
 
-local function take(endpoint, free)
+local function take(endpoint, free, resumed)
   local queue, leases = P .. 'queue:' .. endpoint, P .. 'leases:' .. endpoint
   for _, event_id in ipairs(redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', 0, free)) do
     redis.call('ZREM', queue, event_id)
@@ -52,6 +53,9 @@ local function take(endpoint, free)
       finish(endpoint, event_id, record, 'dead', 'body-lost')
       promote(endpoint, record.task, event_id)
     elseif record then
+      if renew(record, resumed) then
+        redis.call('HSET', P .. 'deliveries:' .. endpoint, event_id, cjson.encode(record))
+      end
       redis.call('ZADD', leases, now + lease, event_id .. '/' .. token)
       claimed[#claimed + 1] = {endpoint, event_id, record.type, record.task, tostring(record.revision),
         tonumber(record.created), record.attempts, type(record.trigger) == 'string' and record.trigger or '',
@@ -63,12 +67,12 @@ local function take(endpoint, free)
 end
 
 local function serve(endpoint)
-  local known = redis.call('HMGET', P .. 'endpoint:' .. endpoint, 'state', 'paused_until', 'cap')
+  local known = redis.call('HMGET', P .. 'endpoint:' .. endpoint, 'state', 'paused_until', 'cap', 'resumed_at')
   if known[1] == 'active' then
     reclaim(endpoint)
     local live = redis.call('ZCOUNT', P .. 'leases:' .. endpoint, '(' .. now, '+inf')
     local free = math.min(cap_of(known[3]) - live, slots - #claimed)
-    if free > 0 and (tonumber(known[2] or '0') or 0) <= now then take(endpoint, free) end
+    if free > 0 and (tonumber(known[2] or '0') or 0) <= now then take(endpoint, free, tonumber(known[4] or '')) end
   end
   refresh(endpoint, true)
 end

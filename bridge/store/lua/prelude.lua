@@ -70,11 +70,14 @@ local function endpoints_moved()
   redis.call('HSET', P .. 'meta', 'endpoints_version', string.format('%.0f', math.max(before + 1, now)))
 end
 
--- Let an endpoint be tried again, whatever it was disabled for; what was held for it is due.
+-- Let an endpoint be tried again, whatever it was disabled for; what was held for it is due (parts/resume.lua).
 local function activate(endpoint)
   local key = P .. 'endpoint:' .. endpoint
+  if redis.call('HGET', key, 'state') == 'disabled' then
+    redis.call('HSET', key, 'resumed_at', now, 'resuming', '(' .. now)
+  end
   redis.call('HSET', key, 'state', 'active', 'failures', 0, 'blocked', 0, 'since', now)
-  redis.call('HDEL', key, 'reason', 'paused_until', 'failing_since', 'disabled_at')
+  redis.call('HDEL', key, 'reason', 'by', 'paused_until', 'failing_since', 'disabled_at')
   refresh(endpoint)
   wake('deliver')
 end
