@@ -13,13 +13,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from bridge.errors import InvalidInput
 from bridge.formats import CONTENT_TYPES
 from bridge.guard import Policy
 from bridge.model import Endpoint, Ordering, WatchOptions
 from bridge.redaction import bare
 from bridge.rejection import Rejection
-from bridge.signature import SECRET_PREFIX, parse_secret
+from bridge.rotation import PREVIOUS_SECRETS, SECRET_FIELDS, PreviousSecretDefinition, checked_secret, previous_secrets
+from bridge.signature import SECRET_PREFIX
 
 METADATA_BYTES = 4_096
 METADATA_DEPTH = 100
@@ -67,7 +67,8 @@ class EndpointDefinition(BaseModel):
     tasks: Annotated[list[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_:/-]*\*?$", min_length=1,
                                                            max_length=200)]],
                      Field(min_length=1, max_length=1000)] = ["*"]  # fmt: skip
-    secret: Annotated[str, AfterValidator(lambda text: _checked_secret(text))] | None = None
+    secret: Annotated[str, AfterValidator(checked_secret)] | None = None
+    previous_secrets: Annotated[list[PreviousSecretDefinition], Field(max_length=PREVIOUS_SECRETS)] = []
     format: Literal["standard"] = "standard"
     ordering: Ordering = Ordering.FIRST_ATTEMPT
     headers: Annotated[dict[str, str], AfterValidator(lambda headers: _checked_headers(headers))] = {}
@@ -166,6 +167,7 @@ def endpoint(name: str, raw: str, policy: Policy, *, has_default_secret: bool) -
         format=definition.format,
         ordering=definition.ordering,
         headers=definition.headers,
+        previous_secrets=previous_secrets(definition.previous_secrets),
     )
 
 
@@ -261,14 +263,6 @@ def _expires_at(text: str | None) -> int | None:
     return int(seconds * 1000)
 
 
-def _checked_secret(text: str) -> str:
-    try:
-        parse_secret(text)
-    except InvalidInput as error:
-        raise ValueError(str(error)) from None
-    return text
-
-
 def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
     if len(headers) > HEADERS:
         raise ValueError(f"at most {HEADERS} headers")
@@ -293,7 +287,9 @@ def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
         "ordering": f"choose one of: {', '.join(Ordering)}",
     }
     # The definition may hold a secret or an authorization header anywhere: only the offending field itself is shown.
-    value = _plain_value(raw, first["loc"]) if first["loc"] and first["loc"][0] not in {"secret", "headers"} else ""
+    value = (
+        _plain_value(raw, first["loc"]) if first["loc"] and first["loc"][0] not in {*SECRET_FIELDS, "headers"} else ""
+    )
     value = bare(value) if field == "url" else value
     return Rejection(field, reason, fixes.get(field, f"correct “{field}” and HSET it again"), value)
 

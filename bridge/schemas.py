@@ -28,6 +28,7 @@ from bridge.events import TYPE_PREFIX
 from bridge.formats import BODY_BYTES
 from bridge.guard import MAX_URL_CHARS
 from bridge.rejection import REJECTED, VALUE_HEAD
+from bridge.rotation import PREVIOUS_SECRETS
 from bridge.signature import MAX_SECRET_BYTES, MIN_SECRET_BYTES, SECRET_PREFIX
 
 Schema = dict[str, Any]
@@ -49,6 +50,7 @@ def endpoint_schema() -> Schema:
     fields["events"]["description"] = "Event types it takes: exact, `*`, or all below a word, as in `index.task.*`."
     fields["tasks"]["description"] = "Members it takes: exact, or a beginning and `*`."
     fields["secret"] = _secret_schema()
+    fields["previous_secrets"] = _previous_schema()
     fields["ordering"] = made["$defs"]["Ordering"] | {"default": fields["ordering"]["default"]}
     fields["headers"] |= _headers_schema()
     properties = {name: _without_title(field) for name, field in fields.items()}
@@ -202,6 +204,23 @@ def _secret_schema() -> Schema:
         "description": f"Signs the deliveries: {SECRET_PREFIX} and the standard base64 of {MIN_SECRET_BYTES} to "
         f"{MAX_SECRET_BYTES} random bytes. Without it the operator's default secret signs; where there is none, the "
         "endpoint is refused. Beyond this schema: the padding is whole or absent.",
+    }
+
+
+def _previous_schema() -> Schema:
+    until = {"type": "integer", "minimum": 0, "exclusiveMaximum": 10**11, "description": "Unix seconds."}
+    secret = {name: value for name, value in _secret_schema().items() if name not in {"default", "description"}}
+    return {
+        "type": "array",
+        "default": [],
+        "maxItems": PREVIOUS_SECRETS,
+        "items": {
+            "type": "object",
+            "required": ["secret", "until"],
+            "properties": {"secret": secret | {"type": "string"}, "until": until},
+        },
+        "description": "Secrets that another one took over from (`bridge endpoint rotate`): each signs beside it until "
+        "its time.",
     }
 
 

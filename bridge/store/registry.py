@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from secrets import token_hex
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from bridge.diff import parse_instant
 from bridge.errors import StoreDown
 from bridge.events import matches
-from bridge.model import Endpoint, Event, Ordering, Postponement, Snapshot, WatchedTask, WatchOptions
+from bridge.model import Endpoint, Event, Ordering, Postponement, PreviousSecret, Snapshot, WatchedTask, WatchOptions
 from bridge.rejection import REJECTED, Rejection
 from bridge.store.keys import Keys
 from bridge.store.scripts import Argument, Scripts, store_errors
@@ -240,6 +240,8 @@ def endpoint_to_json(endpoint: Endpoint) -> str:
     record = {
         name: getattr(endpoint, name) for name in ("url", "events", "tasks", "secrets", "format", "ordering", "headers")
     }
+    if endpoint.previous_secrets:
+        record["previous_secrets"] = [asdict(one) for one in endpoint.previous_secrets]
     return json.dumps(record, sort_keys=True)
 
 
@@ -253,6 +255,9 @@ def endpoint_from_json(name: str, text: bytes | str) -> Endpoint:
         format=record["format"],
         ordering=Ordering(record["ordering"]),
         headers=record["headers"],
+        previous_secrets=tuple(
+            PreviousSecret(one["secret"], one["until"]) for one in record.get("previous_secrets", ())
+        ),
         **lists,
     )
 
