@@ -43,6 +43,11 @@ def standard(event_type: str, task: str, revision: int, observed_at: int, change
     return body
 
 
+def notice(event_type: str, at: int, data: Mapping[str, Any]) -> bytes:
+    """The body of an event that is about the bridge and not about a task, in the same shape; `at` in milliseconds."""
+    return _encode({"type": event_type, "timestamp": rfc3339(at), "data": data})
+
+
 def rfc3339(milliseconds: int) -> str:
     """An instant as `2026-11-01T10:00:07.950Z`."""
     moment = datetime.fromtimestamp(milliseconds // 1000, UTC)

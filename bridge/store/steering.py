@@ -8,6 +8,7 @@ from typing import Any, Protocol, cast
 from redis.asyncio import Redis
 
 from bridge.model import DeadReason
+from bridge.recovery import DeadLetter
 from bridge.store.keys import Keys
 from bridge.store.reading.trips import as_ms, as_record
 from bridge.store.registry import as_text
@@ -22,8 +23,6 @@ BATCHES = 10_000
 PAGE = 1_000
 RECOVERED = 500_000
 """The most dead letters that one recovery looks at; the rest is the next one's."""
-RECOVERABLE = (DeadReason.EXHAUSTED, DeadReason.GONE, DeadReason.BLOCKED, DeadReason.POISON)
-"""What is brought back unless others are named: what was worth all attempts, and did not get through."""
 
 
 class HasScripts(Protocol):
@@ -49,17 +48,8 @@ class Steered:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A dead delivery, as far as bringing it back asks."""
-
-    event_id: str
-    revision: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class DeadLetters:
-    """Those of an endpoint since a moment, the oldest revision first."""
+    """Those of an endpoint since a moment."""
 
     found: tuple[DeadLetter, ...]
     more: bool
@@ -104,8 +94,8 @@ class Steering:
             word, *_ = await self._scripts.call("steer_endpoint", name, verb, token, reason, BATCH)
         return Steered("done" if word == b"more" else as_text(word), as_text(state), as_text(why), int(pending))
 
-    async def dead_letters(self, name: str, since: int, reasons: Sequence[str]) -> DeadLetters:
-        """The dead letters of an endpoint that ended at or after `since` (ms), for one of these reasons."""
+    async def dead_letters(self, name: str, since: int) -> DeadLetters:
+        """The dead letters of an endpoint that ended at or after `since` (ms)."""
         found: list[DeadLetter] = []
         for start in range(0, RECOVERED, PAGE):
             with store_errors():
@@ -114,10 +104,10 @@ class Steering:
                 )
                 ids = [as_text(one) for one in reply]
                 texts = await self._client.hmget(self._keys.deliveries(name), ids) if ids else []
-            found += [one for one in map(_dead_letter, ids, texts) if one.reason in reasons]
+            found += map(_dead_letter, ids, texts)
             if len(ids) < PAGE:
-                return DeadLetters(tuple(sorted(found, key=lambda one: one.revision)), more=False)
-        return DeadLetters(tuple(sorted(found, key=lambda one: one.revision)), more=True)
+                return DeadLetters(tuple(found), more=False)
+        return DeadLetters(tuple(found), more=True)
 
     async def recover(
         self, name: str, event_ids: Sequence[str], *, done: Callable[[int], None] = lambda _: None

@@ -7,8 +7,9 @@ import pytest
 from scene import LEASE_MS, Scene
 
 from bridge.model import DeadReason, Decision, Delivery, DeliveryState, EndpointEffect, Event
+from bridge.recovery import RECOVERABLE, choose
 from bridge.store import Store
-from bridge.store.steering import RECOVERABLE, Steering
+from bridge.store.steering import Steering
 
 DELIVERED = Decision(DeliveryState.DELIVERED, EndpointEffect.SUCCESS)
 RETRY = Decision(DeliveryState.PENDING, EndpointEffect.FAILURE, retry_in_ms=3_600_000)
@@ -62,8 +63,8 @@ async def drain(scene: Scene, decision: Decision = DELIVERED) -> list[str]:
 
 
 async def ids_of_dead(steering: Steering, since: int = 0) -> list[str]:
-    letters = await steering.dead_letters("a", since, RECOVERABLE)
-    return [one.event_id for one in letters.found]
+    letters = await steering.dead_letters("a", since)
+    return list(choose(letters.found, RECOVERABLE).event_ids)
 
 
 # -- disable, enable --
