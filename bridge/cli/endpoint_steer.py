@@ -9,10 +9,11 @@ from bridge.cli.defining import not_found
 from bridge.cli.output import chosen, emit_one, output_option, safe, say
 from bridge.cli.progress import bar
 from bridge.cli.session import moment_from, names_in, speakable, with_store
-from bridge.errors import InvalidInput
+from bridge.errors import BridgeError, InvalidInput
 
 if TYPE_CHECKING:
     from bridge.store import Store
+    from bridge.store.steering import Steered
 
 PARTLY = 6
 
@@ -39,8 +40,7 @@ def disable(ctx: click.Context, name: str, reason: str, output: str | None, as_j
 
     why = redacted(safe(reason.strip())) or "operator"
     steered = with_store(ctx, lambda store, _: Steering(store).disable(name, why))
-    if steered.word == "missing":
-        raise not_found(name)
+    _check(name, steered)
     row = {"endpoint": name, "state": "disabled", "reason": why, "was": steered.before, "pending": steered.pending}
     emit_one(row, chosen(ctx, output, as_json), key="endpoint")
     say(f"{_deliveries(steered.pending)} held, and so is what comes; nothing is lost → bridge endpoint enable {name}")
@@ -63,8 +63,7 @@ def enable(ctx: click.Context, name: str, output: str | None, as_json: bool) -> 
     from bridge.store.steering import Steering
 
     steered = with_store(ctx, lambda store, _: Steering(store).enable(name))
-    if steered.word == "missing":
-        raise not_found(name)
+    _check(name, steered)
     row = {"endpoint": name, "state": "active", "was": steered.before, "pending": steered.pending}
     emit_one(row, chosen(ctx, output, as_json), key="endpoint")
     if steered.before == "disabled":
@@ -120,7 +119,7 @@ async def _recover(
     view = await find_endpoint(store, name)
     if view is None or view.state not in {"active", "disabled"}:
         raise not_found(name)
-    at = moment_from(since, await store.scripts.now()) if since else 0
+    at = moment_from(since, await store.scripts.now()) if since is not None else 0
     letters = await steering.dead_letters(name, at)
     choice = choose(letters.found, reasons)
     came, state = Recovered(), view.state
@@ -130,7 +129,7 @@ async def _recover(
         if came.removed:
             raise not_found(name)
         if state == "disabled":  # last, so that all of it goes out in order
-            await steering.enable(name)
+            _check(name, await steering.enable(name))
             state = "active"
     return {
         "endpoint": name,
@@ -144,6 +143,17 @@ async def _recover(
         "more": letters.more,
         "left": dict(choice.left),
     }
+
+
+def _check(name: str, steered: "Steered") -> None:
+    """Raise what a person has to hear instead of a success."""
+    if steered.word == "missing":
+        raise not_found(name)
+    if steered.word not in {"done", "same"}:
+        raise BridgeError(
+            f"somebody else steers “{safe(name)}” at the same time",
+            fix=f"bridge endpoint show {name}, then say it again",
+        )
 
 
 def _narrate(name: str, row: dict[str, Any], left: dict[str, int]) -> None:

@@ -19,7 +19,7 @@ BATCH = 250
 LOOKED = 2_000
 """How many records of lines one step of a recovery looks at."""
 BATCHES = 10_000
-"""How many steps an enabling takes itself, at most; the rest is the sweep's."""
+"""How many steps an enabling takes at most."""
 PAGE = 1_000
 RECOVERED = 500_000
 """The most dead letters that one recovery looks at; the rest is the next one's."""
@@ -38,7 +38,7 @@ class Steered:
     """What came of disabling or enabling."""
 
     word: str
-    """`done`, `same` (it was so), or `missing`."""
+    """`done`, `same` (it was so), `missing`, or `overruled`: somebody else has said the opposite meanwhile."""
     before: str
     """Its state until then."""
     reason: str
@@ -78,7 +78,7 @@ class Steering:
         return await self._steer(name, "disable", reason)
 
     async def enable(self, name: str, *, moved: Callable[[int], None] = lambda _: None) -> Steered:
-        """Let an endpoint be tried again, with all that was held for it; killed in between, the sweep goes on.
+        """Let an endpoint be tried again, with all that was held for it; killed in between, it is still disabled.
 
         `moved` is told how many more deliveries were looked at.
         """
@@ -92,7 +92,7 @@ class Steering:
                 break
             moved(BATCH)
             word, *_ = await self._scripts.call("steer_endpoint", name, verb, token, reason, BATCH)
-        return Steered("done" if word == b"more" else as_text(word), as_text(state), as_text(why), int(pending))
+        return Steered(as_text(word), as_text(state), as_text(why), int(pending))
 
     async def dead_letters(self, name: str, since: int) -> DeadLetters:
         """The dead letters of an endpoint that ended at or after `since` (ms)."""

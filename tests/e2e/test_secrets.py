@@ -96,7 +96,10 @@ def test_the_secrets_were_really_there(town: Town) -> None:
 LOOKS = [
     ("task", "ls"), ("task", "ls", "--limit", "0"), ("task", "show", "t1"), ("task", "show", "t2"),
     ("task", "show", "t3"), ("task", "show", "t4"), ("endpoint", "ls"), ("endpoint", "show", "echo"),
-    ("endpoint", "show", "bad-userinfo"),
+    ("endpoint", "show", "bad-userinfo"), ("endpoint", "test", "echo"), ("endpoint", "test", "reset"),
+    ("endpoint", "test", "redirect"), ("endpoint", "recover", "echo", "--dry-run"), ("endpoint", "disable", "echo"),
+    ("endpoint", "enable", "echo"), ("endpoint", "set", "echo", "--ordering", "none"),
+    ("endpoint", "set", "echo", "--url", "http://10.0.0.1/"), ("endpoint", "rotate", "nobody"),
     ("event", "ls"), ("event", "tail", "--after", "0", "--limit", "1"), ("delivery", "ls"), ("status",), ("health",),
     ("doctor",), ("doctor", "--resolve"),
     ("contract", "check", "--live"), ("contract", "show"), ("contract", "acl"),

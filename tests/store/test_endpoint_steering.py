@@ -134,29 +134,45 @@ async def test_what_fails_after_the_hold_waits_by_its_own_schedule(scene: Scene,
     assert (again.attempts, again.round_from, again.round_at) == (1, 0, resumed)
 
 
-async def test_many_held_retries_are_due_again_batch_after_batch(
-    scene: Scene, steering: Steering, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Killed after the first batch, the sweep's mending goes on with the rest; all are due, the oldest first."""
+async def seven_retries(scene: Scene) -> list[Event]:
+    """Of seven tasks one event each, failed once and to be tried again in an hour, the newest one first."""
     await scene.endpoint("a")
     made = []
     for number in range(7):
         await scene.task(f"t{number}")
         made.append(await scene.commit("ready", member=f"t{number}"))
-    for delivery in await scene.claim():
+    for delivery in reversed(await scene.claim()):
         await settle(scene, delivery, RETRY)
-    await steering.disable("a", "operator")
-    scene.clock.advance(1_000)
+        scene.clock.advance(1)
+    return made
+
+
+async def test_an_enabling_that_was_interrupted_is_still_a_hold(scene: Scene) -> None:
+    """Killed between two batches, nothing has gone out; said again, all are due, the oldest first."""
+    made = await seven_retries(scene)
     call = scene.store.scripts.call
-    word, *_ = await call("steer_endpoint", "a", "enable", "asking", "", 3)
-    assert word == b"more"
-    assert len(await scene.claim(100)) == 3
-    scene.clock.advance(1)
+    await call("steer_endpoint", "a", "disable", "x", "operator", 3)
+    scene.clock.advance(1_000)
+    assert (await call("steer_endpoint", "a", "enable", "one", "", 3))[0] == b"more"
+    assert (await call("steer_endpoint", "a", "enable", "one", "", 3))[0] == b"more"
+    assert (await known(scene.store))["state"] == "disabled"
+    assert await scene.claim() == []
+    words = [(await call("steer_endpoint", "a", "enable", "two", "", 3))[0] for _ in range(6)]
+    assert words == [b"more", b"more", b"more", b"done", b"done", b"done"]
+    assert await drain(scene) == [event.id for event in made]
+
+
+async def test_what_a_new_definition_lets_go_the_sweep_makes_due(scene: Scene) -> None:
+    """Active at once; batch after batch, without anybody who waits for it, no retry is waited for any more."""
+    made = await seven_retries(scene)
+    await scene.store.client.hset("bridge:endpoint:a", mapping={"state": "disabled", "reason": "gone"})
+    scene.clock.advance(1_000)
+    await scene.endpoint("a", events=["*"])
+    assert await scene.claim() == []
     assert "resuming" in await known(scene.store)
-    await call("mend_endpoint", "a", 32, 1_000)
+    await scene.store.scripts.call("mend_endpoint", "a", 32, 1_000)
     assert "resuming" not in await known(scene.store)
-    assert {one.event_id for one in await scene.claim()} <= {event.id for event in made}
-    assert await scene.store.client.zcard("bridge:leases:a") == 7
+    assert await drain(scene) == [event.id for event in made]
 
 
 async def test_a_steering_whose_reply_was_lost_is_harmless_when_repeated(scene: Scene) -> None:
@@ -165,10 +181,12 @@ async def test_a_steering_whose_reply_was_lost_is_harmless_when_repeated(scene: 
     call = scene.store.scripts.call
     await call("steer_endpoint", "a", "disable", "one", "operator", 10)
     await call("steer_endpoint", "a", "enable", "two", "", 10)
-    assert (await call("steer_endpoint", "a", "disable", "one", "operator", 10))[0] == b"done"
+    assert (await call("steer_endpoint", "a", "disable", "one", "operator", 10))[0] == b"overruled"
     assert (await known(scene.store))["state"] == "active"
-    await call("steer_endpoint", "a", "disable", "three", "operator", 10)
     assert (await call("steer_endpoint", "a", "enable", "two", "", 10))[0] == b"done"
+    await call("steer_endpoint", "a", "disable", "three", "operator", 10)
+    assert (await call("steer_endpoint", "a", "enable", "two", "", 10))[0] == b"overruled"
+    assert (await call("steer_endpoint", "a", "disable", "three", "operator", 10))[0] == b"done"
     assert (await known(scene.store))["state"] == "disabled"
 
 

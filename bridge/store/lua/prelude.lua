@@ -70,11 +70,12 @@ local function endpoints_moved()
   redis.call('HSET', P .. 'meta', 'endpoints_version', string.format('%.0f', math.max(before + 1, now)))
 end
 
--- Let an endpoint be tried again, whatever it was disabled for; what was held for it is due (parts/resume.lua).
-local function activate(endpoint)
+-- Let an endpoint be tried again, whatever it was disabled for; what was held for it is due, which
+-- parts/resume.lua sees to, unless it has.
+local function activate(endpoint, resumed)
   local key = P .. 'endpoint:' .. endpoint
-  if redis.call('HGET', key, 'state') == 'disabled' then
-    redis.call('HSET', key, 'resumed_at', now, 'resuming', '(' .. now)
+  if not resumed and redis.call('HGET', key, 'state') == 'disabled' then
+    redis.call('HSET', key, 'resumed_at', now, 'resuming', '-inf')
   end
   redis.call('HSET', key, 'state', 'active', 'failures', 0, 'blocked', 0, 'since', now)
   redis.call('HDEL', key, 'reason', 'by', 'paused_until', 'failing_since', 'disabled_at')
