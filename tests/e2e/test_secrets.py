@@ -1,4 +1,4 @@
-"""P8: eight planted secrets are found nowhere but where the contract itself puts them."""
+"""P8: nine planted secrets are found nowhere but where the contract itself puts them."""
 
 import json
 import re
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 Call = Callable[..., tuple[int, str]]
 
-SENT = {"own secret", "header value", "query token"}
+SENT = {"own secret", "old secret", "header value", "query token"}
 CALLED_BACK = {"callback's query", "callback's path"}
 ALLOWED = [
     # The client wrote these two itself, and may read them: they are the contract's own.
