@@ -27,7 +27,8 @@ CALLBACK_QUERY = "8planted-query-of-a-callback"
 CALLBACK_PATH = "9planted-path-of-a-callback"
 
 NAMES = {
-    "1": "API key", "2": "default secret", "3": "own secret", "0": "old secret", "4": "userinfo", "5": "query token", "6": "header value",
+    "0": "old secret", "1": "API key", "2": "default secret", "3": "own secret",
+    "4": "userinfo", "5": "query token", "6": "header value",
     "7": "Redis password", "8": "callback's query", "9": "callback's path",
 }  # fmt: skip
 """The callback's has two parts."""

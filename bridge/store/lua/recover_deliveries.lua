@@ -10,7 +10,7 @@ local endpoint, token, bound = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local key = P .. 'endpoint:' .. endpoint
 local state, ordering = unpack(redis.call('HMGET', key, 'state', 'ordering'))
 if not state or state == 'removed' then return {'removed', 0, 0, 0} end
-local dealt, recovered, lost, before = 0, 0, 0, {}
+local dealt, recovered, lost, fresh, before = 0, 0, 0, false, {}
 for i = 4, #ARGV - 1 do
   if looked >= bound then break end
   local event_id = ARGV[i]
@@ -28,10 +28,12 @@ for i = 4, #ARGV - 1 do
     line_up(endpoint, event_id, record, ordering, math.min(tonumber(record.created), now),
       first and first.revision < revision and first.event_id)
     before[record.task] = {event_id = event_id, revision = revision}
-    recovered = recovered + 1
+    recovered, fresh = recovered + 1, true
   end
 end
-redis.call('HSET', key, 'recovered_at', now)
-refresh(endpoint)
-if state == 'active' then wake('deliver') end
+if fresh then
+  redis.call('HSET', key, 'recovered_at', now)
+  refresh(endpoint)
+  if state == 'active' then wake('deliver') end
+end
 return {'ok', dealt, recovered, lost}
