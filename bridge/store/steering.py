@@ -17,7 +17,7 @@ from bridge.store.scripts import Scripts, store_errors
 BATCH = 250
 """How many deliveries one step moves: some ten milliseconds of Redis' time."""
 LOOKED = 2_000
-"""How many records of lines one step of a recovery looks at."""
+"""How many records of lines one step of a recovery looks at, or the like of it."""
 BATCHES = 10_000
 """How many steps an enabling takes at most."""
 PAGE = 1_000

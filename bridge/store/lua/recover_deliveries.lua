@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- with: revive
 -- An operator brings dead letters of an endpoint back, a batch a call. The endpoint may be disabled: they are held, then.
--- ARGV  1 endpoint, 2 token of this asking, 3 records of lines looked at that end a batch early, then event ids, the
+-- ARGV  1 endpoint, 2 token of this asking, 3 so much looking at lines, in records, ends a batch early, then event ids, the
 --       oldest revision first, up to the last but one argument
 -- Steps per event: nothing if it is no dead letter any more, or its body is lost; else it is owed again: attempt numbers
 --   go on, the schedule starts anew, and it takes its place in its task's line, or is due, the oldest event first.
@@ -10,7 +10,7 @@ local endpoint, token, bound = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local key = P .. 'endpoint:' .. endpoint
 local state, ordering = unpack(redis.call('HMGET', key, 'state', 'ordering'))
 if not state or state == 'removed' then return {'removed', 0, 0, 0} end
-local dealt, recovered, lost, fresh, before = 0, 0, 0, false, {}
+local dealt, recovered, lost, fresh = 0, 0, 0, false
 for i = 4, #ARGV - 1 do
   if looked >= bound then break end
   local event_id = ARGV[i]
@@ -23,11 +23,8 @@ for i = 4, #ARGV - 1 do
   elseif record and dead and not body_of(event_id) then
     lost = lost + 1
   elseif record and dead then
-    local revision, first = tonumber(record.revision), before[record.task]
     revive(endpoint, event_id, record, 'recover', token)
-    line_up(endpoint, event_id, record, ordering, math.min(tonumber(record.created), now),
-      first and first.revision < revision and first.event_id)
-    before[record.task] = {event_id = event_id, revision = revision}
+    line_up(endpoint, event_id, record, ordering, math.min(tonumber(record.created), now))
     recovered, fresh = recovered + 1, true
   end
 end

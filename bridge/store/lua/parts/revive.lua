@@ -1,17 +1,22 @@
 -- Owing again what has ended, and its place among the deliveries of its task.
-local looked = 0 -- at how many records of a line: who revives many stops at a bound
+local looked = 0 -- what it cost to look, about, in records read: who revives many stops at a bound
 
--- Where this delivery belongs in a line, from an index on: the one that it goes before, or nil, and that one's index.
-local function successor(endpoint, line, record, from)
-  for index, other in ipairs(redis.call('LRANGE', line, from, from + 999)) do
-    local theirs = record_of(endpoint, other)
+-- Where this delivery belongs in a line, whose revisions grow: the one that it goes before, and that one's index; nil at
+-- the end. The end is looked at first: whoever revives many does so in order.
+local function successor(endpoint, line, record)
+  local low, high = 0, redis.call('LLEN', line)
+  local middle = high - 1
+  while low < high do
+    local theirs = record_of(endpoint, redis.call('LINDEX', line, middle))
     looked = looked + 1
-    if theirs and tonumber(theirs.revision) > tonumber(record.revision) then return other, from + index - 1 end
+    if theirs and tonumber(theirs.revision) > tonumber(record.revision) then high = middle else low = middle + 1 end
+    middle = math.floor((low + high) / 2)
   end
+  return redis.call('LINDEX', line, low), low
 end
 
--- Let it wait for its turn where order asks for that, else be due at `score`. `after`: one of its task that goes first.
-local function line_up(endpoint, event_id, record, ordering, score, after)
+-- Let it wait for its turn where order asks for that, else be due at `score`.
+local function line_up(endpoint, event_id, record, ordering, score)
   local queue, line = P .. 'queue:' .. endpoint, P .. 'line:' .. endpoint .. ':' .. record.task
   local keeps = ordering == 'strict' or (ordering == 'first-attempt' and record.attempts == 0)
   if not keeps then return redis.call('ZADD', queue, score, event_id) end
@@ -19,11 +24,13 @@ local function line_up(endpoint, event_id, record, ordering, score, after)
     redis.call('RPUSH', line, event_id)
     return redis.call('ZADD', queue, score, event_id)
   end
-  local first = after and redis.call('LPOS', line, after)
-  local other, index = successor(endpoint, line, record, first and first + 1 or 0)
+  local other, index = successor(endpoint, line, record)
   if not other then
     redis.call('RPUSH', line, event_id)
-  elseif index == 0 and leased(endpoint, other) then -- on its way already: right after it, then
+    return
+  end
+  looked = looked + redis.call('LLEN', line) / 100 -- to insert into a list is to walk along it
+  if index == 0 and leased(endpoint, other) then -- on its way already: right after it, then
     redis.call('LINSERT', line, 'AFTER', other, event_id)
   else
     redis.call('LINSERT', line, 'BEFORE', other, event_id)
