@@ -1,6 +1,9 @@
 """`bridge endpoint disable`, `enable` and `recover`, on deliveries that real verbs made."""
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -118,6 +121,47 @@ def test_what_cannot_come_back_is_counted(bridge: Bridge, redis_url: str, client
     code, row, told = of(bridge, "endpoint", "recover", "billing")
     assert (code, row["recovered"], row["lost"]) == (6, 1, 1)
     assert "1 stay dead: their bodies are gone" in told
+
+
+KILLED = """
+import os, signal
+import bridge.store.steering as steering
+from bridge.cli import main
+from bridge.store.scripts import Scripts
+
+steering.BATCH = 2
+calls = []
+original = Scripts.call
+
+async def call(self, name, *arguments, **more):
+    if name == "recover_deliveries":
+        calls.append(name)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return await original(self, name, *arguments, **more)
+
+Scripts.call = call
+main(["endpoint", "recover", "billing"])
+"""
+"""`bridge endpoint recover billing`, in steps of two, killed before the third."""
+
+
+@pytest.mark.usefixtures("billing")
+def test_a_recovery_that_is_killed_goes_on_when_it_is_said_again(
+    bridge: Bridge, redis_url: str, client: "Redis"
+) -> None:
+    """kill -9 between two steps: half is owed again and held, the rest is dead; said again, all go out, each once."""
+    made = announce(redis_url, "t1", "uploading", "validating", "pending", "queued", "indexing", "ready")
+    while settle(redis_url, EXHAUSTED):
+        pass
+    bridge("endpoint", "disable", "billing")
+    killed = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert client.zcard("bridge:dead:billing") == 2
+    assert claim(redis_url) == []
+    assert of(bridge, "endpoint", "recover", "billing")[1]["recovered"] == 2
+    assert [one.event_id for one in claim(redis_url)] == made
+    assert claim(redis_url) == []
 
 
 @pytest.mark.usefixtures("billing")

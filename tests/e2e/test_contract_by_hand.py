@@ -233,7 +233,8 @@ COMMANDS = [
     "health", "status", "task add t1", "task ls", "task show t1", "task poll t1", "task rm t1",
     "endpoint add a https://example.com/hook", "endpoint ls", "endpoint show a", "event ls", "delivery ls",
     "endpoint set a --ordering strict", "endpoint rotate a", "endpoint disable a", "endpoint enable a",
-    "endpoint recover a", "endpoint rm a", "contract check --live", "doctor", "import endpoints.toml", "export", "import registry.jsonl",
+    "endpoint recover a", "endpoint rm a",
+    "contract check --live", "doctor", "import endpoints.toml", "export", "import registry.jsonl",
     "import endpoints.toml --prune", "import registry.jsonl --dry-run",
 ]  # fmt: skip
 
