@@ -24,7 +24,7 @@ for i = 4, #ARGV - 1 do
     lost = lost + 1
   elseif record and dead then
     revive(endpoint, event_id, record, 'recover', token)
-    line_up(endpoint, event_id, record, ordering, math.min(tonumber(record.created), now))
+    line_up(endpoint, event_id, record, ordering, math.min(tonumber(record.revision), now))
     recovered, fresh = recovered + 1, true
   end
 end

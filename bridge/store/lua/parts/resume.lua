@@ -1,6 +1,6 @@
--- After a hold: what is owed waits for no retry any more, and the oldest event of a task goes first, a batch a call. How
--- far this has come is `resuming`, a score of the queue; where whoever began it was killed, the sweep goes on from there.
--- What was attempted since, and failed, waits by its own schedule.
+-- After a hold: what is owed waits for no retry any more, and goes out by its revision, a time that no two events of a
+-- task share; a batch a call. How far this has come is `resuming`, a score of the queue; where whoever began it was
+-- killed, the sweep goes on from there. What was attempted since, and failed, waits by its own schedule.
 -- Replies whether there is more.
 local function resume(endpoint, batch)
   local key, queue = P .. 'endpoint:' .. endpoint, P .. 'queue:' .. endpoint
@@ -12,7 +12,7 @@ local function resume(endpoint, batch)
     local record = record_of(endpoint, waiting[i])
     if record and renew(record, tonumber(resumed)) then
       redis.call('HSET', P .. 'deliveries:' .. endpoint, waiting[i], cjson.encode(record))
-      redis.call('ZADD', queue, math.min(tonumber(record.created), now), waiting[i])
+      redis.call('ZADD', queue, math.min(tonumber(record.revision), now), waiting[i])
       moved = moved + 1
     end
   end
