@@ -175,6 +175,25 @@ async def test_what_a_new_definition_lets_go_the_sweep_makes_due(scene: Scene) -
     assert await drain(scene) == [event.id for event in made]
 
 
+async def test_a_hold_that_ended_ahead_of_a_clock_set_back_renews_nothing_that_came_after(
+    scene: Scene, steering: Steering
+) -> None:
+    """Its end moves back with everything else: what is made by the new clock has an ordinary first round."""
+    (old,) = await some_events(scene, "indexing")
+    await steering.disable("a", "operator")
+    scene.clock.advance(1_000)
+    await steering.enable("a")
+    assert await drain(scene) == [old.id]
+    await scene.store.scripts.call("follow_clock")
+    scene.clock.advance(-3_600_000)
+    await scene.store.scripts.call("follow_clock")
+    scene.clock.advance(2_000)
+    await scene.task("t2")
+    await scene.commit("ready", member="t2")
+    (delivery,) = await scene.claim()
+    assert (delivery.round_from, delivery.round_at) == (0, None)
+
+
 async def test_a_steering_whose_reply_was_lost_is_harmless_when_repeated(scene: Scene) -> None:
     """Somebody else has said the opposite meanwhile: the repeated word of before is not heard again."""
     await some_events(scene, "ready")
