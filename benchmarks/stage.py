@@ -83,19 +83,22 @@ def run(
         redis = stack.enter_context(RedisServer(fsync=fsync))
         upstream = Actor("upstream", tasks=tasks, changes_per_second=changes_per_second)
         receiver = Actor("receiver", secret=secret)
+        for actor in (upstream, receiver):
+            stack.callback(actor.process.kill)  # no more than a word to one that has ended
         client = stack.enter_context(Redis.from_url(redis.url))
         worker = start_worker(redis.url, f"http://127.0.0.1:{upstream.port}/v1.3", settings or {})
-        began = time.monotonic()
         try:
             for name, definition in endpoints.items():
                 fields = {key: value for key, value in definition.items() if key != "path"}
                 url = f"http://127.0.0.1:{receiver.port}{definition['path']}"
                 client.hset("bridge:endpoints", name, json.dumps({"url": url, "secret": secret, **fields}))
             client.zadd("bridge:tasks", {task_id(number): 0 for number in range(tasks)}, nx=True)
+            _wait_until_working(client, worker)
+            began = time.monotonic()
             time.sleep(seconds)
             cpu = _cpu_seconds(worker.pid)
             served = upstream.finish()
-            _wait_until_drained(client, [name for name in endpoints if name != "hang"])
+            _wait_until_drained(client, [name for name in endpoints if not name.startswith("hang")])
         finally:
             worker.send_signal(signal.SIGTERM)
             stopped_with = worker.wait(timeout=60)
@@ -115,6 +118,15 @@ def start_worker(redis_url: str, base_url: str, settings: dict[str, str]) -> sub
         **settings,
     }
     return subprocess.Popen([sys.executable, "worker.py"], cwd=HERE, env=environment, stderr=subprocess.DEVNULL)
+
+
+def _wait_until_working(client: "Redis", worker: subprocess.Popen[bytes]) -> None:
+    """Wait until the first change is committed, at most a minute: a run begins with the work."""
+    deadline = time.monotonic() + 60
+    while not client.exists("bridge:events"):
+        if time.monotonic() > deadline or worker.poll() is not None:
+            raise RuntimeError(f"the worker commits nothing; it ended with {worker.poll()}")
+        time.sleep(0.02)
 
 
 def _wait_until_drained(client: "Redis", endpoints: Sequence[str]) -> None:

@@ -5,21 +5,22 @@ The same models judge what the CLI writes and what a person types into redis-cli
 
 import json
 import re
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from hashlib import blake2b
-from math import isfinite
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, ValidationInfo
 
-from bridge.formats import CONTENT_TYPES
+from bridge.errors import InvalidInput
+from bridge.filters import checked_words, takes_nothing, words_of
+from bridge.formats import CONTENT_TYPES, STANDARD, WILDCARD_TYPES
 from bridge.guard import Policy
 from bridge.model import Endpoint, Ordering, WatchOptions
 from bridge.redaction import bare
 from bridge.rejection import Rejection
-from bridge.rotation import PREVIOUS_SECRETS, SECRET_FIELDS, PreviousSecretDefinition, checked_secret, previous_secrets
-from bridge.signature import SECRET_PREFIX
+from bridge.rotation import PREVIOUS_SECRETS, SECRET_FIELDS, PreviousSecretDefinition, previous_secrets
+from bridge.strict_json import each_once, finite, is_shallow, no_constant
+from bridge.tl_signature import check_secret
 
 METADATA_BYTES = 4_096
 METADATA_DEPTH = 100
@@ -67,9 +68,13 @@ class EndpointDefinition(BaseModel):
     tasks: Annotated[list[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_:/-]*\*?$", min_length=1,
                                                            max_length=200)]],
                      Field(min_length=1, max_length=1000)] = ["*"]  # fmt: skip
-    secret: Annotated[str, AfterValidator(checked_secret)] | None = None
+    indexes: Annotated[list[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]*\*?$", min_length=1,
+                                                             max_length=100)]],
+                       Field(min_length=1, max_length=100)] = ["*"]  # fmt: skip
+    metadata: Annotated[dict[str, Any], AfterValidator(checked_words)] = {}
+    format: Literal["standard", "twelvelabs"] = "standard"
+    secret: Annotated[str, AfterValidator(lambda text, known: _checked_secret(text, known))] | None = None
     previous_secrets: Annotated[list[PreviousSecretDefinition], Field(max_length=PREVIOUS_SECRETS)] = []
-    format: Literal["standard"] = "standard"
     ordering: Ordering = Ordering.FIRST_ATTEMPT
     headers: Annotated[dict[str, str], AfterValidator(lambda headers: _checked_headers(headers))] = {}
 
@@ -88,7 +93,7 @@ def not_seconds() -> Rejection:
 
 def check_member(member: str) -> None:
     """Refuse a member of `bridge:tasks` that cannot name a task."""
-    fix = "use the task id as TwelveLabs shows it, e.g. `ZADD bridge:tasks NX 0 6a0b1c2d3e4f5a6b7c8d9e01`"
+    fix = "use the task id as TwelveLabs shows it, such as 6a0b1c2d3e4f5a6b7c8d9e01"
     if not _MEMBER.fullmatch(member):
         raise Rejection("member", "a member is 1 to 200 of the characters A-Z a-z 0-9 _ : / -", fix, member)
     kind, colon, path = member.partition(":")
@@ -148,10 +153,11 @@ def endpoint(name: str, raw: str, policy: Policy, *, has_default_secret: bool) -
         raise Rejection("", f"the definition is longer than {ENDPOINT_BYTES} bytes", "shorten its lists")
     try:
         definition = EndpointDefinition.model_validate_json(raw)
-        json.loads(raw, object_pairs_hook=_each_once(""), parse_int=str, parse_float=str)
+        json.loads(raw, object_pairs_hook=each_once(""), parse_int=str, parse_float=str)
     except ValidationError as error:
         raise _from_pydantic(error, raw) from None
     _check_url("url", definition.url, policy)
+    _check_events(definition)
     if definition.secret is None and not has_default_secret:
         raise Rejection(
             "secret",
@@ -163,6 +169,8 @@ def endpoint(name: str, raw: str, policy: Policy, *, has_default_secret: bool) -
         url=definition.url,
         events=tuple(definition.events),
         tasks=tuple(definition.tasks),
+        indexes=tuple(definition.indexes),
+        metadata={name: words_of(one) for name, one in definition.metadata.items()},
         secrets=(definition.secret,) if definition.secret else (),
         format=definition.format,
         ordering=definition.ordering,
@@ -189,52 +197,13 @@ def _metadata(text: str | None) -> Any:
         raise Rejection("metadata", f"metadata is more than {METADATA_BYTES} bytes", "keep the bulk on your side", text)
     try:
         metadata = json.loads(
-            text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_each_once("metadata")
+            text, parse_constant=no_constant, parse_float=finite, object_pairs_hook=each_once("metadata")
         )
     except (ValueError, RecursionError):
         raise Rejection("metadata", "metadata is not JSON", 'write JSON, e.g. {"order": 42}', text) from None
-    if not _is_shallow(metadata):
+    if not is_shallow(metadata, METADATA_DEPTH):
         raise Rejection("metadata", f"metadata is nested deeper than {METADATA_DEPTH} levels", "flatten it", text)
     return metadata
-
-
-def _each_once(field: str) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
-    """A hook for objects: of two equal names one parser takes the first and another the last, so they are refused."""
-
-    def read(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
-            shown = f"“{name}”" if _NAME.fullmatch(name) and not name.startswith(SECRET_PREFIX) else "a name"
-            raise Rejection(field, f"{shown} is there twice in one object", "write each name once")
-        return found
-
-    return read
-
-
-def _no_constant(text: str) -> Any:
-    raise ValueError(text)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not isfinite(number):
-        raise ValueError(text)
-    return number
-
-
-def _is_shallow(value: Any) -> bool:
-    layer = [value] if isinstance(value, (dict, list)) else []
-    for _ in range(METADATA_DEPTH):
-        if not layer:
-            return True
-        layer = [
-            inner
-            for outer in layer
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, (dict, list))
-        ]
-    return not layer
 
 
 def _endpoint_names(text: str | None) -> tuple[str, ...] | None:
@@ -263,6 +232,23 @@ def _expires_at(text: str | None) -> int | None:
     return int(seconds * 1000)
 
 
+def _check_events(definition: EndpointDefinition) -> None:
+    for pattern in definition.events:
+        if takes_nothing(definition.format, pattern):
+            known = " and ".join(sorted(WILDCARD_TYPES[definition.format]))
+            reason = f"in the format {definition.format} a star stands for {known}, of which this pattern takes none"
+            raise Rejection("events", reason, "name other event types in full, such as index.task.indexing", pattern)
+
+
+def _checked_secret(text: str, known: ValidationInfo) -> str:
+    """By the format, which is judged before; where that is none, it is the fault that is told."""
+    try:
+        check_secret(text, known.data.get("format", STANDARD))
+    except InvalidInput as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
 def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
     if len(headers) > HEADERS:
         raise ValueError(f"at most {HEADERS} headers")
@@ -284,6 +270,8 @@ def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
     fixes = {
         "": 'write one JSON object: {"url": "https://…", "events": ["index.task.*"], "secret": "whsec_…"}',
         "format": f"choose one of: {', '.join(CONTENT_TYPES)}",
+        "secret": 'make one with: echo "whsec_$(openssl rand -base64 32)"; what TwelveLabs revealed is for the format '
+        "twelvelabs",
         "ordering": f"choose one of: {', '.join(Ordering)}",
     }
     # The definition may hold a secret or an authorization header anywhere: only the offending field itself is shown.

@@ -1,4 +1,4 @@
-"""From a change to an event: its type, its identity, its bytes, and whom it concerns. Pure."""
+"""From a change to an event: its type, its identity, its bytes. Pure."""
 
 import json
 import re
@@ -6,7 +6,7 @@ from typing import Any
 
 from bridge import formats
 from bridge.diff import digest_of, metadata_digest, said
-from bridge.model import KNOWN_STATUSES, TERMINAL_STATUSES, Change, Endpoint, Event, Snapshot
+from bridge.model import KNOWN_STATUSES, TERMINAL_STATUSES, Change, Event, Snapshot
 
 TYPE_PREFIX = "index.task."
 GONE = TYPE_PREFIX + "gone"
@@ -105,15 +105,6 @@ def is_lasting(event_type: str, body: bytes) -> bool:
     except (ValueError, LookupError, TypeError, RecursionError):
         return False
     return isinstance(status, str) and status in TERMINAL_STATUSES
-
-
-def matches(endpoint: Endpoint, event_type: str, task: str) -> bool:
-    """Whether an endpoint's filter takes this event. A pattern is exact, or a prefix and `*`."""
-    return any(_fits(p, event_type) for p in endpoint.events) and any(_fits(p, task) for p in endpoint.tasks)
-
-
-def _fits(pattern: str, word: str) -> bool:
-    return word.startswith(pattern[:-1]) if pattern.endswith("*") else word == pattern
 
 
 def _digest(change: Change, task: str, event_type: str) -> str:

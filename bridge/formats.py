@@ -1,17 +1,30 @@
-"""How an event is written for a subscriber. Pure; the bytes made here are what is stored, signed and sent."""
+"""How an event is written for a subscriber. Pure.
+
+What `standard` makes is stored, once, and shared by all endpoints. Every other format is made from those bytes and the
+event's id alone, so that each attempt sends, and signs, the same bytes again.
+"""
 
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from bridge.errors import BridgeError
 from bridge.model import Change
 
 BODY_BYTES = 65_536
 """The largest body that is sent; an upstream object that does not fit is left out, and the body says so."""
 
-CONTENT_TYPES = {"standard": "application/json"}
+STANDARD, TWELVELABS = "standard", "twelvelabs"
+CONTENT_TYPES = {STANDARD: "application/json", TWELVELABS: "application/json"}
 """The formats an endpoint may choose, and the content type of each."""
+
+WILDCARD_TYPES: Mapping[str, frozenset[str]] = {TWELVELABS: frozenset({"index.task.ready", "index.task.failed"})}
+"""What the patterns with a star stand for where the receivers were written for these types and know no others."""
+
+
+class Unwritable(BridgeError):
+    """An event cannot be written in the format of its endpoint."""
 
 
 def standard(event_type: str, task: str, revision: int, observed_at: int, change: Change, metadata: Any) -> bytes:
@@ -46,6 +59,56 @@ def standard(event_type: str, task: str, revision: int, observed_at: int, change
 def notice(event_type: str, at: int, data: Mapping[str, Any]) -> bytes:
     """The body of an event that is about the bridge and not about a task, in the same shape; `at` in milliseconds."""
     return _encode({"type": event_type, "timestamp": rfc3339(at), "data": data})
+
+
+def rendered(form: str, event_id: str, stored: bytes) -> bytes:
+    """The body of an attempt, from the one that is stored.
+
+    Raises Unwritable for a format that this version does not know, and for stored bytes that are no event.
+    """
+    if form == STANDARD:
+        return stored
+    if form not in CONTENT_TYPES:
+        raise unknown(form)
+    try:
+        return _encode(_twelvelabs(event_id, json.loads(stored)))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise Unwritable(
+            f"the stored body of {event_id} is no event, so it cannot be written in the format {form}",
+            fix="somebody wrote over bridge:event:<id>: cancel the delivery",
+        ) from None
+
+
+def unknown(form: str) -> Unwritable:
+    """The refusal of a format that this version does not know: a newer one registered the endpoint."""
+    return Unwritable(
+        f"this worker does not know the format “{form[:64]}”",
+        fix="run the same version of the bridge everywhere; what is owed waits",
+    )
+
+
+def _twelvelabs(event_id: str, event: Mapping[str, Any]) -> dict[str, Any]:
+    """The envelope of TwelveLabs' own webhooks: its fields, in their order, and none beside them.
+
+    The id is the event's, so that a retry and a replay repeat it. Neither the models nor the tags are in what is
+    polled: both lists are empty. TwelveLabs has no word for a task that is gone; its status is `gone` then.
+    Source: docs.twelvelabs.io, "Response schema" of the webhooks.
+    """
+    data, stamp = event["data"], event["timestamp"]
+    task = data["task"]
+    metadata = task.get("system_metadata") if task else None
+    return {
+        "id": "whe_" + event_id.removeprefix("evt_"),
+        "created_at": stamp.removesuffix("Z") + "000Z",  # microseconds, as there
+        "type": event["type"],
+        "data": {
+            "id": data["task_id"],
+            "metadata": metadata if isinstance(metadata, dict) else {},
+            "status": data["status"] if task or data.get("task_omitted") else "gone",
+            "models": [],
+            "tags": [],
+        },
+    }
 
 
 def rfc3339(milliseconds: int) -> str:

@@ -148,6 +148,10 @@ class Event:
     body: bytes = field(repr=False)
 
 
+MetadataWord = str | int | float | bool | None
+"""A value of a metadata field that an endpoint's filter can name."""
+
+
 @dataclass(frozen=True, slots=True)
 class WatchOptions:
     """What a client asked for when it registered a task."""
@@ -224,8 +228,12 @@ class Endpoint:
     url: str = field(repr=False)
     events: tuple[str, ...] = ("index.task.*",)
     tasks: tuple[str, ...] = ("*",)
+    indexes: tuple[str, ...] = ("*",)
+    """Ids of TwelveLabs indexes, as patterns."""
+    metadata: Mapping[str, tuple[MetadataWord, ...]] = field(default_factory=dict)
+    """Top-level fields of the task's own metadata, each with the values that it takes."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    """`whsec_…`, newest first; each of them signs."""
+    """Newest first. `whsec_…`, each of which signs; in the format `twelvelabs` any text, of which the newest does."""
     format: str = "standard"
     ordering: Ordering = Ordering.FIRST_ATTEMPT
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)

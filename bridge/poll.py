@@ -101,6 +101,7 @@ class Poller:
         self._clock, self._jitter, self._log = clock, jitter, log
         self._tally: Counter[str] = Counter()
         self._latest = 0
+        self._trouble = ""
 
     async def claim(self, slots: int) -> Batch[Reading]:
         """Lease due tasks."""
@@ -128,9 +129,11 @@ class Poller:
             await self._seen(reading, seen)
 
     def report(self) -> None:
-        """Write one wide line of what happened since the last one, if anything did."""
+        """Write one wide line of what happened since the last one, and why reads failed; nothing of nothing."""
         if self._tally:
             self._log.info("poll.round", reads=sum(self._tally.values()), late_ms=self._latest, **dict(self._tally))
+            if faulty := self._tally[FetchFault.TRANSIENT]:
+                self._log.warning("upstream.faulty", reads=faulty, detail=self._trouble)
             self._tally.clear()
             self._latest = 0
 
@@ -203,7 +206,7 @@ class Poller:
             await self._pause(reading, KEY_PROBE_SECONDS, failure)
             rest = Postponement.of(task, int(KEY_PROBE_SECONDS * 1000), error=failure.detail)
         else:
-            rest = self._after_fault(task, failure)
+            rest, self._trouble = self._after_fault(task, failure), failure.detail
         await self._postpone(reading, rest, str(fault))
 
     def _after_fault(self, task: WatchedTask, failure: FetchFailure) -> Postponement:

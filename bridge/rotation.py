@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from bridge.errors import InvalidInput
+from bridge.formats import TWELVELABS
 from bridge.model import Endpoint, PreviousSecret
 from bridge.signature import parse_secret
 
@@ -61,6 +62,11 @@ def rotated(definition: Mapping[str, Any], new: str, *, now_seconds: int, overla
             fix="name another one, or leave --secret-file out to have one made",
         )
     made = without_expired(definition, now_seconds) | {"secret": new}
+    if overlap_seconds and definition.get("format") == TWELVELABS:
+        raise InvalidInput(
+            f"in the format {TWELVELABS} one secret signs at a time, as with TwelveLabs itself",
+            fix="change over at once: --overlap 0",
+        )
     if not overlap_seconds:
         made.pop("previous_secrets", None)
         return made
@@ -95,6 +101,6 @@ def previous_secrets(definitions: Sequence[PreviousSecretDefinition]) -> tuple[P
 
 def _same(one: str, other: str) -> bool:
     try:
-        return parse_secret(one) == parse_secret(other)
+        return one == other or parse_secret(one) == parse_secret(other)
     except InvalidInput:
         return False

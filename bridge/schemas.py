@@ -25,11 +25,13 @@ from bridge.contract import (
     EndpointDefinition,
 )
 from bridge.events import TYPE_PREFIX
-from bridge.formats import BODY_BYTES
+from bridge.filters import METADATA_FIELDS, METADATA_WORDS
+from bridge.formats import BODY_BYTES, TWELVELABS, WILDCARD_TYPES
 from bridge.guard import MAX_URL_CHARS
 from bridge.rejection import REJECTED, VALUE_HEAD
 from bridge.rotation import PREVIOUS_SECRETS
 from bridge.signature import MAX_SECRET_BYTES, MIN_SECRET_BYTES, SECRET_PREFIX
+from bridge.tl_signature import SECRET
 
 Schema = dict[str, Any]
 
@@ -41,16 +43,25 @@ GUARD = (
     "443 or 8443, unless the operator allows more."
 )
 
+EVENTS = (
+    "Event types it takes: exact, `*`, or all below a word, as in `index.task.*`. In the format "
+    f"{TWELVELABS} a star stands for {' and '.join(sorted(WILDCARD_TYPES[TWELVELABS]))} only; beyond this schema, a "
+    "pattern with a star that takes neither is refused."
+)
+
 
 def endpoint_schema() -> Schema:
     """An endpoint's definition."""
     made = EndpointDefinition.model_json_schema()
     fields: dict[str, Schema] = made["properties"]
     fields["url"] |= {"minLength": 1, "maxLength": MAX_URL_CHARS, "pattern": f"^{URL}$", "description": GUARD}
-    fields["events"]["description"] = "Event types it takes: exact, `*`, or all below a word, as in `index.task.*`."
+    fields["events"]["description"] = EVENTS
     fields["tasks"]["description"] = "Members it takes: exact, or a beginning and `*`."
+    fields["indexes"]["description"] = "Ids of the tasks' indexes; an event that shows no index is always taken."
+    fields["metadata"] |= _words_schema()
     fields["secret"] = _secret_schema()
     fields["previous_secrets"] = _previous_schema()
+    fields["format"]["description"] = f"How bodies are written and signed; {TWELVELABS}: as TwelveLabs' own webhooks."
     fields["ordering"] = made["$defs"]["Ordering"] | {"default": fields["ordering"]["default"]}
     fields["headers"] |= _headers_schema()
     properties = {name: _without_title(field) for name, field in fields.items()}
@@ -64,6 +75,7 @@ def endpoint_schema() -> Schema:
         "required": made["required"],
         "properties": properties,
         "patternProperties": {"^x-": True},
+        **_secret_by_format(),
     }
 
 
@@ -151,6 +163,37 @@ def event_schema() -> Schema:
     }
 
 
+def twelvelabs_schema() -> Schema:
+    """The body that a subscriber receives in the format `twelvelabs`."""
+    text = {"type": "string"}
+    return {
+        "$schema": DIALECT,
+        "title": "Event, as TwelveLabs' own webhooks have it",
+        "description": f"The body of a delivery, in the format `{TWELVELABS}`. Verify the header TL-Signature over the "
+        "raw bytes first. Other types than ready and failed come only to endpoints that name them in full.",
+        "type": "object",
+        "required": ["id", "created_at", "type", "data"],
+        "properties": {
+            "id": {**text, "pattern": "^whe_", "description": "The event's: the same on each attempt and replay."},
+            "created_at": {**text, "format": "date-time", "description": "When the change was observed."},
+            "type": {**text, "pattern": f"^{re.escape(TYPE_PREFIX)}(status\\.)?[a-z0-9_]+$"},
+            "data": {
+                "type": "object",
+                "required": ["id", "metadata", "status", "models", "tags"],
+                "properties": {
+                    "id": {**text, "description": "The task's id."},
+                    "metadata": {"type": "object", "description": "The task's system_metadata, such as its duration."},
+                    "status": {**text, "description": "Upstream's word; `gone` for a task that is no longer there."},
+                    "models": {"const": [], "description": "Always empty: what is polled does not tell them."},
+                    "tags": {"const": [], "description": "Always empty, likewise."},
+                },
+                "additionalProperties": False,
+            },
+        },
+        "additionalProperties": False,
+    }
+
+
 def rejection_schema() -> Schema:
     """An entry of `bridge:rejected`."""
     return {
@@ -177,6 +220,7 @@ SCHEMAS: Mapping[str, Callable[[], Schema]] = {
     "endpoint": endpoint_schema,
     "task": task_schema,
     "event": event_schema,
+    "event-twelvelabs": twelvelabs_schema,
     "rejection": rejection_schema,
 }
 """What `bridge contract show` shows."""
@@ -185,6 +229,7 @@ FILES: Mapping[str, str] = {
     "endpoint": "endpoint.schema.json",
     "task": "task-options.schema.json",
     "event": "event.schema.json",
+    "event-twelvelabs": "event-twelvelabs.schema.json",
     "rejection": "rejection.schema.json",
 }
 """The file in `docs/contract/` that holds each."""
@@ -195,33 +240,47 @@ def render(name: str) -> str:
     return json.dumps(SCHEMAS[name](), indent=2, ensure_ascii=False) + "\n"
 
 
+LEAST, MOST = (-(-size * 8 // 6) for size in (MIN_SECRET_BYTES, MAX_SECRET_BYTES))
+STANDARD_SECRET = rf"^\s*({SECRET_PREFIX})?[A-Za-z0-9+/]{{{LEAST},{MOST}}}={{0,2}}\s*$"
+
+
+def _secret_by_format() -> Schema:
+    return {
+        "if": {"required": ["format"], "properties": {"format": {"const": TWELVELABS}}},
+        "then": {"properties": {"secret": {"pattern": f"^{SECRET}$"}}},
+        "else": {"properties": {"secret": {"pattern": STANDARD_SECRET}}},
+    }
+
+
 def _secret_schema() -> Schema:
-    least, most = (-(-size * 8 // 6) for size in (MIN_SECRET_BYTES, MAX_SECRET_BYTES))
     return {
         "type": ["string", "null"],
         "default": None,
-        "pattern": rf"^\s*({SECRET_PREFIX})?[A-Za-z0-9+/]{{{least},{most}}}={{0,2}}\s*$",
         "description": f"Signs the deliveries: {SECRET_PREFIX} and the standard base64 of {MIN_SECRET_BYTES} to "
         f"{MAX_SECRET_BYTES} random bytes. Without it the operator's default secret signs; where there is none, the "
-        "endpoint is refused. Beyond this schema: the padding is whole or absent.",
+        f"endpoint is refused. Beyond this schema: the padding is whole or absent. In the format {TWELVELABS} it is "
+        "the text that TwelveLabs reveals.",
+    }
+
+
+def _words_schema() -> Schema:
+    word: Schema = {"type": ["string", "number", "boolean", "null"]}
+    words: Schema = {"type": "array", "minItems": 1, "maxItems": METADATA_WORDS, "items": word}
+    return {
+        "maxProperties": METADATA_FIELDS,
+        "propertyNames": {"minLength": 1},
+        "additionalProperties": {"anyOf": [word, words]},
+        "description": "Top-level fields of the tasks' own metadata, each with a value or a list of values of which it "
+        "has one. A task without such a field is not taken.",
     }
 
 
 def _previous_schema() -> Schema:
     until = {"type": "integer", "minimum": 0, "exclusiveMaximum": 10**11, "description": "Unix seconds."}
-    secret = {name: value for name, value in _secret_schema().items() if name not in {"default", "description"}}
-    return {
-        "type": "array",
-        "default": [],
-        "maxItems": PREVIOUS_SECRETS,
-        "items": {
-            "type": "object",
-            "required": ["secret", "until"],
-            "properties": {"secret": secret | {"type": "string"}, "until": until},
-        },
-        "description": "Secrets that another one took over from (`bridge endpoint rotate`): each signs beside it until "
-        "its time.",
-    }
+    fields = {"secret": {"type": "string", "pattern": STANDARD_SECRET}, "until": until}
+    items = {"type": "object", "required": list(fields), "properties": fields}
+    description = "Secrets that another one took over from: each signs beside it until its time."
+    return {"type": "array", "default": [], "maxItems": PREVIOUS_SECRETS, "items": items, "description": description}
 
 
 def _headers_schema() -> Schema:

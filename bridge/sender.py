@@ -7,13 +7,13 @@ from secrets import token_hex
 
 from bridge import __version__
 from bridge.errors import SettingsError
-from bridge.formats import CONTENT_TYPES
+from bridge.formats import CONTENT_TYPES, rendered, unknown
 from bridge.guard import Policy, Refused
 from bridge.model import Delivery, Endpoint, Fault, Outcome
 from bridge.redaction import Confidant
 from bridge.rotation import signing_secrets
 from bridge.schedule import parse_retry_after
-from bridge.signature import Signer
+from bridge.tl_signature import AnySigner, signer_for
 from bridge.transport import Answer, Origin, Request, Transport, TransportFault
 
 EXCERPT_BYTES = 1_024
@@ -28,7 +28,7 @@ class _Prepared:
     origin: Origin
     target: str = field(repr=False)
     headers: tuple[tuple[str, str], ...] = field(repr=False)
-    signer: Signer
+    signer: AnySigner
     signs_until: float | None
     """Unix seconds: then a secret ends, and the signer is another one."""
     confidant: Confidant
@@ -51,20 +51,24 @@ class Sender:
         self._prepared: dict[str, _Prepared] = {}
 
     async def post(self, endpoint: Endpoint, delivery: Delivery) -> Outcome:
-        """Make one attempt. The URL is judged again, the address at the dial; redirects are not followed."""
+        """Make one attempt. The URL is judged again, the address at the dial; redirects are not followed.
+
+        Raises BridgeError for what is our fault: no secret, a spoilt one, a format that this version does not know.
+        """
         try:
             prepared = self._prepare(endpoint)
         except Refused as refusal:
             return Outcome(fault=Fault.BLOCKED, detail=str(refusal))
+        body = rendered(endpoint.format, delivery.event_id, delivery.body)
         timestamp = int(self._now().timestamp())
         headers = (
             *prepared.headers,
-            *prepared.signer.headers(delivery.event_id, timestamp, delivery.body),
+            *prepared.signer.headers(delivery.event_id, timestamp, body),
             ("traceparent", traceparent(delivery.event_id)),
             ("bridge-attempt", str(delivery.attempts + 1)),
             ("bridge-trigger", delivery.trigger),
         )
-        request = Request("POST", prepared.origin, prepared.target, headers, delivery.body)
+        request = Request("POST", prepared.origin, prepared.target, headers, body)
         try:
             answer = await self._transport.exchange(endpoint.name, request, deadline_seconds=self._deadline)
         except TransportFault as fault:
@@ -90,6 +94,8 @@ class Sender:
                 f"endpoint {endpoint.name} is signed with the default secret, and there is none any more",
                 fix="set BRIDGE_DELIVERY_DEFAULT_SECRET again; what is owed waits",
             )
+        if endpoint.format not in CONTENT_TYPES:
+            raise unknown(endpoint.format)
         prepared = _Prepared(
             endpoint=endpoint,
             origin=Origin(target.scheme, target.host, target.port),
@@ -99,7 +105,7 @@ class Sender:
                 ("user-agent", f"bridge/{__version__}"),
                 *endpoint.headers.items(),
             ),
-            signer=Signer(secrets),
+            signer=signer_for(endpoint.format, secrets),
             signs_until=until,
             confidant=Confidant(
                 endpoint.url, endpoint.headers, [*secrets, *(one.secret for one in endpoint.previous_secrets)]

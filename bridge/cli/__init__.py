@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import rich_click as click
-from click.exceptions import Abort, Exit
+from click.exceptions import Abort, Exit, NoSuchCommand
 from click.shell_completion import CompletionItem
 
 from bridge import __version__
@@ -76,6 +76,13 @@ class LazyGroup(click.RichGroup):
         module, _, name = target.partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
         return dressed(command)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does; the names that are near a misspelt one are those that are imported when they are used."""
+        try:
+            return super().resolve_command(ctx, args)
+        except NoSuchCommand as error:
+            raise NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from None
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         with self._only_listed():

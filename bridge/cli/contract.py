@@ -45,7 +45,7 @@ contract.add_command(check)
 
 @contract.command()
 @click.argument(
-    "part", type=click.Choice([*SCHEMAS, "keys"]), default="keys", metavar="[endpoint|task|event|rejection|keys]"
+    "part", type=click.Choice([*SCHEMAS, "keys"]), default="keys", metavar=f"[{'|'.join([*SCHEMAS, 'keys'])}]"
 )
 @output_option
 @click.pass_context

@@ -107,10 +107,10 @@ def _with_secret(entry: Entry, directory: Path) -> Entry:
     if named is None:
         return entry
     if not isinstance(named, str) or not named or "\0" in named:
-        raise Rejection("secret_file", "it is no path", "name a file that holds whsec_…, from this file's directory")
+        raise Rejection("secret_file", "it is no path", "name a file that holds the secret, from this file's directory")
     given = read_secret(directory / Path(named).expanduser(), "cli", "secret_file")
     if given.problem:
-        raise Rejection("secret_file", given.problem, "name a file that holds whsec_…, from this file's directory")
+        raise Rejection("secret_file", given.problem, "name a file that holds the secret, from this file's directory")
     if given.warning:
         say(f"! {safe(given.warning)}")
     return replace(entry, fields=fields | {"secret": given.value})

@@ -37,13 +37,13 @@ def secret_from(path: str) -> str:
     if path == "-":
         text = sys.stdin.buffer.read(65_536).decode("ascii", "replace").strip()
         if not text:
-            raise InvalidInput("--secret-file -: standard input is empty", fix="pipe the secret, whsec_…, into it")
+            raise InvalidInput("--secret-file -: standard input is empty", fix="pipe the secret into it")
         return text
     given = read_secret(Path(path), "cli", "--secret-file")
     if given.problem:
         raise InvalidInput(
             f"--secret-file: {given.problem}",
-            fix="name a file that holds whsec_…, or - and pipe it in: a container has files of its own",
+            fix="name a file that holds the secret, or - and pipe it in: a container has files of its own",
         )
     if given.warning:
         say(f"! {safe(given.warning)}")

@@ -94,7 +94,8 @@ def _steer(ctx: click.Context, ids: Sequence[str], given: dict[str, Any], ask: A
     rows = [{"delivery": name, "result": one.result, "note": one.note, "fix": one.fix} for name, one in told.items()]
     done = [row for row in rows if told[str(row["delivery"])].done]
     how = chosen(ctx, given["output"], given["as_json"])
-    emit(done if how in {"table", "ids"} else rows, how, COLUMNS, key="delivery")
+    if done or how != "table":
+        emit(done if how in {"table", "ids"} else rows, how, COLUMNS, key="delivery")
     if all(one.result == "missing" for one in told.values()):
         first, more = safe(next(iter(told))), f", nor of {len(told) - 1} more" if len(told) > 1 else ""
         raise NotFound(f"there is no delivery {first}{more}", fix="bridge delivery ls")

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from bridge.store import Store
 
 LOOK_SECONDS = 0.5
+PATIENCE = 2
+"""With --until-done an event that was refused so often is waited for no longer: the next attempt is minutes away."""
 IDS = 1_000
 FAILED, UNFINISHED = 7, 1
 
@@ -127,8 +129,8 @@ def hearer(session: Session, lines: "Console", narration: "Console", *, attempts
     return hear
 
 
-async def look(session: Session, store: "Store", narration: "Console") -> tuple[list[str], int]:
-    """The ids that are still watched, and how many of our deliveries are open; tells of what upstream refuses.
+async def look(session: Session, store: "Store", narration: "Console") -> tuple[list[str], list[int]]:
+    """The ids that are still watched, and the attempts of each of our open deliveries; tells what upstream refuses.
 
     Raises BridgeError when another worker, with a policy of its own, has refused our endpoint.
     """
@@ -155,7 +157,7 @@ async def look(session: Session, store: "Store", narration: "Console") -> tuple[
         if trouble and trouble != session.troubles.get(one):
             narration.print(f"! {one}  TwelveLabs: {stage.printable(trouble)}")
         session.troubles[one] = trouble
-    return watched, sum(json.loads(record)["state"] == "pending" for record in records)
+    return watched, [one["attempts"] for one in map(json.loads, records) if one["state"] == "pending"]
 
 
 async def verdict(session: Session, store: "Store") -> int:
@@ -239,11 +241,14 @@ async def _refused(session: Session) -> BridgeError:
 
 
 async def _until_done(session: Session, store: "Store", narration: "Console", until_done: bool) -> int:
-    """Look now and then; ends only if asked to, once no task is watched and no delivery is open."""
+    """Look now and then; ends only if asked to, once no task is watched and no delivery is worth waiting for."""
     while True:
         with contextlib.suppress(StoreDown):  # the worker says so, and goes on when Redis is back
             watched, owed = await look(session, store, narration)
-            if until_done and not watched and not owed:
+            if until_done and not watched and all(attempts >= PATIENCE for attempts in owed):
+                if owed:
+                    events = f"{len(owed)} event{'s' * (len(owed) != 1)}"
+                    narration.print(f"! {bare(session.url)} refused {events} twice: put it right, and run this again")
                 return await verdict(session, store)
         await asyncio.sleep(LOOK_SECONDS)
 
@@ -261,12 +266,19 @@ def _has_own_redis(settings: "Settings") -> bool:
 @click.argument("ids", nargs=-1, metavar="[ID…|-]")
 @click.option("--to", "url", metavar="URL", help="Where events go, instead of a receiver made here.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=0, help="Of the receiver made here; a free one else.")
-@click.option("--until-done", is_flag=True, help="End when every task given has ended: 0, or 7 when one failed.")
+@click.option(
+    "--until-done",
+    is_flag=True,
+    help="End when every task given has ended: 0, 7 when one failed, 1 when events were not taken.",
+)
 @click.pass_context
 def dev(ctx: click.Context, ids: tuple[str, ...], url: str | None, port: int, until_done: bool) -> None:
     """Watch real tasks in the foreground: poller, worker and a verifying receiver, with a line for each event.
 
-    Needs TWELVELABS_API_KEY. Uses BRIDGE_REDIS_URL if it is set, else a Redis that is gone with this run.
+    Needs TWELVELABS_API_KEY. Uses BRIDGE_REDIS_URL if it is set, else a Redis that is gone with this run. With --to,
+    events are signed with BRIDGE_DELIVERY_DEFAULT_SECRET (or …_FILE) if that is set, else with a secret that it prints.
+
+    Without a key: run `bridge simulate` in another terminal, and set what it prints.
 
     \b
     Examples:

@@ -185,9 +185,10 @@ class Examination:
         left = await requests_left(self.store, self.settings.twelvelabs_requests_per_minute)
         if left is not None and left <= 0:
             return [upstream.unasked()]
-        return await self._ask_upstream(await a_watched_task(self.store), known_refused=seen.key_refused)
+        refused_for = (seen.paused_until_at or now) - now if seen.key_refused else None
+        return await self._ask_upstream(await a_watched_task(self.store), refused_for_ms=refused_for)
 
-    async def _ask_upstream(self, member: str | None, *, known_refused: bool = False) -> list[Finding]:
+    async def _ask_upstream(self, member: str | None, *, refused_for_ms: int | None = None) -> list[Finding]:
         from bridge.doctor import upstream
         from bridge.engine import upstream_from
 
@@ -195,7 +196,7 @@ class Examination:
             return [upstream.no_key()]
         async with upstream_from(self.settings) as api:
             came = await api.fetch(member or NO_TASK)
-        return list(upstream.key(came, self.settings.twelvelabs_base_url, known_refused=known_refused))
+        return list(upstream.key(came, self.settings.twelvelabs_base_url, refused_for_ms=refused_for_ms))
 
     async def _endpoints(self) -> list[Finding]:
         from bridge.doctor import entries

@@ -19,7 +19,7 @@ from bridge.cli.endpoint_write import rotate, set_
 from bridge.cli.output import Columns, Row, chosen, emit, emit_one, output_option, safe, say, when
 from bridge.cli.session import names_in, speakable, with_store
 from bridge.errors import InvalidInput
-from bridge.formats import CONTENT_TYPES, rfc3339
+from bridge.formats import CONTENT_TYPES, STANDARD, TWELVELABS, rfc3339
 from bridge.hints import event_hints
 from bridge.model import Ordering
 from bridge.signature import generate_secret
@@ -76,17 +76,22 @@ class Wish:
     definition: dict[str, Any]
     secret: str | None = field(repr=False)
     """From --secret-file."""
+    by_default: bool
+    """The default secret signs, and none of its own."""
     replace: bool
 
 
 @endpoint.command()
 @click.argument("name", callback=speakable)
 @click.argument("url")
-@click.option("--secret-file", metavar="F", help="File with the secret, whsec_…; - reads it from standard input.")
-@click.option("--events", metavar="P,…", multiple=True, help="Event types it takes.  [default: index.task.*]")
+@click.option("--secret-file", metavar="F", help="File with the secret: whsec_…, or what TwelveLabs reveals for "
+              "--format twelvelabs; - reads it from standard input.")  # fmt: skip
+@click.option("--default-secret", is_flag=True, help="Sign with BRIDGE_DELIVERY_DEFAULT_SECRET, and make no secret.")
+@click.option("--events", metavar="P,…", multiple=True, help="Event types it takes.  [default: index.task.*; with "
+              "--format twelvelabs a star stands for ready and failed]")  # fmt: skip
 @click.option("--tasks", metavar="P,…", multiple=True, help="Tasks it takes.  [default: *]")
 @click.option("--format", "body_format", type=click.Choice(list(CONTENT_TYPES)), default="standard", show_default=True,
-              help="How bodies are written.")  # fmt: skip
+              help="How bodies are written and signed; twelvelabs: as TwelveLabs' own webhooks are.")  # fmt: skip
 @click.option("--ordering", type=click.Choice([str(one) for one in Ordering]), default=str(Ordering.FIRST_ATTEMPT),
               show_default=True, metavar="ORDER",
               help="What the first attempt of a task's event waits for: first-attempt, strict or none.")  # fmt: skip
@@ -94,14 +99,20 @@ class Wish:
 @output_option
 @click.pass_context
 def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
-    """Register a callback URL. Without --secret-file a secret is made, and printed this once.
+    """Register a callback URL. Without --secret-file or --default-secret a secret is made, and printed this once.
+
+    With --format twelvelabs a receiver of TwelveLabs' own webhooks hears of a task's end as it is: the same envelope,
+    signed in TL-Signature by the secret that it knows already.
 
     \b
     Examples:
       bridge endpoint add billing https://example.com/hook
       bridge endpoint add ends https://example.com/ends --events index.task.ready,index.task.failed
       bridge endpoint add billing https://example.com/hook --secret-file - --replace < secret
+      bridge endpoint add old https://example.com/twelvelabs --format twelvelabs --secret-file revealed
     """
+    if options["secret_file"] and options["default_secret"]:
+        raise click.UsageError("--secret-file and --default-secret: which one signs?")
     definition = {
         "url": url,
         "events": names_in(options["events"]) or ["index.task.*"],
@@ -110,7 +121,7 @@ def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
         "ordering": options["ordering"],
     }
     given = secret_from(options["secret_file"]) if options["secret_file"] else None
-    wish = Wish(name, definition, given, options["replace"])
+    wish = Wish(name, definition, given, options["default_secret"], options["replace"])
     for hint in event_hints(definition["events"]):
         say(f"! {safe(hint)}")
     made, shown_url = with_store(ctx, lambda store, settings: _add(store, settings, wish))
@@ -119,6 +130,8 @@ def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
     if made and how == "ids":
         say("A secret was made, which -o ids does not print: it stands in bridge:endpoints.")
     elif made:
+        if options["body_format"] == TWELVELABS:
+            say("All of its text is the key of TL-Signature, whsec_ included.")
         say("Copy the secret to the receiver now: it is shown this once (`bridge listen --secret-file F` uses it too).")
 
 
@@ -131,8 +144,10 @@ async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | 
     before = await declaring.endpoint_text(name)
     if before is not None and not wish.replace:
         raise _exists(name)
-    kept = {"secret": wish.secret} if wish.secret else {} if before is None else _secrets_in(before)
-    made = generate_secret(secrets.token_bytes(SECRET_BYTES)) if not kept and before is None else None
+    known = {} if before is None or wish.by_default else _secrets_in(before)
+    kept = {"secret": wish.secret} if wish.secret else known
+    lacks = not kept and before is None and not wish.by_default
+    made = generate_secret(secrets.token_bytes(SECRET_BYTES)) if lacks else None
     definition = wish.definition | kept | ({"secret": made} if made else {})
     if before is not None:  # written anew, one that the bridge had disabled is active again, be it otherwise as it was
         definition["x-written"] = rfc3339(int(time.time() * 1000))
@@ -232,7 +247,8 @@ def _row(view: "EndpointView") -> dict[str, Any]:
     """The view under the names that are shown; a secret is its kind, never its text."""
     row = asdict(view)
     count = row.pop("secrets")
-    secret = "whsec_…" + (f" ({count})" if count > 1 else "") if count else "BRIDGE_DELIVERY_DEFAULT_SECRET"
+    kind = "whsec_…" if row["format"] == STANDARD else "its own"
+    secret = kind + (f" ({count})" if count > 1 else "") if count else "BRIDGE_DELIVERY_DEFAULT_SECRET"
     return {"endpoint": row.pop("name"), **row, "secret": secret}
 
 

@@ -1,6 +1,7 @@
 """`bridge endpoint test`: one POST by the exact path that deliveries take, and what came of it."""
 
 import time
+from dataclasses import replace
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ def test(ctx: click.Context, name: str, event_type: str, output: str | None, as_
 
 async def _test(store: "Store", settings: "Settings", name: str, event_type: str) -> tuple[dict[str, Any], list[str]]:
     from bridge.engine import sender_from
-    from bridge.events import matches
+    from bridge.filters import matches
     from bridge.redaction import bare
     from bridge.store.reading.endpoints import find_endpoint
     from bridge.trial import TASK, advice, delivered, trial
@@ -57,7 +58,8 @@ async def _test(store: "Store", settings: "Settings", name: str, event_type: str
         outcome = await sender.post(endpoint, delivery)
     took, disabled, timing = delivered(outcome), view.state == "disabled", outcome.timing
     told = []
-    if event_type != TYPE and not matches(endpoint, event_type, TASK):
+    anybody = replace(endpoint, tasks=("*",), indexes=("*",), metadata={})
+    if event_type != TYPE and not matches(anybody, event_type, TASK):
         told.append(f"! Its filter would keep such an event from it → bridge endpoint show {safe(name)}")
     if disabled:
         told.append(f"! It is disabled ({safe(view.reason)}): what is owed is held.")
@@ -67,7 +69,7 @@ async def _test(store: "Store", settings: "Settings", name: str, event_type: str
     row = {
         "endpoint": name,
         "url": bare(endpoint.url),
-        "type": event_type,
+        "type": delivery.type,
         "event_id": delivery.event_id,
         "outcome": "delivered" if took else "failed",
         "status_code": outcome.status_code,

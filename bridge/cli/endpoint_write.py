@@ -24,7 +24,8 @@ COLUMNS: Columns = (("field", out.field("field")), ("before", out.field("before"
 @click.option("--url", metavar="URL", help="Where it leads.")
 @click.option("--events", metavar="P,…", multiple=True, help="Event types it takes.")
 @click.option("--tasks", metavar="P,…", multiple=True, help="Tasks it takes.")
-@click.option("--format", "body_format", type=click.Choice(list(CONTENT_TYPES)), help="How bodies are written.")
+@click.option("--format", "body_format", type=click.Choice(list(CONTENT_TYPES)), metavar="FORMAT",
+              help=f"How bodies are written and signed: {' or '.join(CONTENT_TYPES)}.")  # fmt: skip
 @click.option("--ordering", type=click.Choice([str(one) for one in Ordering]), metavar="ORDER",
               help="What the first attempt of a task's event waits for: first-attempt, strict or none.")  # fmt: skip
 @output_option

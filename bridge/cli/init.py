@@ -156,8 +156,8 @@ def _next(dry_run: bool, kept_env: bool) -> Iterator[str]:
   {bridge} worker &
   {bridge} endpoint add NAME https://…
   {bridge} task add TASK_ID
-`endpoint add` makes a secret of its own; --secret-file {SECRET_FILE} takes the one
-made here, with which `{bridge} listen` verifies.
+`endpoint add` makes a secret of its own; with --default-secret the one made here
+signs, with which `{bridge} listen` verifies.
 Endpoints can also be written into config/endpoints.toml: {bridge} import config/endpoints.toml
 What is still missing, and the command that mends it: {bridge} doctor"""
 

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 import rich_click as click
 
-from bridge import signature
 from bridge.cli import stage
 from bridge.cli.session import settings_of
 from bridge.errors import InvalidInput
@@ -22,6 +21,7 @@ from bridge.redaction import bare
 from bridge.sandbox.http import HttpServer
 from bridge.sandbox.message import Request, Response
 from bridge.signature import Mismatch
+from bridge.tl_signature import check_any_secret, verify_any
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -39,12 +39,15 @@ HOP_BY_HOP = frozenset(
     ("connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade")
 )
 HINTS = {
-    Mismatch.MISSING_HEADER: "no webhook-id, webhook-timestamp and webhook-signature: the bridge did not send this",
-    Mismatch.DUPLICATE_HEADER: "a webhook-… header came twice: something on the way changed it",
-    Mismatch.BAD_TIMESTAMP: "webhook-timestamp is not a number of seconds",
-    Mismatch.TOO_OLD: "webhook-timestamp is more than 5 minutes behind this clock: a replay, or compare the clocks",
-    Mismatch.TOO_NEW: "webhook-timestamp is more than 5 minutes ahead of this clock: compare the clocks",
-    Mismatch.NO_V1_SIGNATURE: "webhook-signature holds no v1 signature",
+    Mismatch.BAD_SECRET: "no secret here can have signed it: webhook-signature needs whsec_…, TL-Signature one of at "
+    "least 8 characters",
+    Mismatch.MISSING_HEADER: "no webhook-id, webhook-timestamp and webhook-signature, and no TL-Signature: the bridge "
+    "did not send this",
+    Mismatch.DUPLICATE_HEADER: "a header of the signature came twice: something on the way changed it",
+    Mismatch.BAD_TIMESTAMP: "its timestamp is not a number of seconds",
+    Mismatch.TOO_OLD: "its timestamp is more than 5 minutes behind this clock: a replay, or compare the clocks",
+    Mismatch.TOO_NEW: "its timestamp is more than 5 minutes ahead of this clock: compare the clocks",
+    Mismatch.NO_V1_SIGNATURE: "its signature header holds no v1 signature",
     Mismatch.NO_MATCHING_SIGNATURE: "another secret signed it, or it was changed on the way: --secret-file F, with the "
     "secret that `endpoint add` printed",
 }
@@ -113,7 +116,7 @@ class Listener:
         """The answer to one request, after saying what came of it."""
         verdict: str | None = ""
         if self._secrets:
-            verdict = signature.verify(self._secrets, request.headers, request.body, time.time())
+            verdict = verify_any(self._secrets, request.headers, request.body, time.time())
         note = ""
         if request.method != "POST":
             response = Response(405, (("allow", "POST"),))
@@ -142,8 +145,8 @@ def _heard(request: Request, verdict: str | None, status: int, milliseconds: flo
     return Heard(
         verdict=verdict,
         type=shown(event.get("type") or f"{request.method} {request.path}"),
-        task=shown(data.get("task_id", "") if isinstance(data, dict) else ""),
-        event_id=shown(request.headers.get("webhook-id", "")),
+        task=shown(data.get("task_id") or data.get("id", "") if isinstance(data, dict) else ""),
+        event_id=shown(request.headers.get("webhook-id") or event.get("id", "")),
         attempt=shown(request.headers.get("bridge-attempt", "")),
         status=status,
         milliseconds=milliseconds,
@@ -220,16 +223,17 @@ def secrets_from(path: Path | None, ctx: click.Context) -> tuple[str, ...]:
 
     given = read_secret(path, "cli", "--secret-file")
     if given.problem:
-        raise InvalidInput(f"--secret-file: {given.problem}", fix="a file that holds whsec_…, one a line")
+        raise InvalidInput(f"--secret-file: {given.problem}", fix="a file that holds the secrets, one a line")
     if given.warning:
         stage.console(stderr=True).print(f"! {given.warning}")
     secrets = tuple(str(given.value).split())
     for secret in secrets:
-        signature.parse_secret(secret)
+        check_any_secret(secret)
     return secrets
 
 
-async def _listen(host: str, port: int, secrets: Sequence[str], url: str | None, respond: str) -> int:
+async def _listen(host: str, port: int, secrets: Sequence[str], url: str | None, respond: str, *, own: bool) -> int:
+    """`own`: the secrets are those of a file, and not the default one."""
     lines, narration = stage.console(), stage.console(stderr=True)
     forward = Forward(url) if url else None
     listener = Listener(secrets, lambda heard: lines.print(heard.line()), answer=answer_from(respond), forward=forward)
@@ -239,8 +243,9 @@ async def _listen(host: str, port: int, secrets: Sequence[str], url: str | None,
         if not secrets:
             narration.print("! No secret, so nothing is verified: --secret-file F, or BRIDGE_DELIVERY_DEFAULT_SECRET.")
         narration.print(
-            f"To register it: {stage.program()} endpoint add local {listener.server.url} --secret-file F; its worker "
-            "needs BRIDGE_DELIVERY_ALLOW_HTTP=true and BRIDGE_DELIVERY_ALLOW_NETWORKS=127.0.0.1/32."
+            f"To register it: {stage.program()} endpoint add local {listener.server.url} "
+            f"{'--secret-file F' if own or not secrets else '--default-secret'}; its worker needs "
+            "BRIDGE_DELIVERY_ALLOW_HTTP=true and BRIDGE_DELIVERY_ALLOW_NETWORKS=127.0.0.1/32."
         )
         await asyncio.Event().wait()
     finally:
@@ -262,7 +267,8 @@ async def _listen(host: str, port: int, secrets: Sequence[str], url: str | None,
 def listen(ctx: click.Context, port: int, host: str, url: str | None, secret_file: Path | None, respond: str) -> None:
     """Receive deliveries, on 127.0.0.1 unless --host says otherwise, verify each one and say a line about it.
 
-    A delivery whose signature is not valid is answered 401 and goes no further. The secret is that of
+    A delivery whose signature (webhook-signature, or TL-Signature as TwelveLabs' own webhooks have it) is not valid
+    is answered 401 and goes no further. The secret is that of
     --secret-file, else BRIDGE_DELIVERY_DEFAULT_SECRET. `slow` answers 204 after 5 s, `flaky` answers every other
     delivery 503. PORT 0 takes a free one.
 
@@ -275,4 +281,4 @@ def listen(ctx: click.Context, port: int, host: str, url: str | None, secret_fil
     if url and respond != "204":
         raise click.UsageError("--respond and --forward-to exclude each other: the app answers.")
     secrets = secrets_from(secret_file, ctx)
-    sys.exit(stage.run(_listen(host, port, secrets, url, respond), interrupted=0))
+    sys.exit(stage.run(_listen(host, port, secrets, url, respond, own=secret_file is not None), interrupted=0))

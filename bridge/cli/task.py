@@ -99,7 +99,8 @@ def add(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
         counts = Counter(str(row["result"]) for row in good)
         emit([{"result": word, "tasks": count} for word, count in counts.items()], how, COUNTED, key="result")
     else:
-        emit(good if how in {"table", "ids"} else rows, how, REGISTERED, key="task")
+        if good or how != "table":
+            emit(good if how in {"table", "ids"} else rows, how, REGISTERED, key="task")
     if not good:
         return InvalidInput.exit_code
     return 0 if len(good) == len(rows) else PARTLY
@@ -180,6 +181,22 @@ def ls(ctx: click.Context, status: str | None, limit: int, output: str | None, a
     emit([asdict(view) for view in shown], chosen(ctx, output, as_json), COLUMNS, key="task")
     if len(shown) < len(views):
         say(f"There are more than these {limit}: --limit 0 shows all.")
+    if status and not views:
+        say(f"No task is “{safe(status)}” now{_meant(status)}")
+
+
+def _meant(status: str) -> str:
+    """What a word for which there is no task may have been meant to be. Upstream's words are an open set."""
+    from difflib import get_close_matches
+
+    from bridge.model import KNOWN_STATUSES
+    from bridge.store.reading.tasks import STATES
+
+    words = sorted({*KNOWN_STATUSES, *STATES})
+    if status in words:
+        return "."
+    near = get_close_matches(status.lower(), words, 1)
+    return f": did you mean “{near[0]}”?" if near else f"; known are {', '.join(words)}."
 
 
 @task.command()
@@ -200,6 +217,7 @@ def show(ctx: click.Context, task_id: str, output: str | None, as_json: bool) ->
         emit_one(row, how, key="task")
         return
     events = row.pop("events")
+    row["delivered"] = f"{row['delivered']} of {row.pop('owed')}"
     emit_one(row, how, key="task")
     for event in events:
         click.echo(f"\n{safe(event['type'])}  {safe(event['event_id'])}  {ago(event['committed_at'])}")

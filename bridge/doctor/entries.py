@@ -1,13 +1,15 @@
 """What clients wrote, judged as registration and sending judge it: by `contract` and `guard`."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
 
 from bridge.contract import MILLISECONDS_FROM, OPTIONS, check_member, endpoint, task_options
-from bridge.doctor.findings import Finding, fail, ok, shortened, warn
+from bridge.doctor.findings import Finding, exit_code, fail, ok, shortened, warn
 from bridge.doctor.work import TaskFacts
 from bridge.guard import Policy, Refused, Target
+from bridge.hints import endpoint_hints
 from bridge.rejection import Rejection, redacted
 
 Answers = Mapping[str, Sequence[str]]
@@ -51,13 +53,15 @@ def endpoints(
     if implicit and not judge.has_default_secret:
         why = "callback_urls are signed with the default secret, and there is none"
         found.append(fail("endpoint", f"{len(implicit)} callback URLs", why, "set BRIDGE_DELIVERY_DEFAULT_SECRET"))
-    if found:
-        return shortened(found, fix="bridge endpoint ls")
+    told = shortened(found, fix="bridge endpoint ls")
+    if exit_code(found):
+        return told
     if not written and not implicit:
         fix = "bridge endpoint add NAME URL"
         return [warn("endpoint", "none is registered", "events are recorded and nobody is told", fix)]
+    count = len(written) + len(implicit)
     addresses = "" if answers is None else ", their addresses too"
-    return [ok("endpoint", f"{len(written) + len(implicit)} are admissible{addresses}")]
+    return [ok("endpoint", f"{count} {'is' if count == 1 else 'are'} admissible{addresses}"), *told]
 
 
 def targets(written: Mapping[bytes, bytes], implicit: Mapping[str, str], judge: Judge) -> list[Target]:
@@ -80,6 +84,9 @@ def _endpoint(raw_name: bytes, text: bytes, judge: Judge, answers: Answers | Non
         yield fail("endpoint", f"{name}: {rejection}", why, _fix(rejection))
         return
     yield from _url(name, definition.url, judge.policy, answers)
+    for hint in endpoint_hints(json.loads(text)):
+        why = "it is legal, and looks like a mistake"
+        yield warn("endpoint", f"{name}: {hint}", why, f"bridge endpoint show {name}")
 
 
 def _fix(rejection: Rejection) -> str:

@@ -144,10 +144,15 @@ def _dead(one: OwedFacts) -> Finding:
 
 
 def faulty(tasks: Sequence[TaskFacts]) -> list[Finding]:
-    """Tasks whose reads keep failing."""
-    found = [
-        warn("task", f"{one.member} failed to be read {one.faults} times in a row", one.error,
-             f"bridge task show {one.member}")
-        for one in tasks if one.faults >= FAULTS
-    ]  # fmt: skip
+    """Tasks whose reads keep failing, together where they fail for the same reason."""
+    by_error: dict[str, list[TaskFacts]] = {}
+    for one in tasks:
+        if one.faults >= FAULTS:
+            by_error.setdefault(one.error, []).append(one)
+    found = []
+    for error, same in by_error.items():
+        first, times = same[0].member, max(one.faults for one in same)
+        who = first if len(same) == 1 else f"{first} and {len(same) - 1} more"
+        text = f"{who} failed to be read {times} times in a row"
+        found.append(warn("task", text, error, f"bridge task show {first}"))
     return shortened(found, fix="bridge task ls --status watched")

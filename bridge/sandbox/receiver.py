@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bridge import signature
 from bridge.sandbox.http import HttpServer
 from bridge.sandbox.message import Request, Response
 from bridge.sandbox.thread import LoopThread, in_thread
+from bridge.tl_signature import verify_any
 
 UNVERIFIABLE = "this receiver was given no secret"
 
@@ -220,7 +220,7 @@ class Receiver:
         secrets = self._path_secrets.get(path, self._secrets)
         verdict: str | None = UNVERIFIABLE
         if secrets:
-            verdict = signature.verify(secrets, request.headers, request.body, int(self._clock()))
+            verdict = verify_any(secrets, request.headers, request.body, int(self._clock()))
         try:
             event = json.loads(request.body)
         except ValueError:

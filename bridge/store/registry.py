@@ -3,16 +3,16 @@
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from secrets import token_hex
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from redis.asyncio import Redis
 
 from bridge.diff import parse_instant
 from bridge.errors import StoreDown
-from bridge.events import matches
+from bridge.filters import index_of, matches
 from bridge.model import Endpoint, Event, Ordering, Postponement, PreviousSecret, Snapshot, WatchedTask, WatchOptions
 from bridge.rejection import REJECTED, Rejection
 from bridge.store.keys import Keys
@@ -45,6 +45,9 @@ MATCHES = 50
 """How often a commit matches again because the endpoints changed meanwhile."""
 
 
+ALL = ("*",)
+
+
 @dataclass(frozen=True, slots=True)
 class EndpointSet:
     """The endpoints in force at one version; a commit made with an older set is told to match again."""
@@ -52,10 +55,16 @@ class EndpointSet:
     version: str = "0"
     by_name: Mapping[str, Endpoint] = field(default_factory=dict)
 
-    def interested(self, event_type: str, task: str, options: WatchOptions) -> list[str]:
+    def interested(self, event_type: str, task: str, options: WatchOptions, body: bytes | None) -> list[str]:
         """Whom an event concerns: those the task names, else all whose filter takes it, and the task's own callback."""
         named = self.by_name.values() if options.endpoints is None else self._named(options.endpoints)
-        names = [e.name for e in named if not e.name.startswith("url:") and matches(e, event_type, task)]
+        index = index_of(body) if any(one.indexes != ALL for one in named) else None
+        names = [
+            one.name
+            for one in named
+            if not one.name.startswith("url:")
+            and matches(one, event_type, task, index=index, metadata=options.metadata)
+        ]
         if options.callback in self.by_name:
             names.append(str(options.callback))
         return names
@@ -161,7 +170,7 @@ class Registry:
         fields = _snapshot_fields(snapshot, event.observed_at)
         for _ in range(MATCHES):
             endpoints = self.endpoints
-            names = endpoints.interested(event.type, event.task, task.options)
+            names = endpoints.interested(event.type, event.task, task.options, event.body)
             word: bytes = await self._scripts.call(
                 "commit", task.member, task.token, endpoints.version, delay_ms, event.id, event.type, event.revision,
                 event.body, event.observed_at, self._events_kept, FANOUT_STEP, len(names), *names, *fields,
@@ -176,10 +185,12 @@ class Registry:
     async def announce(self, task: WatchedTask, event_id: str, *, delay_ms: int) -> str:
         """Owe a task's current event to each matching endpoint that has no delivery of it. Replies as `commit`."""
         with store_errors():
-            event_type = as_text(await self._client.hget(self._keys.event(event_id), "type"))
+            event_type, body = await cast(
+                Awaitable[list[bytes | None]], self._client.hmget(self._keys.event(event_id), ["type", "body"])
+            )
         for _ in range(MATCHES):
             endpoints = self.endpoints
-            names = endpoints.interested(event_type, task.member, task.options)
+            names = endpoints.interested(as_text(event_type), task.member, task.options, body)
             word: bytes = await self._scripts.call(
                 "announce", task.member, task.token, endpoints.version, delay_ms, event_id, FANOUT_STEP, *names
             )
@@ -237,9 +248,8 @@ class Registry:
 
 def endpoint_to_json(endpoint: Endpoint) -> str:
     """An endpoint as kept in `bridge:registry`."""
-    record = {
-        name: getattr(endpoint, name) for name in ("url", "events", "tasks", "secrets", "format", "ordering", "headers")
-    }
+    names = ("url", "events", "tasks", "indexes", "metadata", "secrets", "format", "ordering", "headers")
+    record = {name: getattr(endpoint, name) for name in names}
     if endpoint.previous_secrets:
         record["previous_secrets"] = [asdict(one) for one in endpoint.previous_secrets]
     return json.dumps(record, sort_keys=True)
@@ -258,6 +268,8 @@ def endpoint_from_json(name: str, text: bytes | str) -> Endpoint:
         previous_secrets=tuple(
             PreviousSecret(one["secret"], one["until"]) for one in record.get("previous_secrets", ())
         ),
+        indexes=tuple(record.get("indexes", ALL)),
+        metadata={field: tuple(words) for field, words in record.get("metadata", {}).items()},
         **lists,
     )
 

@@ -57,7 +57,7 @@ class MovedClock:
 
 
 class StagedClock(RedisClock):
-    """Redis' time as poller and deliverer tell it: the moved clock, however long this machine takes for a round."""
+    """Redis' time as poller and deliverer tell it: the moved clock itself, however long a round really takes."""
 
     def __init__(self, clock: MovedClock) -> None:
         super().__init__()

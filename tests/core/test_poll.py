@@ -528,3 +528,5 @@ async def test_a_round_is_told_in_one_line(watch: Watching) -> None:
     watch.poller.report()
     (line,) = watch.stage.log.named("poll.round")
     assert (line["reads"], line["changed"], line["transient"]) == (2, 1, 1)
+    (trouble,) = watch.stage.log.named("upstream.faulty")
+    assert (trouble["reads"], "503" in str(trouble["detail"])) == (1, True)

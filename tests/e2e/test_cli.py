@@ -121,6 +121,13 @@ def test_help_lists_every_command_without_importing_it() -> None:
         assert words != ["--help"] or all(f"│ {name} " in done.stdout for name in NAMES)
 
 
+def test_a_misspelt_noun_or_verb_is_answered_with_the_near_one(bridge: Bridge) -> None:
+    """Also at the top, whose commands are imported only when they are used."""
+    for words, meant in ((("taks", "ls"), "'task'"), (("tasks",), "'task'"), (("task", "lss"), "'ls'")):
+        code, _, told = bridge(*words)
+        assert (code, meant in told.partition("Did you mean")[2]) == (2, True), told
+
+
 def test_a_list_of_commands_says_what_each_command_says() -> None:
     """What the list knows of a command without importing it is no invention: it begins as the command's own help."""
     context = group.make_context("bridge", [], resilient_parsing=True)

@@ -11,6 +11,7 @@ from redis import Redis
 from bridge.sandbox.message import Response
 from bridge.sandbox.receiver import Receiver
 from bridge.signature import generate_secret, verify
+from bridge.tl_signature import verify_any
 
 Bridge = Callable[..., tuple[int, str, str]]
 SECRET = generate_secret(bytes(range(32)))
@@ -125,6 +126,19 @@ def test_a_type_that_the_filter_keeps_away_is_said(bridge: Bridge, receiver: Rec
         code, out, told = bridge("endpoint", "test", "billing", "--type", event_type)
         assert (code, "→" in told, "\x07" in out + told) == (2, True, False), event_type
     assert len(receiver.valid) == 2
+
+
+@pytest.mark.usefixtures("billing")
+def test_a_receiver_of_twelvelabs_webhooks_gets_a_trial_that_it_can_read(bridge: Bridge, receiver: Receiver) -> None:
+    """There is no word for what is no task's: without a type it is a task that is ready, in that envelope."""
+    bridge("endpoint", "set", "billing", "--format", "twelvelabs")
+    code, out, _ = bridge("endpoint", "test", "billing", "--json")
+    assert (code, json.loads(out)["type"]) == (0, "index.task.ready")
+    (arrival,) = receiver.arrivals
+    body = json.loads(arrival.body)
+    assert (body["type"], body["data"]["id"], body["data"]["status"]) == ("index.task.ready", "test", "ready")
+    assert verify_any([SECRET], arrival.headers, arrival.body, float(arrival.headers["webhook-timestamp"])) is None
+    assert "tl-signature" in arrival.headers
 
 
 @pytest.mark.usefixtures("billing")

@@ -191,6 +191,21 @@ def test_a_rotation_has_its_bounds(bridge: Bridge, client: "Redis") -> None:
     assert "previous_secrets" not in written(client)
 
 
+@pytest.mark.usefixtures("billing")
+def test_a_receiver_of_twelvelabs_webhooks_changes_over_at_once(bridge: Bridge, client: "Redis") -> None:
+    """One secret signs at a time there, and it may be any text; what is refused is not repeated."""
+    assert bridge("endpoint", "set", "billing", "--format", "twelvelabs")[0] == 0
+    code, _, told = bridge("endpoint", "rotate", "billing")
+    assert (code, "--overlap 0" in told, written(client)["secret"]) == (2, True, SECRET)
+    words = ("endpoint", "rotate", "billing", "--overlap", "0", "--secret-file", "-")
+    assert bridge(*words, stdin=b"what-TwelveLabs-reveals")[0] == 0
+    assert in_force(client)["secrets"] == ["what-TwelveLabs-reveals"]
+    code, _, told = bridge(*words, stdin=b"what-TwelveLabs-reveals")
+    assert (code, "the endpoint has" in told, "reveals" in told) == (2, True, False)
+    code, out, told = bridge("endpoint", "set", "billing", "--format", "standard")
+    assert (code, "reveals" in out + told) == (2, False)
+
+
 def test_a_rotation_from_the_default_secret_is_a_clean_cut(
     bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:

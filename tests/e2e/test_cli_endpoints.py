@@ -70,6 +70,54 @@ def test_a_secret_comes_from_a_file_or_standard_input(bridge: Bridge, client: "R
     assert not client.hexists("bridge:endpoints", "c")
 
 
+def test_the_default_secret_signs_where_it_is_asked_for(
+    bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None is made or written; an endpoint's own goes; without a default secret there is nothing to sign with."""
+    code, _, told = bridge("endpoint", "add", "a", URL, "--default-secret")
+    assert (code, "BRIDGE_DELIVERY_DEFAULT_SECRET" in told) == (2, True)
+    assert bridge("endpoint", "add", "a", URL)[0] == 0
+    monkeypatch.setenv("BRIDGE_DELIVERY_DEFAULT_SECRET", SECRET)
+    code, out, told = bridge("endpoint", "add", "a", URL, "--default-secret", "--replace")
+    assert (code, "secret" in out + told, "secret" in written(client, "a")) == (0, False, False)
+    assert bridge("endpoint", "add", "b", URL, "--default-secret", "--secret-file", "f")[0] == 2
+
+
+def test_a_secret_of_twelvelabs_is_taken_as_it_is(bridge: Bridge, client: "Redis") -> None:
+    """With --format twelvelabs any text; it is shown nowhere, and what is wrong says which format it is for."""
+    theirs, words = b"tlwh-hidden/theirs", ("endpoint", "add", "old", URL, "--secret-file", "-")
+    code, _, told = bridge(*words, stdin=theirs)
+    assert (code, "format twelvelabs" in told, "hidden" in told) == (2, True, False)
+    code, out, told = bridge(*words, "--format", "twelvelabs", stdin=theirs)
+    assert (code, "hidden" in out + told) == (0, False)
+    assert (written(client, "old")["format"], written(client, "old")["secret"]) == ("twelvelabs", theirs.decode())
+    for look in ("endpoint show old", "endpoint ls --json", "export"):
+        code, out, told = bridge(*look.split())
+        assert (code, "hidden" in out + told) == (0, False)
+    assert json.loads(bridge("endpoint", "show", "old", "--json")[1])["secret"] == "its own"
+    code, _, told = bridge("endpoint", "add", "old", URL, "--replace")
+    assert (code, "format twelvelabs" in told, "hidden" in told) == (2, True, False)
+    for bad in (b"short", b"two hidden words", "schl\u00fcssel-hidden".encode()):
+        code, _, told = bridge(*words, "--format", "twelvelabs", "--replace", stdin=bad)
+        assert (code, "8 to 256" in told, "hidden" in told) == (2, True, False)
+    assert written(client, "old")["secret"] == theirs.decode()
+
+
+def test_a_secret_made_for_twelvelabs_says_what_its_key_is(bridge: Bridge) -> None:
+    """A receiver that decodes it, as another standard has it, would refuse everything."""
+    assert "whsec_ included" in bridge("endpoint", "add", "a", URL, "--format", "twelvelabs")[2]
+    assert "whsec_ included" not in bridge("endpoint", "add", "b", URL)[2]
+
+
+def test_a_filter_that_takes_nothing_in_its_format_is_refused(bridge: Bridge, client: "Redis") -> None:
+    """What would be silent for ever."""
+    words = ("endpoint", "add", "a", URL, "--format", "twelvelabs", "--events", "index.task.status.*")
+    code, _, told = bridge(*words)
+    assert (code, "index.task.failed and index.task.ready" in told, "→" in told) == (2, True, True)
+    assert not client.hexists("bridge:endpoints", "a")
+    assert bridge(*words[:-1], "index.task.indexing,index.task.*")[0] == 0
+
+
 def test_an_endpoint_is_not_overwritten_by_accident(bridge: Bridge, client: "Redis") -> None:
     """A second `add` says so; --replace writes it anew, and its secret stays unless one is given."""
     bridge("endpoint", "add", "a", URL, "--events", "index.task.ready")

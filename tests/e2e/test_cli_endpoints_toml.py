@@ -100,6 +100,19 @@ def test_a_secret_changes_with_its_file_and_stays_without_one(apply: Apply, clie
         assert secret not in told
 
 
+def test_a_receiver_of_twelvelabs_webhooks_is_declared(apply: Apply, client: "Redis", tmp_path: Path) -> None:
+    """With the text that TwelveLabs reveals as its secret, which another format refuses and nobody repeats."""
+    theirs = "tlwh-hidden/theirs"
+    secret_file(tmp_path, theirs)
+    text = f'[endpoints.billing]\nurl = "{URL}"\nsecret_file = "secrets/billing"\n'
+    code, results, told = apply(text)
+    assert (code, results, "hidden" in told) == (2, {"billing": "rejected"}, False)
+    assert "format twelvelabs" in told
+    assert apply(text + 'format = "twelvelabs"\n')[:2] == (0, {"billing": "added"})
+    known = json.loads(str(client.hget("bridge:registry", "billing")))
+    assert (known["format"], known["secrets"]) == ("twelvelabs", [theirs])
+
+
 def test_pruning_takes_back_what_is_not_in_the_file(apply: Apply, bridge: Bridge, client: "Redis") -> None:
     """And cancels what it was owed, which is said; the endpoints of callback URLs are their tasks'."""
     for name in ("old", "kept"):

@@ -46,7 +46,7 @@ def test_bad_ids_are_told_one_by_one_and_good_ones_registered(bridge: Bridge, cl
     assert told.count("→ use the task id") == 2
     rows = json.loads(bridge("task", "add", "t2", "a b", "--json")[1])
     assert [(row["task"], row["result"]) for row in rows] == [("t2", "registered"), ("a b", "rejected")]
-    assert bridge("task", "add", "a b", "x" * 201)[0] == 2
+    assert bridge("task", "add", "a b", "x" * 201)[:2] == (2, "")
     assert client.zrange("bridge:tasks", 0, -1) == ["t1", "t2"]
 
 
@@ -167,6 +167,7 @@ def test_a_task_is_shown_with_its_events_and_deliveries(bridge: Bridge, client: 
     assert [one["deliveries"][0]["reason"] for one in row["events"]] == ["exhausted"]
     out = bridge("task", "show", "t1")[1]
     assert "→ a  dead (exhausted), 2 attempts" in out
+    assert "0 of 1" in out
     (row,) = json.loads(bridge("task", "ls", "--json")[1])
     assert (row["owed"], row["delivered"]) == (1, 0)
     assert "0/1" in bridge("task", "ls")[1]
@@ -220,6 +221,8 @@ def test_a_list_of_tasks_is_filtered_by_status_and_state(bridge: Bridge, client:
     }  # fmt: skip
     seen = {word: sorted(bridge("task", "ls", "--status", word, "-o", "ids")[1].split()) for word in expected}
     assert seen == expected
+    assert "did you mean “ready”?" in bridge("task", "ls", "--status", "redy")[2]
+    assert bridge("task", "ls", "--status", "failed")[2] == "No task is “failed” now.\n"
 
 
 @pytest.mark.parametrize(

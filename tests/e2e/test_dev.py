@@ -111,6 +111,18 @@ def test_dev_gives_up_an_endpoint_that_takes_nothing(tmp_path: Path) -> None:
     assert "dead, exhausted" in done.stdout
 
 
+def test_dev_waits_for_no_attempt_that_is_minutes_away(tmp_path: Path) -> None:
+    """Refused twice, due again in ten minutes: --until-done says so and ends with exit code 1."""
+    simulator, receiver = Simulator(), Receiver(reject_invalid=False, default=500)
+    with simulator.in_thread(), receiver.in_thread():
+        task = simulator.add_task(timeline=a_timeline(indexing=0.5), age_seconds=60)
+        words = (task, "--until-done", "--to", receiver.url)
+        done = run_dev(simulator, tmp_path, *words, BRIDGE_DELIVERY_SCHEDULE_SECONDS="0,0.2,600")
+    assert done.returncode == 1, done.stderr
+    assert f"{receiver.url} refused 1 event twice" in done.stderr
+    assert [arrival.attempt for arrival in receiver.arrivals] == [1, 2]
+
+
 def test_dev_uses_the_redis_that_is_configured_and_takes_its_endpoint_back(tmp_path: Path, redis_url: str) -> None:
     """The task and its snapshot stay in a Redis of one's own, the endpoint of this run does not; Ctrl-C ends with 0."""
     simulator = Simulator()

@@ -57,6 +57,7 @@ class Server:
     """A receiver that is a server, and one kept connection to it."""
 
     def __init__(self, port: int, out: Path) -> None:
+        self.url = f"http://127.0.0.1:{port}/hook"
         self._connection, self._out = http.client.HTTPConnection("127.0.0.1", port, timeout=20), out
 
     def take(self, headers: Headers, body: bytes) -> int:
@@ -73,12 +74,12 @@ class Server:
 
 
 @contextmanager
-def server(folder: Path, state: str, *command: str) -> Iterator[Server]:
+def server(folder: Path, state: str, *command: str, secret: str = SECRET) -> Iterator[Server]:
     """One that listens on PORT, until it is killed; the word PORT in the command stands for it too."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     words = [str(port) if word == "PORT" else word for word in command]
-    out, environment = folder / "out", surroundings(folder, state) | {"PORT": str(port)}
+    out, environment = folder / "out", surroundings(folder, state) | {"PORT": str(port), "HOOK_SECRET": secret}
     with out.open("ab") as printed, (folder / "err").open("ab") as told:
         process = subprocess.Popen(words, cwd=RECEIVERS, env=environment, stdout=printed, stderr=told)
     try:

@@ -1,5 +1,7 @@
 """`bridge listen`: what it says and answers, whoever speaks to it."""
 
+import hashlib
+import hmac
 import http.client
 import os
 import signal
@@ -98,6 +100,26 @@ def test_listen_tells_a_valid_signature_from_any_other(secret_file: str) -> None
     assert SECRET not in out + told
 
 
+def test_listen_verifies_what_twelvelabs_signs(tmp_path: Path) -> None:
+    """TL-Signature, by the text that TwelveLabs revealed: its own webhooks and the format `twelvelabs` alike."""
+    theirs, at = "tlwh-theirs/revealed", str(int(time.time()))
+    body = b'{"id":"whe_1","created_at":"","type":"index.task.ready","data":{"id":"6a0b1c2d","status":"ready"}}'
+    good = hmac.new(theirs.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
+    path = tmp_path / "revealed"
+    path.write_text(theirs)
+    path.chmod(0o600)
+    with listening("--secret-file", str(path)) as one:
+        assert one.post(body, {"TL-Signature": f"t={at},v1={good}"}) == 204
+        assert "✓ sig ok  index.task.ready  6a0b1c2d  whe_1 → 204" in one.line()
+        assert one.post(body + b" ", {"TL-Signature": f"t={at},v1={good}"}) == 401
+        assert "✗ sig BAD no_matching_signature" in one.line()
+        assert one.post() == 401
+        assert "✗ sig BAD bad_secret" in (line := one.line())
+        assert "whsec_…" in line
+        out, told = one.end()
+    assert theirs not in out + told
+
+
 def test_listen_says_when_it_cannot_verify() -> None:
     """Without a secret everything is taken, and each line says that it is not verified."""
     with listening() as one:
@@ -112,6 +134,8 @@ def test_listen_takes_the_configured_secret() -> None:
         assert one.post() == 204
         assert "✓ sig ok" in one.line()
         assert one.post(headers=signed(BODY, OTHER)) == 401
+        assert "endpoint add local" in (told := one.end()[1])
+        assert "--default-secret; its worker needs" in told
 
 
 def test_listen_lets_nothing_from_outside_control_the_terminal() -> None:

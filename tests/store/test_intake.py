@@ -99,6 +99,29 @@ async def test_a_definition_kept_in_spite_of_a_setting_is_told_once(scene: Scene
     assert await in_force(scene, "e") == "http://127.0.0.1:9/A"
 
 
+async def test_a_setting_that_makes_a_kept_definition_good_again_ends_the_complaint(scene: Scene) -> None:
+    """The operator mended the setting and started the worker anew: there is nothing left to say."""
+    await write(scene, "e", "A")
+    await scene.intake.run()
+    await Intake(scene.store, Policy(), has_default_secret=True).run()
+    assert await scene.store.client.hexists("bridge:rejected", "endpoint:e")
+    await Intake(scene.store, POLICY, has_default_secret=True).run()
+    assert not await scene.store.client.hexists("bridge:rejected", "endpoint:e")
+
+
+async def test_what_was_refused_and_put_back_stays_told_through_a_restart(scene: Scene) -> None:
+    """The client's change was bad, not a setting: whoever wrote it has yet to hear of it."""
+    await write(scene, "e", "A")
+    await scene.intake.run()
+    await Intake(scene.store, Policy(), has_default_secret=True).run()  # this complaint is replaced by the next
+    await scene.store.client.hset("bridge:endpoints", "e", "{")
+    await scene.intake.run()
+    await scene.intake.run()
+    await Intake(scene.store, POLICY, has_default_secret=True).run()
+    assert await in_force(scene, "e") == "http://127.0.0.1:9/A"
+    assert await scene.store.client.hexists("bridge:rejected", "endpoint:e")
+
+
 async def test_a_kept_definition_hides_no_change_of_another(scene: Scene) -> None:
     """Beside it, a new endpoint is taken in, and a bad one is refused, as ever."""
     await write(scene, "e", "A")

@@ -399,3 +399,27 @@ async def test_many_endpoints_are_taken_in_with_few_round_trips(scene: Scene) ->
     taken = await scene.intake.run()
     assert (taken.endpoints, len(taken.rejected)) == (500, 500)
     assert trips <= 10
+
+
+async def test_filters_of_index_and_metadata_choose_whom_an_event_concerns(scene: Scene) -> None:
+    """At the commit, and when the current state is announced to endpoints registered later."""
+    await scene.endpoint("mine", indexes=["ix1"], metadata={"tenant": ["a", "b"]})
+    await scene.endpoint("elsewhere", indexes=["ix2"])
+    await scene.endpoint("others", metadata={"tenant": "c"})
+    await scene.task(metadata='{"tenant": "a"}')
+    task = await scene.claim_task()
+    seen = an_observation("t1", "ready", scene.clock.now, task={"_id": "t1", "index_id": "ix1"})
+    change = diff.diff(None, seen, now=scene.clock.now)
+    assert isinstance(change, Change)
+    event = events.event_from(change, "t1", now=scene.clock.now, metadata=task.options.metadata)
+    after = events.snapshot_after(change, event)
+    assert await scene.store.registry.commit(task, event, after, delay_ms=-1) == "ok"
+    assert [one.endpoint for one in await scene.claim()] == ["mine"]
+    await scene.endpoint("later", indexes=["ix*"], metadata={"tenant": "a"})
+    await scene.endpoint("never", indexes=["ix2"], metadata={"tenant": "a"})
+    await scene.store.client.zadd("bridge:tasks", {"t1": 0})
+    await scene.intake.run()
+    again = await scene.claim_task()
+    assert again.announce
+    assert await scene.store.registry.announce(again, event.id, delay_ms=0) == "ok"
+    assert [one.endpoint for one in await scene.claim()] == ["later"]

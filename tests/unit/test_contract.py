@@ -268,6 +268,8 @@ def test_a_whole_definition_is_read() -> None:
         "url": URL,
         "events": ["index.task.ready", "*"],
         "tasks": ["t1", "a*"],
+        "indexes": ["ix1", "ix2*"],
+        "metadata": {"tenant": "a", "tier": [1, 2.5, True, None]},
         "secret": secret_of(32),
         "format": "standard",
         "ordering": "strict",
@@ -278,10 +280,19 @@ def test_a_whole_definition_is_read() -> None:
         url=URL,
         events=("index.task.ready", "*"),
         tasks=("t1", "a*"),
+        indexes=("ix1", "ix2*"),
+        metadata={"tenant": ("a",), "tier": (1, 2.5, True, None)},
         secrets=(secret_of(32),),
         ordering=Ordering.STRICT,
         headers={"X-Team": "a b", "authorization": "Bearer x"},
     )
+
+
+def test_a_filter_of_metadata_names_no_number_that_json_has_not() -> None:
+    """NaN equals nothing: such a filter would take no event, and say nothing of it."""
+    with pytest.raises(Rejection, match="a value") as refused:
+        judged('{"url":"https://example.com/","metadata":{"a":NaN}}')
+    assert refused.value.field == "metadata"
 
 
 @pytest.mark.parametrize(
@@ -345,6 +356,15 @@ REFUSED_DEFINITIONS: list[tuple[dict[str, Any], str]] = [
     ({"tasks": ["*"] * 1_001}, "tasks"),
     ({"tasks": [None]}, "tasks.0"),
     ({"tasks": ["t1", "x" * 201]}, "tasks.1"),
+    ({"indexes": []}, "indexes"),
+    ({"indexes": ["ix/1"]}, "indexes.0"),
+    ({"metadata": []}, "metadata"),
+    ({"metadata": {str(n): 1 for n in range(11)}}, "metadata"),
+    ({"metadata": {"": 1}}, "metadata"),
+    ({"metadata": {"a": []}}, "metadata"),
+    ({"metadata": {"a": {"b": 1}}}, "metadata"),
+    ({"metadata": {"a": [["b"]]}}, "metadata"),
+    ({"metadata": {"a": [1] * 101}}, "metadata"),
     ({"secret": "hunter2"}, "secret"),
     ({"secret": ""}, "secret"),
     ({"secret": 5}, "secret"),
@@ -352,6 +372,10 @@ REFUSED_DEFINITIONS: list[tuple[dict[str, Any], str]] = [
     ({"secret": secret_of(23)}, "secret"),
     ({"secret": secret_of(65)}, "secret"),
     ({"secret": secret_of(32) + "\x00"}, "secret"),
+    ({"format": "twelvelabs", "secret": "1234567"}, "secret"),
+    ({"format": "twelvelabs", "secret": "x" * 257}, "secret"),
+    ({"format": "twelvelabs", "secret": "two words"}, "secret"),
+    ({"format": "twelvelabs", "secret": "schlüssel"}, "secret"),
     ({"format": "xml"}, "format"),
     ({"format": "Standard"}, "format"),
     ({"format": None}, "format"),
@@ -448,6 +472,31 @@ def test_a_secret_stands_for_24_to_64_bytes(size: int) -> None:
     assert judged({"url": URL, "secret": secret_of(size)}, has_default_secret=False).secrets == (secret_of(size),)
 
 
+@pytest.mark.parametrize("secret", ["!" * 8, "~" * 256, "whsec_test", secret_of(32)])
+def test_a_secret_of_twelvelabs_is_any_text(secret: str) -> None:
+    """It is theirs: what a receiver knows today is what is taken, wherever in the definition the format stands."""
+    for fields in ({"secret": secret, "format": "twelvelabs"}, {"format": "twelvelabs", "secret": secret}):
+        made = judged({"url": URL, **fields}, has_default_secret=False)
+        assert (made.format, made.secrets) == ("twelvelabs", (secret,))
+
+
+def test_a_refused_secret_of_twelvelabs_is_not_shown() -> None:
+    """It has no form by which it could be struck out afterwards."""
+    with pytest.raises(Rejection) as refused:
+        judged({"url": URL, "format": "twelvelabs", "secret": f"{CANARY} {CANARY}"})
+    assert CANARY not in refused.value.as_json(0) + str(refused.value) + refused.value.fix
+
+
+@pytest.mark.parametrize("pattern", ["other.*", "index.task.status.*", "index.task.ready.*"])
+def test_a_star_that_stands_for_nothing_in_a_format_is_refused(pattern: str) -> None:
+    """Silence for ever is a mistake; `standard` takes types that are yet to come."""
+    assert judged({"url": URL, "events": [pattern]}).events == (pattern,)
+    with pytest.raises(Rejection) as refused:
+        judged({"url": URL, "format": "twelvelabs", "events": ["*", pattern]})
+    assert_whole(refused.value, field="events")
+    assert refused.value.value == pattern
+
+
 @pytest.mark.parametrize("definition", [{"url": URL}, {"url": URL, "secret": None}])
 def test_without_any_secret_an_endpoint_is_refused(definition: dict[str, Any]) -> None:
     """Unsigned is not an option; the fix names both ways out."""
@@ -498,7 +547,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
     max_leaves=6,
 )
-FIELDS = ["url", "events", "tasks", "secret", "format", "ordering", "headers", "x-mine"]
+FIELDS = ["url", "events", "tasks", "indexes", "metadata", "secret", "format", "ordering", "headers", "x-mine"]
 DEFINITIONS = st.dictionaries(st.sampled_from(FIELDS), JSON | st.sampled_from([URL, ["*"], secret_of(24), "strict"]))
 
 

@@ -163,8 +163,9 @@ def test_one_read_tells_of_key_and_address(came: FetchFailure, level: str, code:
 
 def test_a_good_key_that_the_workers_have_not_is_said() -> None:
     """They hold the old one until they are restarted."""
-    found = list(upstream.key(an_observation(), "x", known_refused=True))
+    found = list(upstream.key(an_observation(), "x", refused_for_ms=42_000))
     assert [one.level for one in found] == [Level.OK, Level.WARN]
+    assert "they probe it in 42 s" in found[1].why
     assert "restart the worker" in found[1].fix
 
 
@@ -237,6 +238,15 @@ def test_tasks_that_keep_failing_are_named() -> None:
     ]
 
 
+def test_one_cause_is_told_once() -> None:
+    """A hundred tasks behind one outage are one finding, and another's cause is not among them."""
+    tasks = [work.TaskFacts(f"t{n}", 3 + n, "dns: no answer") for n in range(100)]
+    assert [(one.found, one.why) for one in work.faulty([*tasks, work.TaskFacts("x", 3, "HTTP 500")])] == [
+        ("t0 and 99 more failed to be read 102 times in a row", "dns: no answer"),
+        ("x failed to be read 3 times in a row", "HTTP 500"),
+    ]
+
+
 # -- entries --
 
 
@@ -265,6 +275,15 @@ def test_good_endpoints_are_one_finding_and_none_a_warning() -> None:
     good = {f"e{n}".encode(): b'{"url":"https://example.com/"}' for n in range(100)}
     assert [(one.level, one.found) for one in entries.endpoints(good, {}, JUDGE)] == [(Level.OK, "100 are admissible")]
     assert [one.level for one in entries.endpoints({}, {}, JUDGE)] == [Level.WARN]
+
+
+def test_an_endpoint_that_looks_mistaken_is_a_warning_beside_the_good_word() -> None:
+    """A pattern that no event has is legal: it works, and nobody hears of anything."""
+    text = b'{"url":"https://example.com/","events":["index.task.redy"],"evnts":[]}'
+    found = entries.endpoints({b"a": text}, {}, JUDGE)
+    assert [one.level for one in found] == [Level.OK, Level.WARN, Level.WARN]
+    assert "did you mean \u201cindex.task.ready\u201d?" in told(found)
+    assert found[1].fix == "bridge endpoint show a"
 
 
 def test_addresses_are_judged_when_they_were_resolved() -> None:

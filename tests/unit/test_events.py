@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.diff import DOUBT_MS, Doubtful, Stale, Unchanged, Verdict, diff, gone, parse_instant
-from bridge.events import ANNOUNCED, event_from, is_lasting, is_terminal, matches, snapshot_after, type_of
+from bridge.events import ANNOUNCED, event_from, is_lasting, is_terminal, snapshot_after, type_of
+from bridge.filters import matches
 from bridge.model import KNOWN_STATUSES, TERMINAL_STATUSES, Change, Event, Observation, Snapshot
 
 
@@ -124,48 +125,6 @@ def test_an_update_lasts_if_its_task_has_ended(seen: Observation, lasting: bool)
     event, _ = commit(a_snapshot(seen.status), seen)
     assert event.type == "index.task.updated"
     assert is_lasting(event.type, event.body) is lasting
-
-
-# -- filters --
-
-
-@pytest.mark.parametrize(
-    ("patterns", "taken"),
-    [
-        (("index.task.*",), True),
-        (("index.task.ready",), True),
-        (("*",), True),
-        (("index.*",), True),
-        (("index.task.failed", "index.task.ready"), True),
-        (("index.task.failed",), False),
-        (("index.task",), False),
-        (("index.task.read",), False),
-        (("index.task.ready.*",), False),
-        (("index.tas.*",), False),
-        (("INDEX.TASK.READY",), False),
-        (("analyze.task.*",), False),
-        ((), False),
-    ],
-)
-def test_event_filters_take_what_they_say(patterns: tuple[str, ...], taken: bool) -> None:
-    """Exact, or all below a prefix."""
-    assert matches(an_endpoint(events=patterns), "index.task.ready", "t1") is taken
-
-
-@pytest.mark.parametrize(
-    ("patterns", "taken"),
-    [(("*",), True), (("t1",), True), (("t*",), True), (("t1*",), True), (("x", "t1"), True), (("t",), False),
-     (("t11",), False), (("T1",), False), (("t11*",), False), ((), False)],
-)  # fmt: skip
-def test_task_filters_take_what_they_say(patterns: tuple[str, ...], taken: bool) -> None:
-    """Exact, or a prefix and a star."""
-    assert matches(an_endpoint(tasks=patterns), "index.task.ready", "t1") is taken
-
-
-def test_both_filters_must_take_it() -> None:
-    """One is not enough."""
-    assert not matches(an_endpoint(events=("*",), tasks=("t2",)), "index.task.ready", "t1")
-    assert not matches(an_endpoint(events=("index.task.failed",), tasks=("*",)), "index.task.ready", "t1")
 
 
 # -- revisions --

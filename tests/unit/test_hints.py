@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from test_contract import CANARY, JSON
 
 from bridge.contract import OPTIONS, EndpointDefinition
-from bridge.events import matches
+from bridge.filters import matches
 from bridge.hints import KNOWN_TYPES, endpoint_hints, event_hints, task_hints
 from bridge.model import Endpoint
 

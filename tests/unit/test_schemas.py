@@ -46,7 +46,9 @@ def test_every_schema_has_a_file_and_every_file_a_schema() -> None:
 WORDS = st.sampled_from(
     ["*", "index.task.*", "index.task.ready", "a", "t1", "t*", "x" * 200, "", "a b", "A.B.*", "a\n"]
 )
-SECRETS = st.integers(22, 66).map(secret_of) | st.sampled_from([f" {secret_of(24)}\n", secret_of(32)[6:], "whsec_", ""])
+SECRETS = st.integers(22, 66).map(secret_of) | st.sampled_from(
+    [f" {secret_of(24)}\n", secret_of(32)[6:], "whsec_", "", "tl-key-1", "x" * 257]
+)
 URLS = st.sampled_from([URL, "HTTP://127.0.0.1:9/a?b=%20", "https://[::1]/", "https://example.com/" + "x" * 2_028]) | (
     st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7F), max_size=12).map(lambda text: URL + text)
 )
@@ -57,12 +59,16 @@ GOOD = {
     "url": URLS,
     "events": st.lists(WORDS, max_size=4) | st.just(["*"] * 101),
     "tasks": st.lists(WORDS, max_size=4) | st.just(["*"] * 1_001),
+    "indexes": st.lists(WORDS, max_size=4) | st.just(["*"] * 101),
+    "metadata": st.dictionaries(
+        st.text(max_size=3), JSON | st.lists(st.none() | st.booleans() | st.integers()), max_size=11
+    ),
     "secret": SECRETS | st.none(),
     "previous_secrets": st.lists(
         st.fixed_dictionaries({}, optional={"secret": SECRETS | st.none(), "until": st.integers(-1, 10**11) | JSON}),
         max_size=4,
     ),
-    "format": st.just("standard"),
+    "format": st.sampled_from(["standard", "twelvelabs"]),
     "ordering": st.sampled_from([str(one) for one in Ordering]),
     "headers": st.dictionaries(
         NAMES, st.sampled_from(["", "b c", "b" * 1_024, "b" * 1_025, "é"]), max_size=HEADERS + 1
@@ -77,6 +83,8 @@ ANY_FIELDS = st.fixed_dictionaries({}, optional={name: value | JSON for name, va
 @settings(max_examples=400)
 @given(ONE_FIELD | ANY_FIELDS)
 @example({"url": URL, "headers": {f"x-{n}": "" for n in range(HEADERS)}})
+@example({"url": URL, "format": "twelvelabs", "secret": "!" * 8})
+@example({"url": URL, "format": "twelvelabs", "secret": "~" * 256})
 @example({"url": URL, "secret": f"\t{secret_of(64)}\x1f"})
 @example({"url": URL, "previous_secrets": [{"secret": f" {secret_of(24)}", "until": 10**11 - 1, "x": 1}] * 3})
 @example({"url": URL, "events": ["a"] * 100, "tasks": ["*"] * 1_000, "ordering": "none", "format": "standard"})

@@ -1,21 +1,27 @@
 #!lua
 -- Make an endpoint's definition the one in force.
 -- ARGV  name, canonical JSON, digest of the client's JSON, ordering, cap, the client's JSON or '' for an implicit endpoint
--- Steps: nothing if the client changed it meanwhile; write it to bridge:registry; a changed definition makes an
---   endpoint active again that we disabled, and not one that an operator did; the version of the set moves on, so that no commit uses the old one.
+-- Steps: nothing if the client changed it meanwhile; the one in force already is complained of no longer, if a setting
+--   had made it bad; write it to bridge:registry; a changed definition makes an endpoint active again that we disabled,
+--   and not one that an operator did; the version of the set moves on, so that no commit uses the old one.
 -- Reply 'accepted', 'same' or 'moved'
 local name, config, digest, ordering, cap, raw = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 if raw ~= '' and redis.call('HGET', P .. 'endpoints', name) ~= raw then return 'moved' end
 local key = P .. 'endpoint:' .. name
-local known = redis.call('HMGET', key, 'digest', 'state', 'by')
+local known = redis.call('HMGET', key, 'digest', 'state', 'kept', 'by')
 if known[1] == digest and known[2] ~= 'removed' and redis.call('HEXISTS', P .. 'registry', name) == 1 then
   if redis.call('HGET', key, 'cap') ~= cap then redis.call('HSET', key, 'cap', cap) end
+  if known[3] then
+    redis.pcall('HDEL', P .. 'rejected', 'endpoint:' .. name)
+    redis.call('HDEL', key, 'kept')
+  end
   return 'same'
 end
+redis.call('HDEL', key, 'kept')
 redis.pcall('HDEL', P .. 'rejected', 'endpoint:' .. name)
 redis.call('HSET', P .. 'registry', name, config)
 redis.call('SADD', P .. 'names', name)
 redis.call('HSET', key, 'digest', digest, 'ordering', ordering, 'cap', cap, 'raw', raw, 'config', config)
 endpoints_moved()
-if known[2] ~= 'disabled' or known[3] ~= 'operator' then activate(name) end
+if known[2] ~= 'disabled' or known[4] ~= 'operator' then activate(name) end
 return 'accepted'

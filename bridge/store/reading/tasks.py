@@ -12,6 +12,9 @@ from bridge.store.registry import NEVER_SEEN, as_text
 if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
 
+STATES = ("waiting", "watched", "ended", "rejected", "gone")
+"""What `list_tasks` can be asked for beside upstream's words."""
+
 MEMBERS = 200_000
 """The most tasks of each kind (watched, ended) that a listing looks at."""
 
