@@ -60,16 +60,25 @@ def enable(ctx: click.Context, name: str, output: str | None, as_json: bool) -> 
     Examples:
       bridge endpoint enable billing
     """
-    from bridge.store.steering import Steering
-
-    steered = with_store(ctx, lambda store, _: Steering(store).enable(name))
-    _check(name, steered)
+    steered = with_store(ctx, lambda store, _: _enable(store, name))
     row = {"endpoint": name, "state": "active", "was": steered.before, "pending": steered.pending}
     emit_one(row, chosen(ctx, output, as_json), key="endpoint")
     if steered.before == "disabled":
         say(f"It was disabled ({safe(steered.reason)}); {_deliveries(steered.pending)} due now.")
     else:
         say(f"It was active already; {_deliveries(steered.pending)} owed.")
+
+
+async def _enable(store: "Store", name: str) -> "Steered":
+    """Let it go, with a bar where much is held; raises what a person has to hear."""
+    from bridge.store.reading.endpoints import find_endpoint
+    from bridge.store.steering import Steering
+
+    view = await find_endpoint(store, name)
+    with bar("Enabling", view.pending if view else 0) as advance:
+        steered = await Steering(store).enable(name, moved=advance)
+    _check(name, steered)
+    return steered
 
 
 @click.command()
@@ -129,7 +138,7 @@ async def _recover(
         if came.removed:
             raise not_found(name)
         if state == "disabled":  # last, so that all of it goes out in order
-            _check(name, await steering.enable(name))
+            await _enable(store, name)
             state = "active"
     return {
         "endpoint": name,
