@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, ValidationInfo
 
 from bridge.errors import InvalidInput
+from bridge.events import ENDPOINT_PREFIX
 from bridge.filters import checked_words, takes_nothing, words_of
 from bridge.formats import CONTENT_TYPES, STANDARD, WILDCARD_TYPES
 from bridge.guard import Policy
@@ -20,6 +21,7 @@ from bridge.redaction import bare
 from bridge.rejection import Rejection
 from bridge.rotation import PREVIOUS_SECRETS, SECRET_FIELDS, PreviousSecretDefinition, previous_secrets
 from bridge.strict_json import each_once, finite, is_shallow, no_constant
+from bridge.throttle import RATE
 from bridge.tl_signature import check_secret
 
 METADATA_BYTES = 4_096
@@ -30,6 +32,12 @@ TASK_ENDPOINTS = 200
 ENDPOINT_BYTES = 16_384
 HEADERS = 10
 """The most headers that an endpoint adds to its requests."""
+CONCURRENCY = 1_000
+"""The most attempts in flight that an endpoint may ask for."""
+ATTEMPTS = 50
+"""The most attempts that an endpoint's own schedule has."""
+LONGEST_WAIT_SECONDS = 7 * 86_400
+"""The longest wait in it."""
 MILLISECONDS_FROM = 1e11
 """A time in seconds is below this until the year 5138; above, it is milliseconds by mistake."""
 
@@ -77,6 +85,10 @@ class EndpointDefinition(BaseModel):
     previous_secrets: Annotated[list[PreviousSecretDefinition], Field(max_length=PREVIOUS_SECRETS)] = []
     ordering: Ordering = Ordering.FIRST_ATTEMPT
     headers: Annotated[dict[str, str], AfterValidator(lambda headers: _checked_headers(headers))] = {}
+    concurrency: Annotated[int, Field(strict=True, ge=1, le=CONCURRENCY)] | None = None
+    rate: Annotated[str, StringConstraints(pattern=f"^{RATE}$")] | None = None
+    schedule: Annotated[list[Annotated[float, Field(strict=True, ge=0, le=LONGEST_WAIT_SECONDS)]],
+                        Field(min_length=1, max_length=ATTEMPTS)] | None = None  # fmt: skip
 
 
 def check_score(score: float) -> None:
@@ -176,6 +188,9 @@ def endpoint(name: str, raw: str, policy: Policy, *, has_default_secret: bool) -
         ordering=definition.ordering,
         headers=definition.headers,
         previous_secrets=previous_secrets(definition.previous_secrets),
+        concurrency=definition.concurrency,
+        rate=definition.rate,
+        schedule=tuple(definition.schedule or ()),
     )
 
 
@@ -234,6 +249,9 @@ def _expires_at(text: str | None) -> int | None:
 
 def _check_events(definition: EndpointDefinition) -> None:
     for pattern in definition.events:
+        if definition.format in WILDCARD_TYPES and pattern.startswith(ENDPOINT_PREFIX):
+            reason = f"the format {definition.format} has no words for what befalls an endpoint"
+            raise Rejection("events", reason, "let an endpoint of the format standard take these events", pattern)
         if takes_nothing(definition.format, pattern):
             known = " and ".join(sorted(WILDCARD_TYPES[definition.format]))
             reason = f"in the format {definition.format} a star stands for {known}, of which this pattern takes none"
@@ -273,6 +291,9 @@ def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
         "secret": 'make one with: echo "whsec_$(openssl rand -base64 32)"; what TwelveLabs revealed is for the format '
         "twelvelabs",
         "ordering": f"choose one of: {', '.join(Ordering)}",
+        "concurrency": f"write a number from 1 to {CONCURRENCY}, without quotes",
+        "rate": "write attempts a second or a minute, as 10/s or 300/m",
+        "schedule": f"write 1 to {ATTEMPTS} waits in seconds, as [0, 5, 300], none longer than {LONGEST_WAIT_SECONDS}",
     }
     # The definition may hold a secret or an authorization header anywhere: only the offending field itself is shown.
     value = (

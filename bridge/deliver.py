@@ -115,7 +115,7 @@ class Deliverer:
             self._log.warning("delivery.not_attempted", endpoint=endpoint.name, error=str(error), fix=error.fix)
             await self._give_back(delivery, claimed_at)
             return
-        decision = decide(delivery, outcome, self._policy, now=self._clock.now(), jitter=self._jitter())
+        decision = decide(delivery, outcome, self._policy.of(endpoint), now=self._clock.now(), jitter=self._jitter())
         attempt = attempt_record(delivery, outcome, decision, at=self._clock.now())
         word = await persist(
             lambda: self._outbox.settle(delivery, decision, attempt),
@@ -123,6 +123,7 @@ class Deliverer:
             log=self._log,
         )
         self._report(delivery, outcome, decision, word)
+        self._report_endpoint(delivery, decision, word)
 
     async def _give_back(self, delivery: Delivery, claimed_at: float) -> None:
         await persist(
@@ -149,6 +150,7 @@ class Deliverer:
             type=delivery.type,
             attempt=delivery.attempts + 1,
             trigger=delivery.trigger,
+            probe=delivery.probe,
             status_code=outcome.status_code,
             fault=outcome.fault,
             detail=outcome.detail or None,
@@ -158,6 +160,14 @@ class Deliverer:
             retry_in_ms=decision.retry_in_ms,
             settled=word,
         )
+
+    def _report_endpoint(self, delivery: Delivery, decision: Decision, word: str | None) -> None:
+        """What an attempt changed for its endpoint as a whole."""
+        if word == "held":
+            show = f"bridge endpoint show {delivery.endpoint}"
+            self._log.warning("endpoint.held", endpoint=delivery.endpoint, probe_in_ms=decision.probe_in_ms, fix=show)
+        elif word == "back":
+            self._log.info("endpoint.back", endpoint=delivery.endpoint)
 
 
 def attempt_record(delivery: Delivery, outcome: Outcome, decision: Decision, *, at: int) -> str:

@@ -23,6 +23,7 @@ from bridge.settings import Settings
 from bridge.store import Store
 from bridge.store.intake import Intake
 from bridge.store.sweep import Sweep
+from bridge.tell import Teller
 from bridge.transport import Limits, Transport
 from bridge.twelvelabs import BODY_BYTES, TwelveLabs
 from bridge.upkeep import Upkeep
@@ -201,6 +202,7 @@ class Engine(threading.Thread):
             upkeep = Upkeep(
                 intake_from(store, settings),
                 sweep,
+                Teller(store.notices, store.registry, self._log),
                 wait=lambda seconds: store.wait_for_wake("poll", seconds),
                 taken=pump.nudge,
                 report=poller.report,
@@ -220,6 +222,7 @@ class Engine(threading.Thread):
                     schedule_seconds=settings.delivery_schedule_seconds,
                     jitter=settings.delivery_jitter,
                     progress_expires_ms=int(settings.delivery_progress_expires_seconds * 1000),
+                    failure_window_ms=int(settings.delivery_failure_window_seconds * 1000),
                 ),
                 lease_seconds=settings.delivery_lease_seconds,
                 clock=RedisClock(),

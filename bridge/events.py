@@ -6,7 +6,7 @@ from typing import Any
 
 from bridge import formats
 from bridge.diff import digest_of, metadata_digest, said
-from bridge.model import KNOWN_STATUSES, TERMINAL_STATUSES, Change, Event, Snapshot
+from bridge.model import KNOWN_STATUSES, TERMINAL_STATUSES, Change, Event, Notice, NoticeKind, Snapshot
 
 TYPE_PREFIX = "index.task."
 GONE = TYPE_PREFIX + "gone"
@@ -15,6 +15,12 @@ IMPOSTOR_PREFIX = "status."
 """Before a status that would read as a type of ours, or as a documented status that it is not."""
 FAMILIES = (TYPE_PREFIX,)
 """How every event type begins."""
+
+ENDPOINT_PREFIX = "bridge.endpoint."
+"""How the types of events about endpoints begin; such an event goes to those that ask for it by this name."""
+ENDPOINT_TYPES = tuple(ENDPOINT_PREFIX + kind for kind in NoticeKind)
+ENDPOINT_MEMBER = "endpoint:"
+"""What stands before the endpoint's name where other events have a task's member; no task can be called so."""
 
 ANNOUNCED = 32
 """How many different announced states of a task are remembered, to tell a return to one from a repetition."""
@@ -42,6 +48,21 @@ def event_from(change: Change, task: str, *, now: int, metadata: Any = None, beh
         observed_at=now,
         digest=digest[:16],
         body=formats.standard(event_type, task, revision, now, change, metadata),
+    )
+
+
+def event_of(notice: Notice, url: str | None) -> Event:
+    """Make the event of a notice about an endpoint; `url` as it may be shown. The same notice makes the same id."""
+    event_type = ENDPOINT_PREFIX + notice.kind
+    digest = digest_of([event_type, notice.endpoint, notice.revision])
+    return Event(
+        id=f"evt_{digest}",
+        type=event_type,
+        task=ENDPOINT_MEMBER + notice.endpoint,
+        revision=notice.revision,
+        observed_at=notice.at,
+        digest=digest[:16],
+        body=formats.endpoint_notice(event_type, notice, url),
     )
 
 
@@ -94,12 +115,12 @@ def is_terminal(event_type: str) -> bool:
 
 
 def is_lasting(event_type: str, body: bytes) -> bool:
-    """Whether an event stays worth telling: a task's end, or news after it, which no later event makes up for.
+    """Whether an event stays worth telling: a task's end, news after it, news of an endpoint: no later one replaces it.
 
     `body` is the event's own; it is looked into only for `index.task.updated`, whose type does not tell the status.
     """
     if event_type != UPDATED:
-        return is_terminal(event_type)
+        return is_terminal(event_type) or event_type.startswith(ENDPOINT_PREFIX)
     try:
         status = json.loads(body)["data"]["status"]
     except (ValueError, LookupError, TypeError, RecursionError):

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
+from bridge.events import ENDPOINT_PREFIX
 from bridge.formats import WILDCARD_TYPES
-from bridge.model import Endpoint
+from bridge.model import Endpoint, Notice
 
 METADATA_FIELDS = 10
 """The most fields that a filter of metadata names."""
@@ -31,6 +32,15 @@ def matches(endpoint: Endpoint, event_type: str, task: str, *, index: str | None
 def fits(pattern: str, word: str) -> bool:
     """Whether a pattern takes a word: it is the same, or its beginning and `*`."""
     return word.startswith(pattern[:-1]) if pattern.endswith("*") else word == pattern
+
+
+def hears(endpoint: Endpoint, notice: Notice) -> bool:
+    """Whether an endpoint's filter takes a notice: it names such events, and it is not itself what the notice is about.
+
+    `*` does not name them: it was written by who wants to hear of every task.
+    """
+    named = [pattern for pattern in endpoint.events if pattern.startswith("bridge.")]
+    return endpoint.name != notice.endpoint and any(fits(pattern, ENDPOINT_PREFIX + notice.kind) for pattern in named)
 
 
 def takes_nothing(form: str, pattern: str) -> bool:

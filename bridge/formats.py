@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bridge.errors import BridgeError
-from bridge.model import Change
+from bridge.model import Change, Notice, NoticeKind
 
 BODY_BYTES = 65_536
 """The largest body that is sent; an upstream object that does not fit is left out, and the body says so."""
@@ -109,6 +109,26 @@ def _twelvelabs(event_id: str, event: Mapping[str, Any]) -> dict[str, Any]:
             "tags": [],
         },
     }
+
+
+def endpoint_notice(event_type: str, notice: Notice, url: str | None) -> bytes:
+    """The body of a notice about an endpoint, in the same shape. `url` as it may be shown."""
+    lasted = notice.at - notice.failing_since
+    window = notice.window_ms
+    ends = notice.at if notice.kind is NoticeKind.DISABLED else notice.failing_since + window
+    data: dict[str, Any] = {
+        "endpoint": notice.endpoint,
+        "url": url,
+        "reason": notice.reason or str(notice.kind),
+        "failures": notice.failures,
+        "failing_since": rfc3339(notice.failing_since),
+        "share": round(lasted / window, 3) if window else None,
+        "percent": notice.percent,
+        "status_code": notice.status_code,
+        "fault": notice.fault,
+        "disabled_at": rfc3339(ends),
+    }
+    return _encode({"type": event_type, "timestamp": rfc3339(notice.at), "data": data})
 
 
 def rfc3339(milliseconds: int) -> str:

@@ -5,11 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from bridge.contract import OPTIONS, EndpointDefinition
-from bridge.events import FAMILIES, GONE, TYPE_PREFIX, UPDATED
+from bridge.events import ENDPOINT_PREFIX, ENDPOINT_TYPES, FAMILIES, GONE, TYPE_PREFIX, UPDATED
 from bridge.model import KNOWN_STATUSES
 from bridge.rejection import redacted
 
-KNOWN_TYPES = (*sorted(TYPE_PREFIX + status for status in KNOWN_STATUSES), GONE, UPDATED, TYPE_PREFIX + "*")
+KNOWN_TYPES = (
+    *sorted(TYPE_PREFIX + status for status in KNOWN_STATUSES),
+    *(GONE, UPDATED, TYPE_PREFIX + "*"),
+    *(*ENDPOINT_TYPES, ENDPOINT_PREFIX + "*", "bridge.*"),
+)
 _WORD = re.compile(r"[a-z0-9_]+")
 NAME_CHARS = 64
 """The longest name that is compared with the known ones, and shown."""

@@ -238,6 +238,44 @@ class Endpoint:
     ordering: Ordering = Ordering.FIRST_ATTEMPT
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     previous_secrets: tuple[PreviousSecret, ...] = ()
+    concurrency: int | None = None
+    """Attempts in flight at most; None: as the operator set it for all."""
+    rate: str | None = None
+    """Attempts a second or a minute at most, as `10/s` or `300/m`."""
+    schedule: tuple[float, ...] = ()
+    """The wait in seconds before each attempt, and so their number; empty: the operator's."""
+
+
+class NoticeKind(StrEnum):
+    """What an endpoint's failing has come to."""
+
+    FAILING = "failing"
+    """A further part of the failure window is over."""
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What those who look after endpoints are to be told of one; it waits in Redis until it is told. Times are ms."""
+
+    kind: NoticeKind
+    endpoint: str
+    at: int
+    revision: int
+    """Grows from notice to notice of an endpoint."""
+    failures: int
+    """In a row."""
+    failing_since: int
+    window_ms: int
+    """How long it may fail in a row; 0: as long as it likes."""
+    percent: int | None = None
+    """With `failing`: the part of the window that this warns of."""
+    reason: str | None = None
+    """With `disabled`: failing, gone or blocked."""
+    status_code: int | None = None
+    fault: str | None = None
+    text: str = field(default="", repr=False, compare=False)
+    """As it stands in Redis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +297,8 @@ class Delivery:
     """Attempts made before the schedule last started anew, at an operator's word."""
     round_at: int | None = None
     """When it did."""
+    probe: int | None = None
+    """Its endpoint's breaker is open and this asks whether it is back: how many probes failed before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +330,8 @@ class EndpointEffect(StrEnum):
 
     SUCCESS = "success"
     FAILURE = "failure"
+    OVERLOAD = "overload"
+    """A failure that asks for fewer attempts at a time."""
     DISABLE_GONE = "disable-gone"
     BLOCKED = "blocked"
 
@@ -306,3 +348,7 @@ class Decision:
     """Set if and only if `state` is dead."""
     pause_ms: int = 0
     """How long the whole endpoint rests, because it sent Retry-After."""
+    probe_in_ms: int = 0
+    """When the endpoint is probed, if this failure opens its breaker or was a probe."""
+    window_ms: int = 0
+    """How long the endpoint may fail in a row before it is disabled; 0: as long as it likes."""

@@ -5,12 +5,14 @@ the guard's refusals say something about the endpoint as a whole.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from bridge.breaker import probe_in_ms
 from bridge.events import is_lasting
-from bridge.model import DeadReason, Decision, Delivery, DeliveryState, EndpointEffect, Fault, Outcome
+from bridge.model import DeadReason, Decision, Delivery, DeliveryState, Endpoint, EndpointEffect, Fault, Outcome
+from bridge.throttle import asks_for_less
 
 RETRY_AFTER_SECONDS = 86_400
 """The longest Retry-After that is obeyed."""
@@ -35,6 +37,12 @@ class RetryPolicy:
     """Each wait is varied by up to this share, both ways."""
     progress_expires_ms: int = 3_600_000
     """A progress event is given up this long after it was made; a task's end, and what changes after it, never is."""
+    failure_window_ms: int = 172_800_000
+    """An endpoint that failed in a row for so long is disabled; 0: never."""
+
+    def of(self, endpoint: Endpoint) -> "RetryPolicy":
+        """The same with the endpoint's own schedule, if it has one."""
+        return replace(self, schedule_seconds=endpoint.schedule) if endpoint.schedule else self
 
 
 def decide(delivery: Delivery, outcome: Outcome, policy: RetryPolicy, *, now: int, jitter: float) -> Decision:
@@ -47,19 +55,24 @@ def decide(delivery: Delivery, outcome: Outcome, policy: RetryPolicy, *, now: in
     if outcome.status_code == 410:
         return Decision(DeliveryState.DEAD, EndpointEffect.DISABLE_GONE, reason=DeadReason.GONE)
     blocked = outcome.fault is Fault.BLOCKED
-    effect = EndpointEffect.BLOCKED if blocked else EndpointEffect.FAILURE
+    effect = EndpointEffect.OVERLOAD if asks_for_less(outcome) else EndpointEffect.FAILURE
+    effect = EndpointEffect.BLOCKED if blocked else effect
     pause_ms = _pause_ms(outcome)
+    probe = probe_in_ms(0 if delivery.probe is None else delivery.probe + 1, jitter=jitter)
+    failure = Decision(
+        DeliveryState.DEAD, effect, pause_ms=pause_ms, probe_in_ms=probe, window_ms=policy.failure_window_ms
+    )
     made = delivery.attempts - delivery.round_from + 1
     if made >= len(policy.schedule_seconds):
         reason = DeadReason.BLOCKED if blocked else DeadReason.EXHAUSTED
-        return Decision(DeliveryState.DEAD, effect, reason=reason, pause_ms=pause_ms)
+        return replace(failure, reason=reason)
     wait = policy.schedule_seconds[made] * (1 + policy.jitter * jitter)
     retry_in_ms = max(int(wait * 1000), pause_ms)
     begun = delivery.created_at if delivery.round_at is None else delivery.round_at
     late = now + retry_in_ms > begun + policy.progress_expires_ms
     if late and not is_lasting(delivery.type, delivery.body):
-        return Decision(DeliveryState.DEAD, effect, reason=DeadReason.EXPIRED, pause_ms=pause_ms)
-    return Decision(DeliveryState.PENDING, effect, retry_in_ms=retry_in_ms, pause_ms=pause_ms)
+        return replace(failure, reason=DeadReason.EXPIRED)
+    return replace(failure, state=DeliveryState.PENDING, retry_in_ms=retry_in_ms)
 
 
 def poll_in_ms(interval_seconds: float, *, first: bool, jitter: float) -> int:

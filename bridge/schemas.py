@@ -24,7 +24,7 @@ from bridge.contract import (
     TASK_ENDPOINTS,
     EndpointDefinition,
 )
-from bridge.events import TYPE_PREFIX
+from bridge.events import ENDPOINT_TYPES, TYPE_PREFIX
 from bridge.filters import METADATA_FIELDS, METADATA_WORDS
 from bridge.formats import BODY_BYTES, TWELVELABS, WILDCARD_TYPES
 from bridge.guard import MAX_URL_CHARS
@@ -38,6 +38,7 @@ Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 URL = r"[Hh][Tt][Tt][Pp][Ss]?://[!$-;=?-\[\]_a-z~]+"
 """What every URL that the guard may admit looks like: printable ASCII without a fragment."""
+MOMENT = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"
 GUARD = (
     "Judged by the guard beyond this schema (`bridge endpoint check <url>` tells): https, a public host name, port "
     "443 or 8443, unless the operator allows more."
@@ -64,6 +65,17 @@ def endpoint_schema() -> Schema:
     fields["format"]["description"] = f"How bodies are written and signed; {TWELVELABS}: as TwelveLabs' own webhooks."
     fields["ordering"] = made["$defs"]["Ordering"] | {"default": fields["ordering"]["default"]}
     fields["headers"] |= _headers_schema()
+    fields["concurrency"]["description"] = (
+        "Attempts in flight at most; without it BRIDGE_DELIVERY_ENDPOINT_CONCURRENCY."
+    )
+    fields["rate"]["description"] = (
+        "Attempts a second or a minute at most, as `10/s` or `300/m`: spaced evenly, after a "
+        "silence up to a second's worth at once."
+    )
+    fields["schedule"]["description"] = (
+        "The wait before each attempt in seconds, the first one's included (it is made "
+        "at once), and so the number of attempts; without it BRIDGE_DELIVERY_SCHEDULE_SECONDS."
+    )
     properties = {name: _without_title(field) for name, field in fields.items()}
     return {
         "$schema": DIALECT,
@@ -155,7 +167,7 @@ def event_schema() -> Schema:
             "timestamp": {
                 "type": "string",
                 "format": "date-time",
-                "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$",
+                "pattern": MOMENT,
                 "description": "When the change was observed.",
             },
             "data": {"type": "object", "required": list(data), "properties": data | sometimes},
@@ -194,6 +206,40 @@ def twelvelabs_schema() -> Schema:
     }
 
 
+def endpoint_event_schema() -> Schema:
+    """The body that tells of an endpoint, to those that ask for `bridge.endpoint.*`."""
+    moment = {"type": "string", "format": "date-time", "pattern": MOMENT}
+    data: dict[str, Schema] = {
+        "endpoint": {"type": "string", "description": "The name of the endpoint that this is about."},
+        "url": {"type": ["string", "null"], "description": "Without what may be a secret; null once it was removed."},
+        "reason": {"enum": ["failing", "gone", "blocked"], "description": "gone: it answered 410. blocked: policy "
+                   "forbids its address."},
+        "failures": {"type": "integer", "minimum": 1, "description": "Failed attempts in a row."},
+        "failing_since": moment | {"description": "When the first of them failed."},
+        "share": {"type": ["number", "null"], "minimum": 0, "description": "The part of the failure window that is "
+                  "over; null where there is none."},
+        "percent": {"type": ["integer", "null"], "description": "The mark that this warns of, 50, 70 or 90; null in "
+                    "`bridge.endpoint.disabled`."},
+        "status_code": {"type": ["integer", "null"], "description": "Of its latest answer."},
+        "fault": {"type": ["string", "null"], "description": "Why there was no answer."},
+        "disabled_at": moment | {"description": "When it was disabled, or will be unless an attempt succeeds before."},
+    }  # fmt: skip
+    return {
+        "$schema": DIALECT,
+        "title": "Endpoint event",
+        "description": "The body of a delivery that tells of an endpoint. It goes to the endpoints whose `events` name "
+        "such a type, as in `bridge.endpoint.*` (`*` does not), whatever their `tasks`, and never to the one that it "
+        "is about. Fields may be added: ignore those that you do not know.",
+        "type": "object",
+        "required": ["type", "timestamp", "data"],
+        "properties": {
+            "type": {"enum": list(ENDPOINT_TYPES)},
+            "timestamp": moment,
+            "data": {"type": "object", "required": list(data), "properties": data},
+        },
+    }
+
+
 def rejection_schema() -> Schema:
     """An entry of `bridge:rejected`."""
     return {
@@ -221,6 +267,7 @@ SCHEMAS: Mapping[str, Callable[[], Schema]] = {
     "task": task_schema,
     "event": event_schema,
     "event-twelvelabs": twelvelabs_schema,
+    "endpoint-event": endpoint_event_schema,
     "rejection": rejection_schema,
 }
 """What `bridge contract show` shows."""
@@ -230,6 +277,7 @@ FILES: Mapping[str, str] = {
     "task": "task-options.schema.json",
     "event": "event.schema.json",
     "event-twelvelabs": "event-twelvelabs.schema.json",
+    "endpoint-event": "endpoint-event.schema.json",
     "rejection": "rejection.schema.json",
 }
 """The file in `docs/contract/` that holds each."""

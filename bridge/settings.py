@@ -129,6 +129,15 @@ class Settings(BaseSettings):
         30 * DAY,
     )
 
+    delivery_failure_window_seconds: float = knob(
+        2 * DAY,
+        "An endpoint that failed for so long without a success between is disabled, and what it is owed is held; "
+        "bridge.endpoint.failing events and log lines warn at 50, 70 and 90 % of it. 0 = never.",
+        "seconds",
+        0,
+        365 * DAY,
+    )
+
     retention_delivered_seconds: int = knob(
         DAY,
         "How long a delivered, superseded or cancelled delivery can be looked up.",

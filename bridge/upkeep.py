@@ -1,4 +1,4 @@
-"""What a poll worker does beside polling: take in what clients wrote, sweep, and forget what retention allows."""
+"""What a poll worker does beside polling: take in what clients wrote, tell of endpoints, sweep, and forget."""
 
 import asyncio
 import time
@@ -42,6 +42,12 @@ class Sweep(Protocol):
     async def page(self) -> int: ...
 
 
+class Teller(Protocol):
+    """Tells what became of endpoints."""
+
+    async def run(self) -> int: ...
+
+
 class Upkeep:
     """One process' upkeep. `wait` returns at a nudge or after so many seconds; `taken` is called when work came in."""
 
@@ -49,13 +55,14 @@ class Upkeep:
         self,
         intake: Intake,
         sweep: Sweep,
+        teller: Teller,
         *,
         wait: Callable[[float], Awaitable[None]],
         taken: Callable[[], None],
         report: Callable[[], None],
         log: Log,
     ) -> None:
-        self._intake, self._sweep, self._log = intake, sweep, log
+        self._intake, self._sweep, self._teller, self._log = intake, sweep, teller, log
         self._wait, self._taken, self._report = wait, taken, report
         self._looked_at_endpoints = self._swept = self._reported = 0.0
         self._trouble = ""
@@ -91,6 +98,7 @@ class Upkeep:
         if now - self._reported >= 1.0:
             self._reported = now
             self._report()
+        await self._teller.run()
         return taken.more
 
     async def _sweep_at(self, now: float) -> None:

@@ -101,11 +101,9 @@ async def rewrite(
 def tell_state(one: Rewritten) -> None:
     """What writing it anew did to an endpoint that was disabled, or did not do."""
     if one.is_.state == "disabled":
-        say(
-            f"! {safe(one.is_.name)} is disabled still ({safe(one.is_.reason)}) → bridge endpoint enable {one.is_.name}"
-        )
-    elif one.was.state == "disabled":
-        say(f"It was disabled ({safe(one.was.reason)}); written anew, it is active again, and what was held is due.")
+        _say_held(one.is_)
+    elif one.was.state in {"held", "disabled"}:
+        say(f"It was {one.was.state} ({safe(one.was.reason)}); written anew, it is active, and what was held is due.")
 
 
 async def tell_if_held(store: "Store", name: str) -> None:
@@ -114,7 +112,11 @@ async def tell_if_held(store: "Store", name: str) -> None:
 
     view = await find_endpoint(store, name)
     if view and view.state == "disabled":
-        say(f"! {safe(name)} is disabled still ({safe(view.reason)}) → bridge endpoint enable {name}")
+        _say_held(view)
+
+
+def _say_held(view: "EndpointView") -> None:
+    say(f"! {safe(view.name)} is disabled still ({safe(view.reason)}) → bridge endpoint enable {view.name}")
 
 
 def not_found(name: str) -> NotFound:

@@ -143,6 +143,10 @@ def _retried(event_id: str, endpoint: str, came: "Retried") -> Told:
     show = f"bridge delivery show {event_id} {endpoint}"
     if came.word in {"due", "revived"}:
         word = "due now" if came.word == "due" else "owed again"
+        if came.endpoint_state == "held":
+            return Told(
+                word, f"endpoint {endpoint} keeps failing and is held: it is probed now, with what waits longest"
+            )
         if came.endpoint_state != "active":
             return Told(
                 word, f"held, as endpoint {endpoint} is {came.endpoint_state}", f"bridge endpoint enable {endpoint}"

@@ -52,7 +52,8 @@ for command in (check, disable, enable, recover, rotate, set_, test):
 
 
 def _state(row: Row) -> str:
-    return f"{row['state']} ({row['reason']})" if row["reason"] else str(row["state"])
+    probed = f", probed {out.ago(row['probe_at'])}" if row["probe_at"] else ""
+    return f"{row['state']} ({row['reason']}{probed})" if row["reason"] else str(row["state"])
 
 
 COLUMNS: Columns = (

@@ -51,7 +51,7 @@ def disable(ctx: click.Context, name: str, reason: str, output: str | None, as_j
 @output_option
 @click.pass_context
 def enable(ctx: click.Context, name: str, output: str | None, as_json: bool) -> None:
-    """Let an endpoint be tried again, whatever it was disabled for: what was held is due at once, in order.
+    """Let an endpoint be tried again, whatever it was held or disabled for: what was held is due at once, in order.
 
     Its retries begin anew, and the time that it was held counts for no expiry. Dead letters stay dead: `recover` brings
     them back.
@@ -63,8 +63,8 @@ def enable(ctx: click.Context, name: str, output: str | None, as_json: bool) -> 
     steered = with_store(ctx, lambda store, _: _enable(store, name))
     row = {"endpoint": name, "state": "active", "was": steered.before, "pending": steered.pending}
     emit_one(row, chosen(ctx, output, as_json), key="endpoint")
-    if steered.before == "disabled":
-        say(f"It was disabled ({safe(steered.reason)}); {_deliveries(steered.pending)} due now.")
+    if steered.before != "active":
+        say(f"It was {steered.before} ({safe(steered.reason)}); {_deliveries(steered.pending)} due now.")
     else:
         say(f"It was active already; {_deliveries(steered.pending)} owed.")
 
@@ -90,7 +90,7 @@ async def _enable(store: "Store", name: str) -> "Steered":
 @output_option
 @click.pass_context
 def recover(ctx: click.Context, /, name: str, **given: Any) -> int:
-    """Bring an endpoint's dead letters back, in order, and enable it if it is disabled.
+    """Bring an endpoint's dead letters back, in order, and enable it if it is held or disabled.
 
     Each keeps its id and its attempt numbers, and its schedule begins anew; the receiver sees
     `bridge-trigger: recover`. Progress events that had expired come back only if they are asked for. Interrupted, it
@@ -126,7 +126,7 @@ async def _recover(
 
     steering = Steering(store)
     view = await find_endpoint(store, name)
-    if view is None or view.state not in {"active", "disabled"}:
+    if view is None or view.state not in {"active", "held", "disabled"}:
         raise not_found(name)
     at = moment_from(since, await store.scripts.now()) if since is not None else 0
     letters = await steering.dead_letters(name, at)
@@ -137,7 +137,7 @@ async def _recover(
             came = await steering.recover(name, choice.event_ids, done=advance)
         if came.removed:
             raise not_found(name)
-        if state == "disabled":  # last, so that all of it goes out in order
+        if state != "active":  # last, so that all of it goes out in order
             await _enable(store, name)
             state = "active"
     return {
@@ -171,10 +171,10 @@ def _narrate(name: str, row: dict[str, Any], left: dict[str, int]) -> None:
     counts = ", ".join(f"{count} {reason}" for reason, count in row["reasons"].items())
     what = f"{row['dead']} dead letters" + (f" ({counts})" if counts else "")
     if row["dry_run"]:
-        enabled = ", and it would be enabled" if row["was"] == "disabled" else ""
+        enabled = ", and it would be enabled" if row["was"] != "active" else ""
         say(f"{what} would come back{enabled} → bridge endpoint recover {name}")
     else:
-        enabled = f" {safe(name)} is active again." if row["was"] == "disabled" else ""
+        enabled = f" {safe(name)} is active again." if row["was"] != "active" else ""
         say(f"{row['recovered']} of {what} are owed again.{enabled}")
     if row["lost"]:
         say(f"✗ {row['lost']} stay dead: their bodies are gone from Redis, and nothing can be sent.")

@@ -56,13 +56,13 @@ async def _test(store: "Store", settings: "Settings", name: str, event_type: str
     delivery = trial(endpoint, event_type, now=int(time.time() * 1000), token=token_hex(16))
     async with sender_from(settings) as sender:
         outcome = await sender.post(endpoint, delivery)
-    took, disabled, timing = delivered(outcome), view.state == "disabled", outcome.timing
+    took, disabled, timing = delivered(outcome), view.state != "active", outcome.timing
     told = []
     anybody = replace(endpoint, tasks=("*",), indexes=("*",), metadata={})
     if event_type != TYPE and not matches(anybody, event_type, TASK):
         told.append(f"! Its filter would keep such an event from it → bridge endpoint show {safe(name)}")
     if disabled:
-        told.append(f"! It is disabled ({safe(view.reason)}): what is owed is held.")
+        told.append(f"! It is {view.state} ({safe(view.reason)}): what is owed is held.")
     next_ = advice(endpoint, outcome, disabled=disabled)
     if next_:
         told.append(f"→ {safe(next_)}")

@@ -101,13 +101,18 @@ def _screen(row: dict[str, Any]) -> dict[str, Any]:
         "API key": "refused by TwelveLabs; probed every minute" if poll["key_refused"] else key,
         "deliveries": f"{row['pending']} pending, {row['dead']} dead; "
         f"the oldest due one waits {span(row['oldest_due_ms'] / 1000)}",
-        "endpoints": ", ".join(f"{count} {state}" for state, count in row["endpoints"].items()) or "none",
+        "endpoints": _endpoints(row),
         "Redis": f"{redis['version']}, memory {redis['memory']} (limit {redis['limit']}), "
         f"append-only file {'on' if redis['append_only'] else 'OFF'}, up {span(redis['uptime_seconds'])}",
     }
     if poll["paused_until_at"]:
         words["upstream"] = f"rests, goes on {ago(poll['paused_until_at'])}"
     return {name: safe(text) for name, text in words.items()}
+
+
+def _endpoints(row: dict[str, Any]) -> str:
+    probed = f"; held as failing, the next probe goes out {ago(row['probe_at'])}" if row["probe_at"] else ""
+    return (", ".join(f"{count} {state}" for state, count in row["endpoints"].items()) or "none") + probed
 
 
 def _role(role: dict[str, Any]) -> str:

@@ -15,6 +15,9 @@ LONGEST_REST_MS = RETRY_AFTER_SECONDS * 1000
 FAULTS = 3
 """Failed reads in a row from which on a task is read less often."""
 
+_PROBE = "bridge delivery ls --endpoint {name} --state pending --limit 1 -o ids | bridge delivery retry -"
+"""To ask for any delivery of a held endpoint has it probed at once."""
+
 _DEAD = {
     "poison": "whoever attempted it ended without a word",
     "body-lost": "its body is gone from Redis",
@@ -58,6 +61,10 @@ class OwedFacts:
     paused_ms: int = 0
     """How much longer it rests, as it asked."""
     failures: int = 0
+    failing_ms: int = 0
+    """Since the first of these failures."""
+    probe_ms: int = 0
+    """While it is held as failing: until the next probe."""
     dead: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
     """Of its latest dead letters."""
@@ -110,7 +117,12 @@ def owed(facts: Sequence[OwedFacts]) -> list[Finding]:
 
 
 def _state(one: OwedFacts) -> Iterator[Finding]:
-    if one.state in {"disabled", "held"} and one.in_force:
+    if one.state == "held" and one.in_force:
+        failing = f"the latest {one.failures} attempts at it failed, for {span(one.failing_ms)}"
+        why = f"{failing}; {one.pending} deliveries wait"
+        fix = f"put its receiver right; it is probed in {span(one.probe_ms)}, or now: {_PROBE.format(name=one.name)}"
+        yield warn("endpoint", f"{one.name} is held ({one.reason or 'failing'})", why, fix)
+    elif one.state == "disabled" and one.in_force:
         because = f" ({one.reason})" if one.reason else ""
         why = f"{one.pending} deliveries are held, none is lost until retention"
         verb = "recover" if command(one.name, one.reasons) == f"bridge endpoint recover {one.name}" else "enable"
@@ -126,7 +138,7 @@ def _state(one: OwedFacts) -> Iterator[Finding]:
             "endpoint", f"{one.name} rests for {span(one.paused_ms)} more", why, f"bridge endpoint show {one.name}"
         )
     elif one.oldest_ms >= LATE_WARN_MS and one.in_force:
-        why = "all its slots are held by slow attempts, or no worker claims"
+        why = "all its slots are held by slow attempts, its rate lets no more go, or no worker claims"
         fix = f"bridge delivery ls --endpoint {one.name} --state pending"
         yield warn("endpoint", f"{one.name} has {one.overdue} overdue, the oldest for {span(one.oldest_ms)}", why, fix)
     elif one.failures and one.in_force:

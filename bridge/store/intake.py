@@ -20,6 +20,7 @@ from bridge.rejection import REJECTED, Rejection, rejected_field
 from bridge.store.keys import Keys
 from bridge.store.registry import Registry, as_text, endpoint_to_json, options_to_json
 from bridge.store.scripts import Argument, Scripts, as_store_error
+from bridge.throttle import parse_rate
 
 BATCH = 500
 REMOVE_BATCH = 500
@@ -68,6 +69,7 @@ class Intake:
         self._trouble = ""
         self._seen: _Seen | None = None
         self._judged: dict[bytes, bytes] = {}
+        self._caps: dict[bytes, int] = {}
         self._kept: dict[bytes, bytes] = {}
         self._lock = asyncio.Lock()
 
@@ -184,7 +186,7 @@ class Intake:
             in_force = name in registered and as_text(digest) == _digest(text)
             if in_force and self._kept.get(name) == text:
                 continue
-            if not in_force or self._judged.get(name) != text or as_text(cap) != str(self._cap):
+            if not in_force or self._judged.get(name) != text or as_text(cap) != str(self._caps.get(name, self._cap)):
                 fresh.append((name, text))
         return fresh
 
@@ -196,7 +198,7 @@ class Intake:
                 self._kept[name] = text
             else:
                 self._kept.pop(name, None)
-        for known in (self._judged, self._kept):
+        for known in (self._judged, self._kept, self._caps):
             for name in known.keys() - raw.keys():
                 del known[name]
 
@@ -210,6 +212,7 @@ class Intake:
                 "reject_endpoint", raw_name, text, field, rejection.as_json(at), REJECTED
             )
             return word
+        self._caps[raw_name] = definition.concurrency or self._cap
         return await self._accept(definition, text)
 
     async def _accept(self, definition: Endpoint, raw: bytes) -> bytes:
@@ -220,8 +223,9 @@ class Intake:
             config,
             _digest(raw or config.encode()),
             definition.ordering,
-            self._cap,
+            definition.concurrency or self._cap,
             raw,
+            parse_rate(definition.rate).as_text() if definition.rate else "",
         )
         return word
 

@@ -90,7 +90,7 @@ class Keys:
         return self("names")
 
     def endpoint(self, name: str) -> str:
-        """HASH: an endpoint's state (active, disabled, removed), who disabled it and why, pause, failures, ordering,
+        """HASH: an endpoint's state (active, held, disabled, removed), who disabled it and why, pause, failures, order,
         cap, registry entry; when its last hold ended, and how far what was held has been made due."""
         return self("endpoint", name)
 
@@ -146,6 +146,11 @@ class Keys:
     def fanout(self) -> str:
         """LIST of event ids that are still being handed to more endpoints than one step takes."""
         return self("fanout")
+
+    @property
+    def notices(self) -> str:
+        """LIST of JSON: what is to be told of endpoints, the oldest first; four at most each time one fails."""
+        return self("notices")
 
     def wake(self, kind: str) -> str:
         """LIST, bounded: a nudge for a waiting pump."""

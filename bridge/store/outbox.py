@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any
 
-from bridge.model import Decision, Delivery
+from bridge.breaker import FAILURES_BEFORE_OPEN, OPEN_AFTER_MS, WARNED_AT_PERCENT
+from bridge.model import Decision, Delivery, EndpointEffect
 from bridge.rejection import REJECTED
 from bridge.store.keys import Keys
 from bridge.store.registry import FANOUT_STEP, HasClient, as_text
-from bridge.store.scripts import Scripts
+from bridge.store.scripts import Argument, Scripts
 
 CLAIMS_BEFORE_POISON = 20
 """A delivery that was claimed this often and never settled kills whoever takes it: it is put aside as poison."""
@@ -73,10 +74,19 @@ class Outbox:
         )
 
     async def settle(self, delivery: Delivery, decision: Decision, attempt: str) -> str:
-        """Record an attempt (JSON) and move its delivery on. Replies `ok`, `stale` or `disabled`."""
+        """Record an attempt (JSON) and move its delivery on.
+
+        Replies `ok`, `stale`, or what became of the endpoint with it: `held`, `back` or `disabled`.
+        """
+        limits: tuple[Argument, ...] = ()
+        if decision.effect is not EndpointEffect.SUCCESS:
+            limits = (
+                *(BLOCKED_BEFORE_DISABLED, decision.probe_in_ms, "" if delivery.probe is None else delivery.probe),
+                *(FAILURES_BEFORE_OPEN, OPEN_AFTER_MS, decision.window_ms, " ".join(map(str, WARNED_AT_PERCENT))),
+            )
         word: bytes = await self._scripts.call(
             "settle", delivery.endpoint, delivery.event_id, delivery.token, decision.state, decision.retry_in_ms or 0,
-            decision.reason or "", decision.effect, decision.pause_ms, attempt, ATTEMPTS_KEPT, BLOCKED_BEFORE_DISABLED,
+            decision.reason or "", decision.effect, decision.pause_ms, attempt, ATTEMPTS_KEPT, *limits,
         )  # fmt: skip
         return word.decode()
 
@@ -114,7 +124,7 @@ class Outbox:
 
 
 def _delivery(token: str, entry: Sequence[Any]) -> Delivery:
-    endpoint, event_id, event_type, task, revision, made, attempts, trigger, round_from, round_at, body = entry
+    endpoint, event_id, event_type, task, revision, made, attempts, trigger, round_from, round_at, probe, body = entry
     return Delivery(
         event_id=as_text(event_id),
         endpoint=endpoint.decode(),
@@ -128,4 +138,5 @@ def _delivery(token: str, entry: Sequence[Any]) -> Delivery:
         body=body,
         round_from=int(round_from),
         round_at=int(round_at) if round_at else None,
+        probe=None if probe == b"" else int(probe),
     )

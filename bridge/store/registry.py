@@ -12,8 +12,18 @@ from redis.asyncio import Redis
 
 from bridge.diff import parse_instant
 from bridge.errors import StoreDown
-from bridge.filters import index_of, matches
-from bridge.model import Endpoint, Event, Ordering, Postponement, PreviousSecret, Snapshot, WatchedTask, WatchOptions
+from bridge.filters import hears, index_of, matches
+from bridge.model import (
+    Endpoint,
+    Event,
+    Notice,
+    Ordering,
+    Postponement,
+    PreviousSecret,
+    Snapshot,
+    WatchedTask,
+    WatchOptions,
+)
 from bridge.rejection import REJECTED, Rejection
 from bridge.store.keys import Keys
 from bridge.store.scripts import Argument, Scripts, store_errors
@@ -68,6 +78,10 @@ class EndpointSet:
         if options.callback in self.by_name:
             names.append(str(options.callback))
         return names
+
+    def hearers(self, notice: Notice) -> list[str]:
+        """Whom a notice about an endpoint concerns: those that ask for such, but not the one it is about."""
+        return [endpoint.name for endpoint in self.by_name.values() if hears(endpoint, notice)]
 
     def _named(self, names: Sequence[str]) -> list[Endpoint]:
         return [self.by_name[name] for name in dict.fromkeys(names) if name in self.by_name]
@@ -246,13 +260,19 @@ class Registry:
         return self._endpoints
 
 
+_OPTIONAL = ("concurrency", "rate", "schedule")
+"""Kept only where they are set: a registry that was written before there were such reads the same."""
+
+
 def endpoint_to_json(endpoint: Endpoint) -> str:
     """An endpoint as kept in `bridge:registry`."""
     names = ("url", "events", "tasks", "indexes", "metadata", "secrets", "format", "ordering", "headers")
     record = {name: getattr(endpoint, name) for name in names}
     if endpoint.previous_secrets:
         record["previous_secrets"] = [asdict(one) for one in endpoint.previous_secrets]
-    return json.dumps(record, sort_keys=True)
+    return json.dumps(
+        record | {name: value for name in _OPTIONAL if (value := getattr(endpoint, name))}, sort_keys=True
+    )
 
 
 def endpoint_from_json(name: str, text: bytes | str) -> Endpoint:
@@ -270,6 +290,9 @@ def endpoint_from_json(name: str, text: bytes | str) -> Endpoint:
         ),
         indexes=tuple(record.get("indexes", ALL)),
         metadata={field: tuple(words) for field, words in record.get("metadata", {}).items()},
+        concurrency=record.get("concurrency"),
+        rate=record.get("rate"),
+        schedule=tuple(record.get("schedule", ())),
         **lists,
     )
 

@@ -9,10 +9,13 @@ Client = Any
 """A redis-py client of raw replies; as it types them, each reply may be anything."""
 
 
-def contents(client: Client) -> dict[bytes, bytes]:
-    """Every key, byte by byte, without the nudges, which say nothing."""
+def contents(client: Client) -> dict[bytes, object]:
+    """Every key with all that it holds, without the nudges, which say nothing.
+
+    Byte by byte, but for hashes: to read one that has just grown moves its fields about, and that is no change.
+    """
     keys = sorted(key for key in _keys(client, "*") if not key.startswith(b"bridge:wake:"))
-    return {key: client.dump(key) for key in keys}
+    return {key: client.hgetall(key) if client.type(key) == b"hash" else client.dump(key) for key in keys}
 
 
 def ledger(client: Client) -> Ledger:
@@ -25,6 +28,7 @@ def ledger(client: Client) -> Ledger:
         "events": client.xlen("bridge:events"),
         "bodies": {key: client.hgetall(key) for key in sorted(_keys(client, "bridge:event:*"))},
         "stats": client.hgetall("bridge:stats"),
+        "notices": client.lrange("bridge:notices", 0, -1),
         "endpoints": {name: _of_endpoint(client, name) for name in names},
     }
 

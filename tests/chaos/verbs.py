@@ -1,4 +1,4 @@
-"""The six verbs that carry the product, each with the moment before it, for whatever may befall it."""
+"""The verbs that carry the product, each with the moment before it, for whatever may befall it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -8,7 +8,7 @@ from scene import LEASE_MS, Clock, Scene
 
 from bridge import events
 from bridge.guard import Policy
-from bridge.model import Decision, DeliveryState, EndpointEffect, Postponement
+from bridge.model import Decision, DeliveryState, EndpointEffect, Notice, Postponement
 from bridge.store import Store
 from bridge.store.intake import Intake
 
@@ -78,6 +78,33 @@ async def settle(scene: Scene) -> Call:
     return lambda: scene.store.outbox.settle(delivery, decision, '{"attempt":1}')
 
 
+WINDOW_MS = 100_000
+FAILED = Decision(DeliveryState.PENDING, EndpointEffect.FAILURE, retry_in_ms=0, window_ms=WINDOW_MS)
+
+
+async def fails(scene: Scene) -> Call:
+    """A delivery fails when its endpoint's failure window is over; settling it warns thrice, and disables."""
+    await scene.endpoint("a")
+    await scene.endpoint("b", events=["bridge.endpoint.*"])
+    await scene.task("t1")
+    await scene.commit("ready")
+    (first,) = await scene.claim()
+    await scene.store.outbox.settle(first, FAILED, '{"attempt":1}')
+    scene.clock.advance(WINDOW_MS)
+    (second,) = await scene.claim()
+    return lambda: scene.store.outbox.settle(second, FAILED, '{"attempt":2,"status_code":503}')
+
+
+async def tell(scene: Scene) -> Call:
+    """Notices about an endpoint wait, and another one wants to hear of it; telling the oldest."""
+    await (await fails(scene))()
+    notice = (await scene.store.notices.waiting())[0]
+    assert isinstance(notice, Notice)
+    endpoints = await scene.store.registry.reload_endpoints()
+    event, hearers = events.event_of(notice, None), endpoints.hearers(notice)
+    return lambda: scene.store.notices.tell(notice, event, hearers, endpoints.version)
+
+
 SCRIPTS: dict[Verb, str] = {
     admit_tasks: "admit_tasks",
     claim_tasks: "claim_tasks",
@@ -85,6 +112,8 @@ SCRIPTS: dict[Verb, str] = {
     postpone: "postpone_task",
     claim_deliveries: "claim_deliveries",
     settle: "settle",
+    fails: "settle",
+    tell: "tell",
 }
 """The script that each one runs."""
 VERBS = tuple(SCRIPTS)

@@ -14,6 +14,7 @@ from bridge.sandbox.redis import RedisServer
 from bridge.store import Store
 from bridge.store.intake import Intake
 from bridge.store.sweep import Sweep
+from bridge.tell import Teller
 from bridge.upkeep import Upkeep
 
 
@@ -24,6 +25,7 @@ async def kept(store: Store, log: Lines, *, taken: Callable[[], None] = lambda: 
     upkeep = Upkeep(
         Intake(store, POLICY, has_default_secret=True),
         Sweep(store, delivered_ms=1_000, dead_ms=1_000, tasks_ms=1_000),
+        Teller(store.notices, store.registry, log),
         wait=lambda seconds: store.wait_for_wake("poll", seconds),
         taken=taken,
         report=lambda: reports.append(1),
@@ -134,6 +136,7 @@ async def test_a_fault_does_not_end_it(stage: Stage, fault: Exception) -> None:
     upkeep = Upkeep(
         Faulty(),
         Sweep(stage.store, delivered_ms=1_000, dead_ms=1_000, tasks_ms=1_000),
+        Teller(stage.store.notices, stage.store.registry, stage.log),
         wait=asyncio.sleep,
         taken=lambda: None,
         report=lambda: None,
@@ -191,6 +194,7 @@ async def test_a_swallowed_cancel_ends_it_all_the_same(stage: Stage) -> None:
     upkeep = Upkeep(
         Intake(stage.store, POLICY, has_default_secret=True),
         Sweep(stage.store, delivered_ms=1_000, dead_ms=1_000, tasks_ms=1_000),
+        Teller(stage.store.notices, stage.store.registry, stage.log),
         wait=swallow,
         taken=lambda: None,
         report=lambda: None,

@@ -75,7 +75,11 @@ def settle(url: str, decision: Decision) -> list[str]:
     async def work(store: Store) -> list[str]:
         claimed = (await store.outbox.claim(100, lease_ms=25_000)).deliveries
         for delivery in claimed:
-            assert await store.outbox.settle(delivery, decision, '{"attempt": 1, "at": 1}') in {"ok", "disabled"}
+            assert await store.outbox.settle(delivery, decision, '{"attempt": 1, "at": 1}') in {
+                "ok",
+                "held",
+                "disabled",
+            }
         return [delivery.event_id for delivery in claimed]
 
     return with_store(url, work)

@@ -28,7 +28,7 @@ CAP = 2
 DAY_MS = 86_400_000
 TASK_LEASE_MS = 20_000
 
-FENCED = {"commit", "announce", "postpone_task", "refuse_task", "settle", "give_back"}
+FENCED = {"commit", "announce", "postpone_task", "refuse_task", "settle", "give_back", "tell"}
 """Verbs that a lease's token lets in once: a repetition finds the token gone."""
 SETTLED_AT_ONCE = FENCED | {
     *("admit_tasks", "accept_endpoint", "reject_task", "reject_endpoint", "steer_endpoint", "recover_deliveries"),
@@ -186,8 +186,10 @@ class ClientsAndTime(RuleBasedStateMachine):
         """A new endpoint, or a change of it; every eighth is refused."""
         text: dict[str, object] = {"url": f"http://127.0.0.1:9/{name}", "ordering": ordering, "x-mark": mark}
         if only:
-            text["events"] = ["index.task.ready"]
+            text["events"] = ["index.task.ready", "bridge.endpoint.*"]
         self._orderings.setdefault(name, set()).add(ordering)
+        if mark == 6:
+            text |= {"rate": "30/m", "concurrency": 1}
         if mark == 7:
             text["url"] = "ftp://nowhere"
         self._run(self._lab.client.hset("bridge:endpoints", name, json.dumps(text)))

@@ -6,6 +6,7 @@ A `State` is every key under the prefix with all that it holds, so that two stat
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator
+from math import ceil
 from typing import Any, cast
 
 from redis.asyncio import Redis
@@ -178,18 +179,43 @@ def _check_endpoints(state: State, now: int, cap: int) -> None:
         leases = state.get(f"leases:{endpoint}", {}).values()
         live = sum(1 for end in leases if end > now)
         assert live <= cap, f"{endpoint} has {live} in flight"
+        limit = int(known.get("limit", cap))
+        assert 1 <= limit < cap or "limit" not in known, f"{endpoint} may have {limit} of {cap} in flight"
         looked_at = state.get("ready", {}).get(endpoint)
-        if known.get("state") != "active":
+        held = known.get("state") == "held"
+        _check_breaker(endpoint, known)
+        if known.get("state") not in {"active", "held"}:
             assert looked_at is None, f"{endpoint} is {known.get('state')}, and looked at"
             continue
         moments = list(leases)
         queued = state.get(f"queue:{endpoint}", {}).values()
-        if queued and live < cap:
-            moments.append(max(min(queued), float(known.get("paused_until", 0))))
+        if queued and live < (1 if held else limit):
+            rests = (known.get("paused_until", 0), known.get("probe_at", 0) if held else 0, _next_by_rate(known, now))
+            moments.append(max(min(queued), *map(float, rests)))
         if moments:
             due = max(min(moments), now)
             assert looked_at is not None, f"{endpoint} has something to do at {due}, and nobody looks"
             assert looked_at <= due, f"{endpoint} has something to do at {due}, and is looked at at {looked_at}"
+
+
+def _next_by_rate(known: dict[str, str], now: int) -> float:
+    """From when on an endpoint's rate lets the next attempt go."""
+    if "rate" not in known:
+        return 0
+    interval, burst = map(float, known["rate"].split())
+    spent = max(now, float(known.get("rate_at", 0)))
+    spent = now if spent > now + interval * burst + 1 else spent
+    return ceil(spent + interval - interval * burst)
+
+
+def _check_breaker(endpoint: str, known: dict[str, str]) -> None:
+    """A breaker is open only of who fails, and an endpoint is probed only while it is."""
+    held = known.get("state") == "held"
+    assert held == ("probe_at" in known) == ("probes" in known), f"{endpoint}: {known}"
+    if held:
+        assert known["reason"] == "failing"
+        assert int(known["failures"]) > 0
+        assert "failing_since" in known
 
 
 def check_step(before: State, after: State, verbs: Counter[str]) -> None:

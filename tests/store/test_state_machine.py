@@ -35,10 +35,12 @@ from bridge.recovery import choose
 from bridge.store import Store, connect
 
 FAILED = EndpointEffect.FAILURE
+OUTAGE = Decision(DeliveryState.PENDING, FAILED, retry_in_ms=1_000, probe_in_ms=30_000, window_ms=150_000)
 DECISIONS = (
     DELIVERED,
-    Decision(DeliveryState.PENDING, FAILED, retry_in_ms=5_000),
+    Decision(DeliveryState.PENDING, FAILED, retry_in_ms=5_000, probe_in_ms=30_000),
     Decision(DeliveryState.PENDING, FAILED, retry_in_ms=5_000, pause_ms=60_000),
+    Decision(DeliveryState.PENDING, EndpointEffect.OVERLOAD, retry_in_ms=5_000),
     Decision(DeliveryState.PENDING, EndpointEffect.BLOCKED, retry_in_ms=1_000),
     Decision(DeliveryState.DEAD, FAILED, reason=DeadReason.EXHAUSTED),
     Decision(DeliveryState.DEAD, EndpointEffect.DISABLE_GONE, reason=DeadReason.GONE),
@@ -85,6 +87,27 @@ class TheStore(ClientsAndTime):
             for turn in range(len(self._deliveries) - known):
                 self.settle(turn, decision if turn == 0 else DELIVERED, False, False)
             self.advance(5_000)
+
+    @rule(rounds=st.integers(2, 6), back=st.booleans())
+    def outage(self, rounds: int, back: bool) -> None:
+        """Nobody answers for a while, which opens breakers and fails probes; at its end maybe one does."""
+        for left in range(rounds, 0, -1):
+            self.advance(30_000)
+            known = len(self._deliveries)
+            self.claim_deliveries(5)
+            for turn in range(len(self._deliveries) - known):
+                self.settle(turn, DELIVERED if back and left == 1 else OUTAGE, False, False)
+
+    @rule(who=st.integers(0, 1), echo=st.booleans())
+    def tell(self, who: int, echo: bool) -> None:
+        """Upkeep: the oldest notice about an endpoint becomes an event, for endpoints as they were last read."""
+        notices = self._do(self._store.notices.waiting())
+        if notices:
+            endpoints = self._registries[who].endpoints
+            event = events.event_of(notices[0], None)
+            work = self._store.notices.tell(notices[0], event, endpoints.hearers(notices[0]), endpoints.version)
+            word = self._do(work, echo=True) if echo else self._unmoved(work)
+            assert word in {"told", "changed"}
 
     # -- an operator --
 
@@ -261,6 +284,8 @@ def test_no_order_of_calls_breaks_the_store(lab: Lab, soak: bool, monkeypatch: p
     """I1, I2, I5, I6, I13, I14, I16, P2, P4, and bodies that live exactly as long as they are needed."""
     monkeypatch.setattr("bridge.store.registry.FANOUT_STEP", 2)
     monkeypatch.setattr("bridge.store.outbox.FANOUT_STEP", 2)
+    monkeypatch.setattr("bridge.store.outbox.FAILURES_BEFORE_OPEN", 3)
+    monkeypatch.setattr("bridge.store.outbox.OPEN_AFTER_MS", 5_000)
     run_state_machine_as_test(
         type("TheStoreHere", (TheStore,), {"lab": lab}),
         settings=settings(

@@ -336,6 +336,8 @@ def test_what_is_no_name_is_refused(name: str) -> None:
     assert_whole(refused.value, field="name")
 
 
+NO_CONCURRENCY: list[Any] = [0, 1_001, "5", True, 1.5, []]
+NO_WAIT: list[Any] = [-1, 604_801, "5", True, None]
 REFUSED_DEFINITIONS: list[tuple[dict[str, Any], str]] = [
     ({"url": None}, "url"),
     ({"url": 5}, "url"),
@@ -343,6 +345,13 @@ REFUSED_DEFINITIONS: list[tuple[dict[str, Any], str]] = [
     ({"url": "http://example.com/"}, "url"),
     ({"url": "https://127.0.0.1/"}, "url"),
     ({"url": URL + "\n"}, "url"),
+    *(({"concurrency": bad}, "concurrency") for bad in NO_CONCURRENCY),
+    *(({"rate": bad}, "rate") for bad in ("", "0/s", "10", "10/h", "-1/s", "100000/s", "10/s ")),
+    ({"rate": 10}, "rate"),
+    ({"schedule": []}, "schedule"),
+    ({"schedule": [0] * 51}, "schedule"),
+    ({"schedule": "0,5"}, "schedule"),
+    *(({"schedule": [0, bad]}, "schedule.1") for bad in NO_WAIT),
     ({"url": URL + "x" * 2_048}, "url"),
     ({"events": []}, "events"),
     ({"events": None}, "events"),
@@ -679,3 +688,12 @@ def test_a_shown_value_is_short_and_can_be_written(text: str) -> None:
 def test_a_long_value_is_redacted_in_reasonable_time(text: str) -> None:
     """No pattern goes back over it again and again (the suite's own time limit tells)."""
     assert len(redacted(text)) <= VALUE_HEAD
+
+
+@pytest.mark.parametrize("pattern", ["bridge.endpoint.failing", "bridge.endpoint.*"])
+def test_what_befalls_an_endpoint_cannot_be_told_in_the_format_twelvelabs(pattern: str) -> None:
+    """It has no words for it: taken in, such a delivery could never be written, and would wait for ever."""
+    with pytest.raises(Rejection, match="no words") as refused:
+        judged({"url": URL, "format": "twelvelabs", "events": ["index.task.*", pattern]})
+    assert_whole(refused.value, field="events")
+    assert judged({"url": URL, "events": [pattern]}).events == (pattern,)

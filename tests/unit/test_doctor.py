@@ -200,6 +200,12 @@ def test_workers_are_judged_by_life_and_lag(facts: work.RoleFacts, levels: list[
         (work.OwedFacts("a", paused_ms=60_000, pending=3), "rests for 1 min more"),
         (work.OwedFacts("a", paused_ms=10**12, pending=3), "somebody wrote it there"),
         (work.OwedFacts("a", "disabled", "gone", pending=3), "bridge endpoint test a, then bridge endpoint enable a"),
+        (work.OwedFacts("a", "held", "failing", pending=3, failures=12, probe_ms=240_000), "a is held (failing)"),
+        (work.OwedFacts("a", "held", "failing", probe_ms=240_000), "it is probed in 4 min, or now: bridge delivery ls"),
+        (
+            work.OwedFacts("a", "held", failures=12, failing_ms=7_200_000),
+            "the latest 12 attempts at it failed, for 2 h",
+        ),
         (work.OwedFacts("a", overdue=4, oldest_ms=15_000), "4 overdue"),
         (work.OwedFacts("a", failures=7, pending=2), "the latest 7 attempts"),
     ],

@@ -43,7 +43,7 @@ def test_what_is_known_or_ones_own_needs_no_hint() -> None:
 @pytest.mark.parametrize(
     "pattern",
     ["video.*", "index.tasks.*", "index.task", "index.task.Ready", "INDEX.TASK.*", "ready", "tasks.index.ready",
-     "index.task.ready.*", "index.task.a.b", "bridge.*", "indexing.*"],
+     "index.task.ready.*", "index.task.a.b", "bridge", "bridge.tasks.*", "indexing.*"],
 )  # fmt: skip
 def test_a_pattern_that_no_event_type_matches_is_pointed_out(pattern: str) -> None:
     """Nothing would ever arrive."""

@@ -7,7 +7,7 @@ from itertools import pairwise
 from math import inf, nan
 
 import pytest
-from factories import START, a_delivery, an_answer
+from factories import START, a_delivery, an_answer, an_endpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,7 +50,8 @@ def test_2xx_delivers(code: int, attempts: int) -> None:
 def test_every_other_answer_is_tried_again(code: int) -> None:
     """Redirects included: they are never followed."""
     decision = decide(a_delivery(), an_answer(code), POLICY, now=START, jitter=0)
-    assert (decision.state, decision.effect) == (DeliveryState.PENDING, EndpointEffect.FAILURE)
+    effect = EndpointEffect.OVERLOAD if code in {429, 502, 503, 504} else EndpointEffect.FAILURE
+    assert (decision.state, decision.effect) == (DeliveryState.PENDING, effect)
     assert (decision.retry_in_ms, decision.reason) == (5_000, None)
 
 
@@ -58,7 +59,25 @@ def test_every_other_answer_is_tried_again(code: int) -> None:
 def test_every_fault_is_tried_again(fault: Fault) -> None:
     """No answer is no verdict."""
     decision = decide(a_delivery(), Outcome(fault=fault), POLICY, now=START, jitter=0)
-    assert (decision.state, decision.effect, decision.retry_in_ms) == ("pending", EndpointEffect.FAILURE, 5_000)
+    effect = EndpointEffect.OVERLOAD if fault is Fault.TIMEOUT else EndpointEffect.FAILURE
+    assert (decision.state, decision.effect, decision.retry_in_ms) == ("pending", effect, 5_000)
+
+
+def test_an_endpoint_s_own_schedule_goes_before() -> None:
+    """Its waits, and as many attempts as it has; without one, the operator's."""
+    policy = POLICY.of(an_endpoint(schedule=(0, 60)))
+    first = decide(a_delivery(), an_answer(500), policy, now=START, jitter=0)
+    last = decide(a_delivery(attempts=1), an_answer(500), policy, now=START, jitter=0)
+    assert (first.retry_in_ms, last.state, last.reason) == (60_000, DeliveryState.DEAD, DeadReason.EXHAUSTED)
+    assert POLICY.of(an_endpoint()) is POLICY
+
+
+@pytest.mark.parametrize(("probe", "expected"), [(None, 30_000), (0, 60_000), (3, 300_000)])
+def test_a_failure_says_when_the_endpoint_is_probed(probe: int | None, expected: int) -> None:
+    """In case it opens the breaker, or was a probe itself; and how long the endpoint may fail."""
+    for attempts in (0, 9):
+        decision = decide(a_delivery(attempts=attempts, probe=probe), an_answer(500), POLICY, now=START, jitter=0)
+        assert (decision.probe_in_ms, decision.window_ms) == (expected, 172_800_000)
 
 
 @pytest.mark.parametrize("attempts", [0, 9])

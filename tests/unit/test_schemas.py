@@ -73,6 +73,12 @@ GOOD = {
     "headers": st.dictionaries(
         NAMES, st.sampled_from(["", "b c", "b" * 1_024, "b" * 1_025, "é"]), max_size=HEADERS + 1
     ),
+    "concurrency": st.sampled_from([None, 0, 1, 32.0, 1_000, 1_001, "5", True, 1.5]),
+    "rate": st.sampled_from([None, "1/s", "99999/m", "0/s", "100000/s", "10/h", "10 / s", "10/s\n", 10]),
+    "schedule": st.none()
+    | st.lists(st.sampled_from([0, 5, 0.5, 604_800, 604_801, -1, "5", True, None]), max_size=4)
+    | st.just([0] * 50)
+    | st.just([0] * 51),
     "x-mine": JSON,
 }
 ALWAYS = {"url": st.just(URL)}

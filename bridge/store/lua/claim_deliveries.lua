@@ -4,13 +4,14 @@
 -- ARGV  slots, lease ms, token, claims without a settle that make a delivery poison, endpoints looked at a call,
 --       bound on bridge:rejected
 -- Steps per endpoint, the one that waited longest first: return leases that ended to the queue (their attempt may or may
---   not have gone out, so the next one of that task is promoted); move due deliveries to leases while the endpoint's cap
---   and our slots last; say when it next has something to do. What cannot be sent, its record being nonsense or its
+--   not have gone out, so the next one of that task is promoted); move due deliveries to leases while the endpoint's cap,
+--   its rate and our slots last; say when it next has something to do. What cannot be sent, its record being nonsense or its
 --   body lost, ends as a dead letter instead, and costs those claimed beside it nothing. Nor does an endpoint one of
 --   whose keys somebody wrote over: it waits for the sweep, which mends it.
 -- Reply {now, next moment ms or '', version of the endpoint set, hand-outs waiting 0|1,
 --        then per delivery {endpoint, event id, type, task, revision, made at ms, attempts, trigger or '', attempts
---        before the schedule last started anew, when it did (ms) or '', body}}
+--        before the schedule last started anew, when it did (ms) or '', probes that failed before if this is one or '',
+--        body}}
 local slots, lease, token = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local poison, breadth, bound = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local claimed, broken_ms = {}, 5000
@@ -39,7 +40,8 @@ local function reclaim(endpoint)
   end
 end
 
-local function take(endpoint, free, resumed)
+local function take(endpoint, free, probes)
+  local resumed = tonumber(redis.call('HGET', P .. 'endpoint:' .. endpoint, 'resumed_at') or '')
   local queue, leases = P .. 'queue:' .. endpoint, P .. 'leases:' .. endpoint
   for _, event_id in ipairs(redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', 0, free)) do
     redis.call('ZREM', queue, event_id)
@@ -59,7 +61,7 @@ local function take(endpoint, free, resumed)
       redis.call('ZADD', leases, now + lease, event_id .. '/' .. token)
       claimed[#claimed + 1] = {endpoint, event_id, record.type, record.task, tostring(record.revision),
         tonumber(record.created), record.attempts, type(record.trigger) == 'string' and record.trigger or '',
-        tonumber(record.round_from) or 0, tonumber(record.round_at) or '', body}
+        tonumber(record.round_from) or 0, tonumber(record.round_at) or '', probes or '', body}
     else -- its record was deleted by hand, and must not hold its successors back
       promote(endpoint, record_from_event(endpoint, event_id).task, event_id)
     end
@@ -67,12 +69,17 @@ local function take(endpoint, free, resumed)
 end
 
 local function serve(endpoint)
-  local known = redis.call('HMGET', P .. 'endpoint:' .. endpoint, 'state', 'paused_until', 'cap', 'resumed_at')
-  if known[1] == 'active' then
+  local limits = limits_of(endpoint)
+  if limits then
     reclaim(endpoint)
     local live = redis.call('ZCOUNT', P .. 'leases:' .. endpoint, '(' .. now, '+inf')
-    local free = math.min(cap_of(known[3]) - live, slots - #claimed)
-    if free > 0 and (tonumber(known[2] or '0') or 0) <= now then take(endpoint, free, tonumber(known[4] or '')) end
+    local free, before = math.min(limits.cap - live, slots - #claimed), #claimed
+    if limits.interval then free = math.min(free, allowed_by_rate(limits)) end
+    if free > 0 and limits.from <= now then take(endpoint, free, limits.probes) end
+    if limits.interval and #claimed > before then
+      local spent = limits.spent + limits.interval * (#claimed - before)
+      redis.call('HSET', P .. 'endpoint:' .. endpoint, 'rate_at', string.format('%.3f', spent))
+    end
   end
   refresh(endpoint, true)
 end

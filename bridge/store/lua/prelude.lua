@@ -38,22 +38,54 @@ local function cap_of(text)
   return tonumber(text or '') or 1
 end
 
+-- What an endpoint takes at present, or nil if it takes nothing.
+--   cap       how many leases it may have: its own, or fewer while it is overloaded; one at a time while it is held
+--   from      not before this moment (ms): a rest that it asked for, the next probe, its rate
+--   probes    while it is held, its breaker being open: how many probes failed
+--   interval, burst, spent  its rate: one attempt each interval (ms), so many at once; it is spent up to this moment (ms)
+local function limits_of(endpoint)
+  local key = P .. 'endpoint:' .. endpoint
+  local known = redis.call('HMGET', key, 'state', 'paused_until', 'cap', 'limit', 'rate')
+  local held = known[1] == 'held'
+  if known[1] ~= 'active' and not held then return nil end
+  local limits = {cap = cap_of(known[3]), from = tonumber(known[2] or '0') or 0}
+  if known[4] then limits.cap = math.min(limits.cap, tonumber(known[4]) or 1) end
+  if known[5] then
+    local interval, burst = string.match(known[5], '^(%S+) (%S+)$')
+    limits.interval, limits.burst = tonumber(interval) or 1000, tonumber(burst) or 1
+    limits.spent = math.max(now, tonumber(redis.call('HGET', key, 'rate_at') or '') or 0)
+    if limits.spent > now + limits.interval * limits.burst + 1 then limits.spent = now end -- the clock was set back
+    limits.from = math.max(limits.from, math.ceil(limits.spent + limits.interval - limits.interval * limits.burst))
+  end
+  if held then
+    local open = redis.call('HMGET', key, 'probe_at', 'probes')
+    limits.cap, limits.probes = 1, tonumber(open[2] or '') or 0
+    limits.from = math.max(limits.from, tonumber(open[1] or '') or 0)
+  end
+  return limits
+end
+
+-- How many attempts its rate lets go out now.
+local function allowed_by_rate(limits)
+  return math.floor((now + limits.interval * limits.burst - limits.spent) / limits.interval + 1e-6)
+end
+
 -- Say when this endpoint next has something to do: its first due delivery if a slot is free and it is not resting,
 -- or the end of its first lease, whatever comes first. Who was just served goes to the back of the ring; who waits keeps
 -- its place, so that an old backlog does not outrank a fresh delivery for ever.
 local function refresh(endpoint, served)
   local ready = P .. 'ready'
-  local known = redis.call('HMGET', P .. 'endpoint:' .. endpoint, 'state', 'paused_until', 'cap')
-  if known[1] ~= 'active' then
+  local limits = limits_of(endpoint)
+  if not limits then
     redis.call('ZREM', ready, endpoint)
     return
   end
   local moment = nil
   local leases = P .. 'leases:' .. endpoint
   local first_lease = at_score(leases, 0)
-  if redis.call('ZCOUNT', leases, '(' .. now, '+inf') < cap_of(known[3]) then
+  if redis.call('ZCOUNT', leases, '(' .. now, '+inf') < limits.cap then
     local due = at_score(P .. 'queue:' .. endpoint, 0)
-    if due then moment = math.max(due, tonumber(known[2] or '0') or 0, now) end
+    if due then moment = math.max(due, limits.from, now) end
   end
   if first_lease and (not moment or first_lease < moment) then moment = math.max(first_lease, now) end
   if moment == now and not served then
@@ -70,15 +102,29 @@ local function endpoints_moved()
   redis.call('HSET', P .. 'meta', 'endpoints_version', string.format('%.0f', math.max(before + 1, now)))
 end
 
--- Let an endpoint be tried again, whatever it was disabled for; what was held for it is due, which
+-- Its failures in a row are over, and with them what they led to while it was not disabled.
+local function absolve(key)
+  redis.call('HSET', key, 'failures', 0, 'blocked', 0)
+  redis.call('HDEL', key, 'failing_since', 'failed_at', 'probe_at', 'probes', 'warned')
+end
+
+-- All that an endpoint's answers have led to is as if they had not been: what enabling it again resets.
+local function forgive(endpoint)
+  local key = P .. 'endpoint:' .. endpoint
+  absolve(key)
+  redis.call('HDEL', key, 'reason', 'by', 'disabled_at', 'paused_until', 'recovering', 'limit', 'limit_from', 'calm')
+end
+
+-- Let an endpoint be tried again, whatever it was held or disabled for; what was held for it is due, which
 -- parts/resume.lua sees to, unless it has.
 local function activate(endpoint, resumed)
   local key = P .. 'endpoint:' .. endpoint
-  if not resumed and redis.call('HGET', key, 'state') == 'disabled' then
+  local state = redis.call('HGET', key, 'state')
+  if not resumed and (state == 'disabled' or state == 'held') then
     redis.call('HSET', key, 'resumed_at', now, 'resuming', '-inf')
   end
-  redis.call('HSET', key, 'state', 'active', 'failures', 0, 'blocked', 0, 'since', now)
-  redis.call('HDEL', key, 'reason', 'by', 'paused_until', 'failing_since', 'disabled_at')
+  forgive(endpoint)
+  redis.call('HSET', key, 'state', 'active', 'since', now)
   refresh(endpoint)
   wake('deliver')
 end
@@ -106,7 +152,11 @@ local function owe(endpoint, event_id, member, record)
   end
   if heads then
     redis.call('ZADD', P .. 'queue:' .. endpoint, now, event_id)
-    if known[1] == 'active' then redis.call('ZADD', P .. 'ready', 'LT', now, endpoint) end
+    if known[1] == 'active' then
+      redis.call('ZADD', P .. 'ready', 'LT', now, endpoint)
+    elseif known[1] == 'held' then
+      refresh(endpoint)
+    end
   end
   return 1
 end

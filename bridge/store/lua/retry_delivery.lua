@@ -4,7 +4,8 @@
 -- ARGV  1 endpoint, 2 event id, 3 token of this asking, 4 '1' to send also what was delivered or superseded
 -- Steps: nothing if this asking was heard before (its reply was lost), the endpoint is gone, the body is lost, or it is
 --   being attempted; a pending one in the queue becomes due; one that has ended is owed again: its attempt numbers go
---   on, its schedule starts anew, and where order asks for it, it takes its place in its task's line.
+--   on, its schedule starts anew, and where order asks for it, it takes its place in its task's line. An endpoint
+--   whose breaker is open is probed now: somebody believes that it is back.
 -- Reply {word, state of the endpoint, until when the endpoint rests (ms, 0 not at all), event id that goes first or ''}
 --   words: missing, removed (its endpoint), body-lost, leased, behind (one of its task goes first), delivered,
 --   superseded, due (was pending), revived (had ended)
@@ -48,6 +49,7 @@ else
   revive(endpoint, event_id, record, 'manual', token)
   line_up(endpoint, event_id, record, known[3], now)
 end
+if known[1] == 'held' then redis.call('HSET', P .. 'endpoint:' .. endpoint, 'probe_at', now) end
 refresh(endpoint)
-if known[1] == 'active' then wake('deliver') end
+if known[1] == 'active' or known[1] == 'held' then wake('deliver') end
 return said(pending and 'due' or 'revived')

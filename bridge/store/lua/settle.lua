@@ -1,16 +1,27 @@
 #!lua flags=allow-oom
 -- Record what an attempt came to and move its delivery on, in one step. Our lease is the proof that it is ours to say.
 -- ARGV  1 endpoint, 2 event id, 3 token, 4 state (pending, delivered, dead), 5 retry in ms, 6 reason,
---       7 effect (success, failure, disable-gone, blocked), 8 pause ms, 9 attempt JSON, 10 attempts kept,
---       11 blocked attempts in a row that disable
+--       7 effect (success, failure, overload, disable-gone, blocked), 8 pause ms, 9 attempt JSON, 10 attempts kept,
+--       and of what is no success also 11 blocked attempts in a row that disable, 12 ms until the next probe, if there
+--       is one, 13 probes that failed before this one or '' for an ordinary attempt, 14 failures in a row that open the
+--       breaker, if 15 the first of them is at least so many ms ago, 16 failure window ms (0: none), 17 percents of it
+--       at which to warn, by spaces
 -- Steps: lease; attempt count and log; due again, or ended; the next one of this task is promoted after the first
 --   attempt (after the end, if ordering is strict); what it means for the endpoint; its next moment.
--- Reply 'ok', 'stale' (the lease ended, or it was settled before), or 'disabled' (ok, and the endpoint now is)
+--   Any success closes the breaker, and what was to be tried again later is due then: as much as the endpoint's cap at
+--   once, and two more at each success that follows without a failure between them.
+--   Overload halves how many attempts the endpoint may have in flight, once for all that were in flight then; after as
+--   many successes as it may have, it is one more, up to its cap.
+--   Failing for so much of the window is told once each, and so is the end of it; what is to be told waits in
+--   bridge:notices until tell.lua makes an event of it. After as long without a failure the window begins anew.
+-- Reply 'ok', 'stale' (the lease ended, or it was settled before), or ok and the endpoint now is 'held' (its breaker
+--   opened), 'back' (it closed) or 'disabled'
 local endpoint, event_id, state, effect = ARGV[1], ARGV[2], ARGV[4], ARGV[7]
 local leases = P .. 'leases:' .. endpoint
 local entry = event_id .. '/' .. ARGV[3]
 local record = record_of(endpoint, event_id)
-if record == nil or not redis.call('ZSCORE', leases, entry) then return 'stale' end
+local lease_end = redis.call('ZSCORE', leases, entry)
+if record == nil or not lease_end then return 'stale' end
 
 record = record or record_from_event(endpoint, event_id) -- overwritten meanwhile; what came of the attempt still counts
 record.attempts, record.claims, record.trigger = record.attempts + 1, nil, nil
@@ -27,28 +38,125 @@ else
 end
 
 local key = P .. 'endpoint:' .. endpoint
-local known = redis.call('HMGET', key, 'state', 'ordering', 'failures', 'blocked')
-if state ~= 'pending' or (known[2] and known[2] ~= 'strict') then promote(endpoint, record.task, event_id) end
-if not known[1] then return 'ok' end
-if effect == 'success' then
-  if (known[3] or '0') ~= '0' or (known[4] or '0') ~= '0' then
-    redis.call('HSET', key, 'failures', 0, 'blocked', 0)
-    redis.call('HDEL', key, 'failing_since')
-  end
-else
-  redis.call('HINCRBY', key, 'failures', 1)
-  redis.call('HSETNX', key, 'failing_since', now)
-end
+local known, ordering, failures, blocked, recovering, limit = unpack(redis.call('HMGET', key, 'state', 'ordering',
+  'failures', 'blocked', 'recovering', 'limit'))
+if state ~= 'pending' or (ordering and ordering ~= 'strict') then promote(endpoint, record.task, event_id) end
+if not known then return 'ok' end
+local takes = known == 'active' or known == 'held'
 local pause = tonumber(ARGV[8])
 if pause > 0 then redis.call('HSET', key, 'paused_until', now + pause) end
-local because = nil
-if effect == 'disable-gone' then because = 'gone' end
-if effect == 'blocked' then
-  if redis.call('HINCRBY', key, 'blocked', 1) >= tonumber(ARGV[11]) then because = 'blocked' end
-elseif (known[4] or '0') ~= '0' then
-  redis.call('HSET', key, 'blocked', 0)
+
+-- ---------------------------------------------------------------- a success
+
+local function own_cap()
+  return cap_of(redis.call('HGET', key, 'cap'))
 end
-local disabled = because and known[1] == 'active'
-if disabled then redis.call('HSET', key, 'state', 'disabled', 'reason', because, 'disabled_at', now) end
+
+-- So many of those that wait for their next attempt are due now; none is left when there were fewer.
+local function hasten(number)
+  local queue = P .. 'queue:' .. endpoint
+  local waiting = redis.call('ZRANGEBYSCORE', queue, '(' .. now, '+inf', 'LIMIT', 0, number)
+  for _, other in ipairs(waiting) do redis.call('ZADD', queue, now, other) end
+  if #waiting < number then redis.call('HDEL', key, 'recovering') end
+end
+
+local function trust_more()
+  local before = tonumber(limit) or 1
+  if redis.call('HINCRBY', key, 'calm', 1) < before then return end
+  if before + 1 >= own_cap() then
+    redis.call('HDEL', key, 'limit', 'limit_from', 'calm')
+  else
+    redis.call('HSET', key, 'limit', before + 1, 'calm', 0)
+  end
+end
+
+if effect == 'success' then
+  local back = known == 'held'
+  if limit then trust_more() end
+  if back then
+    redis.call('HSET', key, 'state', 'active', 'recovering', 1)
+    redis.call('HDEL', key, 'reason')
+  end
+  if back or (failures or '0') ~= '0' or (blocked or '0') ~= '0' then absolve(key) end
+  if back then hasten(own_cap()) elseif recovering then hasten(2) end
+  refresh(endpoint)
+  return back and 'back' or 'ok'
+end
+
+-- ---------------------------------------------------------------- a failure
+
+local window = tonumber(ARGV[16])
+local since, latest, warned, told = unpack(redis.call('HMGET', key, 'failing_since', 'failed_at', 'warned', 'told'))
+local silent = window > 0 and now - (tonumber(latest or '') or now) > window
+since = not silent and tonumber(since or '') or now
+warned, told = not silent and tonumber(warned or '') or 0, tonumber(told or '') or 0
+redis.call('HSET', key, 'failing_since', string.format('%.0f', since), 'failed_at', now, 'warned', warned)
+failures = redis.call('HINCRBY', key, 'failures', 1)
+local lasted = now - since
+
+-- What those who look after endpoints are to hear of this one.
+local function notice(kind, percent, reason)
+  local read, attempt = pcall(cjson.decode, ARGV[9])
+  if not read or type(attempt) ~= 'table' then attempt = {} end
+  told = math.max(told + 1, now)
+  redis.call('HSET', key, 'told', string.format('%.0f', told))
+  redis.pcall('RPUSH', P .. 'notices', cjson.encode({kind = kind, percent = percent, reason = reason,
+    endpoint = endpoint, at = now, revision = told, failures = failures, failing_since = since, window_ms = window,
+    status_code = attempt.status_code, fault = attempt.fault}))
+  wake('poll')
+end
+
+local function disable(reason)
+  if not takes then return 'ok' end
+  redis.call('HSET', key, 'state', 'disabled', 'reason', reason, 'disabled_at', now)
+  redis.call('HDEL', key, 'probe_at', 'probes')
+  notice('disabled', nil, reason)
+  return 'disabled'
+end
+
+-- Warn of what has passed since the last warning. Replies whether the window is over.
+local function warn()
+  if window <= 0 or not takes then return false end
+  local percent = lasted * 100 / window
+  for mark in string.gmatch(ARGV[17], '%d+') do
+    if percent >= tonumber(mark) and warned < tonumber(mark) then
+      redis.call('HSET', key, 'warned', mark)
+      notice('failing', tonumber(mark))
+    end
+  end
+  return percent >= 100
+end
+
+-- Fewer at a time, unless this attempt was in flight already when that was last said.
+local function ease()
+  local cap, from = unpack(redis.call('HMGET', key, 'cap', 'limit_from'))
+  if tonumber(lease_end) <= (tonumber(from or '') or 0) then return end
+  cap = cap_of(cap)
+  local latest = math.max(at_score(leases, -1) or 0, tonumber(lease_end))
+  redis.call('HSET', key, 'limit', math.max(1, math.floor(math.min(tonumber(limit or '') or cap, cap) / 2)),
+    'limit_from', latest, 'calm', 0)
+end
+
+local function judged()
+  if effect == 'disable-gone' then return disable('gone') end
+  if effect == 'blocked' then
+    if redis.call('HINCRBY', key, 'blocked', 1) >= tonumber(ARGV[11]) then return disable('blocked') end
+  elseif (blocked or '0') ~= '0' then
+    redis.call('HSET', key, 'blocked', 0)
+  end
+  if warn() then return disable('failing') end
+  local probe_at = now + tonumber(ARGV[12])
+  if known == 'held' and ARGV[13] ~= '' then
+    redis.call('HSET', key, 'probes', tonumber(ARGV[13]) + 1, 'probe_at', probe_at)
+  elseif known == 'active' and failures >= tonumber(ARGV[14]) and lasted >= tonumber(ARGV[15]) then
+    redis.call('HSET', key, 'state', 'held', 'reason', 'failing', 'probes', 0, 'probe_at', probe_at)
+    return 'held'
+  end
+  return 'ok'
+end
+
+if recovering then redis.call('HDEL', key, 'recovering') end
+if effect == 'overload' then ease() end
+local word = judged()
 refresh(endpoint)
-return disabled and 'disabled' or 'ok'
+return word

@@ -27,7 +27,7 @@ if verb == 'disable' then
   if state == 'disabled' and by == 'operator' and reason == ARGV[4] then return said('same') end
   if state ~= 'disabled' then redis.call('HSET', key, 'disabled_at', now) end
   redis.call('HSET', key, 'state', 'disabled', 'reason', ARGV[4], 'by', 'operator')
-  redis.call('HDEL', key, 'resuming')
+  redis.call('HDEL', key, 'resuming', 'probe_at', 'probes')
   refresh(endpoint)
   return said('done')
 end

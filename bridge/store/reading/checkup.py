@@ -30,6 +30,7 @@ CLIENTS_KEYS = {"tasks": "zset", "endpoints": "hash"}
 TYPES = CLIENTS_KEYS | {
     "registry": "hash", "meta": "hash", "rejected": "hash", "stats": "hash", "events": "stream", "watch": "zset",
     "ready": "zset", "names": "set", "ended": "zset", "orphans": "zset", "pauses": "zset", "fanout": "list",
+    "notices": "list",
     "account:default": "hash", "spent:default": "hash",
     **{f"{what}:{kind}": wanted for what, wanted in (("wake", "list"), ("workers", "zset"), ("shifts", "zset"))
        for kind in ("poll", "deliver")},
@@ -145,7 +146,8 @@ async def owed_facts(store: HasClient, in_force: frozenset[str]) -> list[OwedFac
 
     def question(pipe: "Pipeline", name: str) -> None:
         keys = store.keys
-        pipe.hmget(keys.endpoint(name), "state", "reason", "paused_until", "failures", *MADE_DUE)
+        asked = ("state", "reason", "paused_until", "failures", "failing_since", "probe_at", *MADE_DUE)
+        pipe.hmget(keys.endpoint(name), *asked)
         pipe.hlen(keys.deliveries(name))
         pipe.zcard(keys.done(name))
         pipe.zcard(keys.dead(name))
@@ -162,7 +164,7 @@ async def owed_facts(store: HasClient, in_force: frozenset[str]) -> list[OwedFac
 
 async def _owed(store: HasClient, name: str, now: int, in_force: bool, replies: Sequence[Any]) -> OwedFacts:
     fields, kept, done, dead, due, head, latest = replies
-    state, reason, paused, failures = map(as_text, fields[:4])
+    state, reason, paused, failures, failing, probe = map(as_text, fields[:6])
     resting = max(0, (as_ms(paused) or 0) - now)
     takes = state == "active" and not resting
     reasons: Counter[str] = Counter()
@@ -176,9 +178,11 @@ async def _owed(store: HasClient, name: str, now: int, in_force: bool, replies: 
         in_force=in_force,
         pending=max(0, kept - done - dead),
         overdue=due if takes else 0,
-        oldest_ms=max(0, now - waits_since(head[0][1], fields[4:])) if head and takes else 0,
+        oldest_ms=max(0, now - waits_since(head[0][1], fields[6:])) if head and takes else 0,
         paused_ms=resting,
         failures=as_ms(failures) or 0,
+        failing_ms=max(0, now - (as_ms(failing) or now)),
+        probe_ms=max(0, (as_ms(probe) or 0) - now),
         dead=dead,
         reasons=dict(reasons),
     )

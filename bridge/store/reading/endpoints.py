@@ -11,7 +11,19 @@ from bridge.store.registry import as_text
 if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
 
-_STATE = ("state", "reason", "by", "paused_until", "failures", "failing_since", "since", "disabled_at")
+_STATE = (
+    "state",
+    "reason",
+    "by",
+    "paused_until",
+    "failures",
+    "failing_since",
+    "since",
+    "disabled_at",
+    "probe_at",
+    "cap",
+    "limit",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +42,7 @@ class EndpointView:
     old_secret_until_at: int | None
     """Until when an old secret signs beside the one in force."""
     state: str
-    """active, disabled, removed, waiting (not taken in yet) or rejected."""
+    """active, held (its breaker is open), disabled, removed, waiting (not taken in yet) or rejected."""
     reason: str | None
     by: str | None
     """Who disabled it: operator, or nobody but the bridge."""
@@ -38,7 +50,16 @@ class EndpointView:
     failures: int
     """Failed attempts in a row."""
     failing_since_at: int | None
+    probe_at: int | None
+    """While it is held: when one delivery is attempted to see whether it is back."""
     since_at: int | None
+    concurrency: int | None
+    """How many attempts it may have in flight; None while it is not taken in."""
+    limit: int | None
+    """How many of these at present, while it is overloaded; it grows with each success."""
+    rate: str | None
+    schedule: tuple[float, ...]
+    """Its own waits in seconds; empty: the operator's."""
     pending: int
     delivered: int
     """Ended well, superseded or cancelled, until retention."""
@@ -119,7 +140,7 @@ def _view(
     name: str, state: str, known: dict[str, Any], refusal: dict[str, Any], replies: Sequence[Any]
 ) -> EndpointView:
     fields, owed, done, last_done, dead, last_dead = replies
-    word, reason, by, paused, failures, failing, since, disabled = map(as_text, fields)
+    word, reason, by, paused, failures, failing, since, disabled, probe, cap, limit = map(as_text, fields)
     secrets = known.get("secrets") or ([known["secret"]] if known.get("secret") else [])
     return EndpointView(
         name=name,
@@ -137,7 +158,12 @@ def _view(
         paused_until_at=as_ms(paused),
         failures=as_ms(failures) or 0,
         failing_since_at=as_ms(failing),
+        probe_at=as_ms(probe) if word == "held" else None,
         since_at=as_ms(disabled) or as_ms(since),
+        concurrency=as_ms(cap),
+        limit=as_ms(limit),
+        rate=str(known["rate"]) if known.get("rate") else None,
+        schedule=tuple(known["schedule"]) if isinstance(known.get("schedule"), list) else (),
         pending=max(0, owed - done - dead),
         delivered=done,
         dead=dead,

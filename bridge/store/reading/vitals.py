@@ -43,6 +43,8 @@ class Status:
     statuses: dict[str, int]
     roles: tuple[Role, ...]
     endpoints: dict[str, int]
+    probe_at: int | None
+    """When the next of the endpoints that are held is probed."""
     pending: int
     dead: int
     oldest_due_ms: int
@@ -100,6 +102,7 @@ async def status(store: HasClient) -> Status:
         statuses=await statuses(store, SEEN),
         roles=tuple([await role(store, kind) for kind in KINDS]),
         endpoints=dict(Counter(one.state for one in endpoints if one.state != "removed")),
+        probe_at=min((one.probe_at for one in endpoints if one.probe_at), default=None),
         pending=sum(one.pending for one in endpoints),
         dead=sum(one.dead for one in endpoints),
         oldest_due_ms=await _oldest_due(store, endpoints),

@@ -1,0 +1,72 @@
+"""What is to be told of endpoints: settling writes it down, whoever looks next makes an event of it."""
+
+import json
+from collections.abc import Sequence
+from typing import cast
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from bridge.model import Event, Notice, NoticeKind
+from bridge.store.keys import Keys
+from bridge.store.reading.trips import HasClient
+from bridge.store.registry import EVENTS_KEPT, FANOUT_STEP, as_text
+from bridge.store.scripts import Scripts, store_errors
+
+NOTICES = 50
+"""How many are told at a time."""
+
+
+class Notices:
+    """Notices in Redis. They are told one by one, the oldest first, each exactly once."""
+
+    def __init__(self, store: HasClient, *, events_kept: int = EVENTS_KEPT) -> None:
+        self._client: Redis = store.client
+        self._keys: Keys = store.keys
+        self._scripts: Scripts = store.scripts
+        self._events_kept = events_kept
+
+    async def waiting(self) -> list[Notice | str]:
+        """The oldest notices that nobody has told yet; of one that somebody wrote over, the text."""
+        try:
+            with store_errors():
+                texts = cast(list[bytes], await self._client.lrange(self._keys.notices, 0, NOTICES - 1))
+        except ResponseError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            return []  # the doctor names it
+        return [_notice(as_text(text)) for text in texts]
+
+    async def tell(self, notice: Notice, event: Event, endpoints: Sequence[str], version: str) -> str:
+        """Commit a notice as an event that is owed to these endpoints. Replies `told`, `stale` or `changed`."""
+        word = await self._scripts.call(
+            "tell", notice.text, version, event.id, event.type, event.task, event.revision, event.body,
+            event.observed_at, self._events_kept, FANOUT_STEP, *endpoints,
+        )  # fmt: skip
+        return as_text(word)
+
+    async def drop(self, text: str) -> None:
+        """Forget one that cannot be read."""
+        await self._scripts.call("tell", text, "", "", "", "", "", "", "", "", "")
+
+
+def _notice(text: str) -> Notice | str:
+    try:
+        record = json.loads(text)
+        percent = record.get("percent")
+        return Notice(
+            kind=NoticeKind(record["kind"]),
+            endpoint=str(record["endpoint"]),
+            at=int(record["at"]),
+            revision=int(record["revision"]),
+            failures=int(record["failures"]),
+            failing_since=int(record["failing_since"]),
+            window_ms=int(record["window_ms"]),
+            percent=None if percent is None else int(percent),
+            reason=record.get("reason"),
+            status_code=record.get("status_code"),
+            fault=record.get("fault"),
+            text=text,
+        )
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
+        return text

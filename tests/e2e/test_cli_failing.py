@@ -1,0 +1,65 @@
+"""What the CLI says of an endpoint that keeps failing."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from owing import announce, claim, settle, take_in
+from redis import Redis
+
+from bridge.model import Decision, DeliveryState, EndpointEffect
+from bridge.signature import generate_secret
+
+Bridge = Callable[..., tuple[int, str, str]]
+URL = "http://127.0.0.1:9/hook"
+SECRET = generate_secret(bytes(range(32)))
+FAILED = Decision(DeliveryState.PENDING, EndpointEffect.FAILURE, retry_in_ms=3_600_000, probe_in_ms=240_000)
+
+
+@pytest.fixture
+def held(bridge: Bridge, redis_url: str, client: "Redis", monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """An endpoint whose breaker is open, with one delivery that failed and one that waits behind it."""
+    monkeypatch.setattr("bridge.store.outbox.FAILURES_BEFORE_OPEN", 1)
+    monkeypatch.setattr("bridge.store.outbox.OPEN_AFTER_MS", 0)
+    bridge("endpoint", "add", "billing", URL)
+    announced = announce(redis_url, "t1", "indexing")
+    settle(redis_url, FAILED)
+    return [*announced, *announce(redis_url, "t2", "indexing")]
+
+
+@pytest.mark.usefixtures("held")
+def test_a_held_endpoint_says_why_and_when_it_is_probed(bridge: Bridge, redis_url: str) -> None:
+    """`endpoint show`, `ls`, `status` and `doctor`: held, failing since when, and the next probe."""
+    code, out, _ = bridge("endpoint", "show", "billing", "--json")
+    row = json.loads(out)
+    assert (code, row["state"], row["reason"], row["failures"], row["pending"]) == (0, "held", "failing", 1, 2)
+    assert row["probe_at"] > row["failing_since_at"]
+    for words in (("endpoint", "show", "billing"), ("endpoint", "ls"), ("status",), ("doctor",)):
+        _, out, told = bridge(*words)
+        assert "held" in out + told, words
+        assert "failing" in out + told, words
+    _, out, _ = bridge("endpoint", "ls")
+    assert "held (failing, probed in 4 min)" in " ".join(out.split())
+    assert "1 held; held as failing, the next probe goes out in 4 min" in " ".join(bridge("status")[1].split())
+    assert claim(redis_url) == []
+
+
+def test_a_retry_has_it_probed_now(bridge: Bridge, redis_url: str, held: list[str]) -> None:
+    """The word of an operator who has put the receiver right; what waits longest goes first."""
+    code, out, _ = bridge("delivery", "retry", f"{held[0]}/billing")
+    assert (code, "probed now" in out) == (0, True)
+    (probe,) = claim(redis_url)
+    assert (probe.event_id, probe.probe) == (held[1], 0)
+
+
+def test_an_endpoint_shows_its_own_limits(bridge: Bridge, redis_url: str, client: "Redis") -> None:
+    """What its definition asks for, and, while it is overloaded, what it gets."""
+    own = {"concurrency": 8, "rate": "10/s", "schedule": [0, 60]}
+    client.hset("bridge:endpoints", "a", json.dumps({"url": URL, "secret": SECRET, **own}))
+    take_in(redis_url)
+    row = json.loads(bridge("endpoint", "show", "a", "--json")[1])
+    assert {name: row[name] for name in own} == own
+    assert row["limit"] is None
+    announce(redis_url, "t1", "indexing")
+    settle(redis_url, Decision(DeliveryState.PENDING, EndpointEffect.OVERLOAD, retry_in_ms=1_000))
+    assert json.loads(bridge("endpoint", "show", "a", "--json")[1])["limit"] == 4
