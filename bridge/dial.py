@@ -18,6 +18,7 @@ from pathlib import Path
 from bridge.connection import Connection, describe_tls
 from bridge.exchange import Limits, Origin, Phase, Stopwatch, TransportFault
 from bridge.model import Fault
+from bridge.tunnel import Proxy, Tunnels
 
 Address = IPv4Address | IPv6Address
 
@@ -92,49 +93,63 @@ class Dialler:
     """Opens connections that were judged. Holds no connection itself."""
 
     def __init__(
-        self, judge: Judge, *, resolve: Resolve | None, ssl_context: ssl.SSLContext | None, limits: Limits
+        self,
+        judge: Judge,
+        *,
+        resolve: Resolve | None,
+        ssl_context: ssl.SSLContext | None,
+        limits: Limits,
+        proxy: Proxy | None,
     ) -> None:
         self._judge = judge
         self._resolve = resolve or SystemResolver()
         self._ssl = _strict(ssl_context or ssl.create_default_context())
         self._limits = limits
+        self._tunnels = Tunnels(proxy) if proxy else None
 
     async def dial(
         self, origin: Origin, make: Callable[[], Connection], deadline: float, watch: Stopwatch
     ) -> Connection:
         """A new connection to `origin`, made by `make`, before `deadline` (the loop's time).
 
-        Raises TransportFault: nothing was sent, and after a refusal by the judge nothing was dialled.
+        Raises TransportFault: nothing was sent, and after a refusal by the judge nothing was dialled. Raises
+        EgressDown when it is the proxy that fails.
         """
-        addresses = await self._addresses(origin, deadline, watch)
-        refusal = self._judge(origin.host, origin.port, [str(address) for address in addresses])
+        found = await self._look_up(origin, deadline, watch)
+        refusal = self._judge(origin.host, origin.port, found)
         if refusal is not None:
             raise TransportFault(Fault.BLOCKED, refusal, phase=Phase.CONNECT)
+        try:
+            addresses = [_literal(text) for text in found]
+        except ValueError:  # of which no policy makes an address
+            raise TransportFault(Fault.DNS, "the resolver gave no address", phase=Phase.DNS) from None
         watch.start()
-        sock = await self._connect(addresses, origin.port, deadline)
+        sock = await self._connect(addresses, origin, deadline)
         watch.connect_ms = watch.lap_ms()
         return await self._start(sock, origin, make, deadline, watch)
 
-    async def _addresses(self, origin: Origin, deadline: float, watch: Stopwatch) -> list[Address]:
+    async def _look_up(self, origin: Origin, deadline: float, watch: Stopwatch) -> list[str]:
+        """What the origin's host leads to, as the judge is to see it; never nothing."""
         with suppress(ValueError):
-            return [_literal(origin.host)]
+            return [str(_literal(origin.host))]
         watch.start()
         try:
             async with asyncio.timeout_at(self._by(self._limits.dns_seconds, deadline)):
                 found = await self._resolve(origin.host, origin.port)
-            addresses = [_literal(address) for address in found[: self._limits.addresses]]
         except TimeoutError:
             raise _too_slow(Phase.DNS) from None
         except OSError as error:
             raise TransportFault(Fault.DNS, error.strerror or str(error), phase=Phase.DNS) from None
-        except ValueError:
-            raise TransportFault(Fault.DNS, "the resolver gave no address", phase=Phase.DNS) from None
         watch.dns_ms = watch.lap_ms()
-        if not addresses:
+        if not found:
             raise TransportFault(Fault.DNS, "the name has no address", phase=Phase.DNS)
-        return addresses
+        return list(found[: self._limits.answers])
 
-    async def _connect(self, addresses: list[Address], port: int, deadline: float) -> socket.socket:
+    async def _connect(self, addresses: list[Address], origin: Origin, deadline: float) -> socket.socket:
+        port = origin.port
+        if self._tunnels is not None:
+            by = self._by(self._limits.connect_seconds, deadline)
+            return await self._tunnels.open(f"{origin.host}:{port}", addresses[0], port, by=by)
         fault = TransportFault(Fault.CONNECT, "not tried", phase=Phase.CONNECT)
         for address in _tries(addresses, self._limits.dials):
             try:

@@ -14,7 +14,6 @@ from typing import Any, Literal
 import structlog
 
 from bridge.deliver import Deliverer
-from bridge.guard import Policy
 from bridge.poll import Poller, PollPolicy
 from bridge.pump import Permit, Pump, RedisClock
 from bridge.schedule import RetryPolicy
@@ -24,7 +23,7 @@ from bridge.store import Store
 from bridge.store.intake import Intake
 from bridge.store.sweep import Sweep
 from bridge.tell import Teller
-from bridge.transport import Limits, Transport
+from bridge.transport import Limits, Proxy, Transport
 from bridge.twelvelabs import BODY_BYTES, TwelveLabs
 from bridge.upkeep import Upkeep
 
@@ -32,11 +31,6 @@ Kind = Literal["poll", "deliver"]
 
 POLL_GAP_SECONDS = 0.005
 """Due tasks are claimed in groups of what fell due within this time: one round trip for several."""
-
-
-def policy_from(settings: Settings) -> Policy:
-    """The guard as configured."""
-    return Policy(allow_networks=settings.delivery_allow_networks, allow_http=settings.delivery_allow_http)
 
 
 def open_store(settings: Settings) -> contextlib.AbstractAsyncContextManager[Store]:
@@ -54,22 +48,28 @@ def intake_from(store: Store, settings: Settings) -> Intake:
     """Intake as configured: the one that workers run, and the CLI for what it writes itself."""
     return Intake(
         store,
-        policy_from(settings),
+        settings.policy,
         has_default_secret=settings.delivery_default_secret is not None,
         cap=settings.delivery_endpoint_concurrency,
     )
 
 
+def proxy_from(settings: Settings) -> Proxy | None:
+    """The egress proxy as configured, for deliveries alone."""
+    url = settings.delivery_proxy_url
+    return Proxy.parse(url.get_secret_value()) if url else None
+
+
 @asynccontextmanager
 async def sender_from(settings: Settings) -> AsyncIterator[Sender]:
     """A sender and its transport as configured: the guard judges each address dialled."""
-    policy = policy_from(settings)
+    policy = settings.policy
 
     def judge(host: str, port: int, addresses: Any) -> str | None:
         verdict = policy.judge_addresses(host, port, addresses)
         return None if verdict.allowed else f"{verdict.reason}: {verdict.detail}"
 
-    transport = Transport(judge)
+    transport = Transport(judge, proxy=proxy_from(settings))
     secret = settings.delivery_default_secret
     try:
         yield Sender(

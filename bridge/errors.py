@@ -49,6 +49,10 @@ class StoreDown(DependencyDown):
     """Redis does not answer, or refuses to work."""
 
 
+class EgressDown(DependencyDown):
+    """The egress proxy opens no tunnel."""
+
+
 class UnsafeRedis(DependencyDown):
     """This Redis could forget what the bridge owes."""
 

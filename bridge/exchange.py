@@ -125,6 +125,8 @@ class Limits:
 
     header_bytes: int = 65_536
     """All heads of one exchange together, the skipped 1xx answers included."""
+    headers: int = 256
+    """How many headers these may have: as an object each takes ten times what the shortest takes on the wire."""
     body_bytes: int = 65_536
     informational: int = 8
     """How many 1xx answers may precede the real one."""
@@ -134,13 +136,18 @@ class Limits:
     connect_seconds: float = 5.0
     """For one try of connecting, and again for the TLS handshake."""
     addresses: int = 16
-    """How many of a name's addresses are looked at; only those are judged, and only those can be dialled."""
+    """The most addresses of a name that a judge permits; of more than these it is shown one, so that it can refuse."""
     dials: int = 2
     """How many addresses are tried for one connection."""
     idle_seconds: float = 20.0
     idle_per_pool: int = 64
     """Idle connections kept for one (pool, origin)."""
     idle_total: int = 256
+
+    @property
+    def answers(self) -> int:
+        """How many of a name's addresses are looked at, however many there are."""
+        return self.addresses + 1
 
     @property
     def wire_bytes(self) -> int:

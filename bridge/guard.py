@@ -110,6 +110,11 @@ class Target:
     port: int
     path: str = field(repr=False)
 
+    @property
+    def is_address(self) -> bool:
+        """The host is an address already: there is nothing to resolve."""
+        return _is_literal(self.host)
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

@@ -26,8 +26,8 @@ class AnswerParser:
         """Expect the answer to a request of this method."""
         self._bodiless = method == "HEAD"
         self._headers: list[tuple[bytes, bytes]] = []
-        self._chunks: list[bytes] = []
-        self._size = self._wire = self._informational = 0
+        self._body = bytearray()  # one buffer: a list of one-byte chunks would take forty times their size
+        self._size = self._wire = self._informational = self._counted = 0
         self._objection = ""
         self.status = 0
         self.touched = False
@@ -68,7 +68,7 @@ class AnswerParser:
         return Answer(
             status=self.status,
             headers=tuple([(n.decode("latin-1").lower(), v.strip().decode("latin-1")) for n, v in self._headers]),
-            body=b"".join(self._chunks),
+            body=bytes(self._body),
             truncated=not self.complete,
             timing=timing,
         )
@@ -96,6 +96,9 @@ class AnswerParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.answered:  # else it is a trailer
+            self._counted += 1
+            if self._counted > self._limits.headers:
+                self._object(f"more than {self._limits.headers} headers")
             self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -121,9 +124,9 @@ class AnswerParser:
         room = self._limits.body_bytes - self._size
         self._size += len(data)
         if len(data) > room:
-            self._chunks.append(data[:room])
+            self._body += data[:room]
             self._object("enough")
-        self._chunks.append(data)
+        self._body += data
 
     def on_message_complete(self) -> None:
         if self.answered:

@@ -58,7 +58,7 @@ class Sender:
         try:
             prepared = self._prepare(endpoint)
         except Refused as refusal:
-            return Outcome(fault=Fault.BLOCKED, detail=str(refusal))
+            return Outcome(fault=Fault.BLOCKED, detail=f"{refusal.reason}: {refusal.detail}")
         body = rendered(endpoint.format, delivery.event_id, delivery.body)
         timestamp = int(self._now().timestamp())
         headers = (

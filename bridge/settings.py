@@ -26,6 +26,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from bridge import settings_sources as sources
 from bridge import settings_types as types
 from bridge.errors import SettingsError
+from bridge.guard import Policy
 from bridge.settings_sources import Given, Origin
 from bridge.settings_types import DAY, knob, masked, plain_text
 
@@ -55,8 +56,7 @@ class Settings(BaseSettings):
         examples=["redis://:password@host:6379/0"],
     )
     redis_allow_volatile: bool = knob(
-        False,
-        "Start even on a Redis that evicts keys or has no append-only file, and so may forget what is owed.",
+        False, "Start even on a Redis that evicts keys or has no append-only file, and so may forget what is owed."
     )
     prefix: types.KeyPrefix = knob("bridge:", "What all keys in Redis start with; it ends in a colon.")
 
@@ -93,6 +93,14 @@ class Settings(BaseSettings):
         "commas. An empty text counts as not set; [] is an empty list.",
         examples=["10.20.0.0/16,fd00:20::/64"],
     )
+    delivery_deny_networks: types.Networks = knob(
+        (), "Networks that no callback may reach, public or allowed ones too: your own, say. CIDRs, as above."
+    )
+    delivery_proxy_url: types.ProxyUrl = knob(
+        None,
+        "An HTTP proxy for all deliveries, by CONNECT to the address that was judged. HTTP_PROXY is never obeyed.",
+        examples=["http://user:password@proxy:3128"],
+    )
     delivery_allow_http: bool = knob(False, "Accept callback URLs that start with http://; nothing else is relaxed.")
     delivery_default_secret: types.SigningSecret = knob(
         None,
@@ -103,11 +111,7 @@ class Settings(BaseSettings):
         15, "An attempt that takes longer, from dialling to the answer, has failed.", "seconds", 0.1, 120
     )
     delivery_lease_seconds: float = knob(
-        25,
-        "How long a claimed delivery belongs to one worker; at least delivery_deadline_seconds + 5.",
-        "seconds",
-        5.1,
-        900,
+        25, "How long a claimed delivery is one worker's; at least delivery_deadline_seconds + 5.", "seconds", 5.1, 900
     )
     delivery_concurrency: int = knob(1000, "Attempts in flight in one delivery worker.", "attempts", 1, 10_000)
     delivery_endpoint_concurrency: int = knob(
@@ -122,11 +126,7 @@ class Settings(BaseSettings):
     )
     delivery_jitter: float = knob(0.2, "Each wait is longer or shorter by up to this part of it.", "share", 0, 0.5)
     delivery_progress_expires_seconds: float = knob(
-        3600,
-        "An event of a status that is not final is no longer sent after this time.",
-        "seconds",
-        1,
-        30 * DAY,
+        3600, "An event of a status that is not final is no longer sent after this time.", "seconds", 1, 30 * DAY
     )
 
     delivery_failure_window_seconds: float = knob(
@@ -178,12 +178,18 @@ class Settings(BaseSettings):
         """What is allowed and still deserves a log line at start, such as a secret file that all may read."""
         return self._warnings
 
+    @property
+    def policy(self) -> Policy:
+        """The guard as configured: one for every door."""
+        allow, deny = self.delivery_allow_networks, self.delivery_deny_networks
+        return Policy(allow_networks=allow, deny_networks=deny, allow_http=self.delivery_allow_http)
+
     def secret_values(self) -> tuple[str, ...]:
         """Every secret text in here, for the logs to strike out wherever it turns up."""
         found = [one.get_secret_value() for one in (self.twelvelabs_api_key, self.delivery_default_secret) if one]
-        parts = urlsplit(self.redis_url.get_secret_value())
-        found += [value for name, value in parse_qsl(parts.query) if name == "password"]
-        found += [parts.password, unquote(parts.password)] if parts.password else []
+        urls = [urlsplit(one.get_secret_value()) for one in (self.redis_url, self.delivery_proxy_url) if one]
+        found += [value for url in urls for name, value in parse_qsl(url.query) if name == "password"]
+        found += [text for url in urls if url.password for text in (url.password, unquote(url.password))]
         return tuple(dict.fromkeys(found))
 
     @classmethod

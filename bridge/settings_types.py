@@ -156,6 +156,16 @@ def _waits(value: tuple[float, ...]) -> tuple[float, ...]:
     return value
 
 
+def _proxy_url(value: SecretStr | None) -> SecretStr | None:
+    parts = _split_url(value.get_secret_value() if value else "http://h:1")
+    if parts.scheme != "http" or not parts.hostname or not parts.port:
+        raise ValueError("must be http://host:port or http://user:password@host:port, the port included")
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError("must end after its port")
+    return value
+
+
+ProxyUrl = Annotated[SecretStr | None, AfterValidator(_proxy_url)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 KeyPrefix = Annotated[str, AfterValidator(_prefix)]

@@ -2,8 +2,9 @@
 
 `exchange` carries one request to one answer within one deadline. Around it, pools of kept connections: a pool
 belongs to one name (an endpoint, an upstream account) and one origin, and shares nothing with any other pool,
-neither connections nor TLS sessions. There are no redirects, no cookies, no proxies and no decompression to
-turn off: there are none. `handle_async_request` puts the same thing behind httpx's transport interface.
+neither connections nor TLS sessions. There are no redirects, no cookies and no decompression to turn off:
+there are none, and no proxy but the one that is handed in. `handle_async_request` puts the same thing behind
+httpx's transport interface.
 
 A kept connection was judged when it was dialled. It may also have been closed by the other side a moment ago;
 then the request is sent once more on a fresh connection, within the same deadline. That is safe for our POSTs
@@ -30,6 +31,7 @@ from bridge.exchange import (
     TransportFault,
 )
 from bridge.model import Fault
+from bridge.tunnel import Proxy
 
 __all__ = [
     "Answer",
@@ -37,6 +39,7 @@ __all__ = [
     "Limits",
     "Origin",
     "Phase",
+    "Proxy",
     "Request",
     "Resolve",
     "SystemResolver",
@@ -69,7 +72,7 @@ class Transport(httpx.AsyncBaseTransport):
     """Sends requests; belongs to one event loop. `judge` sees every address before it is dialled.
 
     `ssl_context` may trust other authorities than the system's; one that does not verify raises ValueError.
-    The transport offers it HTTP/1.1 only and at least TLS 1.2.
+    The transport offers it HTTP/1.1 only and at least TLS 1.2. With a `proxy` every connection is a tunnel through it.
     """
 
     def __init__(
@@ -79,9 +82,10 @@ class Transport(httpx.AsyncBaseTransport):
         resolve: Resolve | None = None,
         ssl_context: ssl.SSLContext | None = None,
         limits: Limits | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
         self._limits = limits or Limits()
-        self._dialler = Dialler(judge, resolve=resolve, ssl_context=ssl_context, limits=self._limits)
+        self._dialler = Dialler(judge, resolve=resolve, ssl_context=ssl_context, limits=self._limits, proxy=proxy)
         self._pools: dict[tuple[str, Origin], Pool] = {}
         self._open: set[Connection] = set()
         self._idle: dict[Connection, tuple[Pool, float]] = {}
@@ -97,7 +101,8 @@ class Transport(httpx.AsyncBaseTransport):
         """The answer to `request`, over a connection of `pool`, or TransportFault.
 
         The deadline covers everything: DNS, connect, TLS, writing, head and body. Raises ValueError, before
-        anything is done, for a request that is not well-formed. A cancelled exchange closes its connection.
+        anything is done, for a request that is not well-formed, and EgressDown for a proxy that fails. A cancelled
+        exchange closes its connection.
         """
         payload = request.encode()
         if self._closed:

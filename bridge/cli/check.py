@@ -53,7 +53,7 @@ def check(
     if resolve and dns is not None:
         raise InvalidInput("--resolve and --dns are two sources of addresses", fix="choose one")
     settings = settings_of(ctx)
-    policy = Policy(allow_networks=settings.delivery_allow_networks, allow_http=settings.delivery_allow_http)
+    policy = settings.policy
     given = list(_given(urls))
     answers = None if dns is None else _scripted(dns)
     if resolve:
@@ -93,7 +93,7 @@ def _judged(policy: Policy, url: str, answers: Answers | None) -> tuple[Verdict,
         return Verdict(False, target.reason, target.detail), []
     if answers is None:
         return policy.judge(url, None), []
-    if _is_address(target.host):
+    if target.is_address:
         addresses: Sequence[str] = [target.host]
     elif target.host in answers:
         addresses = answers[target.host]
@@ -116,14 +116,14 @@ async def resolved(targets: Iterable[Target]) -> Answers:
     from bridge.exchange import Limits
 
     resolver, limits, room = SystemResolver(), Limits(), asyncio.Semaphore(LOOKUPS)
-    ports = {target.host: target.port for target in targets if not _is_address(target.host)}
+    ports = {target.host: target.port for target in targets if not target.is_address}
     answers: dict[str, Sequence[str]] = {}
 
     async def look(host: str, port: int) -> None:
         async with room:
             try:
                 async with asyncio.timeout(limits.dns_seconds):
-                    answers[host] = (await resolver(host, port))[: limits.addresses]
+                    answers[host] = (await resolver(host, port))[: limits.answers]
             except (TimeoutError, OSError):
                 return  # no answer
 
@@ -155,13 +155,3 @@ def _is_answer(value: object) -> bool:
 
 def _first(answer: list[Any]) -> list[str]:
     return list(answer[0]) if answer and isinstance(answer[0], list) else answer
-
-
-def _is_address(host: str) -> bool:
-    from ipaddress import ip_address
-
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

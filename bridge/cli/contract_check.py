@@ -12,7 +12,6 @@ import rich_click as click
 from bridge.cli.output import Columns, chosen, emit, field, output_option, safe, say
 from bridge.cli.session import settings_of
 from bridge.errors import InvalidInput
-from bridge.guard import Policy
 from bridge.hints import endpoint_hints, task_hints
 from bridge.rejection import Rejection, rejected_field
 
@@ -68,8 +67,7 @@ def check(ctx: click.Context, file: str | None, live: bool, output: str | None, 
 def _judge_from(settings: "Settings") -> "Judge":
     from bridge.entries import Judge
 
-    policy = Policy(allow_networks=settings.delivery_allow_networks, allow_http=settings.delivery_allow_http)
-    return Judge(policy, settings.delivery_default_secret is not None)
+    return Judge(settings.policy, settings.delivery_default_secret is not None)
 
 
 def _document(document: Mapping[str, Any], judge: "Judge") -> Iterator[Row]:

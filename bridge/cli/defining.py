@@ -53,12 +53,11 @@ def secret_from(path: str) -> str:
 def check(settings: "Settings", name: str, definition: Mapping[str, Any]) -> None:
     """Judge a definition as registration does. Raises InvalidInput."""
     from bridge.contract import endpoint as judged
-    from bridge.engine import policy_from
     from bridge.rejection import Rejection
 
     has_default = settings.delivery_default_secret is not None
     try:
-        judged(name, json.dumps(definition), policy_from(settings), has_default_secret=has_default)
+        judged(name, json.dumps(definition), settings.policy, has_default_secret=has_default)
     except Rejection as rejection:
         fix = "choose another name" if rejection.field == "name" else rejection.fix.replace(" and HSET it again", "")
         raise InvalidInput(str(rejection), fix=fix) from None

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -19,7 +19,6 @@ from bridge.cli.session import ids_from, settings_of
 from bridge.contract import ENDPOINT_BYTES, check_member
 from bridge.contract import endpoint as read_endpoint
 from bridge.errors import BridgeError, CredentialRefused, InvalidInput, SettingsError, StoreDown
-from bridge.guard import Policy
 from bridge.redaction import bare
 from bridge.rejection import Rejection
 from bridge.sandbox.redis import RedisServer
@@ -68,7 +67,7 @@ class Session:
         networks, http = list(self.settings.delivery_allow_networks), self.settings.delivery_allow_http
         if nets := loopback_networks(self.url):
             networks, http = [*networks, *nets], True
-        policy = Policy(allow_networks=networks, allow_http=http)
+        policy = replace(self.settings.policy, allow_networks=networks, allow_http=http)
         try:
             read_endpoint(
                 self.name, json.dumps(self.definition()), policy, has_default_secret=self.default_secret is not None

@@ -11,7 +11,7 @@ from bridge.cli.output import Columns, chosen, emit, output_option, safe, say
 from bridge.cli.output import field as shown
 from bridge.cli.session import OPEN_SECONDS, settings_of
 from bridge.doctor import Finding, Level, exit_code, fail, warn
-from bridge.errors import BridgeError, SettingsError, StoreDown
+from bridge.errors import BridgeError, EgressDown, SettingsError, StoreDown
 
 if TYPE_CHECKING:
     from bridge.doctor.entries import Answers, Judge
@@ -123,7 +123,7 @@ class Examination:
             parts |= {
                 "types": self._types, "endpoint": self._endpoints, "task": self._tasks, "rejected": self._rejected,
                 "poll worker": lambda: self._role("poll"), "deliver worker": lambda: self._role("deliver"),
-                "dead letters": self._owed,
+                "dead letters": self._owed, "proxy": self._proxy,
             }  # fmt: skip
         for name, part in parts.items():
             try:
@@ -238,6 +238,20 @@ class Examination:
         seen = await settled(self.store, kind)
         return list(work.role(await role_facts(self.store, seen, queue, has_key=has_key)))
 
+    async def _proxy(self) -> list[Finding]:
+        from bridge.doctor import upstream
+        from bridge.engine import proxy_from
+        from bridge.exchange import Limits
+
+        proxy = proxy_from(self.settings)
+        if proxy is None:
+            return []
+        try:
+            (await proxy.reach(by=asyncio.get_running_loop().time() + Limits().connect_seconds)).close()
+        except EgressDown as error:
+            return [upstream.no_way_out(str(error), error.fix)]
+        return [upstream.way_out(f"{proxy.host}:{proxy.port}")]
+
     async def _owed(self) -> list[Finding]:
         from bridge.doctor import work
         from bridge.store.reading.checkup import owed_facts
@@ -246,6 +260,5 @@ class Examination:
 
     def _judge(self) -> "Judge":
         from bridge.doctor.entries import Judge
-        from bridge.engine import policy_from
 
-        return Judge(policy_from(self.settings), self.settings.delivery_default_secret is not None)
+        return Judge(self.settings.policy, self.settings.delivery_default_secret is not None)

@@ -103,11 +103,10 @@ async def _import(store: "Store", settings: "Settings", manifest: "Manifest", pr
     """Endpoints first, so that no event outruns the one who is to hear of it."""
     from bridge.cli.endpoint import take_back
     from bridge.cli.task import say_what_lacks
-    from bridge.engine import policy_from
     from bridge.entries import Judge
     from bridge.store.reading.written import read_endpoints
 
-    judge = Judge(policy_from(settings), settings.delivery_default_secret is not None)
+    judge = Judge(settings.policy, settings.delivery_default_secret is not None)
     work = Import(store, settings, manifest, judge, dry_run)
     before = await read_endpoints(store.client, store.keys)
     gone = _undeclared(before, manifest) if prune else []

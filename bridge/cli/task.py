@@ -108,13 +108,12 @@ def add(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
 
 async def _add(store: "Store", settings: "Settings", members: list[str], options: dict[str, str]) -> list[Row]:
     from bridge.contract import check_member, task_options
-    from bridge.engine import policy_from
     from bridge.redaction import narrated
     from bridge.rejection import Rejection
     from bridge.store.declaring import Declaring
 
     try:
-        task_options(options, policy_from(settings), has_default_secret=settings.delivery_default_secret is not None)
+        task_options(options, settings.policy, has_default_secret=settings.delivery_default_secret is not None)
     except Rejection as rejection:
         raise InvalidInput(str(rejection), fix=rejection.fix) from None
     refused: dict[str, str] = {}

@@ -103,10 +103,10 @@ def _url(name: str, url: str, policy: Policy, answers: Answers | None) -> Iterat
     if isinstance(target, Refused):
         yield fail("endpoint", f"{name}: {target.reason}: {target.detail}", why, fix)
     elif answers is not None:
-        if target.host not in answers:
+        if not target.is_address and target.host not in answers:
             yield fail("endpoint", f"{name}: {target.host} does not resolve", "its attempts fail", fix)
             return
-        verdict = policy.judge(url, answers[target.host])
+        verdict = policy.judge(url, answers.get(target.host, ()))
         if not verdict.allowed:
             yield fail("endpoint", f"{name}: {verdict.reason}: {verdict.detail}", why, fix)
 

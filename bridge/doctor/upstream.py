@@ -44,6 +44,16 @@ def configured(facts: SettingsFacts) -> list[Finding]:
     return findings
 
 
+def way_out(where: str) -> Finding:
+    """The egress proxy takes connections; whether it lets us through, the first delivery tells."""
+    return ok("proxy", f"deliveries go through {where}, which takes connections")
+
+
+def no_way_out(found: str, fix: str) -> Finding:
+    """The egress proxy does not even take a connection."""
+    return fail("proxy", found, "nothing is delivered; what is owed waits, and counts against no endpoint", fix)
+
+
 def no_key() -> Finding:
     """There is no key at all."""
     fix = f"set TWELVELABS_API_KEY, or {KEY_FILE}; then restart the worker"

@@ -24,7 +24,7 @@ from bridge.sender import Sender
 from bridge.signature import generate_secret
 from bridge.store import Store
 from bridge.store.intake import Intake
-from bridge.transport import Limits, Transport
+from bridge.transport import Limits, Proxy, Transport
 from bridge.twelvelabs import BODY_BYTES, TwelveLabs
 
 START = 1_800_000_000_000
@@ -239,6 +239,7 @@ async def delivering(
     default_secret: str | None = SECRET,
     lease_seconds: float = 25.0,
     deadline_seconds: float = 5.0,
+    proxy: Proxy | None = None,
 ) -> AsyncIterator[Delivering]:
     """A deliverer as production builds it, except for the clocks and the jitter."""
     receiver = Receiver(SECRET, clock=lambda: stage.clock.now / 1000)
@@ -248,7 +249,7 @@ async def delivering(
         verdict = guard.judge_addresses(host, port, addresses)
         return None if verdict.allowed else f"{verdict.reason}"
 
-    transport = Transport(judge)
+    transport = Transport(judge, proxy=proxy)
     sender = Sender(
         transport, guard, deadline_seconds=deadline_seconds, default_secret=default_secret, now=stage.clock.moment
     )

@@ -1,6 +1,7 @@
 """`bridge endpoint check`: the classifier through the real command."""
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -135,3 +136,12 @@ def test_a_table_says_why_and_no_terminal_obeys_it(bridge: Bridge) -> None:
     assert code == 1
     assert "forbidden_character: The URL holds a character" in out
     assert "\x1b" not in out + bridge("endpoint", "check", url, "-o", "ids")[1]
+
+
+def test_a_crowd_of_addresses_is_refused_as_at_the_dial(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--resolve does not look at the first sixteen of a name's addresses and call that all of them."""
+    crowd = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{n + 1}", 80)) for n in range(40)]
+    monkeypatch.setattr("bridge.dial.socket.getaddrinfo", lambda *_, **__: crowd)
+    code, out, _ = bridge("endpoint", "check", "http://crowd.example.com/", "--resolve", "--json")
+    (row,) = json.loads(out)
+    assert (code, row["verdict"], row["reason"], row["dials"]) == (1, "block", "too_many_addresses", [])

@@ -1,6 +1,7 @@
 """`bridge doctor` against real states of Redis, a simulated upstream, and one bad entry of each kind."""
 
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -255,3 +256,19 @@ def test_addresses_are_judged_when_asked_for(bridge: Bridge, client: "Redis", mo
     client.hset("bridge:endpoints", "a", '{"url":"http://no-such-host.invalid/","secret":"whsec_' + "A" * 44 + '"}')
     assert bad(doctor(bridge)[1], "endpoint") == ""
     assert "does not resolve" in bad(doctor(bridge, "--resolve")[1], "endpoint")
+
+
+def test_the_egress_proxy_is_tried(bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named when it takes no connection, by host and port alone; and when it does."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        where = f"127.0.0.1:{proxy.getsockname()[1]}"
+        monkeypatch.setenv("BRIDGE_DELIVERY_PROXY_URL", f"http://me:s3cret@{where}")
+        _, rows = doctor(bridge)
+        assert [row["found"] for row in rows if row["check"] == "proxy"] == [
+            f"deliveries go through {where}, which takes connections"
+        ]
+    code, rows = doctor(bridge)
+    assert code != 0
+    assert f"the egress proxy {where} cannot be reached: connection refused" in bad(rows, "proxy")
+    assert "BRIDGE_DELIVERY_PROXY_URL" in bad(rows, "proxy")
+    assert "s3cret" not in str(rows)

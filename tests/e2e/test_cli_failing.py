@@ -4,11 +4,15 @@ import json
 from collections.abc import Callable
 
 import pytest
-from owing import announce, claim, settle, take_in
+import structlog
+from owing import announce, claim, settle, take_in, with_store
 from redis import Redis
+from structlog.testing import capture_logs
 
 from bridge.model import Decision, DeliveryState, EndpointEffect
 from bridge.signature import generate_secret
+from bridge.store import Store
+from bridge.tell import Teller
 
 Bridge = Callable[..., tuple[int, str, str]]
 URL = "http://127.0.0.1:9/hook"
@@ -63,3 +67,27 @@ def test_an_endpoint_shows_its_own_limits(bridge: Bridge, redis_url: str, client
     announce(redis_url, "t1", "indexing")
     settle(redis_url, Decision(DeliveryState.PENDING, EndpointEffect.OVERLOAD, retry_in_ms=1_000))
     assert json.loads(bridge("endpoint", "show", "a", "--json")[1])["limit"] == 4
+
+
+def test_what_was_told_can_be_looked_up(bridge: Bridge, redis_url: str) -> None:
+    """An event about an endpoint is listed and delivered like another, logged as a warning, and it is no task."""
+    bridge("endpoint", "add", "billing", URL)
+    bridge("endpoint", "add", "ops", URL, "--events", "bridge.endpoint.*")
+    announce(redis_url, "t1", "ready")
+    settle(redis_url, Decision(DeliveryState.DEAD, EndpointEffect.DISABLE_GONE))
+
+    async def told(store: Store) -> int:
+        await store.registry.reload_endpoints()
+        return await Teller(store.notices, store.registry, structlog.get_logger()).run()
+
+    with capture_logs() as lines:
+        assert with_store(redis_url, told) == 1
+    assert [(line["event"], line["log_level"], line["reason"]) for line in lines] == [
+        ("endpoint.disabled", "warning", "gone")
+    ]
+    (row,) = json.loads(bridge("event", "ls", "--type", "bridge.*", "--json")[1])
+    assert (row["type"], row["task"]) == ("bridge.endpoint.disabled", "endpoint:billing")
+    code, out, _ = bridge("delivery", "show", row["event_id"], "ops")
+    assert (code, "pending" in out) == (0, True)
+    assert "endpoint:billing" not in bridge("task", "ls")[1]
+    assert bridge("event", "ls")[0] == bridge("delivery", "ls")[0] == 0

@@ -100,3 +100,33 @@ def test_a_callback_url_on_the_task_is_enough() -> None:
         (arrival,) = receiver.arrivals
         assert (arrival.path, arrival.status, arrival.data["metadata"]) == ("/own", "ready", [7])
         assert arrival.data["previous"] is None
+
+
+def test_an_endpoint_that_keeps_failing_is_told_of_and_disabled() -> None:
+    """Down for the whole failure window: whoever asked hears each warning once and the end, and the rest is held."""
+    simulator, receiver = Simulator(), Receiver(SECRET)
+    settings = {
+        "TWELVELABS_API_KEY": "tlk_sandbox",
+        "BRIDGE_DELIVERY_FAILURE_WINDOW_SECONDS": "2",
+        "BRIDGE_DELIVERY_SCHEDULE_SECONDS": ",".join(["0", *["0.3"] * 30]),
+    }
+    with RedisServer() as redis, simulator.in_thread(), receiver.in_thread() as inside:
+        member = simulator.add_task(timeline=a_timeline(indexing=0.1), age_seconds=60)
+        receiver.always(500, "/down")
+        worker = start_worker(redis.url, simulator.base_url, settings)
+        try:
+            with Redis.from_url(redis.url) as client:
+                down = {"url": f"{receiver.url}/down", "secret": SECRET}
+                ops = {"url": f"{receiver.url}/ops", "secret": SECRET, "events": ["bridge.endpoint.*"]}
+                client.hset("bridge:endpoints", mapping={"down": json.dumps(down), "ops": json.dumps(ops)})
+                client.zadd("bridge:tasks", {member: 0}, nx=True)
+                ended = "bridge.endpoint.disabled"
+                inside.run(receiver.wait_for(lambda seen: any(a.type == ended for a in seen.valid), 20), 25)
+                assert client.hmget("bridge:endpoint:down", "state", "reason") == [b"disabled", b"failing"]
+        finally:
+            worker.terminate()
+            assert worker.wait(30) == 0
+    told = [arrival for arrival in receiver.arrivals if arrival.path == "/ops"]
+    assert [arrival.data["percent"] for arrival in told] == [50, 70, 90, None]
+    assert {arrival.data["endpoint"] for arrival in told} == {"down"}
+    assert not receiver.invalid

@@ -10,6 +10,7 @@ from misbehave import OK, Misbehaviour, Peer, polite, says
 from servers import DEADLINE, SHORT, allow, free_port
 from until import eventually
 
+from bridge.guard import MAX_ANSWERS
 from bridge.model import Fault
 from bridge.transport import Limits, Origin, Phase, Request, Resolve, SystemResolver, Transport, TransportFault
 
@@ -123,12 +124,12 @@ async def test_a_peer_other_than_the_one_dialled_is_refused() -> None:
 
 
 async def test_only_so_many_addresses_are_looked_at() -> None:
-    """A name with a thousand addresses costs no more than one with sixteen."""
+    """A name with a thousand addresses costs no more than one with seventeen, which is one more than pass."""
     judge = Judging()
     resolve = resolving(["127.0.0.1"] + [f"127.0.1.{n}" for n in range(200)])
     async with Misbehaviour(polite) as server, Transport(judge, resolve=resolve) as transport:
         await get(transport, server.named("hooks.example.com"))
-    assert len(judge.seen[0][2]) == Limits().addresses == 16
+    assert len(judge.seen[0][2]) == Limits().answers == MAX_ANSWERS + 1
 
 
 async def test_the_second_address_is_tried() -> None:
@@ -192,13 +193,24 @@ async def test_a_connection_that_is_never_accepted_is_a_timeout(transport: Trans
     assert fault.phase in (Phase.CONNECT, Phase.HEAD), "HEAD on kernels that accept beyond the backlog"
 
 
-@pytest.mark.parametrize("answer", [[], ["not-an-address"], ["fe80::1%lo"]])
-async def test_a_resolver_without_a_usable_address_is_a_dns_fault(answer: list[str]) -> None:
-    """No address, or something that is none: nothing is judged, nothing dialled."""
+async def test_a_resolver_without_an_address_is_a_dns_fault() -> None:
+    """Nothing is judged, nothing dialled."""
     judge = Judging()
-    async with Transport(judge, resolve=resolving(answer)) as transport:
+    async with Transport(judge, resolve=resolving([])) as transport:
         fault = await fault_of(transport, Origin("http", "hooks.example.com", 80))
     assert (fault.fault, fault.phase, judge.seen) == (Fault.DNS, Phase.DNS, [])
+
+
+@pytest.mark.parametrize("text", ["not-an-address", "127.1", "127.0.0.1%lo", "fe80::1%lo", "::1%lo"])
+async def test_what_is_no_plain_address_is_for_the_judge_and_never_dialled(text: str) -> None:
+    """The judge sees what the resolver said, so that the guard has its reason; were it to permit, nobody dials."""
+    guard, lax = Judging(forbidden=text), Judging()
+    for judge, fault in ((guard, Fault.BLOCKED), (lax, Fault.DNS)):
+        async with Misbehaviour(polite) as server, Transport(judge, resolve=resolving([text])) as transport:
+            origin = server.named("hooks.example.com")
+            assert (await fault_of(transport, origin)).fault is fault
+            assert server.connections == 0
+        assert judge.seen == [("hooks.example.com", origin.port, (text,))]
 
 
 async def test_a_name_that_does_not_exist_is_a_dns_fault() -> None:

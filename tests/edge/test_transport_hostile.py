@@ -81,6 +81,7 @@ FAULTS = [
     pytest.param(endless_hints, Fault.PROTOCOL, id="endless 103s"),
     pytest.param(header_bomb, Fault.PROTOCOL, id="header bomb"),
     pytest.param(endless_header, Fault.PROTOCOL, id="one endless header"),
+    pytest.param(says(b"HTTP/1.1 200 OK\r\n" + b"a:b\r\n" * 257 + b"\r\n"), Fault.PROTOCOL, id="many headers"),
     pytest.param(says(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n"), Fault.PROTOCOL, id="head in one piece"),
 ]
 
@@ -142,6 +143,19 @@ async def test_informational_answers_are_counted(transport: Transport) -> None:
         with pytest.raises(TransportFault, match="more than 8 informational"):
             await transport.exchange("b", a_post(server), deadline_seconds=DEADLINE)
     assert (answer.status, answer.header("link")) == (200, None)
+
+
+async def test_headers_are_counted(transport: Transport) -> None:
+    """256 may come, those of informational answers included, and 257 may not: each costs more than its bytes."""
+    hints = b"HTTP/1.1 103 Early Hints\r\n" + b"a:b\r\n" * 200 + b"\r\n"
+    final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
+    async with Misbehaviour(
+        says(hints + final + b"a:b\r\n" * 55 + b"\r\nok"), says(hints + final + b"a:b\r\n" * 56 + b"\r\nok")
+    ) as server:
+        answer = await transport.exchange("a", a_post(server), deadline_seconds=DEADLINE)
+        with pytest.raises(TransportFault, match="more than 256 headers"):
+            await transport.exchange("b", a_post(server), deadline_seconds=DEADLINE)
+    assert (answer.body, len(answer.headers)) == (b"ok", 56)
 
 
 async def test_an_upgrade_says_what_it_was(transport: Transport) -> None:

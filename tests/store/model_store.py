@@ -205,7 +205,7 @@ def _next_by_rate(known: dict[str, str], now: int) -> float:
     interval, burst = map(float, known["rate"].split())
     spent = max(now, float(known.get("rate_at", 0)))
     spent = now if spent > now + interval * burst + 1 else spent
-    return ceil(spent + interval - interval * burst)
+    return ceil(spent + interval - interval * burst - 0.001)
 
 
 def _check_breaker(endpoint: str, known: dict[str, str]) -> None:

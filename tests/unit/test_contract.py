@@ -20,6 +20,7 @@ from bridge.contract import (
     implicit_name,
     task_options,
 )
+from bridge.exchange import Origin, Request
 from bridge.formats import standard
 from bridge.guard import Policy
 from bridge.model import Change, Endpoint, Ordering, WatchOptions
@@ -549,6 +550,26 @@ def test_a_header_that_http_does_not_allow_is_refused(headers: dict[str, str]) -
     with pytest.raises(Rejection) as refused:
         judged({"url": URL, "headers": headers})
     assert_whole(refused.value, field="headers")
+
+
+NAMES = st.one_of(
+    st.text("abcXYZ019!#$%&'*+.^_`|~-: \r\n", max_size=9),
+    st.sampled_from(["te", "TE", "proxy-x", "keep-alive", "host", "connection", "x-team", "authorization", "expect"]),
+)
+
+
+@given(st.dictionaries(NAMES, st.text("ab \t\r\n\0~é", max_size=9), min_size=1, max_size=3))
+def test_headers_that_are_registered_can_be_sent(headers: dict[str, str]) -> None:
+    """Whatever registration lets through, the transport puts on the wire as just these lines."""
+    try:
+        registered = judged({"url": URL, "headers": headers}).headers
+    except Rejection:
+        return
+    sent = Request("POST", Origin("https", "example.com", 443), "/", [*registered.items()]).encode()
+    lines = sent.decode("ascii").split("\r\n")
+    assert lines[:2] == ["POST / HTTP/1.1", "Host: example.com"]
+    assert lines[2 : 2 + len(headers)] == [f"{name}: {value}" for name, value in headers.items()]
+    assert lines[2 + len(headers) :] == ["Accept-Encoding: identity", "Content-Length: 0", "", ""]
 
 
 JSON = st.recursive(

@@ -14,6 +14,7 @@ from ssrfguard import DEFAULT_DENIED
 
 from bridge import guard
 from bridge.errors import InvalidInput
+from bridge.exchange import Origin, Request
 from bridge.guard import REASONS, Network, Policy, Refused, Target, Verdict
 
 PUBLIC = "93.184.216.34"
@@ -303,6 +304,19 @@ def test_three_parsers_agree_on_what_is_admitted(url: str) -> None:
     assert target.path.isascii()
     assert target.path.isprintable()
     assert " " not in target.path
+
+
+@settings(deadline=None, max_examples=300)
+@given(urls)
+@example("https://[FD00:1::A]:99/?a=[b]")
+def test_what_is_admitted_can_be_sent(url: str) -> None:
+    """No URL passes the guard and then fails as a request: the wire has its host, and its path as it was written."""
+    try:
+        target = ANYWHERE.parse(url)
+    except Refused:
+        return
+    sent = Request("POST", Origin(target.scheme, target.host, target.port), target.path).encode()
+    assert sent.startswith(f"POST {target.path} HTTP/1.1\r\nHost: ".encode())
 
 
 @settings(deadline=None, max_examples=300)

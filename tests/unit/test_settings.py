@@ -223,6 +223,7 @@ def test_nothing_that_prints_settings_prints_a_secret(load: Load) -> None:
     settings = load(
         redis_url=f"redis://me:{CANARY}@cache:6379/1?password={CANARY}",
         twelvelabs_api_key=CANARY,
+        delivery_proxy_url=f"http://me:{CANARY}@proxy:3128",
         delivery_default_secret=SIGNING,
     )
     shown = {one.name: one.value for one in explain(settings)}
@@ -252,7 +253,7 @@ def test_bridge_toml_is_what_the_fields_say(load: Load) -> None:
     assert names == list(Settings.model_fields)
     assert described == [info.description for info in Settings.model_fields.values()]
     hidden = {name for name, info in Settings.model_fields.items() if name not in tomllib.loads(text)}
-    assert hidden == {"redis_url", "twelvelabs_api_key", "delivery_default_secret"}
+    assert hidden == {"redis_url", "twelvelabs_api_key", "delivery_default_secret", "delivery_proxy_url"}
 
 
 def test_every_line_of_bridge_toml_may_be_uncommented(load: Load) -> None:

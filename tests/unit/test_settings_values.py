@@ -107,6 +107,24 @@ def test_a_bad_base_url_is_refused(load: Load, url: str) -> None:
     assert CANARY not in text
 
 
+@pytest.mark.parametrize("url", ["http://proxy:3128", "http://me:p%40ss@10.0.0.1:80/", "http://[::1]:3128"])
+def test_an_egress_proxy_is_plain_http_with_its_port(load: Load, url: str) -> None:
+    """With a login or without."""
+    assert load(delivery_proxy_url=url).delivery_proxy_url == SecretStr(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [f"http://me:{CANARY}@proxy", f"https://me:{CANARY}@proxy:443", f"socks5://:{CANARY}@h:1", f"http://{CANARY}:99999",
+     f"http://h:1/{CANARY}", f"http://h:1?{CANARY}", "proxy:3128", "http://:3128", f"http://me:{CANARY} x@h:1"],
+)  # fmt: skip
+def test_a_bad_egress_proxy_is_refused(load: Load, url: str) -> None:
+    """Another scheme, no port, something behind it: refused, and not repeated."""
+    text = refusal(load, delivery_proxy_url=url)
+    assert "BRIDGE_DELIVERY_PROXY_URL (cli)" in text
+    assert CANARY not in text
+
+
 @pytest.mark.parametrize(
     "url",
     [
