@@ -1,7 +1,7 @@
 """An operator's word about an endpoint: held and not dropped, tried again in order, dead letters brought back."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from scene import LEASE_MS, Scene
@@ -237,6 +237,28 @@ async def test_an_operators_hold_takes_over_ours(scene: Scene, steering: Steerin
     fields = await known(scene.store)
     assert (fields["reason"], fields["by"], fields["disabled_at"]) == ("looking", "operator", since)
     assert (await steering.disable("a", "looking")).word == "same"
+
+
+@pytest.mark.parametrize("disabled_between", [False, True])
+async def test_enabling_closes_a_breaker(scene: Scene, steering: Steering, disabled_between: bool) -> None:
+    """Its failures are forgiven and what it holds is due, an hour before its probe; disabled, it is not even probed."""
+    made = await seven_retries(scene)
+    open_ = {"state": "held", "reason": "failing", "failures": 12, "probes": 1, "probe_at": scene.clock.now + 3_600_000}
+    await scene.store.client.hset("bridge:endpoint:a", mapping=cast(Any, open_))
+    if disabled_between:
+        assert (await steering.disable("a", "operator")).before == "held"
+        scene.clock.advance(7_200_000)
+        assert await scene.claim() == []
+    scene.clock.advance(1)
+    assert (await steering.enable("a")).word == "done"
+    fields = await known(scene.store)
+    assert (fields["state"], fields["failures"], "probe_at" in fields, "reason" in fields) == (
+        "active",
+        "0",
+        False,
+        False,
+    )
+    assert await drain(scene) == [event.id for event in made]
 
 
 async def test_an_endpoint_that_is_not_there_is_said(scene: Scene, steering: Steering) -> None:
