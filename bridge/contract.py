@@ -19,6 +19,7 @@ from bridge.guard import Policy
 from bridge.model import Endpoint, Ordering, WatchOptions
 from bridge.redaction import bare
 from bridge.rejection import Rejection
+from bridge.rotation import PREVIOUS_SECRETS, SECRET_FIELDS, PreviousSecretDefinition, previous_secrets
 from bridge.strict_json import each_once, finite, is_shallow, no_constant
 from bridge.throttle import RATE
 from bridge.tl_signature import check_secret
@@ -81,6 +82,7 @@ class EndpointDefinition(BaseModel):
     metadata: Annotated[dict[str, Any], AfterValidator(checked_words)] = {}
     format: Literal["standard", "twelvelabs"] = "standard"
     secret: Annotated[str, AfterValidator(lambda text, known: _checked_secret(text, known))] | None = None
+    previous_secrets: Annotated[list[PreviousSecretDefinition], Field(max_length=PREVIOUS_SECRETS)] = []
     ordering: Ordering = Ordering.FIRST_ATTEMPT
     headers: Annotated[dict[str, str], AfterValidator(lambda headers: _checked_headers(headers))] = {}
     concurrency: Annotated[int, Field(strict=True, ge=1, le=CONCURRENCY)] | None = None
@@ -185,6 +187,7 @@ def endpoint(name: str, raw: str, policy: Policy, *, has_default_secret: bool) -
         format=definition.format,
         ordering=definition.ordering,
         headers=definition.headers,
+        previous_secrets=previous_secrets(definition.previous_secrets),
         concurrency=definition.concurrency,
         rate=definition.rate,
         schedule=tuple(definition.schedule or ()),
@@ -293,7 +296,9 @@ def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
         "schedule": f"write 1 to {ATTEMPTS} waits in seconds, as [0, 5, 300], none longer than {LONGEST_WAIT_SECONDS}",
     }
     # The definition may hold a secret or an authorization header anywhere: only the offending field itself is shown.
-    value = _plain_value(raw, first["loc"]) if first["loc"] and first["loc"][0] not in {"secret", "headers"} else ""
+    value = (
+        _plain_value(raw, first["loc"]) if first["loc"] and first["loc"][0] not in {*SECRET_FIELDS, "headers"} else ""
+    )
     value = bare(value) if field == "url" else value
     return Rejection(field, reason, fixes.get(field, f"correct “{field}” and HSET it again"), value)
 

@@ -56,6 +56,11 @@ def standard(event_type: str, task: str, revision: int, observed_at: int, change
     return body
 
 
+def notice(event_type: str, at: int, data: Mapping[str, Any]) -> bytes:
+    """The body of an event that is about the bridge and not about a task, in the same shape; `at` in milliseconds."""
+    return _encode({"type": event_type, "timestamp": rfc3339(at), "data": data})
+
+
 def rendered(form: str, event_id: str, stored: bytes) -> bytes:
     """The body of an attempt, from the one that is stored.
 

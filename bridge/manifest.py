@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from bridge.errors import InvalidInput
 from bridge.redaction import SIGNING_SECRET, bare
 from bridge.rejection import Rejection, redacted
+from bridge.rotation import SECRET_FIELDS
 
 VERSION = 1
 HEAD = {"kind": "bridge-export", "version": VERSION}
@@ -148,9 +149,10 @@ def _check_line(entry: Entry) -> None:
 def _check_table(entry: Entry) -> None:
     if not isinstance(entry.fields, dict):
         raise Rejection("", "it is no table", TABLES)
-    if "secret" in entry.fields:
-        fix = 'put it into a file of its own and write secret_file = "…"'
-        raise Rejection("secret", "a secret has no place in this file", fix)
+    for name in SECRET_FIELDS:
+        if name in entry.fields:
+            fix = 'put it into a file of its own and write secret_file = "…"'
+            raise Rejection(name, "a secret has no place in this file", fix)
 
 
 def endpoint_line(name: bytes, text: bytes, *, with_secrets: bool) -> Line:
@@ -206,7 +208,7 @@ def _public(name: str, value: Any) -> Any:
         return bare(value)
     if name == "headers":
         return dict.fromkeys(value, LEFT_OUT) if isinstance(value, dict) else None
-    return None if name == "secret" or holds_secret({name: value}) else value
+    return None if name in SECRET_FIELDS or holds_secret({name: value}) else value
 
 
 def _structure(text: str) -> Any:

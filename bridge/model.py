@@ -213,6 +213,14 @@ class Postponement:
 
 
 @dataclass(frozen=True, slots=True)
+class PreviousSecret:
+    """A secret that another one took over from; it signs beside that one until `until` (Unix seconds)."""
+
+    secret: str = field(repr=False)
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """A subscriber's callback URL with its filter, secrets and limits."""
 
@@ -229,6 +237,7 @@ class Endpoint:
     format: str = "standard"
     ordering: Ordering = Ordering.FIRST_ATTEMPT
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    previous_secrets: tuple[PreviousSecret, ...] = ()
     concurrency: int | None = None
     """Attempts in flight at most; None: as the operator set it for all."""
     rate: str | None = None

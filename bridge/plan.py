@@ -14,6 +14,7 @@ from bridge.entries import Judge
 from bridge.manifest import LEFT_OUT, Entry, holds_secret
 from bridge.redaction import bare
 from bridge.rejection import Rejection
+from bridge.rotation import SECRET_FIELDS
 
 ADDED, CHANGED, UNCHANGED = "added", "changed", "unchanged"
 _BARE = re.compile(rf"[?#/]{LEFT_OUT}")
@@ -87,7 +88,7 @@ def _completed(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]
         if unknown := [one for one, value in headers.items() if value == LEFT_OUT and one not in known]:
             raise Rejection("headers", f"the value of {unknown[0]} was left out of the export", COMPLETE)
         made["headers"] = {one: known[one] if value == LEFT_OUT else value for one, value in headers.items()}
-    return made | {one: value for one, value in old.items() if one not in new and holds_secret(value)}
+    return made | {one: old[one] for one in old if one not in new and (one in SECRET_FIELDS or holds_secret(old[one]))}
 
 
 def _url(field: str, new: str, old: Any) -> str:

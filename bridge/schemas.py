@@ -29,6 +29,7 @@ from bridge.filters import METADATA_FIELDS, METADATA_WORDS
 from bridge.formats import BODY_BYTES, TWELVELABS, WILDCARD_TYPES
 from bridge.guard import MAX_URL_CHARS
 from bridge.rejection import REJECTED, VALUE_HEAD
+from bridge.rotation import PREVIOUS_SECRETS
 from bridge.signature import MAX_SECRET_BYTES, MIN_SECRET_BYTES, SECRET_PREFIX
 from bridge.tl_signature import SECRET
 
@@ -60,6 +61,7 @@ def endpoint_schema() -> Schema:
     fields["indexes"]["description"] = "Ids of the tasks' indexes; an event that shows no index is always taken."
     fields["metadata"] |= _words_schema()
     fields["secret"] = _secret_schema()
+    fields["previous_secrets"] = _previous_schema()
     fields["format"]["description"] = f"How bodies are written and signed; {TWELVELABS}: as TwelveLabs' own webhooks."
     fields["ordering"] = made["$defs"]["Ordering"] | {"default": fields["ordering"]["default"]}
     fields["headers"] |= _headers_schema()
@@ -286,13 +288,15 @@ def render(name: str) -> str:
     return json.dumps(SCHEMAS[name](), indent=2, ensure_ascii=False) + "\n"
 
 
+LEAST, MOST = (-(-size * 8 // 6) for size in (MIN_SECRET_BYTES, MAX_SECRET_BYTES))
+STANDARD_SECRET = rf"^\s*({SECRET_PREFIX})?[A-Za-z0-9+/]{{{LEAST},{MOST}}}={{0,2}}\s*$"
+
+
 def _secret_by_format() -> Schema:
-    least, most = (-(-size * 8 // 6) for size in (MIN_SECRET_BYTES, MAX_SECRET_BYTES))
-    standard = rf"^\s*({SECRET_PREFIX})?[A-Za-z0-9+/]{{{least},{most}}}={{0,2}}\s*$"
     return {
         "if": {"required": ["format"], "properties": {"format": {"const": TWELVELABS}}},
         "then": {"properties": {"secret": {"pattern": f"^{SECRET}$"}}},
-        "else": {"properties": {"secret": {"pattern": standard}}},
+        "else": {"properties": {"secret": {"pattern": STANDARD_SECRET}}},
     }
 
 
@@ -317,6 +321,14 @@ def _words_schema() -> Schema:
         "description": "Top-level fields of the tasks' own metadata, each with a value or a list of values of which it "
         "has one. A task without such a field is not taken.",
     }
+
+
+def _previous_schema() -> Schema:
+    until = {"type": "integer", "minimum": 0, "exclusiveMaximum": 10**11, "description": "Unix seconds."}
+    fields = {"secret": {"type": "string", "pattern": STANDARD_SECRET}, "until": until}
+    items = {"type": "object", "required": list(fields), "properties": fields}
+    description = "Secrets that another one took over from: each signs beside it until its time."
+    return {"type": "array", "default": [], "maxItems": PREVIOUS_SECRETS, "items": items, "description": description}
 
 
 def _headers_schema() -> Schema:

@@ -11,6 +11,7 @@ from bridge.formats import CONTENT_TYPES, rendered, unknown
 from bridge.guard import Policy, Refused
 from bridge.model import Delivery, Endpoint, Fault, Outcome
 from bridge.redaction import Confidant
+from bridge.rotation import signing_secrets
 from bridge.schedule import parse_retry_after
 from bridge.tl_signature import AnySigner, signer_for
 from bridge.transport import Answer, Origin, Request, Transport, TransportFault
@@ -28,6 +29,8 @@ class _Prepared:
     target: str = field(repr=False)
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     signer: AnySigner
+    signs_until: float | None
+    """Unix seconds: then a secret ends, and the signer is another one."""
     confidant: Confidant
 
 
@@ -79,11 +82,13 @@ class Sender:
 
     def _prepare(self, endpoint: Endpoint) -> _Prepared:
         known = self._prepared.get(endpoint.name)
-        if known and known.endpoint == endpoint:
+        now = self._now().timestamp()
+        if known and known.endpoint == endpoint and (known.signs_until is None or now < known.signs_until):
             return known
-        self.forget(endpoint.name)
+        if known is None or known.endpoint != endpoint:  # else a secret's time is over, which changes no connection
+            self.forget(endpoint.name)
         target = self._policy.parse(endpoint.url)
-        secrets = endpoint.secrets or ((self._default_secret,) if self._default_secret else ())
+        secrets, until = signing_secrets(endpoint, self._default_secret, now)
         if not secrets:
             raise SettingsError(
                 f"endpoint {endpoint.name} is signed with the default secret, and there is none any more",
@@ -101,7 +106,10 @@ class Sender:
                 *endpoint.headers.items(),
             ),
             signer=signer_for(endpoint.format, secrets),
-            confidant=Confidant(endpoint.url, endpoint.headers, secrets),
+            signs_until=until,
+            confidant=Confidant(
+                endpoint.url, endpoint.headers, [*secrets, *(one.secret for one in endpoint.previous_secrets)]
+            ),
         )
         self._prepared[endpoint.name] = prepared
         return prepared

@@ -44,13 +44,13 @@ contract.add_command(check)
 
 
 @contract.command()
-@click.argument(
-    "part", type=click.Choice([*SCHEMAS, "keys"]), default="keys", metavar=f"[{'|'.join([*SCHEMAS, 'keys'])}]"
-)
+@click.argument("part", type=click.Choice([*SCHEMAS, "keys"]), default="keys", metavar="[PART]")
 @output_option
 @click.pass_context
 def show(ctx: click.Context, part: str, output: str | None, as_json: bool) -> None:
     """Print a part of the contract: a JSON Schema, or the table of keys (without a name).
+
+    The parts are endpoint, task, event, event-twelvelabs, endpoint-event, rejection and keys.
 
     \b
     Examples:

@@ -149,7 +149,7 @@ def _retried(event_id: str, endpoint: str, came: "Retried") -> Told:
             )
         if came.endpoint_state != "active":
             return Told(
-                word, f"held, as endpoint {endpoint} is {came.endpoint_state}", _register(endpoint, "--replace")
+                word, f"held, as endpoint {endpoint} is {came.endpoint_state}", f"bridge endpoint enable {endpoint}"
             )
         if came.rests_until_at:
             return Told(word, f"the endpoint asked for a rest; it is attempted {ago(came.rests_until_at)}")
@@ -170,12 +170,9 @@ def _retried(event_id: str, endpoint: str, came: "Retried") -> Told:
     return Told(told.result, told.note, told.fix, done=False)
 
 
-def _register(endpoint: str, option: str = "") -> str:
-    """How an endpoint comes back; that of a callback URL does as one with a name."""
-    if endpoint.startswith("url:"):
-        return "bridge endpoint add NAME URL"
-    kept = ", with the --events, --tasks and --ordering that it is to keep" if option else ""
-    return f"bridge endpoint add {endpoint} URL {option}".rstrip() + kept
+def _register(endpoint: str) -> str:
+    """How an endpoint that was removed comes back; that of a callback URL does as one with a name."""
+    return f"bridge endpoint add {'NAME' if endpoint.startswith('url:') else endpoint} URL"
 
 
 def _cancelled(event_id: str, endpoint: str, word: str) -> Told:

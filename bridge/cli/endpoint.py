@@ -2,20 +2,23 @@
 
 import json
 import secrets
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from bridge.cli import output as out
 from bridge.cli.check import check
+from bridge.cli.defining import check as check_definition
+from bridge.cli.defining import not_found, secret_from, take_in, tell_if_held
+from bridge.cli.endpoint_steer import disable, enable, recover
+from bridge.cli.endpoint_try import test
+from bridge.cli.endpoint_write import rotate, set_
 from bridge.cli.output import Columns, Row, chosen, emit, emit_one, output_option, safe, say, when
 from bridge.cli.session import names_in, speakable, with_store
-from bridge.errors import BridgeError, InvalidInput, NotFound
+from bridge.errors import InvalidInput
 from bridge.formats import CONTENT_TYPES, STANDARD, TWELVELABS, rfc3339
 from bridge.hints import event_hints
 from bridge.model import Ordering
@@ -32,17 +35,20 @@ SECRET_BYTES = 32
 
 @click.group()
 def endpoint() -> None:
-    """Register callback URLs, look at them, judge them.
+    """Register callback URLs, look at them, try them; hold them, let them go, recover what died.
 
     \b
     Examples:
       bridge endpoint add billing https://example.com/hook
       bridge endpoint ls
+      bridge endpoint test billing
+      bridge endpoint recover billing --since 2d
       bridge endpoint check https://example.com/hook --resolve
     """
 
 
-endpoint.add_command(check)
+for command in (check, disable, enable, recover, rotate, set_, test):
+    endpoint.add_command(command)
 
 
 def _state(row: Row) -> str:
@@ -115,7 +121,7 @@ def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
         "format": options["body_format"],
         "ordering": options["ordering"],
     }
-    given = _secret_from(options["secret_file"]) if options["secret_file"] else None
+    given = secret_from(options["secret_file"]) if options["secret_file"] else None
     wish = Wish(name, definition, given, options["default_secret"], options["replace"])
     for hint in event_hints(definition["events"]):
         say(f"! {safe(hint)}")
@@ -130,64 +136,28 @@ def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
         say("Copy the secret to the receiver now: it is shown this once (`bridge listen --secret-file F` uses it too).")
 
 
-def _secret_from(path: str) -> str:
-    """One secret, from a file or from standard input. What is in the file is repeated in no error."""
-    from bridge.settings_sources import read_secret
-
-    if path == "-":
-        text = sys.stdin.buffer.read(65_536).decode("ascii", "replace").strip()
-        if not text:
-            raise InvalidInput("--secret-file -: standard input is empty", fix="pipe the secret into it")
-        return text
-    given = read_secret(Path(path), "cli", "--secret-file")
-    if given.problem:
-        raise InvalidInput(
-            f"--secret-file: {given.problem}",
-            fix="name a file that holds the secret, or - and pipe it in: a container has files of its own",
-        )
-    if given.warning:
-        say(f"! {safe(given.warning)}")
-    return str(given.value)
-
-
 async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | None, str]:
     """Judge, write, take in; replies the secret if it was made here, and the URL as it may be shown."""
-    from bridge.contract import endpoint as judged
     from bridge.redaction import bare
-    from bridge.rejection import Rejection
     from bridge.store.declaring import Declaring
 
     declaring, name = Declaring(store), wish.name
     before = await declaring.endpoint_text(name)
     if before is not None and not wish.replace:
         raise _exists(name)
-    kept = wish.secret or (None if before is None or wish.by_default else _secret_in(before))
-    lacks = kept is None and before is None and not wish.by_default
+    known = {} if before is None or wish.by_default else _secrets_in(before)
+    kept = {"secret": wish.secret} if wish.secret else known
+    lacks = not kept and before is None and not wish.by_default
     made = generate_secret(secrets.token_bytes(SECRET_BYTES)) if lacks else None
-    secret = kept or made
-    definition = wish.definition | ({"secret": secret} if secret else {})
-    if before is not None:  # written anew, an endpoint that was disabled is active again, be it otherwise as it was
+    definition = wish.definition | kept | ({"secret": made} if made else {})
+    if before is not None:  # written anew, one that the bridge had disabled is active again, be it otherwise as it was
         definition["x-written"] = rfc3339(int(time.time() * 1000))
-    has_default = settings.delivery_default_secret is not None
-    try:
-        judged(name, json.dumps(definition), settings.policy, has_default_secret=has_default)
-    except Rejection as rejection:
-        fix = "choose another name" if rejection.field == "name" else rejection.fix.replace(" and HSET it again", "")
-        raise InvalidInput(str(rejection), fix=fix) from None
+    check_definition(settings, name, definition)
     if not await declaring.write_endpoint(name, definition, replace=wish.replace):
         raise _exists(name)
-    await _take_in(store, settings, name)
+    await take_in(store, settings, name)
+    await tell_if_held(store, name)
     return made, bare(definition["url"])
-
-
-async def _take_in(store: "Store", settings: "Settings", name: str) -> None:
-    """Put it in force at once, and look at nothing else: other entries are the workers' to judge."""
-    from bridge.engine import intake_from
-    from bridge.store.reading.endpoints import find_endpoint
-
-    if await intake_from(store, settings).take_endpoint(name):
-        view = await find_endpoint(store, name)
-        raise BridgeError(f"the endpoint was refused: {view.note if view else 'it is gone'}", fix="bridge endpoint ls")
 
 
 def _exists(name: str) -> InvalidInput:
@@ -232,7 +202,7 @@ def show(ctx: click.Context, name: str, output: str | None, as_json: bool) -> No
 
     view = with_store(ctx, lambda store, _: find_endpoint(store, name))
     if view is None:
-        raise _not_found(name)
+        raise not_found(name)
     emit_one(_row(view), chosen(ctx, output, as_json), key="endpoint")
 
 
@@ -249,7 +219,7 @@ def rm(ctx: click.Context, names: tuple[str, ...]) -> int:
     wanted = list(dict.fromkeys(names))
     missing = with_store(ctx, lambda store, settings: take_back(store, settings, wanted))
     if len(missing) == len(wanted):
-        raise _not_found(missing[0])
+        raise not_found(missing[0])
     for name in missing:
         say(f"✗ there is no endpoint “{safe(name)}”")
     return PARTLY if missing else 0
@@ -283,14 +253,15 @@ def _row(view: "EndpointView") -> dict[str, Any]:
     return {"endpoint": row.pop("name"), **row, "secret": secret}
 
 
-def _secret_in(text: str) -> str | None:
+def _secrets_in(text: str) -> dict[str, Any]:
+    """The secrets of a definition: the one in force, and those that still sign beside it."""
+    from bridge.rotation import SECRET_FIELDS, without_expired
+
     try:
         definition = json.loads(text)
     except ValueError:
-        return None
-    secret = definition.get("secret") if isinstance(definition, dict) else None
-    return secret if isinstance(secret, str) else None
-
-
-def _not_found(name: str) -> NotFound:
-    return NotFound(f"there is no endpoint “{name}”", fix="bridge endpoint ls")
+        return {}
+    if not isinstance(definition, dict) or not isinstance(definition.get("secret"), str):
+        return {}
+    known = without_expired(definition, int(time.time()))
+    return {field: known[field] for field in SECRET_FIELDS if field in known}

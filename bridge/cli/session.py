@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import rich_click as click
@@ -102,6 +103,19 @@ def speakable(_: click.Context, __: click.Parameter, value: str | None) -> str |
     if value is not None and not value.isprintable():
         raise InvalidInput(f"“{safe(value)}” is not a name", fix="write it in printable characters")
     return value
+
+
+def moment_from(text: str, now: int) -> int:
+    """Read `2h` as that long before `now`, or an RFC 3339 moment; milliseconds."""
+    if text[-1:] in "smhd" or text.isdigit():
+        return now - int(seconds_from(text) * 1000)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise InvalidInput(f"“{safe(text)}” is not a moment", fix="write 2h, 1d, or 2026-11-29T10:00:00Z")
+    return int(moment.timestamp() * 1000)
 
 
 def seconds_from(text: str) -> float:

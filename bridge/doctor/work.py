@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bridge.doctor.findings import Finding, fail, ok, shortened, span, warn
+from bridge.recovery import command
 from bridge.schedule import RETRY_AFTER_SECONDS
 
 LATE_WARN_MS, LATE_FAIL_MS = 15_000, 120_000
@@ -124,9 +125,8 @@ def _state(one: OwedFacts) -> Iterator[Finding]:
     elif one.state == "disabled" and one.in_force:
         because = f" ({one.reason})" if one.reason else ""
         why = f"{one.pending} deliveries are held, none is lost until retention"
-        kept = "with the --events, --tasks and --ordering that it is to keep"
-        again = "NAME URL" if one.name.startswith("url:") else f"{one.name} URL --replace, {kept}"
-        fix = f"put its receiver right, then bridge endpoint add {again}"
+        verb = "recover" if command(one.name, one.reasons) == f"bridge endpoint recover {one.name}" else "enable"
+        fix = f"bridge endpoint test {one.name}, then bridge endpoint {verb} {one.name}"
         yield warn("endpoint", f"{one.name} is {one.state}{because}", why, fix)
     elif one.paused_ms > LONGEST_REST_MS and one.in_force:
         why = f"no Retry-After asks for that, so somebody wrote it there; {one.pending} deliveries wait"
@@ -151,8 +151,8 @@ def _dead(one: OwedFacts) -> Finding:
     whole = sum(one.reasons.values()) == one.dead
     found = f"{one.name} has {one.dead}" + (f": {latest}" if whole else f", of the latest: {latest}" if latest else "")
     why = "; ".join(f"{reason}: {_DEAD[reason]}" for reason in sorted(one.reasons) if reason in _DEAD)
-    ids = f"bridge delivery ls --endpoint {one.name} --state dead -o ids"
-    return warn("dead letters", found, why, f"{ids} | bridge delivery retry -")
+    fix = command(one.name, one.reasons) or f"bridge delivery ls --endpoint {one.name} --state dead"
+    return warn("dead letters", found, why, fix)
 
 
 def faulty(tasks: Sequence[TaskFacts]) -> list[Finding]:

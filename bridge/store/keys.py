@@ -90,7 +90,8 @@ class Keys:
         return self("names")
 
     def endpoint(self, name: str) -> str:
-        """HASH: an endpoint's state (active, held, disabled, removed), pause, failures, order, cap, registry entry."""
+        """HASH: an endpoint's state (active, held, disabled, removed), who disabled it and why, pause, failures, order,
+        cap, registry entry; when its last hold ended, and how far what was held has been made due."""
         return self("endpoint", name)
 
     @property

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from secrets import token_hex
 from typing import Any, Protocol, cast
 
@@ -13,7 +13,17 @@ from redis.asyncio import Redis
 from bridge.diff import parse_instant
 from bridge.errors import StoreDown
 from bridge.filters import hears, index_of, matches
-from bridge.model import Endpoint, Event, Notice, Ordering, Postponement, Snapshot, WatchedTask, WatchOptions
+from bridge.model import (
+    Endpoint,
+    Event,
+    Notice,
+    Ordering,
+    Postponement,
+    PreviousSecret,
+    Snapshot,
+    WatchedTask,
+    WatchOptions,
+)
 from bridge.rejection import REJECTED, Rejection
 from bridge.store.keys import Keys
 from bridge.store.scripts import Argument, Scripts, store_errors
@@ -258,6 +268,8 @@ def endpoint_to_json(endpoint: Endpoint) -> str:
     """An endpoint as kept in `bridge:registry`."""
     names = ("url", "events", "tasks", "indexes", "metadata", "secrets", "format", "ordering", "headers")
     record = {name: getattr(endpoint, name) for name in names}
+    if endpoint.previous_secrets:
+        record["previous_secrets"] = [asdict(one) for one in endpoint.previous_secrets]
     return json.dumps(
         record | {name: value for name in _OPTIONAL if (value := getattr(endpoint, name))}, sort_keys=True
     )
@@ -273,6 +285,9 @@ def endpoint_from_json(name: str, text: bytes | str) -> Endpoint:
         format=record["format"],
         ordering=Ordering(record["ordering"]),
         headers=record["headers"],
+        previous_secrets=tuple(
+            PreviousSecret(one["secret"], one["until"]) for one in record.get("previous_secrets", ())
+        ),
         indexes=tuple(record.get("indexes", ALL)),
         metadata={field: tuple(words) for field, words in record.get("metadata", {}).items()},
         concurrency=record.get("concurrency"),

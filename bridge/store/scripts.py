@@ -27,19 +27,26 @@ BATCH = 256
 _REFUSALS = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "OOM", "READONLY", "LOADING", "CLUSTERDOWN", "BUSY", "UNBLOCKED")
 _REFUSED = re.compile(rf"\s*(?:{'|'.join(_REFUSALS)})\b|.*: -(?:{'|'.join(_REFUSALS)}) ", re.DOTALL)
 """What Redis says when it does not work now: first, or before 7.0, of a command inside a script, further on."""
+_PART = re.compile(r"^-- with: (\w+)$", re.MULTILINE)
+"""How a verb names what it shares with a few others."""
 _FORBIDDEN = re.compile(r"\bNOPERM\b|has no permissions to |user executing the script can't run")
 """What Redis says when our user lacks a command or a key; of a command inside a script, under another class."""
 
 
 @cache
 def script_text(name: str, *, shebang: bool) -> str:
-    """The text of one verb: prelude and body. Redis before 7 does not know the `#!lua` line, so it goes."""
+    """The text of one verb: prelude, the parts that it is written with, and body.
+
+    Redis before 7 does not know the `#!lua` line, so it goes.
+    """
     lua = files("bridge.store") / "lua"
     body = (lua / f"{name}.lua").read_text()
     head, _, rest = body.partition("\n")
     if not head.startswith("#!lua"):
         raise ValueError(f"{name}.lua has no #!lua line")
-    return (head + "\n" if shebang else "") + (lua / "prelude.lua").read_text() + rest
+    parts = (lua / "parts" / f"{part}.lua" for part in _PART.findall(rest))
+    shared = "".join(text.read_text() for text in (lua / "prelude.lua", *parts))
+    return (head + "\n" if shebang else "") + shared + rest
 
 
 def script_names() -> list[str]:

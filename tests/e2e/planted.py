@@ -1,4 +1,4 @@
-"""Eight planted secrets, and where they are found again.
+"""Nine planted secrets, and where they are found again.
 
 Each begins with a mark of its own (`5plant`) that no escaping changes, neither percent-encoding nor JSON nor HTML, so
 that also a cut or half-escaped secret is found; what follows the mark is full of what gets escaped. A signing secret is
@@ -17,6 +17,8 @@ from bridge.signature import generate_secret
 API_KEY = '1plant"ed/api&key+='
 DEFAULT_SECRET = generate_secret(b"2planted default signing secret.")
 OWN_SECRET = generate_secret(b"3planted secret of one endpoint.")
+OLD_SECRET = generate_secret(b"0planted secret, rotated away...")
+"""It signs beside the endpoint's own."""
 USERINFO = "4plant/ed-password-of-a-url"
 QUERY = "5plant/ed+query&token="
 HEADER = 'Bearer 6plant"ed\\header-value'
@@ -25,10 +27,11 @@ CALLBACK_QUERY = "8planted-query-of-a-callback"
 CALLBACK_PATH = "9planted-path-of-a-callback"
 
 NAMES = {
-    "1": "API key", "2": "default secret", "3": "own secret", "4": "userinfo", "5": "query token", "6": "header value",
+    "0": "old secret", "1": "API key", "2": "default secret", "3": "own secret",
+    "4": "userinfo", "5": "query token", "6": "header value",
     "7": "Redis password", "8": "callback's query", "9": "callback's path",
 }  # fmt: skip
-"""The eighth has two parts."""
+"""The callback's has two parts."""
 
 URL_QUERY = f"k={quote(QUERY, safe='')}&colour=blue"
 CALLBACK = f"/hooks/{CALLBACK_PATH}/in?t={CALLBACK_QUERY}"

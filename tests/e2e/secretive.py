@@ -36,7 +36,10 @@ def answer(request: Request) -> Response:
     """What a subscriber says, by the first part of its path; it knows its own secret, and the default one."""
     what = request.path.split("/")[1]
     known = {"headers": request.headers, "to": request.target, "path": request.path, "query": request.params}
-    known |= {"secrets": [planted.OWN_SECRET, planted.DEFAULT_SECRET], "decoded": unquote(request.target)}
+    known |= {
+        "secrets": [planted.OWN_SECRET, planted.OLD_SECRET, planted.DEFAULT_SECRET],
+        "decoded": unquote(request.target),
+    }
     told = tuple(
         (name, value) for name, value in request.headers.items() if name not in {"content-length", "connection"}
     )
@@ -70,7 +73,8 @@ def settings(redis_port: int, base_url: str) -> dict[str, str]:
 
 def endpoints(url: str) -> dict[str, Any]:
     """Good ones, each with the same secrets, and bad ones by name."""
-    common = {"secret": planted.OWN_SECRET, "headers": {"x-partner": planted.HEADER}}
+    previous = [{"secret": planted.OLD_SECRET.removeprefix("whsec_"), "until": 4_000_000_000}]
+    common = {"secret": planted.OWN_SECRET, "previous_secrets": previous, "headers": {"x-partner": planted.HEADER}}
     places = {name: f"{url}/{name}" for name in (*FAILING, "gone", "fine")}
     places |= {"tls": url.replace("http:", "https:"), "closed": "http://127.0.0.1:1"}
     good = {name: common | {"url": f"{place}/in?{planted.URL_QUERY}"} for name, place in places.items()}
@@ -79,6 +83,7 @@ def endpoints(url: str) -> dict[str, Any]:
     bad = {
         "bad-userinfo": common | {"url": at},
         "bad-secret": common | {"url": places["fine"], "secret": planted.OWN_SECRET + "!"},
+        "bad-previous": common | {"url": places["fine"], "previous_secrets": [*previous, planted.OLD_SECRET]},
         "bad-headers": common | {"url": places["fine"], "headers": {"host": planted.HEADER}},
         "bad-events": common | {"url": places["fine"], "events": [at, planted.OWN_SECRET]},
         "bad-json": json.dumps(common | {"url": places["fine"]})[:-1],

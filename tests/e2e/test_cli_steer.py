@@ -105,8 +105,8 @@ def test_a_disabled_or_removed_endpoint_is_said(bridge: Bridge, redis_url: str, 
     code, out, told = bridge("delivery", "retry", event)
     assert (code, "owed again" in out, "held, as endpoint billing is disabled" in told) == (0, True, True)
     assert states(bridge) == {f"{event}/billing": "pending"}
-    assert "bridge endpoint add billing URL --replace" in told
-    assert bridge("endpoint", "add", "billing", "http://127.0.0.1:9/", "--replace")[0] == 0
+    assert "bridge endpoint enable billing" in told
+    assert bridge("endpoint", "enable", "billing")[0] == 0
     assert [one.event_id for one in claim(redis_url)] == [event]
     bridge("endpoint", "rm", "billing")
     code, _, told = bridge("delivery", "retry", event)

@@ -232,7 +232,9 @@ def test_a_whole_worker_delivers_under_its_own_user(guarded: RedisServer) -> Non
 COMMANDS = [
     "health", "status", "task add t1", "task ls", "task show t1", "task poll t1", "task rm t1",
     "endpoint add a https://example.com/hook", "endpoint ls", "endpoint show a", "event ls", "delivery ls",
-    "endpoint rm a", "contract check --live", "doctor", "import endpoints.toml", "export", "import registry.jsonl",
+    "endpoint set a --ordering strict", "endpoint rotate a", "endpoint disable a", "endpoint enable a",
+    "endpoint recover a", "endpoint rm a",
+    "contract check --live", "doctor", "import endpoints.toml", "export", "import registry.jsonl",
     "import endpoints.toml --prune", "import registry.jsonl --dry-run",
 ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""P8: eight planted secrets are found nowhere but where the contract itself puts them."""
+"""P8: nine planted secrets are found nowhere but where the contract itself puts them."""
 
 import json
 import re
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 Call = Callable[..., tuple[int, str]]
 
-SENT = {"own secret", "header value", "query token"}
+SENT = {"own secret", "old secret", "header value", "query token"}
 CALLED_BACK = {"callback's query", "callback's path"}
 ALLOWED = [
     # The client wrote these two itself, and may read them: they are the contract's own.
@@ -96,7 +96,10 @@ def test_the_secrets_were_really_there(town: Town) -> None:
 LOOKS = [
     ("task", "ls"), ("task", "ls", "--limit", "0"), ("task", "show", "t1"), ("task", "show", "t2"),
     ("task", "show", "t3"), ("task", "show", "t4"), ("endpoint", "ls"), ("endpoint", "show", "echo"),
-    ("endpoint", "show", "bad-userinfo"),
+    ("endpoint", "show", "bad-userinfo"), ("endpoint", "test", "echo"), ("endpoint", "test", "reset"),
+    ("endpoint", "test", "redirect"), ("endpoint", "recover", "echo", "--dry-run"), ("endpoint", "disable", "echo"),
+    ("endpoint", "enable", "echo"), ("endpoint", "set", "echo", "--ordering", "none"),
+    ("endpoint", "set", "echo", "--url", "http://10.0.0.1/"), ("endpoint", "rotate", "nobody"),
     ("event", "ls"), ("event", "tail", "--after", "0", "--limit", "1"), ("delivery", "ls"), ("status",), ("health",),
     ("doctor",), ("doctor", "--resolve"),
     ("contract", "check", "--live"), ("contract", "show"), ("contract", "acl"),

@@ -10,11 +10,11 @@ from standardwebhooks import Webhook
 
 from bridge.errors import BridgeError, SettingsError
 from bridge.guard import Policy
-from bridge.model import Delivery, Endpoint, Fault, Outcome
+from bridge.model import Delivery, Endpoint, Fault, Outcome, PreviousSecret
 from bridge.sandbox.message import Response
 from bridge.sandbox.receiver import Receiver
 from bridge.sender import EXCERPT_BYTES, Sender, traceparent
-from bridge.signature import generate_secret
+from bridge.signature import generate_secret, verify
 from bridge.transport import Transport
 
 FIRST, SECOND = (generate_secret(bytes(range(start, start + 32))) for start in (0, 1))
@@ -73,6 +73,30 @@ async def test_both_secrets_of_a_rotation_sign(receiver: Receiver) -> None:
     (arrival,) = receiver.arrivals
     for secret in (FIRST, SECOND):
         Webhook(secret).verify(arrival.body, dict(arrival.headers))
+
+
+async def test_an_old_secret_signs_until_its_time_on_the_same_connection(receiver: Receiver) -> None:
+    """The new one signs before and after; the old one only before: nothing else changes at that moment."""
+    async with Post() as post:
+        until = int(post.moment.timestamp()) + 3_600
+        old = (PreviousSecret(SECOND, until), PreviousSecret(generate_secret(bytes(32)), 1))
+        await post(f"{receiver.url}/x", previous_secrets=old)
+        post.moment += timedelta(seconds=3_601)
+        await post(f"{receiver.url}/x", previous_secrets=old)
+    before, after = receiver.arrivals
+    assert len(before.headers["webhook-signature"].split()) == 2
+    for secret in (FIRST, SECOND):
+        Webhook(secret).verify(before.body, dict(before.headers))
+    assert len(after.headers["webhook-signature"].split()) == 1
+    assert verify([FIRST], after.headers, after.body, post.moment.timestamp()) is None
+    assert receiver.connections == 1
+
+
+async def test_an_old_secret_does_not_replace_a_missing_one(receiver: Receiver) -> None:
+    """What signs beside another is not what signs alone."""
+    async with Post() as post:
+        with pytest.raises(SettingsError):
+            await post(f"{receiver.url}/x", secrets=(), previous_secrets=(PreviousSecret(SECOND, 10**10),))
 
 
 async def test_each_attempt_is_signed_anew(receiver: Receiver) -> None:

@@ -21,6 +21,7 @@ from bridge.store.intake import Intake
 from bridge.store.keys import Keys
 from bridge.store.registry import Registry
 from bridge.store.scripts import Scripts
+from bridge.store.steering import Steering
 from bridge.store.sweep import Sweep
 
 CAP = 2
@@ -29,7 +30,9 @@ TASK_LEASE_MS = 20_000
 
 FENCED = {"commit", "announce", "postpone_task", "refuse_task", "settle", "give_back", "tell"}
 """Verbs that a lease's token lets in once: a repetition finds the token gone."""
-SETTLED_AT_ONCE = FENCED | {"admit_tasks", "accept_endpoint", "reject_task", "reject_endpoint"}
+SETTLED_AT_ONCE = FENCED | {
+    *("admit_tasks", "accept_endpoint", "reject_task", "reject_endpoint", "steer_endpoint", "recover_deliveries"),
+}
 """Verbs that leave, called twice, what they leave called once. (A claim, a hand-out or a batch goes on instead.)"""
 
 DELIVERED = Decision(DeliveryState.DELIVERED, EndpointEffect.SUCCESS)
@@ -114,6 +117,7 @@ class ClientsAndTime(RuleBasedStateMachine):
         self._store = Store(lab.client, Keys(), self._scripts)
         self._registries = [self._store.registry, Registry(self._store)]
         self._intakes = [Intake(self._store, POLICY, has_default_secret=True, cap=CAP) for _ in range(2)]
+        self._steering = Steering(self._store)
         self._sweep = Sweep(self._store, delivered_ms=60_000, dead_ms=60_000, tasks_ms=120_000)
         self._tasks: list[WatchedTask] = []
         self._deliveries: list[Delivery] = []

@@ -19,6 +19,7 @@ from machine import (
     Call,
     ClientsAndTime,
     Lab,
+    names,
     options,
     orderings,
     rarely,
@@ -30,6 +31,7 @@ from scene import LEASE_MS, an_observation
 
 from bridge import diff, events
 from bridge.model import Change, DeadReason, Decision, DeliveryState, EndpointEffect, Postponement
+from bridge.recovery import choose
 from bridge.store import Store, connect
 
 FAILED = EndpointEffect.FAILURE
@@ -108,6 +110,29 @@ class TheStore(ClientsAndTime):
             work = self._store.notices.tell(notices[0], event, endpoints.hearers(notices[0]), endpoints.version)
             word = self._do(work, echo=True) if echo else self._unmoved(work)
             assert word in {"told", "changed"}
+
+    # -- an operator --
+
+    @rule(name=names, verb=st.sampled_from(["disable", "enable", "enable"]), echo=st.booleans())
+    def steer(self, name: str, verb: str, echo: bool) -> None:
+        """Hold an endpoint, or let it go: nothing of it is due meanwhile, all of it afterwards."""
+        work = self._steering.disable(name, "operator") if verb == "disable" else self._steering.enable(name)
+        steered = self._do(work, echo=echo)
+        known = self._read().get(f"endpoint:{name}", {})
+        assert steered.word == "missing" or known["state"] == ("disabled" if verb == "disable" else "active")
+        assert steered.word != "missing" or known.get("state") in {None, "removed"}
+
+    @rule(name=names, batch=st.integers(1, 3), only=turns, echo=st.booleans())
+    def recover(self, name: str, batch: int, only: int, echo: bool) -> None:
+        """Bring dead letters back, and maybe not all of them: whoever did it was killed."""
+        letters = self._do(self._steering.dead_letters(name, 0)).found
+        ids = choose(letters, [str(one) for one in DeadReason]).event_ids[: only + 1]
+        before = len(self._read().get(f"dead:{name}", {}))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("bridge.store.steering.BATCH", batch)
+            came = self._do(self._steering.recover(name, ids), echo=echo)
+        assert came.removed or came.recovered + came.lost == len(ids)
+        assert len(self._read().get(f"dead:{name}", {})) == before - came.recovered
 
     # -- workers --
 

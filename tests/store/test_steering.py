@@ -370,3 +370,23 @@ async def test_an_endpoint_with_a_nonsense_record_can_be_removed(scene: Scene) -
     await scene.store.client.hdel("bridge:endpoints", "a")
     await scene.intake.run()
     assert [(await record(scene.store, one))["state"] for one in (first, second)] == ["cancelled"] * 2
+
+
+async def test_a_place_far_back_in_a_long_line_is_found(scene: Scene) -> None:
+    """P4: cancelled and retried behind more than a thousand others, it goes out right after the one before it."""
+    (first,) = await one_task(scene, "indexing", ordering="strict")
+    entry = await record(scene.store, first)
+    base = int(str(entry["revision"]))
+    line, deliveries = scene.store.keys.line("a", "t1"), scene.store.keys.deliveries("a")
+    ids = [f"evt_{number}" for number in range(1, 1_200)]
+    pipe = scene.store.client.pipeline(transaction=False)
+    for number, event_id in enumerate(ids, 1):
+        state = "cancelled" if number == 1_100 else "pending"
+        pipe.hset(deliveries, event_id, json.dumps(entry | {"revision": str(base + number), "state": state}))
+        if state == "pending":
+            pipe.rpush(line, event_id)
+    pipe.hset(scene.store.keys.event("evt_1100"), mapping={"body": "{}", "refs": 1})
+    await pipe.execute()
+    assert (await scene.store.outbox.retry("evt_1100", "a")).word == "revived"
+    waiting = await scene.store.client.lrange(line, 0, -1)
+    assert waiting == [one.encode() for one in (first.id, *ids)]

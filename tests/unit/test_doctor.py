@@ -196,10 +196,10 @@ def test_workers_are_judged_by_life_and_lag(facts: work.RoleFacts, levels: list[
     ("facts", "word"),
     [
         (work.OwedFacts("a", "disabled", "gone", pending=3), "a is disabled (gone)"),
-        (work.OwedFacts("url:0123", "disabled", "blocked"), "bridge endpoint add NAME URL"),
+        (work.OwedFacts("url:0123", "disabled", "blocked"), "bridge endpoint enable url:0123"),
         (work.OwedFacts("a", paused_ms=60_000, pending=3), "rests for 1 min more"),
         (work.OwedFacts("a", paused_ms=10**12, pending=3), "somebody wrote it there"),
-        (work.OwedFacts("a", "disabled", "gone", pending=3), "--replace, with the --events, --tasks and --ordering"),
+        (work.OwedFacts("a", "disabled", "gone", pending=3), "bridge endpoint test a, then bridge endpoint enable a"),
         (work.OwedFacts("a", "held", "failing", pending=3, failures=12, probe_ms=240_000), "a is held (failing)"),
         (work.OwedFacts("a", "held", "failing", probe_ms=240_000), "it is probed in 4 min, or now: bridge delivery ls"),
         (
@@ -219,12 +219,19 @@ def test_an_endpoint_that_takes_nothing_is_a_warning(facts: work.OwedFacts, word
 
 
 def test_dead_letters_are_counted_by_reason_with_the_way_back() -> None:
-    """Of many, those of the latest; the command feeds their ids to retry."""
+    """Of many, those of the latest; the command brings them back, those too that come back only by name."""
     found = work.owed([work.OwedFacts("a", dead=3, reasons={"poison": 1, "exhausted": 2}), work.OwedFacts("b")])
     (one,) = found
     assert (one.level, one.found) == (Level.WARN, "a has 3: 2 exhausted, 1 poison")
     assert "poison: whoever attempted it" in one.why
-    assert one.fix == "bridge delivery ls --endpoint a --state dead -o ids | bridge delivery retry -"
+    assert one.fix == "bridge endpoint recover a"
+    for reasons, fix in (
+        ({"expired": 1, "gone": 1}, "bridge endpoint recover a --reason gone,expired"),
+        ({"body-lost": 1}, "bridge delivery ls --endpoint a --state dead"),
+    ):
+        assert work.owed([work.OwedFacts("a", dead=2, reasons=reasons)])[0].fix == fix
+    (held, _) = work.owed([work.OwedFacts("a", "disabled", "gone", dead=1, reasons={"gone": 1})])
+    assert held.fix == "bridge endpoint test a, then bridge endpoint recover a"
     many = work.owed([work.OwedFacts("a", dead=300, reasons={"poison": 20})])
     assert "of the latest: 20 poison" in many[0].found
 

@@ -50,7 +50,11 @@ endpoints = st.builds(
         optional={
             "events": st.lists(st.sampled_from(["*", "index.task.*", "index.task.ready"]), min_size=1, max_size=3),
             "tasks": st.lists(st.sampled_from(["*", "a*", "t1"]), min_size=1, max_size=3),
-            "secret": st.just(SECRET) | st.none(),
+            "secret": st.sampled_from([SECRET, SECRET.removeprefix("whsec_"), None]),
+            "previous_secrets": st.lists(
+                st.sampled_from([SECRET, SECRET.removeprefix("whsec_")]).map(lambda one: {"secret": one, "until": 9}),
+                max_size=2,
+            ),
             "ordering": st.sampled_from(["strict", "none", "first-attempt"]),
             "headers": st.dictionaries(st.just("x-key"), st.sampled_from(["", "hidden"])),
         },
@@ -93,7 +97,9 @@ def test_a_task_that_is_exported_and_imported_is_unchanged(options: dict[str, st
 def test_an_endpoint_that_is_exported_and_imported_is_unchanged(definition: dict[str, Any], with_secrets: bool) -> None:
     """Where it stands. Elsewhere, an export with secrets makes the same of it."""
     stored = json.dumps(definition).encode()
-    entry = read_back(endpoint_line(b"a", stored, with_secrets=with_secrets))
+    line = endpoint_line(b"a", stored, with_secrets=with_secrets)
+    assert with_secrets or SECRET.removeprefix("whsec_") not in json.dumps({**line.fields, "url": ""})
+    entry = read_back(line)
     assert endpoint_plan(entry, stored, JUDGE).word == "unchanged"
     if with_secrets:
         plan = endpoint_plan(entry, None, JUDGE)

@@ -64,6 +64,10 @@ GOOD = {
         st.text(max_size=3), JSON | st.lists(st.none() | st.booleans() | st.integers()), max_size=11
     ),
     "secret": SECRETS | st.none(),
+    "previous_secrets": st.lists(
+        st.fixed_dictionaries({}, optional={"secret": SECRETS | st.none(), "until": st.integers(-1, 10**11) | JSON}),
+        max_size=4,
+    ),
     "format": st.sampled_from(["standard", "twelvelabs"]),
     "ordering": st.sampled_from([str(one) for one in Ordering]),
     "headers": st.dictionaries(
@@ -88,6 +92,7 @@ ANY_FIELDS = st.fixed_dictionaries({}, optional={name: value | JSON for name, va
 @example({"url": URL, "format": "twelvelabs", "secret": "!" * 8})
 @example({"url": URL, "format": "twelvelabs", "secret": "~" * 256})
 @example({"url": URL, "secret": f"\t{secret_of(64)}\x1f"})
+@example({"url": URL, "previous_secrets": [{"secret": f" {secret_of(24)}", "until": 10**11 - 1, "x": 1}] * 3})
 @example({"url": URL, "events": ["a"] * 100, "tasks": ["*"] * 1_000, "ordering": "none", "format": "standard"})
 def test_an_accepted_endpoint_is_valid(definition: dict[str, Any]) -> None:
     """And what the schema refuses, the contract refuses."""

@@ -3,13 +3,13 @@
 -- ARGV  name, canonical JSON, digest of the client's JSON, ordering, cap, the client's JSON or '' for an implicit endpoint,
 --       '<interval ms> <burst>' of its rate or ''
 -- Steps: nothing if the client changed it meanwhile; the one in force already is complained of no longer, if a setting
---   had made it bad; write it to bridge:registry; a changed definition makes a disabled endpoint active again; the
---   version of the set moves on, so that no commit uses the old one.
+--   had made it bad; write it to bridge:registry; a changed definition makes an endpoint active again that we disabled,
+--   and not one that an operator did; the version of the set moves on, so that no commit uses the old one.
 -- Reply 'accepted', 'same' or 'moved'
 local name, config, digest, ordering, cap, raw, rate = unpack(ARGV, 1, 7)
 if raw ~= '' and redis.call('HGET', P .. 'endpoints', name) ~= raw then return 'moved' end
 local key = P .. 'endpoint:' .. name
-local known = redis.call('HMGET', key, 'digest', 'state', 'kept')
+local known = redis.call('HMGET', key, 'digest', 'state', 'kept', 'by')
 if known[1] == digest and known[2] ~= 'removed' and redis.call('HEXISTS', P .. 'registry', name) == 1 then
   if redis.call('HGET', key, 'cap') ~= cap then redis.call('HSET', key, 'cap', cap) end
   if known[3] then
@@ -25,5 +25,5 @@ redis.call('SADD', P .. 'names', name)
 redis.call('HSET', key, 'digest', digest, 'ordering', ordering, 'cap', cap, 'raw', raw, 'config', config)
 if rate ~= '' then redis.call('HSET', key, 'rate', rate) else redis.call('HDEL', key, 'rate', 'rate_at') end
 endpoints_moved()
-activate(name)
+if known[2] ~= 'disabled' or known[4] ~= 'operator' then activate(name) end
 return 'accepted'

@@ -1,4 +1,5 @@
 #!lua flags=allow-oom
+-- with: renew
 -- Lease due deliveries, fairly over the endpoints whose moment has come.
 -- ARGV  slots, lease ms, token, claims without a settle that make a delivery poison, endpoints looked at a call,
 --       bound on bridge:rejected
@@ -40,6 +41,7 @@ local function reclaim(endpoint)
 end
 
 local function take(endpoint, free, probes)
+  local resumed = tonumber(redis.call('HGET', P .. 'endpoint:' .. endpoint, 'resumed_at') or '')
   local queue, leases = P .. 'queue:' .. endpoint, P .. 'leases:' .. endpoint
   for _, event_id in ipairs(redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', 0, free)) do
     redis.call('ZREM', queue, event_id)
@@ -53,6 +55,9 @@ local function take(endpoint, free, probes)
       finish(endpoint, event_id, record, 'dead', 'body-lost')
       promote(endpoint, record.task, event_id)
     elseif record then
+      if renew(record, resumed) then
+        redis.call('HSET', P .. 'deliveries:' .. endpoint, event_id, cjson.encode(record))
+      end
       redis.call('ZADD', leases, now + lease, event_id .. '/' .. token)
       claimed[#claimed + 1] = {endpoint, event_id, record.type, record.task, tostring(record.revision),
         tonumber(record.created), record.attempts, type(record.trigger) == 'string' and record.trigger or '',

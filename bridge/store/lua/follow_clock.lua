@@ -4,8 +4,9 @@
 -- whoever finds it more than two seconds behind its record pulls back what lies ahead by the difference.
 -- ARGV  (none but now)
 -- Steps: the clock is where it was or further: record it. A little behind: wait. Far behind: all due moments ahead of
---   now, ends of leases, rests, probes, live shifts and spent grants move back together, and the record with them. How far the
---   clock is behind where it has been stays known, for revisions, which never go back (clock_behind in the prelude).
+--   now, ends of leases, rests, probes, live shifts, spent grants and the ends of holds move back together, and the
+--   record with them. How far the clock is behind where it has been stays known, for revisions, which never go back
+--   (clock_behind in the prelude).
 -- The record is at most a sweep old, so things come at most that much late, and no lease ends early. A clock that went
 -- forward and is put right again makes what was scheduled before come early, by as much: a retry too soon is harmless.
 -- One step for all of it, as a half-moved schedule could not be told from a moved one: about 2 ms per thousand entries
@@ -39,7 +40,7 @@ for _, endpoint in ipairs(redis.call('SMEMBERS', P .. 'names')) do
   pull_back(P .. 'queue:' .. endpoint)
   pull_back(P .. 'leases:' .. endpoint)
   local key = P .. 'endpoint:' .. endpoint
-  for _, field in ipairs({'paused_until', 'probe_at', 'failing_since', 'failed_at'}) do
+  for _, field in ipairs({'paused_until', 'probe_at', 'failing_since', 'failed_at', 'resumed_at', 'recovered_at'}) do
     local moment = tonumber(redis.call('HGET', key, field) or '')
     if moment and moment > now then redis.call('HSET', key, field, moment - by) end
   end

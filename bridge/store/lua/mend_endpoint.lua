@@ -1,11 +1,14 @@
 #!lua flags=allow-oom
+-- with: renew
+-- with: resume
 -- Put right what somebody deleted, or a rollback lost, of an endpoint's keys: what is owed stays owed.
 -- ARGV  name, cap for a hash made anew, bound on bridge:rejected, then ids of deliveries that may be pending (a page of
 --       them) up to the last but one argument
 -- Steps: what has a wrong type goes aside; the endpoint's hash and its place in bridge:registry each tell what the other needs to be made anew (the set's
 --   version moves on then, so that everybody reads it again and intake completes it); a pending delivery that is neither
 --   queued nor leased nor waiting for its turn is due now; who waits behind one whose turn has passed, or in a line of an
---   endpoint that wants none any more, is due, too, as is one whose record cannot be read; the endpoint's next moment.
+--   endpoint that wants none any more, is due, too, as is one whose record cannot be read; what a hold had kept waiting is due, another batch of it;
+--   the endpoint's next moment.
 -- Reply how many deliveries were put right
 local name = ARGV[1]
 local key, queue = P .. 'endpoint:' .. name, P .. 'queue:' .. name
@@ -84,5 +87,6 @@ for i = 4, #ARGV - 1 do
     end
   end
 end
+resume(name, 500)
 refresh(name)
 return righted

@@ -112,13 +112,19 @@ end
 local function forgive(endpoint)
   local key = P .. 'endpoint:' .. endpoint
   absolve(key)
-  redis.call('HDEL', key, 'reason', 'disabled_at', 'paused_until', 'recovering', 'limit', 'limit_from', 'calm')
+  redis.call('HDEL', key, 'reason', 'by', 'disabled_at', 'paused_until', 'recovering', 'limit', 'limit_from', 'calm')
 end
 
--- Let an endpoint be tried again, whatever it was held or disabled for; what was held for it is due.
-local function activate(endpoint)
+-- Let an endpoint be tried again, whatever it was held or disabled for; what was held for it is due, which
+-- parts/resume.lua sees to, unless it has.
+local function activate(endpoint, resumed)
+  local key = P .. 'endpoint:' .. endpoint
+  local state = redis.call('HGET', key, 'state')
+  if not resumed and (state == 'disabled' or state == 'held') then
+    redis.call('HSET', key, 'resumed_at', now, 'resuming', '-inf')
+  end
   forgive(endpoint)
-  redis.call('HSET', P .. 'endpoint:' .. endpoint, 'state', 'active', 'since', now)
+  redis.call('HSET', key, 'state', 'active', 'since', now)
   refresh(endpoint)
   wake('deliver')
 end

@@ -1,4 +1,5 @@
 #!lua flags=allow-oom
+-- with: revive
 -- An operator asks for a delivery to be attempted now.
 -- ARGV  1 endpoint, 2 event id, 3 token of this asking, 4 '1' to send also what was delivered or superseded
 -- Steps: nothing if this asking was heard before (its reply was lost), the endpoint is gone, the body is lost, or it is
@@ -33,51 +34,21 @@ if not pending and (record.state == 'delivered' or record.state == 'superseded')
 end
 if not body_of(event_id) then return said('body-lost') end
 
--- Where this delivery belongs among those of its task: the one that it goes before, or nil; and whether that is the head.
-local function successor()
-  for index, other in ipairs(redis.call('LRANGE', line, 0, 999)) do
-    local theirs = record_of(endpoint, other)
-    if theirs and tonumber(theirs.revision) > tonumber(record.revision) then return other, index == 1 end
-  end
-end
-
-local function enqueue()
-  local keeps = known[3] == 'strict' or (known[3] == 'first-attempt' and record.attempts == 0)
-  local other, is_head = nil, redis.call('EXISTS', line) == 0
-  if keeps and is_head then
-    redis.call('RPUSH', line, event_id)
-  elseif keeps then
-    other, is_head = successor()
-    if is_head and leased(endpoint, other) then -- on its way already: right after it, then
-      redis.call('LINSERT', line, 'AFTER', other, event_id)
-      is_head = false
-    elseif other then
-      redis.call('LINSERT', line, 'BEFORE', other, event_id)
-      if is_head then redis.call('ZREM', queue, other) end
-    else
-      redis.call('RPUSH', line, event_id)
-    end
-  end
-  if is_head or not keeps then redis.call('ZADD', queue, now, event_id) end
-end
-
 -- Its leases have ended. Whoever still has one and settles after all, comes too late: a delivery is in one place.
 local function requeue()
   for _, entry in ipairs(leases_of(endpoint, event_id)) do redis.call('ZREM', P .. 'leases:' .. endpoint, entry) end
   redis.call('ZADD', queue, now, event_id)
 end
 
-record.trigger, record.asked = 'manual', token
-if not pending then
-  record.state, record.reason, record.ended, record.claims = 'pending', nil, nil, nil
-  record.round_from, record.round_at = record.attempts, now
-  redis.call('ZREM', P .. 'dead:' .. endpoint, event_id)
-  redis.call('ZREM', P .. 'done:' .. endpoint, event_id)
-  count('retried')
+if pending then
+  record.trigger, record.asked = 'manual', token
+  redis.call('HSET', deliveries, event_id, cjson.encode(record))
+  redis.pcall('HDEL', P .. 'rejected', 'delivery:' .. endpoint .. ':' .. event_id)
+  requeue()
+else
+  revive(endpoint, event_id, record, 'manual', token)
+  line_up(endpoint, event_id, record, known[3], now)
 end
-redis.call('HSET', deliveries, event_id, cjson.encode(record))
-redis.pcall('HDEL', P .. 'rejected', 'delivery:' .. endpoint .. ':' .. event_id)
-if pending then requeue() else enqueue() end
 if known[1] == 'held' then redis.call('HSET', P .. 'endpoint:' .. endpoint, 'probe_at', now) end
 refresh(endpoint)
 if known[1] == 'active' or known[1] == 'held' then wake('deliver') end

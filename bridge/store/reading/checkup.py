@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 from bridge.doctor.entries import Refusal, Waiting
 from bridge.doctor.server import Ahead, ServerFacts
 from bridge.doctor.work import OwedFacts, RoleFacts, TaskFacts
-from bridge.store.reading.trips import HasClient, as_ms, as_record, ask
+from bridge.store.reading.trips import MADE_DUE, HasClient, as_ms, as_record, ask, waits_since
 from bridge.store.reading.vitals import Role
 from bridge.store.registry import as_text
 
@@ -146,7 +146,8 @@ async def owed_facts(store: HasClient, in_force: frozenset[str]) -> list[OwedFac
 
     def question(pipe: "Pipeline", name: str) -> None:
         keys = store.keys
-        pipe.hmget(keys.endpoint(name), "state", "reason", "paused_until", "failures", "failing_since", "probe_at")
+        asked = ("state", "reason", "paused_until", "failures", "failing_since", "probe_at", *MADE_DUE)
+        pipe.hmget(keys.endpoint(name), *asked)
         pipe.hlen(keys.deliveries(name))
         pipe.zcard(keys.done(name))
         pipe.zcard(keys.dead(name))
@@ -163,7 +164,7 @@ async def owed_facts(store: HasClient, in_force: frozenset[str]) -> list[OwedFac
 
 async def _owed(store: HasClient, name: str, now: int, in_force: bool, replies: Sequence[Any]) -> OwedFacts:
     fields, kept, done, dead, due, head, latest = replies
-    state, reason, paused, failures, failing, probe = map(as_text, fields)
+    state, reason, paused, failures, failing, probe = map(as_text, fields[:6])
     resting = max(0, (as_ms(paused) or 0) - now)
     takes = state == "active" and not resting
     reasons: Counter[str] = Counter()
@@ -177,7 +178,7 @@ async def _owed(store: HasClient, name: str, now: int, in_force: bool, replies: 
         in_force=in_force,
         pending=max(0, kept - done - dead),
         overdue=due if takes else 0,
-        oldest_ms=max(0, now - int(head[0][1])) if head and takes else 0,
+        oldest_ms=max(0, now - waits_since(head[0][1], fields[6:])) if head and takes else 0,
         paused_ms=resting,
         failures=as_ms(failures) or 0,
         failing_ms=max(0, now - (as_ms(failing) or now)),

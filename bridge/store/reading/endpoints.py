@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _STATE = (
     "state",
     "reason",
+    "by",
     "paused_until",
     "failures",
     "failing_since",
@@ -38,9 +39,13 @@ class EndpointView:
     ordering: str
     headers: tuple[str, ...]
     secrets: int
+    old_secret_until_at: int | None
+    """Until when an old secret signs beside the one in force."""
     state: str
     """active, held (its breaker is open), disabled, removed, waiting (not taken in yet) or rejected."""
     reason: str | None
+    by: str | None
+    """Who disabled it: operator, or nobody but the bridge."""
     paused_until_at: int | None
     failures: int
     """Failed attempts in a row."""
@@ -135,7 +140,7 @@ def _view(
     name: str, state: str, known: dict[str, Any], refusal: dict[str, Any], replies: Sequence[Any]
 ) -> EndpointView:
     fields, owed, done, last_done, dead, last_dead = replies
-    word, reason, paused, failures, failing, since, disabled, probe, cap, limit = map(as_text, fields)
+    word, reason, by, paused, failures, failing, since, disabled, probe, cap, limit = map(as_text, fields)
     secrets = known.get("secrets") or ([known["secret"]] if known.get("secret") else [])
     return EndpointView(
         name=name,
@@ -146,8 +151,10 @@ def _view(
         ordering=str(known.get("ordering") or "first-attempt"),
         headers=tuple(sorted(known["headers"])) if isinstance(known.get("headers"), dict) else (),
         secrets=len(secrets) if isinstance(secrets, list) else 0,
+        old_secret_until_at=_until(known.get("previous_secrets")),
         state=state or word or "active",
         reason=reason or None,
+        by=by or None,
         paused_until_at=as_ms(paused),
         failures=as_ms(failures) or 0,
         failing_since_at=as_ms(failing),
@@ -164,6 +171,12 @@ def _view(
         note=str(refusal.get("reason", "")),
         fix=str(refusal.get("fix", "")),
     )
+
+
+def _until(previous: object) -> int | None:
+    """The latest moment at which an old secret ends."""
+    ends = [one.get("until") for one in previous if isinstance(one, dict)] if isinstance(previous, list) else []
+    return max((end * 1000 for end in ends if isinstance(end, int)), default=None)
 
 
 def _texts(value: object, default: str) -> tuple[str, ...]:

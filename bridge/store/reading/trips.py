@@ -75,6 +75,15 @@ async def names_with_deliveries(store: HasClient) -> list[str]:
     return sorted(as_text(name) for name in await store.client.smembers(store.keys.names))
 
 
+MADE_DUE = ("resumed_at", "recovered_at")
+"""When an operator last made due what an endpoint was owed for long: what is late is late since then."""
+
+
+def waits_since(score: float, made_due: Sequence[bytes | str | None]) -> int:
+    """Since when a delivery waits for a claim, by its score in the queue (ms)."""
+    return max([int(score), *(moment for one in made_due if (moment := as_ms(one)))])
+
+
 def as_record(text: bytes | str | None) -> dict[str, Any]:
     """A JSON object as stored; empty for anything else, as a person's hand may have been there."""
     try:

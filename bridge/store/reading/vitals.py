@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from bridge.store.reading.endpoints import EndpointView, list_endpoints
 from bridge.store.reading.tasks import count_tasks, statuses
-from bridge.store.reading.trips import HasClient, as_ms, ask
+from bridge.store.reading.trips import MADE_DUE, HasClient, as_ms, ask, waits_since
 from bridge.store.registry import as_text
 
 if TYPE_CHECKING:
@@ -117,9 +117,11 @@ async def _oldest_due(store: HasClient, endpoints: Sequence[EndpointView]) -> in
 
     def question(pipe: "Pipeline", name: str) -> None:
         pipe.zrange(store.keys.queue(name), 0, 0, withscores=True)
+        pipe.hmget(store.keys.endpoint(name), *MADE_DUE)
 
-    heads = await ask(store, names, question)
-    return max((now - int(head[0][1]) for head in heads if head and head[0][1] <= now), default=0)
+    replies = await ask(store, names, question)
+    heads = zip(replies[::2], replies[1::2], strict=True)
+    return max((now - waits_since(head[0][1], made) for head, made in heads if head and head[0][1] <= now), default=0)
 
 
 def _about(info: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,145 @@
+"""An endpoint's definition as the CLI writes it: its secret read, judged as registration does, written, taken in."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bridge.cli.output import safe, say
+from bridge.errors import BridgeError, InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from bridge.settings import Settings
+    from bridge.store import Store
+    from bridge.store.reading.endpoints import EndpointView
+
+WRITES = 10
+"""How often a definition that somebody else changes meanwhile is read and written again."""
+
+Definition = dict[str, Any]
+
+
+class Rewritten(NamedTuple):
+    """A definition before and after, and the endpoint as it stands then; equal ones were not written."""
+
+    before: Definition
+    after: Definition
+    was: "EndpointView"
+    is_: "EndpointView"
+
+
+def secret_from(path: str) -> str:
+    """One secret, from a file or from standard input. What is in the file is repeated in no error."""
+    from bridge.settings_sources import read_secret
+
+    if path == "-":
+        text = sys.stdin.buffer.read(65_536).decode("ascii", "replace").strip()
+        if not text:
+            raise InvalidInput("--secret-file -: standard input is empty", fix="pipe the secret into it")
+        return text
+    given = read_secret(Path(path), "cli", "--secret-file")
+    if given.problem:
+        raise InvalidInput(
+            f"--secret-file: {given.problem}",
+            fix="name a file that holds the secret, or - and pipe it in: a container has files of its own",
+        )
+    if given.warning:
+        say(f"! {safe(given.warning)}")
+    return str(given.value)
+
+
+def check(settings: "Settings", name: str, definition: Mapping[str, Any]) -> None:
+    """Judge a definition as registration does. Raises InvalidInput."""
+    from bridge.contract import endpoint as judged
+    from bridge.rejection import Rejection
+
+    has_default = settings.delivery_default_secret is not None
+    try:
+        judged(name, json.dumps(definition), settings.policy, has_default_secret=has_default)
+    except Rejection as rejection:
+        fix = "choose another name" if rejection.field == "name" else rejection.fix.replace(" and HSET it again", "")
+        raise InvalidInput(str(rejection), fix=fix) from None
+
+
+async def take_in(store: "Store", settings: "Settings", name: str) -> None:
+    """Put it in force at once, and look at nothing else: other entries are the workers' to judge."""
+    from bridge.engine import intake_from
+    from bridge.store.reading.endpoints import find_endpoint
+
+    if await intake_from(store, settings).take_endpoint(name):
+        view = await find_endpoint(store, name)
+        raise BridgeError(f"the endpoint was refused: {view.note if view else 'it is gone'}", fix="bridge endpoint ls")
+
+
+async def rewrite(
+    store: "Store", settings: "Settings", name: str, change: Callable[[Definition, int], Definition]
+) -> Rewritten:
+    """Read a definition, change it (the wall clock's seconds are told, too), judge it, write it over the one that was
+    read, and put it in force; read again if somebody else wrote meanwhile."""
+    from bridge.store.declaring import Declaring
+    from bridge.store.reading.endpoints import find_endpoint
+    from bridge.store.steering import Steering
+
+    for _ in range(WRITES):
+        text, was = await Declaring(store).endpoint_text(name), await find_endpoint(store, name)
+        if text is None or was is None:
+            raise not_written(name) if was else not_found(name)
+        before = _definition(name, text)
+        after = change(before, int(time.time()))
+        if after == before:
+            return Rewritten(before, after, was, was)
+        check(settings, name, after)
+        if await Steering(store).rewrite(name, text, json.dumps(after)):
+            await take_in(store, settings, name)
+            return Rewritten(before, after, was, await find_endpoint(store, name) or was)
+    raise BridgeError("somebody else changes this endpoint all the time", fix="see who writes bridge:endpoints")
+
+
+def tell_state(one: Rewritten) -> None:
+    """What writing it anew did to an endpoint that was disabled, or did not do."""
+    if one.is_.state == "disabled":
+        _say_held(one.is_)
+    elif one.was.state in {"held", "disabled"}:
+        say(f"It was {one.was.state} ({safe(one.was.reason)}); written anew, it is active, and what was held is due.")
+
+
+async def tell_if_held(store: "Store", name: str) -> None:
+    """An operator's hold outlives a new definition: say so."""
+    from bridge.store.reading.endpoints import find_endpoint
+
+    view = await find_endpoint(store, name)
+    if view and view.state == "disabled":
+        _say_held(view)
+
+
+def _say_held(view: "EndpointView") -> None:
+    say(f"! {safe(view.name)} is disabled still ({safe(view.reason)}) → bridge endpoint enable {view.name}")
+
+
+def not_found(name: str) -> NotFound:
+    """There is no such endpoint."""
+    return NotFound(f"there is no endpoint “{name}”", fix="bridge endpoint ls")
+
+
+def not_written(name: str) -> InvalidInput:
+    """An endpoint that no client wrote, or whose definition was refused."""
+    if name.startswith("url:"):
+        return InvalidInput(
+            f"“{name}” is the callback_url of a task, which has no definition of its own",
+            fix="register an endpoint with that URL instead: bridge endpoint add NAME URL",
+        )
+    return InvalidInput(f"“{name}” is not registered any more", fix=f"bridge endpoint show {name}")
+
+
+def _definition(name: str, text: str) -> Definition:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise InvalidInput(
+            f"the definition of “{name}” cannot be read", fix=f"bridge endpoint add {name} URL --replace"
+        )
+    return found

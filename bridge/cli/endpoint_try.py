@@ -1,0 +1,82 @@
+"""`bridge endpoint test`: one POST by the exact path that deliveries take, and what came of it."""
+
+import time
+from dataclasses import replace
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from bridge.cli.defining import not_found
+from bridge.cli.output import chosen, emit_one, output_option, safe, say
+from bridge.cli.session import speakable, with_store
+
+if TYPE_CHECKING:
+    from bridge.settings import Settings
+    from bridge.store import Store
+
+TYPE = "bridge.endpoint.test"
+
+
+@click.command("test")
+@click.argument("name", callback=speakable)
+@click.option("--type", "event_type", metavar="T", default=TYPE, show_default=True,
+              help="The type of the event that is made up, such as index.task.ready.")  # fmt: skip
+@output_option
+@click.pass_context
+def test(ctx: click.Context, name: str, event_type: str, output: str | None, as_json: bool) -> int:
+    """POST a made-up event to an endpoint, now, and say what came of it. Exit code 1 if it was not taken.
+
+    It goes the way of every delivery: guard, signature, headers, deadline; by this process, with these settings. It
+    changes nothing of what is owed, and counts as no failure. Its header says `bridge-trigger: test`.
+
+    \b
+    Examples:
+      bridge endpoint test billing
+      bridge endpoint test billing --type index.task.ready --json
+    """
+    row, told = with_store(ctx, lambda store, settings: _test(store, settings, name, event_type))
+    emit_one(row, chosen(ctx, output, as_json), key="endpoint")
+    for line in told:
+        say(line)
+    return 0 if row["outcome"] == "delivered" else 1
+
+
+async def _test(store: "Store", settings: "Settings", name: str, event_type: str) -> tuple[dict[str, Any], list[str]]:
+    from bridge.engine import sender_from
+    from bridge.filters import matches
+    from bridge.redaction import bare
+    from bridge.store.reading.endpoints import find_endpoint
+    from bridge.trial import TASK, advice, delivered, trial
+
+    endpoint = (await store.registry.reload_endpoints()).by_name.get(name)
+    view = await find_endpoint(store, name)
+    if endpoint is None or view is None:
+        raise not_found(name)
+    delivery = trial(endpoint, event_type, now=int(time.time() * 1000), token=token_hex(16))
+    async with sender_from(settings) as sender:
+        outcome = await sender.post(endpoint, delivery)
+    took, disabled, timing = delivered(outcome), view.state != "active", outcome.timing
+    told = []
+    anybody = replace(endpoint, tasks=("*",), indexes=("*",), metadata={})
+    if event_type != TYPE and not matches(anybody, event_type, TASK):
+        told.append(f"! Its filter would keep such an event from it → bridge endpoint show {safe(name)}")
+    if disabled:
+        told.append(f"! It is {view.state} ({safe(view.reason)}): what is owed is held.")
+    next_ = advice(endpoint, outcome, disabled=disabled)
+    if next_:
+        told.append(f"→ {safe(next_)}")
+    row = {
+        "endpoint": name,
+        "url": bare(endpoint.url),
+        "type": delivery.type,
+        "event_id": delivery.event_id,
+        "outcome": "delivered" if took else "failed",
+        "status_code": outcome.status_code,
+        "fault": outcome.fault,
+        "detail": outcome.detail,
+        **{f"{phase}_ms": getattr(timing, f"{phase}_ms") for phase in ("dns", "connect", "tls", "wait", "total")},
+        "answer": outcome.excerpt,
+        "next": next_,
+    }
+    return row, told

@@ -1,0 +1,55 @@
+"""Which dead letters come back, and by which command. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bridge.model import DeadReason
+
+RECOVERABLE = (DeadReason.EXHAUSTED, DeadReason.GONE, DeadReason.BLOCKED, DeadReason.POISON)
+"""What is brought back unless others are named: what was worth all attempts, and did not get through."""
+NAMEABLE = tuple(one for one in DeadReason if one is not DeadReason.BODY_LOST)
+"""The reasons that may be named: without a body there is nothing to send."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A dead delivery, as far as bringing it back asks."""
+
+    event_id: str
+    revision: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The dead letters of an endpoint, those that come back and those that stay."""
+
+    event_ids: tuple[str, ...]
+    """Those that come back, the oldest revision first."""
+    wanted: Mapping[str, int]
+    """How many of them died of each reason."""
+    left: Mapping[str, int]
+    """The same of those that stay dead."""
+
+
+def choose(letters: Iterable[DeadLetter], reasons: Sequence[str]) -> Choice:
+    """Take those that died of one of these reasons."""
+    ordered = sorted(letters, key=lambda one: one.revision)
+    taken = [one for one in ordered if one.reason in reasons]
+    left = [one for one in ordered if one.reason not in reasons]
+    return Choice(
+        tuple(one.event_id for one in taken),
+        Counter(one.reason for one in taken),
+        Counter(one.reason for one in left),
+    )
+
+
+def command(endpoint: str, reasons: Iterable[str]) -> str:
+    """What brings the dead letters of these reasons back; empty where nothing does."""
+    named = [str(one) for one in NAMEABLE if one in set(reasons)]
+    if not named:
+        return ""
+    if set(named) <= set(RECOVERABLE):
+        return f"bridge endpoint recover {endpoint}"
+    return f"bridge endpoint recover {endpoint} --reason {','.join(named)}"

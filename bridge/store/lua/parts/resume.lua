@@ -1,0 +1,26 @@
+-- After a hold: what is owed waits for no retry any more, and goes out by its revision, a time that no two events of a
+-- task share; a batch a call. How far this has come is `resuming`, a score of the queue; where whoever began it was
+-- killed, the sweep goes on from there. What was attempted since, and failed, waits by its own schedule.
+-- Replies whether there is more.
+local function resume(endpoint, batch)
+  local key, queue = P .. 'endpoint:' .. endpoint, P .. 'queue:' .. endpoint
+  local resumed, from = unpack(redis.call('HMGET', key, 'resumed_at', 'resuming'))
+  if not from then return false end
+  local waiting = redis.call('ZRANGEBYSCORE', queue, from, '+inf', 'WITHSCORES', 'LIMIT', 0, batch)
+  local moved = 0
+  for i = 1, #waiting, 2 do
+    local record = record_of(endpoint, waiting[i])
+    if record and renew(record, tonumber(resumed)) then
+      redis.call('HSET', P .. 'deliveries:' .. endpoint, waiting[i], cjson.encode(record))
+      redis.call('ZADD', queue, math.min(tonumber(record.revision), now), waiting[i])
+      moved = moved + 1
+    end
+  end
+  if #waiting < 2 * batch then
+    redis.call('HDEL', key, 'resuming')
+    return false
+  end
+  local last = waiting[#waiting]
+  redis.call('HSET', key, 'resuming', moved == 0 and last == from and '(' .. last or last)
+  return true
+end

@@ -1,0 +1,136 @@
+"""An operator's word about an endpoint as a whole: held, tried again, its dead letters brought back, written anew."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import Any, Protocol, cast
+
+from redis.asyncio import Redis
+
+from bridge.model import DeadReason
+from bridge.recovery import DeadLetter
+from bridge.store.keys import Keys
+from bridge.store.reading.trips import as_ms, as_record
+from bridge.store.registry import as_text
+from bridge.store.scripts import Scripts, store_errors
+
+BATCH = 250
+"""How many deliveries one step moves: some ten milliseconds of Redis' time."""
+LOOKED = 2_000
+"""How many records of lines one step of a recovery looks at, or the like of it."""
+BATCHES = 10_000
+"""How many steps an enabling takes at most."""
+PAGE = 1_000
+RECOVERED = 500_000
+"""The most dead letters that one recovery looks at; the rest is the next one's."""
+
+
+class HasScripts(Protocol):
+    """What steering needs of the store."""
+
+    client: "Redis"
+    keys: Keys
+    scripts: Scripts
+
+
+@dataclass(frozen=True, slots=True)
+class Steered:
+    """What came of disabling or enabling."""
+
+    word: str
+    """`done`, `same` (it was so), `missing`, or `overruled`: somebody else has said the opposite meanwhile."""
+    before: str
+    """Its state until then."""
+    reason: str
+    """Why it was disabled until then; empty if it was not."""
+    pending: int
+    """How many deliveries it is owed."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetters:
+    """Those of an endpoint since a moment."""
+
+    found: tuple[DeadLetter, ...]
+    more: bool
+    """There are more than one recovery looks at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What came of bringing dead letters back."""
+
+    recovered: int = 0
+    lost: int = 0
+    """Their bodies are gone from Redis: there is nothing to send."""
+    removed: bool = False
+    """The endpoint was removed meanwhile."""
+
+
+class Steering:
+    """The verbs. Each raises StoreDown when Redis is away, and may then be repeated."""
+
+    def __init__(self, store: HasScripts) -> None:
+        self._client, self._keys, self._scripts = store.client, store.keys, store.scripts
+
+    async def disable(self, name: str, reason: str) -> Steered:
+        """Hold everything that is owed to an endpoint, until somebody enables it. In-flight attempts finish."""
+        return await self._steer(name, "disable", reason)
+
+    async def enable(self, name: str, *, moved: Callable[[int], None] = lambda _: None) -> Steered:
+        """Let an endpoint be tried again, with all that was held for it; killed in between, it is still disabled.
+
+        `moved` is told how many more deliveries were looked at.
+        """
+        return await self._steer(name, "enable", "", moved)
+
+    async def _steer(self, name: str, verb: str, reason: str, moved: Callable[[int], None] = lambda _: None) -> Steered:
+        token = token_hex(8)
+        word, state, why, pending = await self._scripts.call("steer_endpoint", name, verb, token, reason, BATCH)
+        for _ in range(BATCHES):
+            if word != b"more":
+                break
+            moved(BATCH)
+            word, *_ = await self._scripts.call("steer_endpoint", name, verb, token, reason, BATCH)
+        return Steered(as_text(word), as_text(state), as_text(why), int(pending))
+
+    async def dead_letters(self, name: str, since: int) -> DeadLetters:
+        """The dead letters of an endpoint that ended at or after `since` (ms)."""
+        found: list[DeadLetter] = []
+        for start in range(0, RECOVERED, PAGE):
+            with store_errors():
+                reply: Any = await self._client.zrange(
+                    self._keys.dead(name), since, "+inf", byscore=True, offset=start, num=PAGE
+                )
+                ids = [as_text(one) for one in reply]
+                texts = await self._client.hmget(self._keys.deliveries(name), ids) if ids else []
+            found += map(_dead_letter, ids, texts)
+            if len(ids) < PAGE:
+                return DeadLetters(tuple(found), more=False)
+        return DeadLetters(tuple(found), more=True)
+
+    async def recover(
+        self, name: str, event_ids: Sequence[str], *, done: Callable[[int], None] = lambda _: None
+    ) -> Recovered:
+        """Owe dead letters again, in this order, a batch a step. What is killed in between leaves the rest dead."""
+        token, at, came = token_hex(8), 0, Recovered()
+        while at < len(event_ids):
+            word, dealt, recovered, lost = await self._scripts.call(
+                "recover_deliveries", name, token, LOOKED, *event_ids[at : at + BATCH]
+            )
+            if word == b"removed":
+                return Recovered(came.recovered, came.lost, removed=True)
+            came = Recovered(came.recovered + int(recovered), came.lost + int(lost))
+            at += int(dealt)
+            done(int(dealt))
+        return came
+
+    async def rewrite(self, name: str, before: str, after: str) -> bool:
+        """Write a definition over the one that was read; False if somebody else changed it meanwhile."""
+        word = await self._scripts.call("rewrite_endpoint", name, before, after)
+        return cast(bytes, word) == b"written"
+
+
+def _dead_letter(event_id: str, text: bytes | str | None) -> DeadLetter:
+    record = as_record(text)
+    return DeadLetter(event_id, as_ms(record.get("revision")) or 0, str(record.get("reason") or DeadReason.UNREADABLE))

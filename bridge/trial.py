@@ -1,0 +1,76 @@
+"""A trial: an event that nobody is owed, for one POST at an endpoint, and what to do about what came of it. Pure."""
+
+from datetime import UTC, datetime
+
+from bridge import events, formats
+from bridge.errors import InvalidInput
+from bridge.model import Change, Delivery, Endpoint, Fault, Observation, Outcome, Snapshot
+
+TYPE = "bridge.endpoint.test"
+TRIGGER = "test"
+"""What `bridge-trigger` says, whatever the type is."""
+TASK = "test"
+"""The task id in an event of a task's type: it is nobody's."""
+
+
+def trial(endpoint: Endpoint, event_type: str, *, now: int, token: str) -> Delivery:
+    """The delivery of a made-up event, at `now` (milliseconds); `token` is 32 hexadecimal digits that tell it apart.
+
+    Raises InvalidInput for a type that no event has. In a format of somebody else's, which has no word for what is no
+    task's, `TYPE` stands for a task that is ready.
+    """
+    if event_type == TYPE and endpoint.format == formats.TWELVELABS:
+        event_type = "index.task.ready"
+    body = formats.notice(TYPE, now, {"endpoint": endpoint.name}) if event_type == TYPE else _sample(event_type, now)
+    return Delivery(f"evt_{token}", endpoint.name, event_type, TASK, now, now, 0, TRIGGER, token, body)
+
+
+def _sample(event_type: str, now: int) -> bytes:
+    """What an event of a task would say, the first of its task."""
+    moment, text = datetime.fromtimestamp(now / 1000, UTC), formats.rfc3339(now)
+    status = "ready" if event_type == events.UPDATED else event_type.removeprefix(events.TYPE_PREFIX)
+    task = {"_id": TASK, "status": status, "updated_at": text}
+    seen = Observation(TASK, status, moment, text, None, None, task)
+    before = Snapshot("ready", moment, text, None, None, now - 1, "")
+    change = {
+        events.GONE: Change(None, before, ("gone",)),
+        events.UPDATED: Change(seen, before, ("system_metadata",)),
+    }.get(event_type, Change(seen, None, ("status", "updated_at")))
+    if events.type_of(change) != event_type:
+        raise InvalidInput("no event has this type", fix=f"write {TYPE}, index.task.ready or the like")
+    return events.event_from(change, TASK, now=now).body
+
+
+def delivered(outcome: Outcome) -> bool:
+    """Whether the receiver took it, as deciding has it: any 2xx."""
+    return outcome.status_code is not None and 200 <= outcome.status_code < 300
+
+
+def advice(endpoint: Endpoint, outcome: Outcome, *, disabled: bool) -> str:
+    """The next command, or thing to do."""
+    name, status = endpoint.name, outcome.status_code
+    if delivered(outcome):
+        return f"bridge endpoint enable {name}" if disabled else ""
+    move = (
+        f"bridge endpoint set {name} --url URL" if not name.startswith("url:") else "give its task another callback_url"
+    )
+    if status is None:
+        return _FAULTS.get(outcome.fault or Fault.RESET, "look at the receiver's log").format(move=move)
+    if 300 <= status < 400:
+        return f"redirects are not followed; name the place that it leads to: {move}"
+    if status in {401, 403}:
+        return f"the receiver refuses it: has it this endpoint's secret? bridge endpoint rotate {name} makes another"
+    if status in {404, 405, 410}:
+        return f"nothing takes a POST there: {move}"
+    return "look at the receiver's log: it got this request, and answered so"
+
+
+_FAULTS = {
+    Fault.DNS: "its name does not resolve from here: {move}",
+    Fault.CONNECT: "nothing listens there, or a firewall is in between: start the receiver, or {move}",
+    Fault.TLS: "its certificate does not hold: put it right (name, date, chain)",
+    Fault.TIMEOUT: "the receiver has to answer within the deadline: answer first, work afterwards",
+    Fault.RESET: "the receiver, or a proxy before it, closed the connection: look at its log",
+    Fault.PROTOCOL: "what answers there does not speak HTTP as it should: {move}",
+    Fault.BLOCKED: "policy forbids this address: {move}, or allow it by BRIDGE_DELIVERY_ALLOW_NETWORKS",
+}

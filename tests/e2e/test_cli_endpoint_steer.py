@@ -1,0 +1,192 @@
+"""`bridge endpoint disable`, `enable` and `recover`, on deliveries that real verbs made."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from owing import DEAD, DELIVERED, announce, claim, settle, with_store
+from redis import Redis
+
+from bridge.model import DeadReason, EndpointEffect
+from bridge.store import Store
+from bridge.store.steering import Steering
+
+Bridge = Callable[..., tuple[int, str, str]]
+URL = "http://127.0.0.1:9/"
+GONE = replace(DEAD, effect=EndpointEffect.DISABLE_GONE, reason=DeadReason.GONE)
+EXPIRED = replace(DEAD, reason=DeadReason.EXPIRED)
+EXHAUSTED = replace(DEAD, reason=DeadReason.EXHAUSTED)
+
+
+@pytest.fixture
+def billing(bridge: Bridge) -> None:
+    """An endpoint."""
+    assert bridge("endpoint", "add", "billing", URL)[0] == 0
+
+
+def of(bridge: Bridge, *words: str) -> tuple[int, dict[str, object], str]:
+    """A command's exit code, its one object, and what it told."""
+    code, out, told = bridge(*words, "--json")
+    row: dict[str, object] = json.loads(out)
+    return code, row, told
+
+
+@pytest.mark.usefixtures("billing")
+def test_a_disabled_endpoint_is_said_everywhere_until_it_is_enabled(bridge: Bridge, redis_url: str) -> None:
+    """With its reason and who did it; `add --replace` does not enable it, and says so."""
+    announce(redis_url, "t1", "ready")
+    code, row, told = of(bridge, "endpoint", "disable", "billing", "--reason", "it moves")
+    assert (code, row["state"], row["was"], row["reason"], row["pending"]) == (0, "disabled", "active", "it moves", 1)
+    assert "bridge endpoint enable billing" in told
+    assert claim(redis_url) == []
+    for words in (("endpoint", "ls"), ("endpoint", "show", "billing"), ("doctor",)):
+        assert "it moves" in bridge(*words)[1], words
+    assert of(bridge, "endpoint", "show", "billing")[1]["by"] == "operator"
+    code, _, told = bridge("endpoint", "add", "billing", URL, "--replace")
+    assert (code, "disabled still (it moves)" in told) == (0, True)
+    code, row, told = of(bridge, "endpoint", "enable", "billing")
+    assert (code, row["state"], row["was"], row["pending"]) == (0, "active", "disabled", 1)
+    assert "It was disabled (it moves); 1 delivery is due now." in told
+    assert len(claim(redis_url)) == 1
+    code, _, told = of(bridge, "endpoint", "enable", "billing")
+    assert (code, "active already" in told) == (0, True)
+
+
+@pytest.mark.usefixtures("billing")
+def test_a_reason_is_shown_without_what_it_may_hide(bridge: Bridge) -> None:
+    """P8: neither a secret nor a URL's query nor a control character goes from it into Redis."""
+    words = "see https://example.com/?token=hidden \x1b[31m whsec_" + "A" * 44
+    _, row, told = of(bridge, "endpoint", "disable", "billing", "--reason", words)
+    assert row["reason"] == "see https://example.com/?… \\x1b[31m whsec_…"
+    assert "hidden" not in told
+
+
+@pytest.mark.parametrize("verb", ["disable", "enable", "recover", "test"])
+def test_what_is_not_there_is_not_found(bridge: Bridge, client: "Redis", verb: str) -> None:
+    """Exit code 3, and the command that lists what there is; a name that is no text is refused before."""
+    code, _, told = bridge("endpoint", verb, "nobody")
+    assert (code, "bridge endpoint ls" in told) == (3, True)
+    assert bridge("endpoint", verb, "a\x07")[0] == 2
+    assert not client.keys("bridge:endpoint*")
+
+
+@pytest.mark.usefixtures("billing")
+def test_dead_letters_come_back_and_the_endpoint_with_them(bridge: Bridge, redis_url: str) -> None:
+    """Counted before, brought back in order; what had expired is named, and comes back by name."""
+    made = announce(redis_url, "t1", "validating", "pending", "queued", "ready")
+    for decision in (EXHAUSTED, EXPIRED, EXHAUSTED, GONE):
+        assert len(settle(redis_url, decision)) == 1
+    code, row, told = of(bridge, "endpoint", "recover", "billing", "--dry-run")
+    assert (code, row["dead"], row["recovered"], row["state"]) == (0, 3, 0, "disabled")
+    assert row["reasons"] == {"exhausted": 2, "gone": 1}
+    assert "would come back, and it would be enabled → bridge endpoint recover billing" in told
+    assert "Not asked for: 1 expired → bridge endpoint recover billing --reason expired" in told
+    assert claim(redis_url) == []
+    code, row, told = of(bridge, "endpoint", "recover", "billing")
+    assert (code, row["recovered"], row["state"], row["was"]) == (0, 3, "active", "disabled")
+    assert "3 of 3 dead letters (2 exhausted, 1 gone) are owed again. billing is active again." in told
+    assert [one.event_id for one in claim(redis_url)] == [made[0], made[2], made[3]]
+    assert of(bridge, "endpoint", "recover", "billing", "--reason", "expired")[1]["recovered"] == 1
+    assert of(bridge, "endpoint", "recover", "billing")[1]["dead"] == 0
+
+
+@pytest.mark.usefixtures("billing")
+def test_dead_letters_come_back_since_a_moment(bridge: Bridge, redis_url: str, client: "Redis") -> None:
+    """A length of time, or a moment with its zone; anything else is refused with what may be written."""
+    made = announce(redis_url, "t1", "validating", "ready")
+    while settle(redis_url, EXHAUSTED):
+        pass
+    client.zincrby("bridge:dead:billing", -3 * 86_400_000, made[0])
+    for since, count in (("2d", 1), ("90m", 1), ("1970-01-02T00:00:00Z", 2), ("2999-01-01T00:00:00+01:00", 0)):
+        assert of(bridge, "endpoint", "recover", "billing", "--since", since, "--dry-run")[1]["dead"] == count, since
+    for since in ("2026-11-29T10:00:00", "yesterday", "", "-5h", "1e400", "\x07"):
+        code, _, told = bridge("endpoint", "recover", "billing", "--since", since, "--dry-run")
+        assert (code, "→" in told, "\x07" in told) == (2, True, False), since
+    assert of(bridge, "endpoint", "recover", "billing", "--since", "2d")[1]["recovered"] == 1
+    assert bridge("endpoint", "recover", "billing", "--reason", "boredom")[0] == 2
+    assert bridge("endpoint", "recover", "billing", "--reason", "body-lost")[0] == 2
+
+
+@pytest.mark.usefixtures("billing")
+def test_what_cannot_come_back_is_counted(bridge: Bridge, redis_url: str, client: "Redis") -> None:
+    """Exit code 6: its body is gone from Redis."""
+    first, _ = announce(redis_url, "t1", "validating", "ready")
+    while settle(redis_url, EXHAUSTED):
+        pass
+    client.hdel(f"bridge:event:{first}", "body")
+    code, row, told = of(bridge, "endpoint", "recover", "billing")
+    assert (code, row["recovered"], row["lost"]) == (6, 1, 1)
+    assert "1 stay dead: their bodies are gone" in told
+
+
+KILLED = """
+import os, signal
+import bridge.store.steering as steering
+from bridge.cli import main
+from bridge.store.scripts import Scripts
+
+steering.BATCH = 2
+calls = []
+original = Scripts.call
+
+async def call(self, name, *arguments, **more):
+    if name == "recover_deliveries":
+        calls.append(name)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return await original(self, name, *arguments, **more)
+
+Scripts.call = call
+main(["endpoint", "recover", "billing"])
+"""
+"""`bridge endpoint recover billing`, in steps of two, killed before the third."""
+
+
+@pytest.mark.usefixtures("billing")
+def test_a_recovery_that_is_killed_goes_on_when_it_is_said_again(
+    bridge: Bridge, redis_url: str, client: "Redis"
+) -> None:
+    """kill -9 between two steps: half is owed again and held, the rest is dead; said again, all go out, each once."""
+    made = announce(redis_url, "t1", "uploading", "validating", "pending", "queued", "indexing", "ready")
+    while settle(redis_url, EXHAUSTED):
+        pass
+    bridge("endpoint", "disable", "billing")
+    killed = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert client.zcard("bridge:dead:billing") == 2
+    assert claim(redis_url) == []
+    assert of(bridge, "endpoint", "recover", "billing")[1]["recovered"] == 2
+    assert [one.event_id for one in claim(redis_url)] == made
+    assert claim(redis_url) == []
+
+
+@pytest.mark.usefixtures("billing")
+def test_doctor_names_the_way_back(bridge: Bridge, redis_url: str) -> None:
+    """Disabled by a 410: try it, then recover; what it names does what it says."""
+    announce(redis_url, "t1", "ready")
+    settle(redis_url, GONE)
+    out = bridge("doctor")[1]
+    assert "bridge endpoint test billing, then bridge endpoint recover billing" in out
+    assert bridge("endpoint", "recover", "billing")[0] == 0
+    assert len(claim(redis_url)) == 1
+
+
+@pytest.mark.usefixtures("billing")
+def test_what_was_made_due_is_late_only_since_then(bridge: Bridge, redis_url: str, client: "Redis") -> None:
+    """Held for a day, or dead for a day, and due a moment ago: no doctor's backlog, nor a late status."""
+    (event,) = announce(redis_url, "t1", "ready")
+    with_store(redis_url, lambda store: _held_since_yesterday(store, event))
+    assert len(claim(redis_url)) == 0
+    assert bridge("endpoint", "enable", "billing")[0] == 0
+    assert "overdue" not in bridge("doctor")[1]
+    assert json.loads(bridge("status", "--json")[1])["oldest_due_ms"] < 60_000
+    assert settle(redis_url, DELIVERED) == [event]
+
+
+async def _held_since_yesterday(store: Store, event: str) -> None:
+    await Steering(store).disable("billing", "operator")
+    await store.client.zincrby(store.keys.queue("billing"), -86_400_000, event)

@@ -1,0 +1,167 @@
+"""`bridge endpoint test` against a real receiver: what it gets, and what is said of it."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from owing import announce, claim
+from redis import Redis
+
+from bridge.sandbox.message import Response
+from bridge.sandbox.receiver import Receiver
+from bridge.signature import generate_secret, verify
+from bridge.tl_signature import verify_any
+
+Bridge = Callable[..., tuple[int, str, str]]
+SECRET = generate_secret(bytes(range(32)))
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """One that verifies."""
+    receiver = Receiver(SECRET)
+    with receiver.in_thread():
+        yield receiver
+
+
+@pytest.fixture
+def billing(bridge: Bridge, receiver: Receiver) -> None:
+    """An endpoint there."""
+    words = ("endpoint", "add", "billing", f"{receiver.url}/hook?key=hidden", "--secret-file", "-")
+    assert bridge(*words, stdin=SECRET.encode())[0] == 0
+
+
+def everything(client: "Redis") -> dict[str, Any]:
+    """All keys of ours but the clients'."""
+    read = {"hash": client.hgetall, "zset": lambda key: client.zrange(key, 0, -1, withscores=True)}
+    return {key: read.get(str(client.type(key)), client.type)(key) for key in sorted(map(str, client.keys("bridge:*")))}
+
+
+@pytest.mark.usefixtures("billing")
+@pytest.mark.parametrize("event_type", [None, "index.task.ready", "index.task.gone", "index.task.updated"])
+def test_a_trial_is_a_delivery_like_any_other(
+    bridge: Bridge, client: "Redis", receiver: Receiver, redis_url: str, event_type: str | None
+) -> None:
+    """Signed, with our headers, in the event's shape; and nothing of it is in Redis, neither before nor after."""
+    announce(redis_url, "t1", "ready")
+    before = everything(client)
+    given = ("--type", event_type) if event_type else ()
+    code, out, told = bridge("endpoint", "test", "billing", *given, "--json")
+    row = json.loads(out)
+    assert (code, row["outcome"], row["status_code"], row["fault"], told) == (0, "delivered", 204, None, "")
+    assert row["url"] == f"{receiver.url}/hook?…"
+    assert row["total_ms"] > 0
+    (arrival,) = receiver.valid
+    assert (arrival.id, arrival.type) == (row["event_id"], event_type or "bridge.endpoint.test")
+    assert (arrival.headers["bridge-trigger"], arrival.headers["bridge-attempt"]) == ("test", "1")
+    assert verify([SECRET], arrival.headers, arrival.body, float(arrival.headers["webhook-timestamp"])) is None
+    assert arrival.headers["traceparent"].split("-")[1] == row["event_id"].removeprefix("evt_")
+    data = json.loads(arrival.body)["data"]
+    assert data["task_id"] == "test" if event_type else data == {"endpoint": "billing"}
+    assert everything(client) == before
+    assert len(claim(redis_url)) == 1
+
+
+@pytest.mark.usefixtures("billing")
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Response(500, body=b"no \x1b[31m"), "look at the receiver's log"),
+        (Response(302, (("location", "/elsewhere"),)), "redirects are not followed"),
+        (Response(401), "has it this endpoint's secret?"),
+        (Response(404), "bridge endpoint set billing --url URL"),
+        (Response(410), "bridge endpoint set billing --url URL"),
+        (Response(reset=True), "closed the connection"),
+    ],
+)
+def test_a_failed_trial_says_what_to_do(
+    bridge: Bridge, client: "Redis", receiver: Receiver, answer: Response, said: str
+) -> None:
+    """Exit code 1; what was answered, its head included; and the endpoint is none the worse for it."""
+    receiver.always(answer)
+    before = everything(client)
+    code, out, told = bridge("endpoint", "test", "billing", "--json")
+    row = json.loads(out)
+    assert (code, row["outcome"], row["status_code"]) == (1, "failed", None if answer.reset else answer.status)
+    assert said in told
+    assert said in row["next"]
+    assert (row["fault"] == "reset") == answer.reset
+    assert "\x1b" not in bridge("endpoint", "test", "billing")[1]
+    assert everything(client) == before
+
+
+def test_what_is_not_there_or_forbidden_is_a_failed_trial(
+    bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing listens; a name without an address; an address that policy forbids, though it is registered."""
+    bridge("endpoint", "add", "closed", "http://127.0.0.1:1/")
+    bridge("endpoint", "add", "nowhere", "https://does-not-exist.invalid/")
+    for name, fault, said in (("closed", "connect", "start the receiver"), ("nowhere", "dns", "does not resolve")):
+        code, out, told = bridge("endpoint", "test", name, "--json")
+        assert (code, json.loads(out)["fault"], said in told) == (1, fault, True)
+    monkeypatch.setenv("BRIDGE_DELIVERY_ALLOW_NETWORKS", "")
+    code, out, told = bridge("endpoint", "test", "closed", "--json")
+    assert (code, json.loads(out)["fault"], "BRIDGE_DELIVERY_ALLOW_NETWORKS" in told) == (1, "blocked", True)
+    assert client.hget("bridge:endpoint:closed", "blocked") == "0"
+
+
+@pytest.mark.usefixtures("billing")
+def test_a_trial_of_a_disabled_endpoint_leads_to_its_enabling(bridge: Bridge, receiver: Receiver) -> None:
+    """That is what one does before; the reason is said, and the next command."""
+    bridge("endpoint", "disable", "billing", "--reason", "moves")
+    code, _, told = bridge("endpoint", "test", "billing")
+    assert (code, len(receiver.valid)) == (0, 1)
+    assert "It is disabled (moves)" in told
+    assert "→ bridge endpoint enable billing" in told
+
+
+@pytest.mark.usefixtures("billing")
+def test_a_type_that_the_filter_keeps_away_is_said(bridge: Bridge, receiver: Receiver) -> None:
+    """It is sent all the same; a type that no event has is not."""
+    bridge("endpoint", "set", "billing", "--events", "index.task.ready")
+    assert "Its filter would keep" in bridge("endpoint", "test", "billing", "--type", "index.task.failed")[2]
+    assert "Its filter" not in bridge("endpoint", "test", "billing", "--type", "index.task.ready")[2]
+    for event_type in ("ready", "index.task.Ready?", "index.task.", "\x07"):
+        code, out, told = bridge("endpoint", "test", "billing", "--type", event_type)
+        assert (code, "→" in told, "\x07" in out + told) == (2, True, False), event_type
+    assert len(receiver.valid) == 2
+
+
+@pytest.mark.usefixtures("billing")
+def test_a_receiver_of_twelvelabs_webhooks_gets_a_trial_that_it_can_read(bridge: Bridge, receiver: Receiver) -> None:
+    """There is no word for what is no task's: without a type it is a task that is ready, in that envelope."""
+    bridge("endpoint", "set", "billing", "--format", "twelvelabs")
+    code, out, _ = bridge("endpoint", "test", "billing", "--json")
+    assert (code, json.loads(out)["type"]) == (0, "index.task.ready")
+    (arrival,) = receiver.arrivals
+    body = json.loads(arrival.body)
+    assert (body["type"], body["data"]["id"], body["data"]["status"]) == ("index.task.ready", "test", "ready")
+    assert verify_any([SECRET], arrival.headers, arrival.body, float(arrival.headers["webhook-timestamp"])) is None
+    assert "tl-signature" in arrival.headers
+
+
+@pytest.mark.usefixtures("billing")
+def test_both_secrets_of_a_rotation_sign_a_trial(bridge: Bridge, receiver: Receiver) -> None:
+    """The receiver has the old one still, and verifies."""
+    new = json.loads(bridge("endpoint", "rotate", "billing", "--json")[1])["secret"]
+    assert bridge("endpoint", "test", "billing")[0] == 0
+    (arrival,) = receiver.valid
+    assert verify([new], arrival.headers, arrival.body, float(arrival.headers["webhook-timestamp"])) is None
+    bridge("endpoint", "rotate", "billing", "--overlap", "0")
+    bridge("endpoint", "test", "billing")
+    assert len(receiver.valid) == 1
+
+
+def test_without_a_secret_to_sign_with_nothing_is_sent(
+    bridge: Bridge, receiver: Receiver, client: "Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is signed with the workers' default secret, which this process has not: said, with what to set."""
+    monkeypatch.setenv("BRIDGE_DELIVERY_DEFAULT_SECRET", SECRET)
+    client.hset("bridge:endpoints", "a", json.dumps({"url": receiver.url}))
+    assert bridge("endpoint", "set", "a", "--ordering", "none")[0] == 0
+    assert bridge("endpoint", "test", "a")[0] == 0
+    monkeypatch.delenv("BRIDGE_DELIVERY_DEFAULT_SECRET")
+    code, _, told = bridge("endpoint", "test", "a")
+    assert (code, "set BRIDGE_DELIVERY_DEFAULT_SECRET" in told) == (2, True)
+    assert len(receiver.arrivals) == 1
