@@ -2,9 +2,9 @@
 
 import argparse
 
-from benchmarks.scenarios import end_to_end, one_hangs
+from benchmarks.scenarios import end_to_end, one_hangs, ten_hang
 
-SCENARIOS = {"end-to-end": end_to_end, "one-hangs": one_hangs}
+SCENARIOS = {"end-to-end": end_to_end, "one-hangs": one_hangs, "ten-hang": ten_hang}
 
 
 def main() -> None:
@@ -15,9 +15,11 @@ def main() -> None:
     options = parser.parse_args()
     for name in options.scenario or SCENARIOS:
         for title, result in SCENARIOS[name](options.seconds):
-            print(f"{title}\n  {result.line()}")
+            print(title, flush=True)
+            if result is None:
+                continue
             cpu = ", ".join(f"{kind} {seconds:.1f} s" for kind, seconds in sorted(result.cpu_seconds.items()))
-            print(f"  CPU: {cpu}; worker.py ended with {result.stopped_with}")
+            print(f"  {result.line()}\n  CPU: {cpu}; worker.py ended with {result.stopped_with}", flush=True)
 
 
 if __name__ == "__main__":

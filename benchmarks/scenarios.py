@@ -1,9 +1,15 @@
-"""The scenarios that are measured. Each is a run, or two side by side."""
+"""The scenarios that are measured. Each is a run, or two side by side; a line without a result is a comparison."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from statistics import median
 
 from benchmarks.actors import task_id
 from benchmarks.stage import Result, run
+
+PAIRS = 5
+"""How often two runs are compared, one after the other: a machine is not the same all the time."""
+
+Line = tuple[str, Result | None]
 
 ALL: dict[str, dict[str, object]] = {"all": {"path": "/hook"}}
 
@@ -16,7 +22,7 @@ def shared_by(endpoints: int, *, tasks: int) -> dict[str, dict[str, object]]:
     }
 
 
-def end_to_end(seconds: float) -> Iterator[tuple[str, Result]]:
+def end_to_end(seconds: float) -> Iterator[Line]:
     """1,000 tasks, each read once a second, 100 changes a second, one endpoint; both ways to fsync."""
     for fsync in ("always", "everysec"):
         yield (
@@ -25,7 +31,7 @@ def end_to_end(seconds: float) -> Iterator[tuple[str, Result]]:
         )
 
 
-def one_hangs(seconds: float) -> Iterator[tuple[str, Result]]:
+def one_hangs(seconds: float) -> Iterator[Line]:
     """50 endpoints share 200 events a second; then the same with one more endpoint that takes each event and hangs."""
     healthy = shared_by(50, tasks=1_000)
     hanging: dict[str, dict[str, object]] = {"hang": {"path": "/hang"}}
@@ -34,3 +40,30 @@ def one_hangs(seconds: float) -> Iterator[tuple[str, Result]]:
             f"200 events/s, {name}",
             run(tasks=1_000, changes_per_second=200, seconds=seconds, endpoints=endpoints),
         )
+
+
+def ten_hang(seconds: float) -> Iterator[Line]:
+    """90 endpoints share 200 events a second; then the same with ten more, which take 20 a second each and hang."""
+    healthy = shared_by(90, tasks=1_000)
+    hanging: dict[str, dict[str, object]] = {
+        f"hang-{n}": {"path": f"/hang/{n}", "tasks": [task_id(number) for number in range(n, 1_000, 10)]}
+        for n in range(10)
+    }
+    alone, beside = list[Result](), list[Result]()
+    for number in range(1, PAIRS + 1):
+        for name, endpoints, results in (
+            ("90 answer", healthy, alone),
+            ("90 answer, 10 hang", {**healthy, **hanging}, beside),
+        ):
+            results.append(run(tasks=1_000, changes_per_second=200, seconds=seconds, endpoints=endpoints))
+            yield f"200 events/s, pair {number}, {name}", results[-1]
+    for share in (0.5, 0.99):
+        yield (
+            f"with ten that hang, p{share * 100:g} of the others is {_ratio(beside, alone, share):.2f} of without",
+            None,
+        )
+
+
+def _ratio(ones: Sequence[Result], others: Sequence[Result], share: float) -> float:
+    """The median of what each pair comes to."""
+    return median(one.quantile(share) / other.quantile(share) for one, other in zip(ones, others, strict=True))

@@ -95,7 +95,7 @@ def run(
             time.sleep(seconds)
             cpu = _cpu_seconds(worker.pid)
             served = upstream.finish()
-            _wait_until_drained(client, [name for name in endpoints if name != "hang"])
+            _wait_until_drained(client, [name for name in endpoints if not name.startswith("hang")])
         finally:
             worker.send_signal(signal.SIGTERM)
             stopped_with = worker.wait(timeout=60)

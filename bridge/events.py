@@ -109,10 +109,11 @@ def is_lasting(event_type: str, body: bytes) -> bool:
 
 def matches(endpoint: Endpoint, event_type: str, task: str) -> bool:
     """Whether an endpoint's filter takes this event. A pattern is exact, or a prefix and `*`."""
-    return any(_fits(p, event_type) for p in endpoint.events) and any(_fits(p, task) for p in endpoint.tasks)
+    return any(fits(p, event_type) for p in endpoint.events) and any(fits(p, task) for p in endpoint.tasks)
 
 
-def _fits(pattern: str, word: str) -> bool:
+def fits(pattern: str, word: str) -> bool:
+    """Whether a pattern takes a word: it is the same, or its beginning and `*`."""
     return word.startswith(pattern[:-1]) if pattern.endswith("*") else word == pattern
 
 

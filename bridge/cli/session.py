@@ -2,8 +2,10 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import rich_click as click
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from bridge.settings import Settings
     from bridge.store import Store
 
+AGO_DIGITS = 8
+"""A bare number of more digits is a Unix time, of fewer a length in seconds."""
 OPEN_SECONDS = 3.0
 """A person waits no longer for a Redis that does not answer."""
 
@@ -115,3 +119,16 @@ def seconds_from(text: str) -> float:
     if not 0 <= seconds < 1e9:
         raise InvalidInput(f"“{safe(text)}” is not a length of time", fix="write 90, 90s, 30m, 2h or 1d")
     return seconds
+
+
+def moment_from(text: str) -> int:
+    """Read a moment as milliseconds: a length of time (`2h`: so long ago), RFC 3339 with its zone, or Unix seconds."""
+    if text.isdigit() and len(text) > AGO_DIGITS:
+        return int(text) * 1000
+    with suppress(InvalidInput):
+        return int((time.time() - seconds_from(text)) * 1000)
+    with suppress(ValueError, OverflowError):
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return int(moment.timestamp() * 1000)
+    raise InvalidInput(f"“{safe(text)}” is no moment", fix="write 2h or 3d (so long ago), or 2026-11-24T09:00:00Z")
