@@ -33,6 +33,7 @@ COMMANDS = {
     "endpoint": ("bridge.cli.endpoint:endpoint", "Register callback URLs, try, hold and recover them."),
     "event": ("bridge.cli.event:event", "Look at the stream of events."),
     "delivery": ("bridge.cli.delivery:delivery", "Look at deliveries and their attempts, retry or cancel them."),
+    "replay": ("bridge.cli.replay:replay", "Send again what has ended, by range: dead letters, or what was delivered."),
     "contract": ("bridge.cli.contract:contract", "Show and check what may be written into Redis by hand."),
     "config": ("bridge.cli.config:config", "Look at the configuration."),
     "export": ("bridge.cli.exporting:export", "Print endpoints and tasks as JSON lines, without secrets."),

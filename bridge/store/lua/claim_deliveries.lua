@@ -30,6 +30,7 @@ local function reclaim(endpoint)
         finish(endpoint, event_id, record, 'dead', 'poison')
         promote(endpoint, record.task, event_id)
       else
+        record.again = nil
         redis.call('HSET', P .. 'deliveries:' .. endpoint, event_id, cjson.encode(record))
         redis.call('ZADD', P .. 'queue:' .. endpoint, now, event_id)
         if (redis.call('HGET', P .. 'endpoint:' .. endpoint, 'ordering') or 'strict') ~= 'strict' then

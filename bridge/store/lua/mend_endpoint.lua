@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
 -- with: renew
+-- with: revive
 -- with: resume
 -- Put right what somebody deleted, or a rollback lost, of an endpoint's keys: what is owed stays owed.
 -- ARGV  name, cap for a hash made anew, bound on bridge:rejected, then ids of deliveries that may be pending (a page of
@@ -67,7 +68,7 @@ local function waits(event_id, member)
   local head = head_of(line)
   while head and head ~= event_id do
     local record = pending(head)
-    if record and (record.attempts == 0 or ordering == 'strict') then
+    if record and (record.attempts == 0 or record.again or ordering == 'strict') then
       return redis.call('LPOS', line, event_id) and true
     end
     promote(name, member, head)

@@ -24,7 +24,7 @@ local lease_end = redis.call('ZSCORE', leases, entry)
 if record == nil or not lease_end then return 'stale' end
 
 record = record or record_from_event(endpoint, event_id) -- overwritten meanwhile; what came of the attempt still counts
-record.attempts, record.claims, record.trigger = record.attempts + 1, nil, nil
+record.attempts, record.claims, record.trigger, record.again = record.attempts + 1, nil, nil, nil
 redis.call('ZREM', leases, entry)
 local log = P .. 'attempts:' .. endpoint .. ':' .. event_id
 redis.call('RPUSH', log, ARGV[9])

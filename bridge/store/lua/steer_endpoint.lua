@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
 -- with: renew
+-- with: revive
 -- with: resume
 -- An operator holds an endpoint, or lets it be tried again. What is in flight finishes and settles either way.
 -- ARGV  1 endpoint, 2 'disable' or 'enable', 3 token of this asking, 4 reason, 5 batch

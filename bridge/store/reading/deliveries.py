@@ -112,7 +112,7 @@ async def _ended(store: HasClient, name: str, state: str | None, task: str | Non
             if not ids:
                 break
             start += len(ids)
-            views = await _records(store, name, ids)
+            views = await records_of(store, name, ids)
             fitting += [view for view in views if state in (None, view.state) and task in (None, view.task)]
         found += fitting[:limit]
     return found
@@ -126,18 +126,18 @@ async def _owed(store: HasClient, name: str) -> list[DeliveryView]:
     queue, leases = await pipe.execute()
     due = {as_text(one): as_ms(score) for one, score in queue}
     heads = [*due, *(as_text(one).rpartition("/")[0] for one in leases)]
-    views = await _records(store, name, heads, due)
+    views = await records_of(store, name, heads, due)
     lines = await ask(
         store,
         sorted({view.task for view in views}),
         lambda pipe, task: pipe.lrange(store.keys.line(name, task), 0, OWED - 1),
     )
     behind = dict.fromkeys(as_text(one) for line in lines for one in line)
-    views += await _records(store, name, [one for one in behind if one not in set(heads)])
+    views += await records_of(store, name, [one for one in behind if one not in set(heads)])
     return [view for view in views if view.state == DeliveryState.PENDING][:OWED]
 
 
-async def _records(
+async def records_of(
     store: HasClient, name: str, event_ids: Sequence[str], due: dict[str, int | None] | None = None
 ) -> list[DeliveryView]:
     texts: list[Any] = []

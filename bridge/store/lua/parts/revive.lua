@@ -15,10 +15,11 @@ local function successor(endpoint, line, record)
   return redis.call('LINDEX', line, low), low
 end
 
--- Let it wait for its turn where order asks for that, else be due at `score`.
+-- Let it wait for its turn where order asks for that, else be due at `score`. `again` says that it has a turn once more,
+-- although it was attempted before: what is sent again is as much in order as what is sent first.
 local function line_up(endpoint, event_id, record, ordering, score)
   local queue, line = P .. 'queue:' .. endpoint, P .. 'line:' .. endpoint .. ':' .. record.task
-  local keeps = ordering == 'strict' or (ordering == 'first-attempt' and record.attempts == 0)
+  local keeps = ordering == 'strict' or (ordering == 'first-attempt' and (record.attempts == 0 or record.again))
   if not keeps then return redis.call('ZADD', queue, score, event_id) end
   if not head_of(line) then
     redis.call('RPUSH', line, event_id)
@@ -43,7 +44,7 @@ end
 
 -- It is owed again: its attempt numbers go on, its schedule starts anew, and it remembers who asked.
 local function revive(endpoint, event_id, record, trigger, token)
-  record.trigger, record.asked = trigger, token
+  record.trigger, record.asked, record.again = trigger, token, true
   record.state, record.reason, record.ended, record.claims = 'pending', nil, nil, nil
   record.round_from, record.round_at = record.attempts, now
   redis.call('HSET', P .. 'deliveries:' .. endpoint, event_id, cjson.encode(record))

@@ -1,0 +1,124 @@
+"""`bridge replay`, on deliveries that real verbs made."""
+
+import json
+import time
+from collections.abc import Callable
+
+import pytest
+from owing import DEAD, DELIVERED, announce, claim, settle
+from redis import Redis
+
+Bridge = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def billing(bridge: Bridge) -> None:
+    """An endpoint."""
+    assert bridge("endpoint", "add", "billing", "http://127.0.0.1:9/")[0] == 0
+
+
+def ended(url: str) -> dict[str, list[str]]:
+    """Three delivered and two dead events of two tasks."""
+    delivered = announce(url, "t1", "pending", "queued", "indexing")
+    while settle(url, DELIVERED):
+        pass
+    dead = announce(url, "t2", "pending", "ready")
+    while settle(url, DEAD):
+        pass
+    return {"delivered": delivered, "dead": dead}
+
+
+def arrivals(url: str) -> list[str]:
+    """What goes out, in its order."""
+    found = []
+    while claimed := settle(url, DELIVERED):
+        found += claimed
+    return found
+
+
+def test_a_dry_run_counts_and_changes_nothing(bridge: Bridge, redis_url: str) -> None:
+    """By endpoint and by how they ended; nothing is owed afterwards."""
+    ended(redis_url)
+    code, out, told = bridge("replay", "--since", "1h", "--dry-run", "--json")
+    assert (code, told) == (0, "5 would be sent again; nothing was changed.\n")
+    assert json.loads(out) == [
+        {"endpoint": "billing", "deliveries": 5, "dead": 2, "delivered": 3, "superseded": 0, "tasks": 2}
+    ]
+    assert claim(redis_url) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("--dead",), ["dead"]),
+        (("--endpoint", "billing"), ["delivered", "dead"]),
+        (("--task", "t1"), ["delivered"]),
+        (("--task", "t1,t2", "--since", "1h"), ["delivered", "dead"]),
+        (("--since", "1h", "--type", "index.task.*"), ["delivered", "dead"]),
+    ],
+)
+def test_what_is_meant_is_sent_again_once_and_in_order(
+    bridge: Bridge, redis_url: str, words: tuple[str, ...], what: list[str]
+) -> None:
+    """The same events, each task's in the order of their revisions; a second time finds them owed and leaves them."""
+    made = ended(redis_url)
+    meant = [one for kind in what for one in made[kind]]
+    code, _, told = bridge("replay", *words)
+    assert (code, f"{len(meant)} of {len(meant)} are owed again" in told) == (0, True)
+    assert "Nothing that has ended fits" in bridge("replay", *words)[2] or len(what) == 1
+    sent = arrivals(redis_url)
+    assert sorted(sent) == sorted(meant)
+    for events in made.values():
+        assert [one for one in sent if one in events] == [one for one in events if one in sent]
+
+
+def test_types_and_moments_bound_it(bridge: Bridge, redis_url: str) -> None:
+    """Exact types, prefixes, and a range in which nothing lies."""
+    made = ended(redis_url)
+    assert "1 of 1" in bridge("replay", "--type", "index.task.ready")[2]
+    assert arrivals(redis_url) == made["dead"][1:]
+    code, out, told = bridge("replay", "--since", "2h", "--until", "1h")
+    assert (code, out, told[:7]) == (0, "", "Nothing")
+
+
+def test_what_was_cancelled_or_is_owed_is_left_alone(bridge: Bridge, redis_url: str) -> None:
+    """An operator's word stands, and what is pending is not sent twice."""
+    (first,) = announce(redis_url, "t1", "pending")
+    assert bridge("delivery", "cancel", first)[0] == 0
+    announce(redis_url, "t2", "ready")
+    assert "0 would be" in bridge("replay", "--since", "1h", "--dry-run")[2]
+
+
+def test_a_lost_body_is_said_and_the_others_are_sent(bridge: Bridge, redis_url: str, client: "Redis") -> None:
+    """Exit code 6, and what to do instead; 1 when none could be sent."""
+    made = ended(redis_url)
+    client.hdel(f"bridge:event:{made['dead'][0]}", "body")
+    code, _, told = bridge("replay", "--dead")
+    assert (code, "1 of 2" in told, "bridge task add" in told) == (6, True, True)
+    client.hdel(f"bridge:event:{made['delivered'][0]}", "body")
+    client.hdel(f"bridge:event:{made['delivered'][1]}", "body")
+    assert bridge("replay", "--type", "index.task.queued")[0] == 1
+
+
+def test_a_rate_is_kept(bridge: Bridge, redis_url: str) -> None:
+    """Two a second: the last of five is asked for two seconds after the first, and not before."""
+    ended(redis_url)
+    began = time.monotonic()
+    assert "5 of 5" in bridge("replay", "--since", "1h", "--rate", "2")[2]
+    assert time.monotonic() - began >= 2.0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ((), 2, "say which"),
+        (("--until", "1h"), 2, "say which"),
+        (("--since", "yesterday"), 2, "2026-11-29T10:00:00Z"),
+        (("--since", "1h", "--until", "2h"), 2, "exchange them"),
+        (("--endpoint", "nobody"), 3, "bridge endpoint ls"),
+    ],
+)
+def test_what_cannot_be_meant_is_said(bridge: Bridge, words: tuple[str, ...], code: int, said: str) -> None:
+    """Everything, nothing, or nobody's."""
+    found, _, told = bridge("replay", *words)
+    assert (found, said in told) == (code, True), told
