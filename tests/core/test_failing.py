@@ -10,7 +10,9 @@ from corescene import LIMITS, START, Delivering, Stage, delivering
 
 from bridge.breaker import FAILURES_BEFORE_OPEN, PROBE_MAX_SECONDS
 from bridge.model import Event
+from bridge.recovery import RECOVERABLE, choose
 from bridge.sandbox.message import Response
+from bridge.store.steering import Steering
 from bridge.tell import Teller
 
 HOUR_MS = 3_600_000
@@ -267,3 +269,36 @@ async def test_a_failure_after_a_long_silence_begins_the_window_anew(deliver: De
     await days.run(3 * DAY_MS)
     assert (await state(deliver.stage))["reason"] == "failing"
     assert [body["data"]["percent"] for body in days.told()] == [50, 70, 90, None]
+
+
+async def test_down_for_three_days_and_recovered_everything_arrives_once_and_in_order(deliver: Delivering) -> None:
+    """Warned of, disabled, held; what had not expired before the hold comes after `recover`, each task's in order."""
+    await deliver.endpoint("e1", "/e1")
+    deliver.receiver.always(503, "/e1")
+    days, owed = Days(deliver), dict[str, list[Event]]()
+    for member in ("t1", "t2", "t3"):
+        await deliver.stage.task(member)
+        owed[member] = []
+    for status in ("validating", "pending", "queued", "indexing", "queued", "ready"):  # twice a day, for three days
+        claim = await deliver.stage.store.registry.claim_tasks(10, lease_ms=20_000)
+        for task in claim.tasks:
+            owed[task.member].append(await deliver.stage.commit_claimed(task, status))
+        await days.run(12 * HOUR_MS)
+    assert (await state(deliver.stage))["reason"] == "failing"
+    deliver.receiver.always(204, "/e1")
+    await days.run(DAY_MS)
+    seen = len(days.arrivals("/e1"))
+    steering = Steering(deliver.stage.store)
+    letters = (await steering.dead_letters("e1", 0)).found
+    expired = {one.event_id for one in letters if one.reason == "expired"}
+    await steering.recover("e1", choose(letters, RECOVERABLE).event_ids)
+    assert (await steering.enable("e1")).word == "done"
+    await days.run(DAY_MS)
+    arrived = [one.id for one in days.arrivals("/e1")[seen:]]
+    kept = {event.id for made in owed.values() for event in made} - expired
+    assert 0 < len(kept) < 18, "some progress had expired before the hold, some had not"
+    assert sorted(arrived) == sorted(kept)
+    for made in owed.values():
+        assert [one for one in arrived if one in {event.id for event in made}] == [
+            event.id for event in made if event.id in kept
+        ]
