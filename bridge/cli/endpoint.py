@@ -234,8 +234,11 @@ async def take_back(store: "Store", settings: "Settings", names: Sequence[str]) 
     declaring, intake, missing = Declaring(store), intake_from(store, settings), []
     for name in names:
         at = await store.scripts.now()
+        refused = await declaring.forget_rejections("endpoint", [name])
         if not name.isprintable() or not await declaring.remove_endpoint(name):
-            missing.append(name)
+            missing += [] if refused else [name]
+            if refused:
+                say(f"{safe(name)} was refused and never in force; its entry in bridge:rejected is gone.")
             continue
         await intake.remove_endpoint(name)
         cancelled = await cancelled_since(store, name, at)

@@ -12,6 +12,7 @@ import rich_click as click
 from bridge.cli import stage
 from bridge.cli.output import Columns, ago, as_json, chosen, emit, field, output_option, plain, safe, say, when
 from bridge.cli.session import ids_from, seconds_from, speakable, with_store
+from bridge.cli.task_steer import registering
 from bridge.errors import InvalidInput, NotFound
 from bridge.model import TERMINAL_STATUSES
 
@@ -163,7 +164,7 @@ async def _first_look(store: "Store", members: Sequence[str]) -> Views:
     for view in views.values():
         if not view.registered and view.status is None:
             why = f" (rejected: {safe(view.note)})" if view.note else ""
-            fix = view.fix or f"bridge task add {safe(view.task)}"
+            fix = view.fix or registering(view.task)
             raise NotFound(f"task {safe(view.task)} is not registered{why}", fix=fix)
     if any(not _is_over(view) for view in views.values()) and not await live_workers(store, "poll"):
         say("! no worker is running → bridge worker")

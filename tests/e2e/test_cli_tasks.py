@@ -186,6 +186,24 @@ def test_a_rejected_task_is_shown_with_its_fix(bridge: Bridge, client: "Redis") 
     assert (code, "refuses this id" in told, "→ check the id" in told) == (3, True, True)
 
 
+def test_a_refused_entry_is_taken_away(bridge: Bridge, client: "Redis") -> None:
+    """`rm` of what stands in bridge:rejected alone forgets that, and says so; others stay. Once: then it is unknown."""
+    for field in ("task:bad id", "task:t2", "endpoint:bad id"):
+        client.hset("bridge:rejected", field, json.dumps({"reason": "no"}))
+    code, _, told = bridge("task", "rm", "bad id")
+    assert (code, "bad id had been refused: gone from bridge:rejected" in told) == (0, True)
+    assert sorted(client.hkeys("bridge:rejected")) == ["endpoint:bad id", "task:t2"]
+    code, _, told = bridge("task", "rm", "bad id")
+    assert (code, "→ bridge task ls" in told) == (3, True)
+
+
+@pytest.mark.parametrize("verb", ["rm", "poll", "show"])
+def test_no_command_is_named_that_cannot_work(bridge: Bridge, verb: str) -> None:
+    """What can be no task is not to be registered."""
+    code, _, told = bridge("task", verb, "bad id")
+    assert (code, "bridge task add" in told, "→ bridge task ls" in told) == (3, False, True)
+
+
 def test_a_task_that_upstream_never_knew_is_shown_with_its_cause(bridge: Bridge, client: "Redis") -> None:
     """Most likely a misspelt id, which looks like any other one that is gone: it is said, with what to do."""
     seed(client)
