@@ -13,6 +13,7 @@ from bridge.cli.progress import bar
 from bridge.cli.session import ids_from, names_in, seconds_from, speakable, with_store
 from bridge.cli.task_follow import wait, watch
 from bridge.cli.task_steer import poll, registering, rm
+from bridge.cli.task_trouble import find_trouble
 from bridge.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -213,7 +214,7 @@ def show(ctx: click.Context, task_id: str, output: str | None, as_json: bool) ->
       bridge task show 6a0b1c2d3e4f5a6b7c8d9e01
       bridge task show ID --json
     """
-    row = with_store(ctx, lambda store, _: _shown(store, task_id))
+    row = with_store(ctx, lambda store, settings: _shown(store, settings, task_id))
     how = chosen(ctx, output, as_json)
     if how != "table":
         emit_one(row, how, key="task")
@@ -229,7 +230,7 @@ def show(ctx: click.Context, task_id: str, output: str | None, as_json: bool) ->
             click.echo(f"  → {safe(delivery['endpoint'])}  {safe(delivery['state'] + reason)}, {attempts}")
 
 
-async def _shown(store: "Store", member: str) -> dict[str, Any]:
+async def _shown(store: "Store", settings: "Settings", member: str) -> dict[str, Any]:
     from bridge.store.reading.deliveries import deliveries_of
     from bridge.store.reading.events import latest_events
     from bridge.store.reading.tasks import task_with_deliveries
@@ -240,6 +241,8 @@ async def _shown(store: "Store", member: str) -> dict[str, Any]:
     events = await latest_events(store, lambda event: event.task == member, EVENTS_SHOWN)
     owed = await deliveries_of(store, [event.event_id for event in events])
     row = asdict(view)
+    if view.registered and not view.fix and (trouble := await find_trouble(store, settings, [view])):
+        row |= {"note": view.note or trouble.reason, "fix": trouble.fix}
     row["events"] = [
         asdict(event) | {"deliveries": [asdict(one) for one in owed.get(event.event_id, [])]} for event in events
     ]

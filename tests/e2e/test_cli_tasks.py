@@ -276,6 +276,66 @@ def test_waiting_ends_at_its_time(bridge: Bridge, client: "Redis") -> None:
     assert bridge("task", "wait", "t1", "--for", "indexing")[0] == 0
 
 
+def work(client: "Redis") -> None:
+    """A poll worker is alive for a minute."""
+    client.zadd("bridge:workers:poll", {"poll:1": (time.time() + 60) * 1000})
+
+
+TROUBLES = [
+    ({}, {}, "no worker is running → bridge worker"),
+    ({"bridge:account:default": {"state": "refused"}}, {"TWELVELABS_API_KEY": "tlk_x"}, "refuses the API key"),
+    ({}, {"TWELVELABS_API_KEY": ""}, "there is no API key here"),
+]
+
+
+@pytest.mark.parametrize("verb", ["wait", "watch", "show"])
+@pytest.mark.parametrize(("hashes", "settings", "said"), TROUBLES)
+def test_a_task_that_nobody_can_read_is_not_waited_for_in_silence(
+    bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch, hashes: dict[str, dict[str, str]],
+    settings: dict[str, str], said: str, verb: str,
+) -> None:  # fmt: skip
+    """No worker, a refused key, no key: said at once with what to do; once the task was read, a key is somewhere."""
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    if settings:
+        work(client)
+    for key, fields in hashes.items():
+        client.hset(key, mapping=cast(Fields, fields))
+    bridge("task", "add", "t1")
+    if verb == "show":
+        row = json.loads(bridge("task", "show", "t1", "--json")[1])
+        assert f"{row['note']} → {row['fix']}".count(said) == 1
+    elif verb == "wait":
+        code, _, told = bridge("task", "wait", "t1", "--timeout", "0.1")
+        assert (code, told.count(said), told.count("→")) == (124, 1, 1)
+    else:
+        thread = once_it_listens(client, lambda: client.zrem("bridge:tasks", "t1"))
+        code, _, told = bridge("task", "watch", "t1")
+        thread.join()
+        assert (code, told.count(said)) == (7, 1)
+
+
+def test_who_is_read_needs_no_key_here(bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch) -> None:
+    """The workers may have theirs elsewhere."""
+    monkeypatch.setenv("TWELVELABS_API_KEY", "")
+    work(client)
+    seed(client)
+    assert bridge("task", "wait", "t1", "--timeout", "0.1")[2].count("\n") == 1
+
+
+def test_a_key_refused_while_one_waits_is_said(
+    bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first read comes after the command: what it comes to is said when it shows, once."""
+    monkeypatch.setenv("TWELVELABS_API_KEY", "tlk_x")
+    work(client)
+    seed(client)
+    thread = once_it_listens(client, lambda: client.hset("bridge:account:default", "state", "refused"))
+    told = bridge("task", "wait", "t1", "--timeout", "3.5")[2]
+    thread.join()
+    assert told.count("refuses the API key") == 1
+
+
 def once_it_listens(client: "Redis", then: Callable[[], object]) -> threading.Thread:
     """Do something as soon as a follower blocks on the stream."""
 
