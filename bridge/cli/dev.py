@@ -32,9 +32,7 @@ PATIENCE = 2
 """With --until-done an event that was refused so often is waited for no longer: the next attempt is minutes away."""
 IDS = 1_000
 FAILED, UNFINISHED = 7, 1
-NO_KEY = (
-    "export TWELVELABS_API_KEY=tlk_…; without one: run `bridge simulate` in another terminal, and set what it prints"
-)
+NO_KEY = "export TWELVELABS_API_KEY=tlk_…  # without one: `bridge simulate` in another terminal, and what it prints"
 
 
 def checked(ids: list[str]) -> list[str]:

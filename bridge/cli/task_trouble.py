@@ -35,7 +35,7 @@ def trouble_of(role: "Role", *, has_key: bool, was_read: bool) -> Trouble | None
     if role.key_refused:
         return Trouble("TwelveLabs refuses the API key: nothing is read", "bridge doctor")
     if not has_key and not was_read:
-        fix = "export TWELVELABS_API_KEY=tlk_… and restart the worker; without one, what `bridge simulate` prints"
+        fix = "export TWELVELABS_API_KEY=tlk_…  # and restart the worker; or set what `bridge simulate` prints"
         return Trouble("there is no API key here: if the worker has none either, nothing is read", fix)
     if role.paused_until_at:
         return Trouble("TwelveLabs asked for a rest: nothing is read until it ends", "bridge status -w")
