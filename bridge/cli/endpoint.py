@@ -253,6 +253,8 @@ def _row(view: "EndpointView") -> dict[str, Any]:
     count = row.pop("secrets")
     kind = "whsec_…" if row["format"] == STANDARD else "its own"
     secret = kind + (f" ({count})" if count > 1 else "") if count else "BRIDGE_DELIVERY_DEFAULT_SECRET"
+    if view.state == "rejected":  # nothing of it was kept, and nothing signs
+        secret = ""
     return {"endpoint": row.pop("name"), **row, "secret": secret}
 
 

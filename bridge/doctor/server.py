@@ -185,4 +185,12 @@ def types(found: Sequence[tuple[str, str, str]], *, ours: frozenset[str]) -> lis
         if theirs:
             why = "intake is paused: nothing new is taken in; once it is renamed, what was registered is written back"
         findings.append(fail("types", f"{key} is a {seen}, not a {wanted}", why, f"redis-cli RENAME {key} {key}.aside"))
-    return findings or [ok("types", f"{len(found)} keys have the type that they should")]
+    there = sum(seen != "none" for _, _, seen in found)
+    return findings or [
+        ok(
+            "types",
+            f"{there} of {len(found)} keys are there, of the type that they should be"
+            if there
+            else "no key is there yet",
+        )
+    ]

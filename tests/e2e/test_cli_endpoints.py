@@ -215,6 +215,7 @@ def test_a_refused_definition_is_shown_with_its_reason(bridge: Bridge, client: "
     client.hset("bridge:rejected", "endpoint:b", refusal)
     rows = {row["endpoint"]: row for row in json.loads(bridge("endpoint", "ls", "--json")[1])}
     assert (rows["a"]["state"], rows["b"]["state"]) == ("rejected", "active")
+    assert (rows["a"]["secret"], rows["b"]["secret"]) == ("", "whsec_…")
     out = bridge("endpoint", "show", "a")[1]
     assert "no secret \\x1b[31m" in out
     assert "add one" in out

@@ -138,6 +138,15 @@ def test_a_key_of_the_wrong_type_is_named() -> None:
     assert [one.level for one in server.types([("bridge:tasks", "zset", "zset")], ours=frozenset())] == [Level.OK]
 
 
+def test_keys_that_are_not_there_are_not_counted() -> None:
+    """A fresh Redis has none."""
+    tasks, meta = ("bridge:tasks", "zset", "none"), ("bridge:meta", "hash", "none")
+    (fresh,) = server.types([tasks, meta], ours=frozenset())
+    (begun,) = server.types([tasks, ("bridge:meta", "hash", "hash")], ours=frozenset())
+    assert (fresh.level, fresh.found) == (Level.OK, "no key is there yet")
+    assert (begun.level, begun.found.split()[0]) == (Level.OK, "1")
+
+
 # -- settings and key --
 
 
