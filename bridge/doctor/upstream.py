@@ -56,7 +56,7 @@ def no_way_out(found: str, fix: str) -> Finding:
 
 def no_key() -> Finding:
     """There is no key at all."""
-    fix = f"set TWELVELABS_API_KEY, or {KEY_FILE}; then restart the worker"
+    fix = f"set TWELVELABS_API_KEY, or {KEY_FILE}; then restart the worker. Without a key: bridge simulate"
     return fail("key", "there is none", "nothing is polled", fix)
 
 

@@ -150,6 +150,11 @@ def test_keys_that_are_not_there_are_not_counted() -> None:
 # -- settings and key --
 
 
+def test_who_has_no_key_is_told_of_the_simulator() -> None:
+    """One can go on without."""
+    assert upstream.no_key().fix.endswith("Without a key: bridge simulate")
+
+
 def test_every_mistake_of_a_broken_configuration_is_a_finding() -> None:
     """And what was not looked at is said, so that nobody believes that the rest is well."""
     found = upstream.broken(["  BRIDGE_POL_X (env): no such setting", "  b"], "correct this")
