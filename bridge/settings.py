@@ -25,6 +25,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from bridge import settings_sources as sources
 from bridge import settings_types as types
+from bridge.deployment import Deployment
 from bridge.errors import SettingsError
 from bridge.guard import Policy
 from bridge.settings_sources import Given, Origin
@@ -171,12 +172,18 @@ class Settings(BaseSettings):
     )
 
     _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
+    _deployment: Deployment = PrivateAttr(default=Deployment.BY_HAND)
     _warnings: tuple[str, ...] = PrivateAttr(default=())
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is allowed and still deserves a log line at start, such as a secret file that all may read."""
         return self._warnings
+
+    @property
+    def deployment(self) -> Deployment:
+        """Who starts the worker here."""
+        return self._deployment
 
     @property
     def policy(self) -> Policy:
@@ -240,6 +247,7 @@ class Settings(BaseSettings):
                 fix="Correct this; config/bridge.toml says what each setting is, `bridge config check` if all is well",
             )
         settings._origins = {name: one.origin for name, one in data.items()}
+        settings._deployment = Deployment.of(data["redis_url"].file if "redis_url" in data else "")
         settings._warnings = (*(one.warning for one in data.values() if one.warning), *_doubts(settings))
         return settings
 

@@ -83,8 +83,8 @@ def test_an_empty_redis_stays_empty(bridge: Bridge, client: "Redis") -> None:
     """Not even the data's version is written."""
     code, rows = doctor(bridge)
     assert (code, client.keys()) == (1, [])
-    assert "set TWELVELABS_API_KEY" in bad(rows, "key")
-    assert "bridge worker poll" in bad(rows, "poll worker")
+    assert "export TWELVELABS_API_KEY=…" in bad(rows, "key")
+    assert [row["fix"] for row in rows if row["check"] in {"poll worker", "deliver worker"}] == ["bridge worker"] * 2
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_refused_key_is_exit_code_4(
     client.hset("bridge:account:default", "state", "refused")
     client.zadd("bridge:pauses", {"default": int(time.time() * 1000) + 60_000})
     code, rows = doctor(bridge)
-    assert (code, "restart the worker" in bad(rows, "key")) == (0, True)
+    assert (code, "stop the worker, then: bridge worker" in bad(rows, "key")) == (0, True)
 
 
 def test_upstream_is_left_alone_where_it_asked_for_it(

@@ -6,6 +6,7 @@ Each function raises what Redis raises: a key that somebody broke costs the fact
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
@@ -146,7 +147,7 @@ async def owed_facts(store: HasClient, in_force: frozenset[str]) -> list[OwedFac
 
     def question(pipe: "Pipeline", name: str) -> None:
         keys = store.keys
-        asked = ("state", "reason", "paused_until", "failures", "failing_since", "probe_at", *MADE_DUE)
+        asked = ("state", "reason", "paused_until", "failures", "failing_since", "probe_at", "kept", *MADE_DUE)
         pipe.hmget(keys.endpoint(name), *asked)
         pipe.hlen(keys.deliveries(name))
         pipe.zcard(keys.done(name))
@@ -164,7 +165,7 @@ async def owed_facts(store: HasClient, in_force: frozenset[str]) -> list[OwedFac
 
 async def _owed(store: HasClient, name: str, now: int, in_force: bool, replies: Sequence[Any]) -> OwedFacts:
     fields, kept, done, dead, due, head, latest = replies
-    state, reason, paused, failures, failing, probe = map(as_text, fields[:6])
+    state, reason, paused, failures, failing, probe, complained = map(as_text, fields[:7])
     resting = max(0, (as_ms(paused) or 0) - now)
     takes = state == "active" and not resting
     reasons: Counter[str] = Counter()
@@ -178,11 +179,12 @@ async def _owed(store: HasClient, name: str, now: int, in_force: bool, replies: 
         in_force=in_force,
         pending=max(0, kept - done - dead),
         overdue=due if takes else 0,
-        oldest_ms=max(0, now - waits_since(head[0][1], fields[6:])) if head and takes else 0,
+        oldest_ms=max(0, now - waits_since(head[0][1], fields[7:])) if head and takes else 0,
         paused_ms=resting,
         failures=as_ms(failures) or 0,
         failing_ms=max(0, now - (as_ms(failing) or now)),
         probe_ms=max(0, (as_ms(probe) or 0) - now),
+        kept=bool(complained),
         dead=dead,
         reasons=dict(reasons),
     )
@@ -225,8 +227,13 @@ async def refusals(store: HasClient) -> list[Refusal]:
     async for name, text in _pairs(store, store.keys.rejected, REFUSALS):
         record = as_record(text)
         reason, where = str(record.get("reason") or ""), str(record.get("field") or "")
-        found.append(Refusal(as_text(name), f"{where}: {reason}" if where else reason, str(record.get("fix") or "")))
-    return sorted(found, key=lambda one: one.name)
+        told = f"{where}: {reason}" if where else reason
+        fix, value = str(record.get("fix") or ""), str(record.get("value") or "")
+        found.append(Refusal(as_text(name), told, fix, where, value))
+    endpoints = [one.name for one in found if one.name.startswith("endpoint:")]
+    kept = await ask(store, endpoints, lambda pipe, name: pipe.hget(store.keys(name), "kept"))
+    in_force = {name for name, one in zip(endpoints, kept, strict=True) if one}
+    return sorted((replace(one, kept=one.name in in_force) for one in found), key=lambda one: one.name)
 
 
 async def requests_left(store: HasClient, per_minute: int, account: str = "default") -> int | None:
