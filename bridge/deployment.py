@@ -19,10 +19,9 @@ class Deployment(StrEnum):
         """Told by the file from which the address of Redis was read, if it was."""
         return cls.COMPOSE if redis_url_file.startswith(IN_THE_STACK) else cls.BY_HAND
 
-    @property
-    def start(self) -> str:
-        """Start the worker, both kinds of it."""
-        return "docker compose up -d worker" if self is self.COMPOSE else "bridge worker"
+    def start(self, kind: str = "") -> str:
+        """Start the worker; by hand that may be one of a kind alone."""
+        return "docker compose up -d worker" if self is self.COMPOSE else f"bridge worker {kind}".rstrip()
 
     @property
     def restart(self) -> str:

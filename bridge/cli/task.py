@@ -17,6 +17,7 @@ from bridge.cli.task_trouble import find_trouble
 from bridge.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
+    from bridge.deployment import Deployment
     from bridge.settings import Settings
     from bridge.store import Store
 
@@ -137,7 +138,7 @@ async def _add(store: "Store", settings: "Settings", members: list[str], options
             words = await Declaring(store).register_tasks(good, options, done=done)
         await store.wake("poll")
         named = names_in([options.get("endpoints", "")])
-        await say_what_lacks(store, named, everybody=not named)
+        await say_what_lacks(store, settings.deployment, named, everybody=not named)
     notes = {"known": "registered already: unchanged", "updated": "registered already: its options are replaced"}
     return [
         {
@@ -149,7 +150,7 @@ async def _add(store: "Store", settings: "Settings", members: list[str], options
     ]
 
 
-async def say_what_lacks(store: "Store", named: Sequence[str], *, everybody: bool) -> None:
+async def say_what_lacks(store: "Store", deployment: "Deployment", named: Sequence[str], *, everybody: bool) -> None:
     """Warn whoever registered tasks of what keeps their events from being told: no worker, no (such) endpoint."""
     from bridge.store.reading.endpoints import any_endpoint, unknown_endpoints
     from bridge.store.reading.vitals import live_workers
@@ -159,7 +160,7 @@ async def say_what_lacks(store: "Store", named: Sequence[str], *, everybody: boo
     if everybody and not await any_endpoint(store):
         say("! no endpoint is registered: events are recorded, nobody is told → bridge endpoint add NAME URL")
     if not await live_workers(store, "poll"):
-        say("! no worker is running → bridge worker")
+        say(f"! no worker is running → {deployment.start()}")
 
 
 @task.command()

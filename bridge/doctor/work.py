@@ -97,7 +97,7 @@ def role(facts: RoleFacts, deployment: Deployment = Deployment.BY_HAND) -> Itera
     check = f"{facts.kind} worker"
     verb = "polled" if facts.kind == "poll" else "delivered"
     if not facts.workers:
-        yield fail(check, "no worker is alive", f"nothing is {verb}", deployment.start)
+        yield fail(check, "no worker is alive", f"nothing is {verb}", deployment.start())
     elif not facts.shifts:
         why = f"{facts.workers} workers and no shift: their supervisor sends none"
         yield fail(check, "no shift is alive", why, deployment.restart)
@@ -105,7 +105,7 @@ def role(facts: RoleFacts, deployment: Deployment = Deployment.BY_HAND) -> Itera
         yield ok(check, f"{facts.workers} workers, {facts.shifts} shifts")
     if facts.queued > QUEUED:
         why = "shifts are sent and nobody takes them"
-        fix = f"{deployment.start}; the surplus ends by itself"
+        fix = f"{deployment.start()}; the surplus ends by itself"
         yield warn(check, f"{facts.queued} jobs wait in RQ's queue", why, fix)
     backlog = f"{facts.kind} backlog"
     what = "tasks" if facts.kind == "poll" else "endpoints"

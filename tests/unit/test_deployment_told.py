@@ -36,7 +36,14 @@ def test_the_stack_has_its_logins_where_we_look_for_them() -> None:
 def test_each_command_is_of_its_place() -> None:
     """No compose by hand, no bare worker in the stack."""
     for one, word in ((HAND, "bridge worker"), (COMPOSE, "docker compose")):
-        said = (one.start, one.restart, one.one_more(1), one.with_settings(["X=1"]), one.with_secret("X"))
+        said = (
+            one.start(),
+            one.start("poll"),
+            one.restart,
+            one.one_more(1),
+            one.with_settings(["X=1"]),
+            one.with_secret("X"),
+        )
         assert all(word in text for text in said), said
     assert COMPOSE.one_more(1) == "docker compose up -d --scale worker=2"
     assert (HAND.logs, COMPOSE.logs) != (COMPOSE.logs, HAND.logs)
