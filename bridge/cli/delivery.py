@@ -36,6 +36,15 @@ def _state(row: Row) -> str:
     return f"{row['state']} ({row['reason']})" if row["reason"] else str(row["state"])
 
 
+def waits(row: Row) -> str:
+    """Why it is not on its way, and what its endpoint last failed by; empty where neither is so."""
+    from bridge.waiting import told
+
+    hold, error = row["hold"], row["endpoint_error"]
+    words = [told(hold, row["endpoint"], ago(hold["probe_at"]))] if hold else []
+    return "; ".join([*words, *([f"last error: {error}"] if error else [])])
+
+
 COLUMNS: Columns = (
     ("event", field("event_id")),
     ("endpoint", field("endpoint")),
@@ -45,6 +54,7 @@ COLUMNS: Columns = (
     ("attempts", field("attempts")),
     ("made", when("created_at")),
     ("next", when("next_at")),
+    ("note", waits),
 )
 STATES = [str(one) for one in DeliveryState]
 
@@ -136,8 +146,11 @@ def _attempt(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print(row: Row) -> None:
-    due = f", next {ago(row['next_at'])}" if row["next_at"] else ""
-    click.echo(safe(f"{row['event_id']} → {row['endpoint']}  {row['type']}  {_state(row)}{due}"))
+    from bridge.waiting import next_command
+
+    due = [f"next {ago(row['next_at'])}"] if row["next_at"] else []
+    words = ", ".join([_state(row), *due, *filter(None, [waits(row)])])
+    click.echo(safe(f"{row['event_id']} → {row['endpoint']}  {row['type']}  {words}"))
     for attempt in row["attempt_log"]:
         at = attempt.get("attempt_at")
         moment = ago(at) if isinstance(at, int) else "—"
@@ -146,6 +159,8 @@ def _print(row: Row) -> None:
             click.echo(f"      {times}")
         if attempt.get("excerpt"):
             click.echo(f"      answered: {safe(attempt['excerpt'])}")
+    if command := next_command(row):
+        click.echo(safe(f"  → {command}"))
 
 
 def _came(attempt: Row) -> str:

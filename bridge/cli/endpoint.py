@@ -65,7 +65,7 @@ COLUMNS: Columns = (
     ("delivered", out.field("delivered")),
     ("dead", out.field("dead")),
     ("last", when("last_at")),
-    ("note", out.field("note")),
+    ("note", lambda row: row["note"] or (f"last error: {row['last_error']}" if row["last_error"] else "—")),
 )
 
 
@@ -199,11 +199,14 @@ def show(ctx: click.Context, name: str, output: str | None, as_json: bool) -> No
       bridge endpoint show billing
     """
     from bridge.store.reading.endpoints import find_endpoint
+    from bridge.waiting import remedy
 
     view = with_store(ctx, lambda store, _: find_endpoint(store, name))
     if view is None:
         raise not_found(name)
     emit_one(_row(view), chosen(ctx, output, as_json), key="endpoint")
+    if hint := remedy(name, view.last_error or ""):
+        say(f"→ {hint}")
 
 
 @endpoint.command()

@@ -215,6 +215,9 @@ def show(ctx: click.Context, task_id: str, output: str | None, as_json: bool) ->
       bridge task show 6a0b1c2d3e4f5a6b7c8d9e01
       bridge task show ID --json
     """
+    from bridge.cli.delivery import waits
+    from bridge.waiting import next_command
+
     row = with_store(ctx, lambda store, settings: _shown(store, settings, task_id))
     how = chosen(ctx, output, as_json)
     if how != "table":
@@ -228,19 +231,24 @@ def show(ctx: click.Context, task_id: str, output: str | None, as_json: bool) ->
         for delivery in event["deliveries"]:
             reason = f" ({delivery['reason']})" if delivery["reason"] else ""
             attempts = f"{delivery['attempts']} attempt{'s' * (delivery['attempts'] != 1)}"
-            click.echo(f"  → {safe(delivery['endpoint'])}  {safe(delivery['state'] + reason)}, {attempts}")
+            why = f", {waits(delivery)}" if waits(delivery) else ""
+            click.echo(f"  → {safe(delivery['endpoint'])}  {safe(delivery['state'] + reason)}, {attempts}{safe(why)}")
+            if why:
+                click.echo(f"    → {safe(next_command(delivery))}")
 
 
 async def _shown(store: "Store", settings: "Settings", member: str) -> dict[str, Any]:
     from bridge.store.reading.deliveries import deliveries_of
     from bridge.store.reading.events import latest_events
+    from bridge.store.reading.standings import with_holds
     from bridge.store.reading.tasks import task_with_deliveries
 
     view = await task_with_deliveries(store, member)
     if view.state == "unknown":
         raise NotFound(f"task {safe(member)} is not known here", fix=registering(member))
     events = await latest_events(store, lambda event: event.task == member, EVENTS_SHOWN)
-    owed = await deliveries_of(store, [event.event_id for event in events])
+    found = await deliveries_of(store, [event.event_id for event in events])
+    owed = {event_id: await with_holds(store, views) for event_id, views in found.items()}
     row = asdict(view)
     if view.registered and not view.fix and (trouble := await find_trouble(store, settings, [view])):
         row |= {"note": view.note or trouble.reason, "fix": trouble.fix}

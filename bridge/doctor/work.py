@@ -7,6 +7,7 @@ from bridge.deployment import Deployment
 from bridge.doctor.findings import Finding, fail, ok, shortened, span, warn
 from bridge.recovery import command
 from bridge.schedule import RETRY_AFTER_SECONDS
+from bridge.waiting import remedy
 
 LATE_WARN_MS, LATE_FAIL_MS = 15_000, 120_000
 """How late work may be. The second is what `bridge health` goes by."""
@@ -74,6 +75,8 @@ class OwedFacts:
     """Since the first of these failures."""
     probe_ms: int = 0
     """While it is held as failing: until the next probe."""
+    error: str = ""
+    """What its latest attempt came to, if that failed."""
     kept: bool = False
     """The running worker's settings refuse its definition, which is in force all the same."""
     dead: int = 0
@@ -129,9 +132,10 @@ def owed(facts: Sequence[OwedFacts]) -> list[Finding]:
 
 def _state(one: OwedFacts) -> Iterator[Finding]:
     if one.state == "held" and one.in_force:
-        failing = f"the latest {one.failures} attempts at it failed, for {span(one.failing_ms)}"
+        failing = f"the latest {one.failures} attempts at it failed, for {span(one.failing_ms)}{_last(one)}"
         why = f"{failing}; {one.pending} deliveries wait"
-        fix = f"put its receiver right; it is probed in {span(one.probe_ms)}, or now: {_PROBE.format(name=one.name)}"
+        cure = remedy(one.name, one.error) or "put its receiver right"
+        fix = f"{cure}; it is probed in {span(one.probe_ms)}, or now: {_PROBE.format(name=one.name)}"
         yield warn("endpoint", f"{one.name} is held ({one.reason or 'failing'})", why, fix)
     elif one.state == "disabled" and one.in_force:
         yield _disabled(one)
@@ -149,8 +153,9 @@ def _state(one: OwedFacts) -> Iterator[Finding]:
         fix = f"bridge delivery ls --endpoint {one.name} --state pending"
         yield warn("endpoint", f"{one.name} has {one.overdue} overdue, the oldest for {span(one.oldest_ms)}", why, fix)
     elif one.failures and one.in_force:
-        why = f"the latest {one.failures} attempts at it failed, {one.pending} deliveries are owed"
-        yield warn("endpoint", f"{one.name} fails", why, f"bridge delivery ls --endpoint {one.name} --state pending")
+        why = f"the latest {one.failures} attempts at it failed{_last(one)}; {one.pending} deliveries are owed"
+        fix = remedy(one.name, one.error) or f"bridge endpoint test {one.name}"
+        yield warn("endpoint", f"{one.name} fails" + (f": {one.error}" if one.error else ""), why, fix)
 
 
 def _disabled(one: OwedFacts) -> Finding:
@@ -160,9 +165,13 @@ def _disabled(one: OwedFacts) -> Finding:
     if one.kept and one.reason == "blocked":
         why = f"the running worker's settings refuse its address; {held}"
         return warn("endpoint", found, why, "mend them as `rejected` says, above: it is then active again by itself")
-    cause = _DISABLED.get(one.reason, "an operator holds it")
+    cause = _DISABLED.get(one.reason, "an operator holds it") + _last(one)
     verb = "recover" if command(one.name, one.reasons) == f"bridge endpoint recover {one.name}" else "enable"
     return warn("endpoint", found, f"{cause}; {held}", f"bridge endpoint {verb} {one.name}")
+
+
+def _last(one: OwedFacts) -> str:
+    return f" (last error: {one.error})" if one.error else ""
 
 
 def _dead(one: OwedFacts) -> Finding:

@@ -91,3 +91,13 @@ def deliver_all(url: str) -> list[str]:
     while gone := settle(url, DELIVERED):
         sent += gone
     return sent
+
+
+def settle_as(url: str, decision: Decision, attempt: str) -> None:
+    """Claim what is due and end it all like this, with this attempt in its log."""
+
+    async def work(store: Store) -> None:
+        for delivery in (await store.outbox.claim(100, lease_ms=25_000)).deliveries:
+            await store.outbox.settle(delivery, decision, attempt)
+
+    with_store(url, work)

@@ -17,6 +17,7 @@ from bridge.doctor.work import OwedFacts, RoleFacts, TaskFacts
 from bridge.store.reading.trips import MADE_DUE, HasClient, as_ms, as_record, ask, waits_since
 from bridge.store.reading.vitals import Role
 from bridge.store.registry import as_text
+from bridge.waiting import error_of
 
 if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
@@ -147,7 +148,17 @@ async def owed_facts(store: HasClient, in_force: frozenset[str]) -> list[OwedFac
 
     def question(pipe: "Pipeline", name: str) -> None:
         keys = store.keys
-        asked = ("state", "reason", "paused_until", "failures", "failing_since", "probe_at", "kept", *MADE_DUE)
+        asked = (
+            "state",
+            "reason",
+            "paused_until",
+            "failures",
+            "failing_since",
+            "probe_at",
+            "kept",
+            "last_failure",
+            *MADE_DUE,
+        )
         pipe.hmget(keys.endpoint(name), *asked)
         pipe.hlen(keys.deliveries(name))
         pipe.zcard(keys.done(name))
@@ -165,7 +176,7 @@ async def owed_facts(store: HasClient, in_force: frozenset[str]) -> list[OwedFac
 
 async def _owed(store: HasClient, name: str, now: int, in_force: bool, replies: Sequence[Any]) -> OwedFacts:
     fields, kept, done, dead, due, head, latest = replies
-    state, reason, paused, failures, failing, probe, complained = map(as_text, fields[:7])
+    state, reason, paused, failures, failing, probe, complained, failure = map(as_text, fields[:8])
     resting = max(0, (as_ms(paused) or 0) - now)
     takes = state == "active" and not resting
     reasons: Counter[str] = Counter()
@@ -179,12 +190,13 @@ async def _owed(store: HasClient, name: str, now: int, in_force: bool, replies: 
         in_force=in_force,
         pending=max(0, kept - done - dead),
         overdue=due if takes else 0,
-        oldest_ms=max(0, now - waits_since(head[0][1], fields[7:])) if head and takes else 0,
+        oldest_ms=max(0, now - waits_since(head[0][1], fields[8:])) if head and takes else 0,
         paused_ms=resting,
         failures=as_ms(failures) or 0,
         failing_ms=max(0, now - (as_ms(failing) or now)),
         probe_ms=max(0, (as_ms(probe) or 0) - now),
         kept=bool(complained),
+        error=error_of(as_record(failure)),
         dead=dead,
         reasons=dict(reasons),
     )

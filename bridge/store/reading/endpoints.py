@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bridge.redaction import bare
 from bridge.store.reading.trips import HasClient, as_ms, as_record, ask
 from bridge.store.registry import as_text
+from bridge.waiting import error_of
 
 if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
@@ -23,6 +24,8 @@ _STATE = (
     "probe_at",
     "cap",
     "limit",
+    "kept",
+    "last_failure",
 )
 
 
@@ -49,6 +52,8 @@ class EndpointView:
     paused_until_at: int | None
     failures: int
     """Failed attempts in a row."""
+    last_error: str | None
+    """What the latest of them came to."""
     failing_since_at: int | None
     probe_at: int | None
     """While it is held: when one delivery is attempted to see whether it is back."""
@@ -140,7 +145,9 @@ def _view(
     name: str, state: str, known: dict[str, Any], refusal: dict[str, Any], replies: Sequence[Any]
 ) -> EndpointView:
     fields, owed, done, last_done, dead, last_dead = replies
-    word, reason, by, paused, failures, failing, since, disabled, probe, cap, limit = map(as_text, fields)
+    word, reason, by, paused, failures, failing, since, disabled, probe, cap, limit, kept, failure = map(
+        as_text, fields
+    )
     secrets = known.get("secrets") or ([known["secret"]] if known.get("secret") else [])
     return EndpointView(
         name=name,
@@ -157,6 +164,7 @@ def _view(
         by=by or None,
         paused_until_at=as_ms(paused),
         failures=as_ms(failures) or 0,
+        last_error=error_of(as_record(failure)) or None,
         failing_since_at=as_ms(failing),
         probe_at=as_ms(probe) if word == "held" else None,
         since_at=as_ms(disabled) or as_ms(since),
@@ -168,8 +176,8 @@ def _view(
         delivered=done,
         dead=dead,
         last_at=max((int(pair[1]) for pair in [*last_done, *last_dead]), default=None),
-        note=str(refusal.get("reason", "")),
-        fix=str(refusal.get("fix", "")),
+        note=("the running worker's settings refuse it: " if kept else "") + str(refusal.get("reason", "")),
+        fix="bridge doctor" if kept else str(refusal.get("fix", "")),
     )
 
 
