@@ -110,12 +110,8 @@ def show(ctx: click.Context, event_id: str, endpoint: str | None, output: str | 
     asked = event_id
     event_id, _, named = event_id.partition("/")
     endpoint = endpoint or named or None
-    views, is_task = with_store(ctx, lambda store, _: _found(store, event_id, endpoint))
-    if not views:
-        to = f" to {endpoint}" if endpoint and not named else ""
-        if is_task:
-            raise NotFound(f"{event_id} is a task, and no event", fix=f"bridge task show {event_id}")
-        raise NotFound(f"there is no delivery of {asked}{to}", fix="bridge delivery ls")
+    to = f" to {endpoint}" if endpoint and not named else ""
+    views = with_store(ctx, lambda store, _: _found(store, event_id, endpoint, f"{asked}{to}"))
     rows = [_row(view, log=True) for view in views]
     how = chosen(ctx, output, as_json)
     if how == "table":
@@ -125,13 +121,22 @@ def show(ctx: click.Context, event_id: str, endpoint: str | None, output: str | 
         emit(rows, how, COLUMNS, key="delivery")
 
 
-async def _found(store: "Store", event_id: str, endpoint: str | None) -> "tuple[list[DeliveryView], bool]":
-    """An event's deliveries; where there is none, whether that is the id of a task."""
+async def _found(store: "Store", event_id: str, endpoint: str | None, asked: str) -> "list[DeliveryView]":
+    """An event's deliveries. NotFound where there is none, with the reason if that is known."""
+    from bridge.store.reading.audience import untold
     from bridge.store.reading.deliveries import find_deliveries
+    from bridge.store.reading.events import latest_events
     from bridge.store.reading.tasks import find_tasks
 
-    views = await find_deliveries(store, event_id, endpoint)
-    return views, not views and (await find_tasks(store, [event_id]))[0].state not in {"unknown", "rejected"}
+    if views := await find_deliveries(store, event_id, endpoint):
+        return views
+    if (await find_tasks(store, [event_id]))[0].state not in {"unknown", "rejected"}:
+        raise NotFound(f"{event_id} is a task, and no event", fix=f"bridge task show {event_id}")
+    if not (endpoint and await find_deliveries(store, event_id)):
+        events = await latest_events(store, lambda event: event.event_id == event_id, 1)
+        if silent := (await untold(store, events)).get(event_id):
+            raise NotFound(f"there is no delivery of {asked}: {silent.why}", fix=silent.fix)
+    raise NotFound(f"there is no delivery of {asked}", fix="bridge delivery ls")
 
 
 def _row(view: "DeliveryView", *, log: bool) -> dict[str, Any]:

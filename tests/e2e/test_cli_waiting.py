@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from owing import announce, settle_as
+from owing import announce, settle_as, take_in, tell_again
 from redis import Redis
 
 from bridge.model import Decision, DeliveryState, EndpointEffect
@@ -67,3 +67,32 @@ def test_what_is_held_says_so_and_names_no_next_time(
     assert (row["hold"]["by"], row["hold"]["reason"], row["next_at"]) == ("disabled", reason, None)
     assert bridge("endpoint", "enable", "billing")[0] == 0
     assert held not in said(bridge, "delivery", "ls")
+
+
+def test_an_event_that_nobody_takes_says_what_they_take(bridge: Bridge, redis_url: str, client: "Redis") -> None:
+    """task show and delivery show: by name, and the way; taken, it is told when the task is registered again."""
+    bridge("endpoint", "add", "onlyfail", URL, "--events", "index.task.failed")
+    (event,) = announce(redis_url, "t1", "ready", ends=True)
+    why = "no endpoint takes index.task.ready: onlyfail takes index.task.failed"
+    assert why in said(bridge, "task", "show", "t1")
+    code, _, told = bridge("delivery", "show", event)
+    assert (code, why in told, "bridge task add t1 tells the present state" in told) == (3, True, True)
+    (row,) = json.loads(bridge("task", "show", "t1", "--json")[1])["events"]
+    assert (row["untold"], row["deliveries"]) == (why, [])
+    bridge("endpoint", "set", "onlyfail", "--events", "index.task.*")
+    assert "onlyfail would take it, and came later" in said(bridge, "task", "show", "t1")
+    bridge("task", "add", "t1")
+    take_in(redis_url)
+    assert tell_again(redis_url, "t1") == "ok"
+    assert "onlyfail" in said(bridge, "delivery", "show", event)
+    assert "would take it" not in said(bridge, "task", "show", "t1")
+
+
+def test_a_task_that_names_its_endpoints_says_so(bridge: Bridge, redis_url: str, client: "Redis") -> None:
+    """Another endpoint would take it; the task did not ask for that one."""
+    bridge("endpoint", "add", "onlyfail", URL, "--events", "index.task.failed")
+    bridge("endpoint", "add", "all", URL)
+    client.hset("bridge:task:t1", "endpoints", "onlyfail")
+    announce(redis_url, "t1", "indexing")
+    text = said(bridge, "task", "show", "t1")
+    assert "no endpoint of those that the task names takes index.task.indexing: onlyfail takes index" in text
