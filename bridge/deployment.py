@@ -46,7 +46,8 @@ class Deployment(StrEnum):
     def with_secret(self, name: str) -> str:
         """Start it anew with a secret setting, whose value is in a variable of the shell that has its name."""
         if self is self.COMPOSE:
-            return f'printf %s "${name}" > config/secrets/{name.lower()} && docker compose restart worker'
+            kept = f'(umask 077; printf %s "${name}" > config/secrets/{name.lower()})'
+            return f"{kept} && {self.restart}"
         return f"export {name}=…, then start the worker in that shell: bridge worker"
 
 

@@ -103,7 +103,7 @@ def role(facts: RoleFacts, deployment: Deployment = Deployment.BY_HAND) -> Itera
         yield fail(check, "no worker is alive", f"nothing is {verb}", deployment.start())
     elif not facts.shifts:
         why = f"{facts.workers} workers and no shift: their supervisor sends none"
-        yield fail(check, "no shift is alive", why, deployment.restart)
+        yield fail(check, "no shift is alive", why, f"{deployment.logs}; then {deployment.restart}")
     else:
         yield ok(check, f"{facts.workers} workers, {facts.shifts} shifts")
     if facts.queued > QUEUED:

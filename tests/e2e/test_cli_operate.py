@@ -145,7 +145,7 @@ def test_in_the_stack_people_are_told_its_commands(
     monkeypatch.setattr("bridge.deployment.IN_THE_STACK", f"{tmp_path}/")
     monkeypatch.delenv("BRIDGE_REDIS_URL")
     monkeypatch.setenv("BRIDGE_REDIS_URL_FILE", str(login))
-    key = "twelvelabs_api_key && docker compose restart worker"
+    key = "twelvelabs_api_key) && docker compose restart worker"
     bridge("task", "add", "t1")
     for words, commands in (
         (("status",), ("docker compose up -d worker", key)),

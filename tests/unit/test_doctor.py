@@ -223,6 +223,8 @@ def test_a_good_key_that_the_workers_have_not_is_said() -> None:
 def test_workers_are_judged_by_life_and_lag(facts: work.RoleFacts, levels: list[str], word: str) -> None:
     """Nobody alive fails; late is a warning first; a rest that upstream asked for is no lateness."""
     found = list(work.role(facts))
+    assert "docker" not in told(found)
+    assert "bridge worker" not in told(list(work.role(facts, Deployment.COMPOSE)))
     assert [one.level for one in found] == [Level(level) for level in levels]
     assert word in told(found)
 
@@ -459,7 +461,7 @@ def test_a_secret_that_only_this_shell_has_is_told_without_its_text() -> None:
     assert (one.level, one.fix) == (Level.WARN, "x")
     kept = entries.Refusal("endpoint:a", "secret: there is no secret to sign with", "x", "secret", kept=True)
     (one,) = entries.rejected([kept], WRITTEN, replace(JUDGE, deployment=Deployment.COMPOSE))
-    assert "config/secrets/bridge_delivery_default_secret && docker compose restart worker" in one.fix
+    assert "config/secrets/bridge_delivery_default_secret) && docker compose restart worker" in one.fix
 
 
 # -- findings --
