@@ -166,10 +166,11 @@ class Examination:
 
     async def _types(self) -> list[Finding]:
         from bridge.doctor import server
-        from bridge.store.reading.checkup import CLIENTS_KEYS, key_types
+        from bridge.store.reading.checkup import CLIENTS_KEYS, key_types, misspelt_keys
 
         ours = frozenset(self.store.keys(name) for name in CLIENTS_KEYS)
-        return server.types(await key_types(self.store), ours=ours)
+        typed = server.types(await key_types(self.store), ours=ours)
+        return [*typed, *server.misspelt(await misspelt_keys(self.store))]
 
     async def _key(self) -> list[Finding]:
         """One real read, unless upstream or our own bound asks us not to."""
@@ -258,7 +259,7 @@ class Examination:
         from bridge.doctor import work
         from bridge.store.reading.checkup import owed_facts
 
-        return work.owed(await owed_facts(self.store, frozenset(self.in_force)))
+        return work.owed(await owed_facts(self.store, self.in_force))
 
     def _judge(self) -> "Judge":
         from bridge.doctor.entries import Judge

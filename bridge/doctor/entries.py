@@ -67,7 +67,8 @@ def endpoints(
 ) -> list[Finding]:
     """Each endpoint's definition as it stands, and each callback URL in force; with `answers` their addresses too."""
     found = [one for name, text in written.items() for one in _endpoint(name, text, judge, answers)]
-    found += [one for name, url in implicit.items() for one in _url(name, url, judge.policy, answers)]
+    called = {f"{name} ({redacted(url)})": url for name, url in implicit.items()}
+    found += [one for name, url in called.items() for one in _url(name, url, judge.policy, answers)]
     if implicit and not judge.has_default_secret:
         why = "callback_urls are signed with the default secret, and there is none"
         fix = judge.deployment.with_secret(DEFAULT_SECRET)

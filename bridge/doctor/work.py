@@ -64,6 +64,8 @@ class OwedFacts:
     state: str = "active"
     reason: str = ""
     in_force: bool = True
+    url: str = ""
+    """Of an implicit endpoint, whose name says nothing: where it leads, as that may be shown."""
     pending: int = 0
     overdue: int = 0
     """Due and unclaimed, while the endpoint takes deliveries."""
@@ -82,6 +84,11 @@ class OwedFacts:
     dead: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
     """Of its latest dead letters."""
+
+    @property
+    def called(self) -> str:
+        """Its name, and where that is a digest, the URL."""
+        return f"{self.name} ({self.url})" if self.url else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,31 +143,33 @@ def _state(one: OwedFacts) -> Iterator[Finding]:
         why = f"{failing}; {one.pending} deliveries wait"
         cure = remedy(one.name, one.error) or "put its receiver right"
         fix = f"{cure}; it is probed in {span(one.probe_ms)}, or now: {_PROBE.format(name=one.name)}"
-        yield warn("endpoint", f"{one.name} is held ({one.reason or 'failing'})", why, fix)
+        yield warn("endpoint", f"{one.called} is held ({one.reason or 'failing'})", why, fix)
     elif one.state == "disabled" and one.in_force:
         yield _disabled(one)
     elif one.paused_ms > LONGEST_REST_MS and one.in_force:
         why = f"no Retry-After asks for that, so somebody wrote it there; {one.pending} deliveries wait"
         fix = f"HDEL bridge:endpoint:{one.name} paused_until"
-        yield warn("endpoint", f"{one.name} rests for {span(one.paused_ms)} more", why, fix)
+        yield warn("endpoint", f"{one.called} rests for {span(one.paused_ms)} more", why, fix)
     elif one.paused_ms > 0 and one.in_force:
         why = f"it answered Retry-After; {one.pending} deliveries wait"
         yield warn(
-            "endpoint", f"{one.name} rests for {span(one.paused_ms)} more", why, f"bridge endpoint show {one.name}"
+            "endpoint", f"{one.called} rests for {span(one.paused_ms)} more", why, f"bridge endpoint show {one.name}"
         )
     elif one.oldest_ms >= LATE_WARN_MS and one.in_force:
         why = "all its slots are held by slow attempts, its rate lets no more go, or no worker claims"
         fix = f"bridge delivery ls --endpoint {one.name} --state pending"
-        yield warn("endpoint", f"{one.name} has {one.overdue} overdue, the oldest for {span(one.oldest_ms)}", why, fix)
+        yield warn(
+            "endpoint", f"{one.called} has {one.overdue} overdue, the oldest for {span(one.oldest_ms)}", why, fix
+        )
     elif one.failures and one.in_force:
         why = f"the latest {one.failures} attempts at it failed{_last(one)}; {one.pending} deliveries are owed"
         fix = remedy(one.name, one.error) or f"bridge endpoint test {one.name}"
-        yield warn("endpoint", f"{one.name} fails" + (f": {one.error}" if one.error else ""), why, fix)
+        yield warn("endpoint", f"{one.called} fails" + (f": {one.error}" if one.error else ""), why, fix)
 
 
 def _disabled(one: OwedFacts) -> Finding:
     """Nothing goes out until somebody says so, or, where a setting of ours was the cause, until that is mended."""
-    found = f"{one.name} is disabled" + (f" ({one.reason})" if one.reason else "")
+    found = f"{one.called} is disabled" + (f" ({one.reason})" if one.reason else "")
     held = f"{one.pending} deliveries are held, none is lost until retention"
     if one.kept and one.reason == "blocked":
         why = f"the running worker's settings refuse its address; {held}"
@@ -177,7 +186,9 @@ def _last(one: OwedFacts) -> str:
 def _dead(one: OwedFacts) -> Finding:
     latest = ", ".join(f"{count} {reason}" for reason, count in sorted(one.reasons.items()))
     whole = sum(one.reasons.values()) == one.dead
-    found = f"{one.name} has {one.dead}" + (f": {latest}" if whole else f", of the latest: {latest}" if latest else "")
+    found = f"{one.called} has {one.dead}" + (
+        f": {latest}" if whole else f", of the latest: {latest}" if latest else ""
+    )
     why = "; ".join(f"{reason}: {_DEAD[reason]}" for reason in sorted(one.reasons) if reason in _DEAD)
     fix = command(one.name, one.reasons) or f"bridge delivery ls --endpoint {one.name} --state dead"
     return warn("dead letters", found, why, fix)

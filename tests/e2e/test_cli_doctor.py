@@ -120,6 +120,23 @@ def test_each_state_of_redis_is_named(
     assert {"config", "key", "types", "poll worker", "deliver worker"} <= {row["check"] for row in rows}
 
 
+def test_a_client_key_that_is_misspelt_is_named(bridge: Bridge, client: "Redis") -> None:
+    """Nobody reads it, and nothing says so: which key was meant, and a command that does what it says."""
+    client.hset("bridge:endpoint", "a", '{"url":"https://example.com/"}')
+    client.zadd("bridge:taks", {"t1": 0})
+    client.set("bridge:task", "t1")
+    client.hset("bridge:endpoint:a", "state", "active")  # one of ours, whose name begins alike
+    _, rows = doctor(bridge)
+    found = {row["found"]: (row["why"], row["fix"]) for row in rows if row["check"] == "types" and row["why"]}
+    assert set(found) == {f"bridge:{name} is no key of the bridge's" for name in ("endpoint", "taks", "task")}
+    why, fix = found["bridge:taks is no key of the bridge's"]
+    assert "did you mean bridge:tasks?" in why
+    verb, *keys = fix.partition(";")[0].split()
+    assert (verb, client.renamenx(*keys)) == ("RENAMENX", True)
+    assert client.zrange("bridge:tasks", 0, -1) == ["t1"]
+    assert "write into bridge:tasks, a zset, then DEL bridge:task" in str(found)
+
+
 def test_a_cluster_is_told_apart(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
     """RQ does not run on it."""
     with RedisServer(extra=("--cluster-enabled", "yes")) as server:

@@ -235,6 +235,7 @@ def test_workers_are_judged_by_life_and_lag(facts: work.RoleFacts, levels: list[
         (work.OwedFacts("a", "disabled", "gone", pending=3), "a is disabled (gone)"),
         (work.OwedFacts("url:0123", "disabled", "blocked"), "bridge endpoint enable url:0123"),
         (work.OwedFacts("a", paused_ms=60_000, pending=3), "rests for 1 min more"),
+        (work.OwedFacts("url:0123", failures=7, url="https://x.example/…"), "url:0123 (https://x.example/…) fails"),
         (work.OwedFacts("a", paused_ms=10**12, pending=3), "somebody wrote it there"),
         (work.OwedFacts("a", "disabled", "gone", pending=3), "it answered 410"),
         (work.OwedFacts("a", "disabled", "blocked", pending=3), "policy forbids its address"),
@@ -353,7 +354,7 @@ def test_callback_urls_need_the_default_secret_and_an_open_way() -> None:
         entries.endpoints({}, {"url:1": "https://example.com/", "url:2": "https://10.0.0.1/?token=hidden"}, without)
     )
     assert "export BRIDGE_DELIVERY_DEFAULT_SECRET=…" in text
-    assert "url:2: ip_literal" in text
+    assert "url:2 (https://10.0.0.1/?…): ip_literal" in text
     assert "hidden" not in text
 
 
