@@ -26,6 +26,8 @@ class Standing:
     paused_until_at: int | None = None
     error: str = ""
     """What its latest attempt came to; empty unless it failed."""
+    kept: bool = False
+    """The running worker's settings refuse its definition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Hold:
     by: Holder
     reason: str = ""
     """Why the endpoint is disabled."""
+    by_settings: bool = False
+    """It is, as the running worker's settings forbid it: to enable it alone would not help."""
     probe_at: int | None = None
     """When the endpoint is probed: one of its deliveries goes out then."""
     behind: str | None = None
@@ -44,16 +48,17 @@ class Hold:
 def hold_of(standing: Standing, behind: str | None) -> Hold | None:
     """What holds a pending delivery, the gravest first; None for one that goes out at its moment, or is going out."""
     if standing.state == "disabled":
-        return Hold(Holder.DISABLED, standing.reason)
+        return Hold(Holder.DISABLED, standing.reason, standing.kept and standing.reason == "blocked")
     if standing.state == "held":
-        return Hold(Holder.BREAKER, standing.reason, standing.probe_at)
+        return Hold(Holder.BREAKER, standing.reason, probe_at=standing.probe_at)
     return Hold(Holder.LINE, behind=behind) if behind else None
 
 
 def told(hold: Mapping[str, Any], endpoint: str, probe: str) -> str:
     """A hold in words; `probe` is when the next probe goes out, as people read it."""
     if hold["by"] == Holder.DISABLED:
-        return f"held: endpoint {endpoint} is disabled" + (f" ({hold['reason']})" if hold["reason"] else "")
+        whose = " by the running worker's settings" if hold["by_settings"] else ""
+        return f"held: endpoint {endpoint} is disabled" + (f" ({hold['reason']}{whose})" if hold["reason"] else "")
     if hold["by"] == Holder.BREAKER:
         return f"held: its breaker is open, next probe {probe}"
     return f"waits behind {hold['behind']} of its task"
@@ -87,7 +92,7 @@ def next_command(delivery: Mapping[str, Any]) -> str:
     if delivery["state"] != DeliveryState.PENDING:
         return f"{retry} --force" if delivery["state"] != DeliveryState.CANCELLED else retry
     if hold and hold["by"] == Holder.DISABLED:
-        return f"bridge endpoint enable {name}"
+        return "bridge doctor" if hold["by_settings"] else f"bridge endpoint enable {name}"
     if hint := remedy(name, delivery["endpoint_error"] or ""):
         return hint
     if hold and hold["by"] == Holder.LINE:

@@ -1,6 +1,7 @@
 """`bridge delivery`: what is owed, and what came of it."""
 
 from dataclasses import asdict
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
@@ -14,6 +15,9 @@ from bridge.model import DeliveryState
 if TYPE_CHECKING:
     from bridge.store import Store
     from bridge.store.reading.deliveries import DeliveryView
+
+ERROR_WIDTH = 60
+"""How much of an error stands beside a delivery; `endpoint show` has all of it."""
 
 
 @click.group()
@@ -42,7 +46,7 @@ def waits(row: Row) -> str:
 
     hold, error = row["hold"], row["endpoint_error"]
     words = [told(hold, row["endpoint"], ago(hold["probe_at"]))] if hold else []
-    return "; ".join([*words, *([f"last error: {error}"] if error else [])])
+    return "; ".join([*words, *([f"last error: {shorten(error, ERROR_WIDTH, placeholder='…')}"] if error else [])])
 
 
 COLUMNS: Columns = (

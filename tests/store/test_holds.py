@@ -73,7 +73,7 @@ async def test_an_open_breaker_says_when_it_probes(scene: Scene, monkeypatch: py
     event = await scene.commit("queued")
     await settle(scene, RETRY)
     view = await seen(scene, event.id)
-    assert view.hold == Hold(Holder.BREAKER, "failing", scene.clock.now + 240_000)
+    assert view.hold == Hold(Holder.BREAKER, "failing", probe_at=scene.clock.now + 240_000)
     assert (view.next_at, view.endpoint_error) == (None, "HTTP 401")
     scene.clock.advance(240_000)
     await settle(scene, DELIVERED, "{}")

@@ -9,11 +9,16 @@ from hypothesis import strategies as st
 from bridge.waiting import Hold, Holder, Standing, error_of, hold_of, next_command, remedy, told
 
 
-@given(st.sampled_from(["active", "held", "disabled", "removed"]), st.none() | st.just("evt_1"), st.text())
+@given(
+    st.sampled_from(["active", "held", "disabled", "removed"]),
+    st.none() | st.just("evt_1"),
+    st.sampled_from(["blocked", "gone", ""]),
+)
 def test_the_gravest_hold_is_the_one_that_is_told(state: str, behind: str | None, reason: str) -> None:
     """To wait for one's turn matters only where turns come."""
-    hold = hold_of(Standing(state, reason, 5), behind)
-    wanted = {"disabled": Hold(Holder.DISABLED, reason), "held": Hold(Holder.BREAKER, reason, 5)}
+    hold = hold_of(Standing(state, reason, 5, kept=True), behind)
+    ours = Hold(Holder.DISABLED, reason, by_settings=reason == "blocked")
+    wanted = {"disabled": ours, "held": Hold(Holder.BREAKER, reason, probe_at=5)}
     assert hold == wanted.get(state, Hold(Holder.LINE, behind=behind) if behind else None)
 
 
@@ -21,6 +26,11 @@ def test_the_gravest_hold_is_the_one_that_is_told(state: str, behind: str | None
     ("hold", "words", "command"),
     [
         (Hold(Holder.DISABLED, "blocked"), "held: endpoint a is disabled (blocked)", "bridge endpoint enable a"),
+        (
+            Hold(Holder.DISABLED, "blocked", by_settings=True),
+            "held: endpoint a is disabled (blocked by the running worker's settings)",
+            "bridge doctor",
+        ),
         (Hold(Holder.DISABLED), "held: endpoint a is disabled", "bridge endpoint enable a"),
         (Hold(Holder.BREAKER), "held: its breaker is open, next probe in 4 min", "bridge endpoint test a"),
         (Hold(Holder.LINE, behind="evt_0"), "waits behind evt_0 of its task", "bridge delivery show evt_0 a"),

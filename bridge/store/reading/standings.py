@@ -14,16 +14,21 @@ if TYPE_CHECKING:
 
     from bridge.store.reading.deliveries import DeliveryView
 
-FIELDS = ("state", "reason", "probe_at", "paused_until", "last_failure")
+FIELDS = ("state", "reason", "probe_at", "paused_until", "last_failure", "kept")
 
 
 async def standings(store: HasClient, names: Sequence[str]) -> dict[str, Standing]:
     """How each of these endpoints stands."""
     replies = await ask(store, names, lambda pipe, name: pipe.hmget(store.keys.endpoint(name), FIELDS))
     found = {}
-    for name, (state, reason, probe, paused, failure) in zip(names, replies, strict=True):
+    for name, (state, reason, probe, paused, failure, kept) in zip(names, replies, strict=True):
         found[name] = Standing(
-            as_text(state) or "removed", as_text(reason), as_ms(probe), as_ms(paused), error_of(as_record(failure))
+            as_text(state) or "removed",
+            as_text(reason),
+            as_ms(probe),
+            as_ms(paused),
+            error_of(as_record(failure)),
+            kept=bool(kept),
         )
     return found
 
