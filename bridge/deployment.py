@@ -40,7 +40,7 @@ class Deployment(StrEnum):
     def with_settings(self, assignments: Sequence[str]) -> str:
         """Start it anew with these settings (`NAME=value`) beside its own; compose reads .env at `up` alone."""
         if self is self.COMPOSE:
-            return f"printf '%s\\n' {join(assignments)} >> .env && docker compose up -d"
+            return f"printf '%s\\n' {join(assignments)} >> .env && docker compose up -d  # restart reads no .env"
         return f"stop the worker, then: {' '.join([*map(_assigned, assignments), 'bridge worker'])}"
 
     def with_secret(self, name: str) -> str:

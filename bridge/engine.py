@@ -192,7 +192,8 @@ class Engine(threading.Thread):
                 gap_seconds=POLL_GAP_SECONDS,
             )
             if not settings.twelvelabs_api_key:
-                self._log.warning("poll.no_key", fix="set TWELVELABS_API_KEY; until then nothing is polled")
+                fix = settings.deployment.with_secret("TWELVELABS_API_KEY")
+                self._log.warning("poll.no_key", reason="until there is one nothing is polled", fix=fix)
             sweep = Sweep(
                 store,
                 delivered_ms=settings.retention_delivered_seconds * 1000,

@@ -421,7 +421,7 @@ LIKE_US = "BRIDGE_DELIVERY_ALLOW_NETWORKS=127.0.0.0/8 BRIDGE_DELIVERY_ALLOW_HTTP
     ("deployment", "fix"),
     [
         (Deployment.BY_HAND, f"stop the worker, then: {LIKE_US} bridge worker"),
-        (Deployment.COMPOSE, f"printf '%s\\n' {LIKE_US} >> .env && docker compose up -d"),
+        (Deployment.COMPOSE, f"printf '%s\\n' {LIKE_US} >> .env && docker compose up -d  # restart reads no .env"),
     ],
 )
 @pytest.mark.parametrize("kept", [True, False], ids=["in force", "refused"])
