@@ -13,13 +13,14 @@ from bridge.cli import output as out
 from bridge.cli.check import check
 from bridge.cli.defining import check as check_definition
 from bridge.cli.defining import not_found, secret_from, take_in, tell_if_held
+from bridge.cli.endpoint_fields import field_options, fields_from
 from bridge.cli.endpoint_steer import disable, enable, recover
 from bridge.cli.endpoint_try import test
 from bridge.cli.endpoint_write import rotate, set_
 from bridge.cli.output import Columns, Row, chosen, emit, emit_one, output_option, safe, say, when
-from bridge.cli.session import names_in, speakable, with_store
+from bridge.cli.session import speakable, with_store
 from bridge.errors import InvalidInput
-from bridge.formats import CONTENT_TYPES, STANDARD, TWELVELABS, rfc3339
+from bridge.formats import STANDARD, TWELVELABS, rfc3339
 from bridge.hints import event_hints
 from bridge.model import Ordering
 from bridge.signature import generate_secret
@@ -31,6 +32,13 @@ if TYPE_CHECKING:
 
 PARTLY = 6
 SECRET_BYTES = 32
+ALWAYS_WRITTEN = {
+    "events": ["index.task.*"],
+    "tasks": ["*"],
+    "format": STANDARD,
+    "ordering": str(Ordering.FIRST_ATTEMPT),
+}
+"""What a definition says even where it is the default, so that who reads it in Redis need not know the defaults."""
 
 
 @click.group()
@@ -88,15 +96,10 @@ class Wish:
 @click.option("--secret-file", metavar="F", help="File with the secret: whsec_…, or what TwelveLabs reveals for "
               "--format twelvelabs; - reads it from standard input.")  # fmt: skip
 @click.option("--default-secret", is_flag=True, help="Sign with BRIDGE_DELIVERY_DEFAULT_SECRET, and make no secret.")
-@click.option("--events", metavar="P,…", multiple=True, help="Event types it takes.  [default: index.task.*; with "
-              "--format twelvelabs a star stands for ready and failed]")  # fmt: skip
-@click.option("--tasks", metavar="P,…", multiple=True, help="Tasks it takes.  [default: *]")
-@click.option("--format", "body_format", type=click.Choice(list(CONTENT_TYPES)), default="standard", show_default=True,
-              help="How bodies are written and signed; twelvelabs: as TwelveLabs' own webhooks are.")  # fmt: skip
-@click.option("--ordering", type=click.Choice([str(one) for one in Ordering]), default=str(Ordering.FIRST_ATTEMPT),
-              show_default=True, metavar="ORDER",
-              help="What the first attempt of a task's event waits for: first-attempt, strict or none.")  # fmt: skip
-@click.option("--replace", is_flag=True, help="Write an existing endpoint anew; its secret stays unless one is given.")
+@field_options
+@click.option(
+    "--replace", is_flag=True, help="Write an existing endpoint anew; only its secret stays, unless one is given."
+)
 @output_option
 @click.pass_context
 def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
@@ -110,17 +113,14 @@ def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
       bridge endpoint add billing https://example.com/hook
       bridge endpoint add ends https://example.com/ends --events index.task.ready,index.task.failed
       bridge endpoint add billing https://example.com/hook --secret-file - --replace < secret
+      bridge endpoint add video https://example.com/video --metadata team=video --rate 10/s --auth-file bearer
       bridge endpoint add old https://example.com/twelvelabs --format twelvelabs --secret-file revealed
     """
     if options["secret_file"] and options["default_secret"]:
         raise click.UsageError("--secret-file and --default-secret: which one signs?")
-    definition = {
-        "url": url,
-        "events": names_in(options["events"]) or ["index.task.*"],
-        "tasks": names_in(options["tasks"]) or ["*"],
-        "format": options["body_format"],
-        "ordering": options["ordering"],
-    }
+    if [options["secret_file"], options["auth_file"]].count("-") > 1:
+        raise click.UsageError("--secret-file and --auth-file: only one of them can be on standard input.")
+    definition = {"url": url, **ALWAYS_WRITTEN, **fields_from(options)}
     given = secret_from(options["secret_file"]) if options["secret_file"] else None
     wish = Wish(name, definition, given, options["default_secret"], options["replace"])
     for hint in event_hints(definition["events"]):
@@ -131,7 +131,7 @@ def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
     if made and how == "ids":
         say("A secret was made, which -o ids does not print: it stands in bridge:endpoints.")
     elif made:
-        if options["body_format"] == TWELVELABS:
+        if definition["format"] == TWELVELABS:
             say("All of its text is the key of TL-Signature, whsec_ included.")
         say("Copy the secret to the receiver now: it is shown this once (`bridge listen --secret-file F` uses it too).")
 
