@@ -88,9 +88,10 @@ def _text(field: str, value: Any) -> str | None:
         return None
     if field == "url":
         return bare(str(value))
+    if field == "headers":
+        return ", ".join(sorted(value))
     if isinstance(value, dict):
-        entries = sorted(value) if field == "headers" else [f"{name}={_words(one)}" for name, one in value.items()]
-        return narrated("; ".join(entries))
+        return narrated("; ".join(f"{name}={_words(one)}" for name, one in value.items()))
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
