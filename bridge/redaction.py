@@ -117,6 +117,18 @@ class Confidant:
         text = secrets.sub(HIDDEN, text[: max([limit, *ends])])
         return text.encode("latin-1").decode("utf-8", "replace")
 
+    def repeated_in(self, text: str) -> bool:
+        """Whether one of those secrets stands in a text, in which each character is a byte."""
+        return bool(self._found[0].search(text))
+
+    def knows(self, names: str) -> bool:
+        """Whether one of them stands in the names of headers, whose capitals are lost."""
+        return bool(self._in_any_case.search(names))
+
+    @cached_property
+    def _in_any_case(self) -> re.Pattern[str]:
+        return re.compile(self._found[0].pattern, re.IGNORECASE)
+
     @cached_property
     def _found(self) -> tuple[re.Pattern[str], int]:
         """What finds them, and how long the longest is. It takes a millisecond to make: at the first body, that is."""

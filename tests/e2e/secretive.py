@@ -4,6 +4,7 @@ in every way and repeat what they know. A worker has run in it twice, at DEBUG, 
 
 import html
 import json
+import re
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,7 @@ def answer(request: Request) -> Response:
     told = tuple(
         (name, value) for name, value in request.headers.items() if name not in {"content-length", "connection"}
     )
+    told += tuple((f"x-{word}", word) for pair in request.params for word in pair if re.fullmatch(r"[\w-]+", word))
     echo = json_response(known, 500, told)
     if what == "html":
         page = f"<pre>Cannot POST {html.escape(request.target)} {html.escape(str(request.headers))}</pre>"

@@ -129,6 +129,36 @@ def test_a_delivery_is_shown_with_every_attempt(bridge: Bridge, client: "Redis")
     assert bridge("delivery", "show", "evt_2")[0] == 3
 
 
+def test_an_attempt_is_shown_with_what_was_sent_and_answered(bridge: Bridge, client: "Redis") -> None:
+    """The headers that each event has are told, too; what is not there, or written over, is passed over."""
+    owe(client, "a", "evt_1", "pending", attempts=2)
+    first = {
+        "attempt": 1, "at": 1, "trigger": "schedule", "status_code": 429, "next": "pending", "retry_in_ms": 120_000,
+        "pause_ms": 120_000, "effect": "overload", "excerpt": "busy",
+        "request": "POST https://example.com/x?...\nx-team: ***\nwebhook-signature: ***",
+        "answer": "server: nginx\nvia: 1.1 a\nvia: 1.1 b",
+    }  # fmt: skip
+    strange = {"attempt": 2, "at": 2, "request": HOSTILE, "answer": [HOSTILE], "pause_ms": HOSTILE, "effect": HOSTILE}
+    client.rpush("bridge:attempts:a:evt_1", json.dumps(first), json.dumps(strange), "no json")
+    shown, *_ = json.loads(bridge("delivery", "show", "evt_1", "--json")[1])[0]["attempt_log"]
+    assert shown["request"] == {
+        "method": "POST",
+        "url": "https://example.com/x?...",
+        "headers": {
+            "x-team": "***", "webhook-signature": "***", "webhook-id": "evt_1", "bridge-attempt": "1",
+            "bridge-trigger": "schedule",
+        },
+    }  # fmt: skip
+    assert shown["answer_headers"] == {"server": "nginx", "via": "1.1 a, 1.1 b"}
+    code, out, told = bridge("delivery", "show", "evt_1")
+    assert code == 0
+    assert "429 → again in 2 min (it asked for 2 min of rest; fewer at a time)" in out
+    assert "sent: POST https://example.com/x?..." in out
+    assert "x-team: *** · webhook-signature: *** · webhook-id: evt_1" in out
+    assert "answered with server: nginx · via: 1.1 a, 1.1 b" in out
+    assert not FORBIDDEN & set(out + told)
+
+
 COMMANDS = [
     ("task", "ls"),
     ("task", "show", "t1"),
