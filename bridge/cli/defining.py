@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import rich_click as click
+
 from bridge.cli.output import safe, say
+from bridge.cli.session import settings_of
 from bridge.errors import BridgeError, InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -33,6 +36,19 @@ class Rewritten(NamedTuple):
 def secret_from(path: str) -> str:
     """One secret that signs, from a file or from standard input."""
     return text_from(path, "--secret-file", "the secret")
+
+
+def secrets_from(path: str | None, ctx: click.Context) -> tuple[str, ...]:
+    """The secrets to verify with: those of a file, one a line, else the configured default; all of them checked."""
+    from bridge.tl_signature import check_any_secret
+
+    if path is None:
+        default = settings_of(ctx).delivery_default_secret
+        return (default.get_secret_value(),) if default else ()
+    secrets = tuple(text_from(path, "--secret-file", "the secrets, one a line").split())
+    for secret in secrets:
+        check_any_secret(secret)
+    return secrets
 
 
 def text_from(path: str, option: str, what: str) -> str:
