@@ -56,13 +56,13 @@ def verify(ctx: click.Context, /, file: str, **given: Any) -> int:
     if not secrets:
         raise InvalidInput("there is no secret to verify with", fix="--secret-file F, with what `endpoint add` printed")
     found = diagnose(secrets, capture.headers, capture.body, _at(given["at"]), seconds_from(given["tolerance"]))
-    emit_one(_row(capture, found), chosen(ctx, given["output"], given["as_json"]), key="verdict")
-    if found.mismatch is None:
-        say(f"✓ It is ours: {found.reason}.")
-        return 0
-    say(f"✗ It is not to be believed: {safe(found.reason)}.")
-    say(f"  → {found.fix}")
-    return NOT_OURS
+    how = chosen(ctx, given["output"], given["as_json"])
+    emit_one(_row(capture, found), how, key="verdict")
+    if how != "table":
+        say(f"{'✗ It is not to be believed' if found.mismatch else '✓ It is ours'}: {safe(found.reason)}.")
+    if found.fix and how != "table":
+        say(f"  → {found.fix}")
+    return NOT_OURS if found.mismatch else 0
 
 
 def _capture(file: str, given: dict[str, Any]) -> "Capture":
@@ -108,6 +108,8 @@ def _row(capture: "Capture", found: "Diagnosis") -> dict[str, Any]:
     event = body if isinstance(body, dict) else {}
     return {
         "verdict": "ours" if found.mismatch is None else "not ours",
+        "reason": found.reason,
+        "fix": found.fix,
         "mismatch": found.mismatch,
         "scheme": found.scheme,
         "event_id": headers.get("webhook-id") or str(event.get("id") or "")[:SHOWN] or None,
