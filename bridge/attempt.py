@@ -7,9 +7,10 @@ elsewhere (the event's id, the number, the trigger) is not repeated in them.
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from bridge.model import Decision, Delivery, EndpointEffect, Outcome
-from bridge.redaction import HIDDEN, Confidant, without_secrets
+from bridge.model import DeadReason, Decision, Delivery, EndpointEffect, Outcome
+from bridge.redaction import HIDDEN, SECRETIVE, Confidant, without_secrets
 from bridge.signature import ID_HEADER, SIGNATURE_HEADER
 
 REQUEST_BYTES = 512
@@ -72,10 +73,12 @@ def answer_head(headers: Iterable[tuple[str, str]], confidant: Confidant) -> str
         told = [pair for pair in told if pair[0] in TELLING]
     if confidant.repeated_in("\n".join([value for _, value in told])):  # seldom: so all are looked through at once
         told = [(name, confidant.head_of(value.encode("latin-1", "replace"), VALUE_BYTES)) for name, value in told]
-    return _bounded([f"{name}: {_cut(_bare(value), VALUE_BYTES)}" for name, value in told], ANSWER_BYTES)
+    return _bounded([f"{name}: {_cut(_shown(name, value), VALUE_BYTES)}" for name, value in told], ANSWER_BYTES)
 
 
-def _bare(value: str) -> str:
+def _shown(name: str, value: str) -> str:
+    if name not in TELLING and SECRETIVE.search(name):
+        return HIDDEN  # a session of the subscriber's, say
     return without_secrets(value) if _MAY_HIDE.search(value) else value
 
 
@@ -105,6 +108,31 @@ def attempt_record(delivery: Delivery, outcome: Outcome, decision: Decision, *, 
     }
     kept = {name: value for name, value in record.items() if value is not None and value != ""}
     return json.dumps(kept, separators=(",", ":"))
+
+
+def because(record: Mapping[str, Any]) -> str:
+    """Why a recorded attempt was followed by what followed; empty where that needs no words."""
+    rest, wait = record.get("pause_ms"), record.get("retry_in_ms")
+    effect = _EFFECTS.get(str(record.get("effect")), "")
+    if isinstance(wait, int):
+        asked = isinstance(rest, int) and rest >= wait
+        first = f"its Retry-After asks for {rest / 1000:g} s" if asked and rest else "as scheduled"
+        return "; ".join(filter(None, (first, effect)))
+    return "; ".join(filter(None, (_REASONS.get(str(record.get("reason")), ""), effect)))
+
+
+_REASONS: Mapping[str, str] = {
+    DeadReason.EXHAUSTED: "its schedule has no further attempt",
+    DeadReason.GONE: "410 says that nobody wants it there any more",
+    DeadReason.BLOCKED: "its schedule has no further attempt",
+    DeadReason.EXPIRED: "the next attempt would come too late for news of progress",
+}
+_EFFECTS: Mapping[str, str] = {
+    EndpointEffect.OVERLOAD: "fewer at a time",
+    EndpointEffect.DISABLE_GONE: "its endpoint is disabled",
+    EndpointEffect.BLOCKED: "policy forbids its address",
+}
+"""What it means for the endpoint as a whole, where that is more than another failure."""
 
 
 def _tenths(milliseconds: float | None) -> float | None:

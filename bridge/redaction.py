@@ -94,6 +94,8 @@ def basic_credentials(header: str) -> tuple[str, ...]:
 
 OF_OUR_FORM = r"whs(?:ec|k)_(?:[A-Za-z0-9+/=_-]|\\/)+"
 """A signing secret by its shape, its slashes escaped or not."""
+SECRETIVE = re.compile("auth|cookie|key|password|secret|session|signature|token", re.IGNORECASE)
+"""What is in the names of headers whose values are probably secrets."""
 TOKEN_LENGTH = 6
 """A shorter word of a query or of a header is no token: `true` and `json` stay in what a subscriber answers."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from bridge.cli.delivery_steer import cancel, retry
-from bridge.cli.output import Columns, Row, ago, chosen, emit, field, output_option, safe, span, when
+from bridge.cli.output import Columns, Row, ago, chosen, emit, field, output_option, safe, when
 from bridge.cli.session import speakable, with_store
 from bridge.errors import NotFound
 from bridge.model import DeliveryState
@@ -135,6 +135,8 @@ def _row(view: "DeliveryView", *, log: bool) -> dict[str, Any]:
 
 def _attempt(event_id: str, record: dict[str, Any]) -> dict[str, Any]:
     """An attempt's record, its moment under a name that says that it is one, and its heads taken apart."""
+    from bridge.attempt import because
+
     row = {"attempt_at" if name == "at" else name: value for name, value in record.items()}
     first, *lines = str(row.pop("request", "")).split("\n")
     method, _, url = first.partition(" ")
@@ -143,7 +145,7 @@ def _attempt(event_id: str, record: dict[str, Any]) -> dict[str, Any]:
         row["request"] = {"method": method, "url": url, "headers": _headers(lines) | told}
     if answer := row.pop("answer", ""):
         row["answer_headers"] = _headers(str(answer).split("\n"))
-    return row
+    return row | {"because": because(record)}
 
 
 def _headers(lines: list[str]) -> dict[str, Any]:
@@ -178,20 +180,8 @@ def _came(attempt: Row) -> str:
     came = attempt.get("status_code") or f"{attempt.get('fault')}: {attempt.get('detail', '')}"
     retry = attempt.get("retry_in_ms")
     follows = f"again {ago(retry, 0)}" if isinstance(retry, int) and retry else str(attempt.get("next", ""))
-    reasons = [str(attempt["reason"])] if attempt.get("reason") else []
-    if isinstance(rest := attempt.get("pause_ms"), int):
-        reasons.append(f"it asked for {span(rest / 1000)} of rest")
-    if effect := EFFECTS.get(str(attempt.get("effect"))):
-        reasons.append(effect)
-    return f"{came} → {follows}" + (f" ({'; '.join(reasons)})" if reasons else "")
-
-
-EFFECTS = {
-    "overload": "fewer at a time",
-    "disable-gone": "its endpoint is disabled",
-    "blocked": "policy forbids its address",
-}
-"""What an attempt meant for its endpoint as a whole."""
+    reason = ": ".join(str(one) for one in (attempt.get("reason"), attempt.get("because")) if one)
+    return f"{came} → {follows}" + (f" ({reason})" if reason else "")
 
 
 def _line(headers: dict[str, Any]) -> str:

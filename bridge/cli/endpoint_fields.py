@@ -14,14 +14,12 @@ from bridge.cli.session import names_in, seconds_from
 from bridge.errors import InvalidInput
 from bridge.formats import CONTENT_TYPES
 from bridge.model import Ordering
+from bridge.redaction import SECRETIVE
 from bridge.strict_json import finite, no_constant
 
 AUTHORIZATION = "authorization"
 HEADER_CHARS = 1024
 """The longest value of a header, as the contract has it."""
-SECRETIVE = ("auth", "key", "password", "secret", "signature", "token")
-"""Words in the names of headers whose values are probably secrets."""
-
 UNSET = ("events", "tasks", "indexes", "metadata", "format", "ordering", "concurrency", "rate", "schedule", "headers")
 """The fields that can go back to their defaults."""
 MAPS = ("metadata", "headers")
@@ -150,7 +148,7 @@ def _headers_from(texts: Sequence[str], auth_file: str | None) -> dict[str, str]
                 "--header: what is on a command line, everybody on this machine can see",
                 fix="put the header's value into a file, or pipe it in: --auth-file F",
             )
-        if any(word in name.lower() for word in SECRETIVE):
+        if SECRETIVE.search(name):
             say(f"! The value of {safe(name)} was on a command line; a secret belongs into a file → bridge import FILE")
         found = with_header(found, name, value.strip())
     return with_header(found, AUTHORIZATION, authorization_from(auth_file)) if auth_file else found

@@ -14,6 +14,7 @@ from bridge.attempt import (
     REQUEST_BYTES,
     answer_head,
     attempt_record,
+    because,
     keeps_heads,
     request_head,
 )
@@ -63,10 +64,18 @@ def test_an_answer_is_bounded_and_tells_no_secret(headers: list[tuple[str, str]]
     """Whatever it holds: so many bytes, printable, a line a header, none of what this endpoint is told."""
     head = answer_head(headers, CONFIDANT)
     assert len(head.encode()) <= ANSWER_BYTES
+    assert len(json.dumps(head)) <= 2 * ANSWER_BYTES + 2
     assert all(line.isascii() and line.isprintable() for line in head.split("\n"))
     assert len(head.split("\n")) <= ANSWER_HEADERS
     assert not any(mark in head for mark in ("C4N4RY", SECRET[6:], SECRET[:12], "pass-w0rd"))
     assert all(line.partition(": ")[0] in dict(headers) for line in head.split("\n") if line)
+
+
+@pytest.mark.parametrize("name", ["x-auth-token", "x-session-id", "x-api-key", "authentication-info", "x-signature"])
+def test_a_secret_of_the_receivers_own_is_hidden(name: str) -> None:
+    """By its name: a session, a token; what asks for a password tells much, and is none."""
+    given = [(name, "theirs"), ("www-authenticate", 'Basic realm="hooks"')]
+    assert answer_head(given, CONFIDANT).split("\n") == ['www-authenticate: Basic realm="hooks"', f"{name}: ***"]
 
 
 @pytest.mark.parametrize("name", ["x-c4n4ry-token", "c4n4ry-query"])
@@ -116,3 +125,23 @@ def test_a_record_says_what_followed_and_why() -> None:
         "private",
         *["blocked"] * 2,
     )
+
+
+@pytest.mark.parametrize(
+    ("record", "why"),
+    [
+        ({"next": "delivered"}, ""),
+        ({"next": "pending", "retry_in_ms": 5_000}, "as scheduled"),
+        ({"retry_in_ms": 5_000, "pause_ms": 1_000}, "as scheduled"),
+        ({"retry_in_ms": 9_500, "pause_ms": 9_500, "effect": "overload"},
+         "its Retry-After asks for 9.5 s; fewer at a time"),
+        ({"next": "dead", "reason": "exhausted", "effect": "blocked"},
+         "its schedule has no further attempt; policy forbids its address"),
+        ({"next": "dead", "reason": "gone", "effect": "disable-gone"},
+         "410 says that nobody wants it there any more; its endpoint is disabled"),
+        ({"retry_in_ms": "x", "pause_ms": [], "reason": {}, "effect": None}, ""),
+    ],
+)  # fmt: skip
+def test_why_something_followed_is_said(record: dict[str, Any], why: str) -> None:
+    """From what was recorded, also by hand."""
+    assert because(record) == why
