@@ -147,7 +147,7 @@ async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | 
         raise _exists(name)
     known = {} if before is None or wish.by_default else _secrets_in(before)
     kept = {"secret": wish.secret} if wish.secret else known
-    lacks = not kept and before is None and not wish.by_default
+    lacks = not (kept or wish.by_default or _read(before))
     made = generate_secret(secrets.token_bytes(SECRET_BYTES)) if lacks else None
     definition = wish.definition | kept | ({"secret": made} if made else {})
     if before is not None:  # written anew, one that the bridge had disabled is active again, be it otherwise as it was
@@ -157,6 +157,8 @@ async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | 
         raise _exists(name)
     await take_in(store, settings, name)
     await tell_if_held(store, name)
+    if lost := _headers_in(before) - _headers_in(json.dumps(definition)):
+        say(f"! Headers that were not named again are gone: {safe(', '.join(sorted(lost)))}")
     return made, bare(definition["url"])
 
 
@@ -262,11 +264,23 @@ def _secrets_in(text: str) -> dict[str, Any]:
     """The secrets of a definition: the one in force, and those that still sign beside it."""
     from bridge.rotation import SECRET_FIELDS, without_expired
 
-    try:
-        definition = json.loads(text)
-    except ValueError:
-        return {}
-    if not isinstance(definition, dict) or not isinstance(definition.get("secret"), str):
+    definition = _read(text)
+    if not isinstance(definition.get("secret"), str):
         return {}
     known = without_expired(definition, int(time.time()))
     return {field: known[field] for field in SECRET_FIELDS if field in known}
+
+
+def _headers_in(text: str | None) -> set[str]:
+    """The names of the headers that a definition adds."""
+    headers = _read(text).get("headers")
+    return {name.lower() for name in headers} if isinstance(headers, dict) else set()
+
+
+def _read(text: str | None) -> dict[str, Any]:
+    """A definition as somebody wrote it; nothing where it is none."""
+    try:
+        definition = json.loads(text or "")
+    except (ValueError, RecursionError):
+        return {}
+    return definition if isinstance(definition, dict) else {}

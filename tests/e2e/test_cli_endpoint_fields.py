@@ -167,3 +167,22 @@ def test_a_header_that_looks_like_a_secret_is_warned_of(bridge: Bridge) -> None:
     code, _, told = bridge("endpoint", "add", "a", URL, "--header", "x-api-key=do-not-repeat")
     assert (code, "bridge import" in told, "do-not-repeat" in told) == (0, True, False)
     assert "bridge import" not in bridge("endpoint", "set", "a", "--header", "x-team=video")[2]
+
+
+def test_headers_that_are_lost_in_a_replacement_are_named(bridge: Bridge, client: "Redis") -> None:
+    """Written anew, an endpoint has what was named; that its authorization is gone is said, and what it was is not."""
+    bridge("endpoint", "add", "a", URL, "--header", "X-Team=video", "--auth-file", "-", stdin=TOKEN.encode())
+    code, out, told = bridge("endpoint", "add", "a", URL, "--header", "x-team=audio", "--replace")
+    assert (code, "gone: authorization" in told, "do-not-repeat" in out + told) == (0, True, False)
+    assert stored(client)["headers"] == {"x-team": "audio"}
+    assert "gone" not in bridge("endpoint", "add", "a", URL, "--header", "x-team=1", "--replace")[2]
+
+
+def test_what_cannot_be_read_is_replaced_with_a_secret_of_its_own(bridge: Bridge, client: "Redis") -> None:
+    """As the refusal to change it says: there is no secret in it that could stay."""
+    client.hset("bridge:endpoints", "a", "[" * 100_000)
+    assert bridge("endpoint", "ls")[0] == 0
+    code, _, told = bridge("endpoint", "set", "a", "--rate", "1/s")
+    assert (code, "bridge endpoint add a URL --replace" in told) == (2, True)
+    code, out, _ = bridge("endpoint", "add", "a", URL, "--replace", "--json")
+    assert (code, stored(client)["secret"]) == (0, json.loads(out)["secret"])
