@@ -11,6 +11,7 @@ from bridge.cli.output import Columns, Row, ago, chosen, emit, field, output_opt
 from bridge.cli.session import speakable, with_store
 from bridge.errors import NotFound
 from bridge.model import DeliveryState
+from bridge.signature import ID_HEADER
 
 if TYPE_CHECKING:
     from bridge.store import Store
@@ -104,7 +105,9 @@ async def _listed(store: "Store", given: dict[str, Any]) -> "list[DeliveryView]"
 @output_option
 @click.pass_context
 def show(ctx: click.Context, event_id: str, endpoint: str | None, output: str | None, as_json: bool) -> None:
-    """Show one event's deliveries with every attempt: what was answered, how long it took, what follows.
+    """Show one event's deliveries with every attempt: what was sent and answered, how long it took, what follows.
+
+    Secrets are struck out of all of it. Of a delivery that its first attempt delivered, what was sent is not kept.
 
     \b
     Examples:
@@ -145,13 +148,32 @@ async def _found(store: "Store", event_id: str, endpoint: str | None, asked: str
 
 def _row(view: "DeliveryView", *, log: bool) -> dict[str, Any]:
     row = {"delivery": f"{view.event_id}/{view.endpoint}", **asdict(view)}
-    attempts = [_attempt(one) for one in row.pop("log")]
+    attempts = [_attempt(view.event_id, one) for one in row.pop("log")]
     return row | {"attempt_log": attempts} if log else row
 
 
-def _attempt(record: dict[str, Any]) -> dict[str, Any]:
-    """An attempt's record, its moment under a name that says that it is one."""
-    return {"attempt_at" if name == "at" else name: value for name, value in record.items()}
+def _attempt(event_id: str, record: dict[str, Any]) -> dict[str, Any]:
+    """An attempt's record, its moment under a name that says that it is one, and its heads taken apart."""
+    from bridge.attempt import because
+
+    row = {"attempt_at" if name == "at" else name: value for name, value in record.items()}
+    first, *lines = str(row.pop("request", "")).split("\n")
+    method, _, url = first.partition(" ")
+    if url:
+        told = {ID_HEADER: event_id, "bridge-attempt": str(row.get("attempt")), "bridge-trigger": row.get("trigger")}
+        row["request"] = {"method": method, "url": url, "headers": _headers(lines) | told}
+    if answer := row.pop("answer", ""):
+        row["answer_headers"] = _headers(str(answer).split("\n"))
+    return row | {"because": because(record)}
+
+
+def _headers(lines: list[str]) -> dict[str, Any]:
+    """The headers of a head, by name; what came several times is one list, as HTTP has it."""
+    found: dict[str, Any] = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
 
 
 def _print(row: Row) -> None:
@@ -164,8 +186,13 @@ def _print(row: Row) -> None:
         at = attempt.get("attempt_at")
         moment = ago(at) if isinstance(at, int) else "—"
         click.echo(safe(f"  #{attempt.get('attempt')}  {moment}  {_came(attempt)}"))
+        if request := attempt.get("request"):
+            click.echo(f"      sent: {request['method']} {safe(request['url'])}")
+            click.echo(f"        {_line(request['headers'])}")
         if times := _times(attempt):
             click.echo(f"      {times}")
+        if attempt.get("answer_headers"):
+            click.echo(f"      answered with {_line(attempt['answer_headers'])}")
         if attempt.get("excerpt"):
             click.echo(f"      answered: {safe(attempt['excerpt'])}")
     if command := next_command(row):
@@ -177,8 +204,12 @@ def _came(attempt: Row) -> str:
     came = attempt.get("status_code") or f"{attempt.get('fault')}: {attempt.get('detail', '')}"
     retry = attempt.get("retry_in_ms")
     follows = f"again {ago(retry, 0)}" if isinstance(retry, int) and retry else str(attempt.get("next", ""))
-    reason = f" ({attempt['reason']})" if attempt.get("reason") else ""
-    return f"{came} → {follows}{reason}"
+    reason = ": ".join(str(one) for one in (attempt.get("reason"), attempt.get("because")) if one)
+    return f"{came} → {follows}" + (f" ({reason})" if reason else "")
+
+
+def _line(headers: dict[str, Any]) -> str:
+    return safe(" · ".join(f"{name}: {value}" for name, value in headers.items()))
 
 
 def _times(attempt: Row) -> str:

@@ -1,10 +1,11 @@
 """Endpoints as a person asks about them: what is in force, how each one fares, what was refused. Without secrets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bridge.redaction import bare
+from bridge.filters import words_of
+from bridge.redaction import bare, narrated
 from bridge.store.reading.trips import HasClient, as_ms, as_record, ask
 from bridge.store.registry import as_text
 from bridge.waiting import error_of
@@ -38,6 +39,9 @@ class EndpointView:
     """Without user name, password, query and what may be a token in its path: they may be secrets."""
     events: tuple[str, ...]
     tasks: tuple[str, ...]
+    indexes: tuple[str, ...]
+    metadata: Mapping[str, tuple[Any, ...]]
+    """Fields of a task's own metadata, each with the values that it takes; a signing secret among them is hidden."""
     format: str
     ordering: str
     headers: tuple[str, ...]
@@ -154,6 +158,8 @@ def _view(
         url=bare(str(known.get("url") or "")),
         events=_texts(known.get("events"), "index.task.*"),
         tasks=_texts(known.get("tasks"), "*"),
+        indexes=_texts(known.get("indexes"), "*"),
+        metadata=_words(known.get("metadata")),
         format=str(known.get("format") or "standard"),
         ordering=str(known.get("ordering") or "first-attempt"),
         headers=tuple(sorted(known["headers"])) if isinstance(known.get("headers"), dict) else (),
@@ -171,7 +177,7 @@ def _view(
         concurrency=as_ms(cap),
         limit=as_ms(limit),
         rate=str(known["rate"]) if known.get("rate") else None,
-        schedule=tuple(known["schedule"]) if isinstance(known.get("schedule"), list) else (),
+        schedule=_waits(known.get("schedule")),
         pending=max(0, owed - done - dead),
         delivered=done,
         dead=dead,
@@ -185,6 +191,21 @@ def _until(previous: object) -> int | None:
     """The latest moment at which an old secret ends."""
     ends = [one.get("until") for one in previous if isinstance(one, dict)] if isinstance(previous, list) else []
     return max((end * 1000 for end in ends if isinstance(end, int)), default=None)
+
+
+def _words(wanted: object) -> dict[str, tuple[Any, ...]]:
+    """A filter of metadata, the values of each field always several."""
+    entries = wanted.items() if isinstance(wanted, dict) else ()
+    return {
+        narrated(name): tuple(narrated(word) if isinstance(word, str) else word for word in words_of(words))
+        for name, words in entries
+    }
+
+
+def _waits(schedule: object) -> tuple[float, ...]:
+    """Whole seconds as whole numbers."""
+    waits = [one for one in schedule if isinstance(one, int | float)] if isinstance(schedule, list) else []
+    return tuple(int(one) if isinstance(one, float) and one.is_integer() else one for one in waits)
 
 
 def _texts(value: object, default: str) -> tuple[str, ...]:
