@@ -1,5 +1,13 @@
 """What can go wrong on our side, or by a person's hand. A subscriber's or upstream's failure is a value instead."""
 
+START_REDIS = "redis-server config/redis.conf &  # or set BRIDGE_REDIS_URL"
+"""What to do about a Redis that does not answer."""
+LOG_IN = (
+    "write :PASSWORD@ (for a user of its own USER:PASSWORD@) before the host in BRIDGE_REDIS_URL, or in the file that "
+    "BRIDGE_REDIS_URL_FILE names; docs/settings.md shows such a URL"
+)
+"""What to do about one that does not let us in. No whole URL: what is told has its passwords struck out."""
+
 
 class BridgeError(Exception):
     """Something failed.
@@ -47,6 +55,10 @@ class DependencyDown(BridgeError):
 
 class StoreDown(DependencyDown):
     """Redis does not answer, or refuses to work."""
+
+
+class StoreLocked(StoreDown):
+    """Redis does not let us in: it wants a password, or does not know ours."""
 
 
 class EgressDown(DependencyDown):

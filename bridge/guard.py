@@ -33,7 +33,7 @@ REASONS: Final[Mapping[str, str]] = {
     "url_too_long": f"The URL has more than {MAX_URL_CHARS:,} characters; use a shorter one.",
     "forbidden_character": "The URL holds a character that is not printable ASCII, a space, or one of "
     '\\ " < > ^ ` { | }; percent-encode it in the path, and write an international host as xn--….',
-    "scheme_not_https": "The URL does not begin with https://; use it or BRIDGE_DELIVERY_ALLOW_HTTP=true.",
+    "scheme_not_https": "The URL does not begin with https://; use it (http:// needs BRIDGE_DELIVERY_ALLOW_HTTP=true).",
     "malformed_url": "The URL is not of the form https://host[:port][/path][?query]; correct it.",
     "userinfo": "The URL has a user name or password before an @; remove it and trust the signature.",
     "fragment": "The URL has a fragment (#…), which is never sent; remove it.",

@@ -42,14 +42,21 @@ def event_hints(patterns: Iterable[object]) -> list[str]:
         if not isinstance(pattern, str) or pattern in KNOWN_TYPES:
             continue
         shown = redacted(pattern[:NAME_CHARS])
-        near = get_close_matches(pattern[:NAME_CHARS].lower(), KNOWN_TYPES, 1, cutoff=0.85)
+        matching = _can_match(pattern)
+        near = _near(pattern[:NAME_CHARS].lower(), by_status=not matching)
         meant = f": did you mean “{near[0]}”?" if near else ""
-        if not _can_match(pattern):
+        if not matching:
             families = " or ".join(f"“{family}<status>”" for family in FAMILIES)
             hints.append(f"the pattern “{shown}” matches no event, whose types are {families}{meant}")
         elif near:
             hints.append(f"the pattern “{shown}” is no status that is known{meant}")
     return hints
+
+
+def _near(text: str, *, by_status: bool) -> list[str]:
+    """The known type that is nearest, if one is near; `by_status`: also where the status alone was written."""
+    spelt = [text, TYPE_PREFIX + text.rpartition(".")[2]] if by_status else [text]
+    return next(filter(None, (get_close_matches(one, KNOWN_TYPES, 1, cutoff=0.85) for one in spelt)), [])
 
 
 def _can_match(pattern: str) -> bool:

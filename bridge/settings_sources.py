@@ -8,6 +8,7 @@ Unknown names travel on as extra keys: pydantic, which forbids extras, reports t
 import difflib
 import os
 import re
+import shlex
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,8 @@ Origin = Literal["cli", "env", ".env", "secrets", "config file", "default"]
 PREFIX = "BRIDGE_"
 DEFAULT_CONFIG = Path("config/bridge.toml")
 MAX_SECRET_BYTES = 64 * 1024
+MOUNTED = Path("/run/secrets")
+"""Where a container of docker-compose.yml has its host's config/secrets."""
 
 API_KEY_NAMES = ("TWELVELABS_API_KEY", "TWELVE_LABS_API_KEY")
 """Both are in use among TwelveLabs' users; `BRIDGE_TWELVELABS_API_KEY`, wins over them."""
@@ -149,8 +152,7 @@ def read_secret(path: Path, origin: Origin, name: str) -> Given:
             text = file.read(MAX_SECRET_BYTES).decode().strip()
             mode = path.expanduser().stat().st_mode
     except PermissionError:
-        who = f"user {os.getuid()} may not; chmod a+r it, or run as its owner (RUN_AS in compose)"
-        return Given(None, origin, name, problem=f"{path} cannot be read: {who}")
+        return Given(None, origin, name, problem=unreadable(path, os.geteuid()))
     except OSError as error:  # not found, say: then this may be the secret itself, where its file was asked for
         return Given(None, origin, name, problem=f"the file cannot be read: {error.strerror}")
     except UnicodeDecodeError:
@@ -159,6 +161,20 @@ def read_secret(path: Path, origin: Origin, name: str) -> Given:
         return Given(None, origin, name, problem=f"{path} is empty")
     warning = f"{path} can be read by every user of this machine: chmod o-r {path}" if mode & 0o004 else ""
     return Given(text, origin, name, warning=warning)
+
+
+def unreadable(path: Path, user: int) -> str:
+    """What to say of a file that this user may not read, with the command that mends it.
+
+    A file of a container is its host's to mend, under the path that it has there.
+    """
+    if path.parent == MOUNTED:
+        mend = 'echo "RUN_AS=$(id -u):$(id -g)" >> .env && docker compose up -d'
+        return (
+            f"{path} cannot be read: on the host it is config/secrets/{path.name}, and user {user}, as whom this "
+            f"container runs, may not; where docker-compose.yml is: {mend}"
+        )
+    return f"{path} cannot be read: user {user} may not; sudo chown {user} {shlex.quote(str(path.absolute()))}"
 
 
 def env_names(field_name: str) -> tuple[str, ...]:

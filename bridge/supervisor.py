@@ -18,10 +18,11 @@ from redis.exceptions import RedisError
 
 from bridge import logs
 from bridge.engine import Kind, open_store
-from bridge.errors import BridgeError, InvalidInput, StoreDown
+from bridge.errors import START_REDIS, BridgeError, InvalidInput, StoreDown, StoreLocked
 from bridge.jobs import Bell, queue_for, send_shift
 from bridge.settings import Settings, load_settings
 from bridge.store import connect_for_rq
+from bridge.store.scripts import as_store_error
 from bridge.store.shifts import Shifts
 
 TICK_SECONDS = 1.0
@@ -120,7 +121,7 @@ class Supervisor:
             self._away = 0
         except (StoreDown, RedisError, OSError) as error:
             if self._away % 30 == 0:
-                self._log.warning("redis.away", error=str(error), fix="start Redis, or set BRIDGE_REDIS_URL")
+                _log_away(error)
             self._away += 1
 
     def _connect(self) -> "Redis":
@@ -187,5 +188,11 @@ def _check_redis(settings: Settings) -> None:
     try:
         asyncio.run(look())
     except (StoreDown, RedisError, OSError) as error:
-        fix = getattr(error, "fix", "") or "start Redis, or set BRIDGE_REDIS_URL"
-        structlog.get_logger("bridge.supervisor").warning("redis.away", error=str(error), fix=fix)
+        _log_away(error)
+
+
+def _log_away(error: Exception) -> None:
+    """Say that Redis does not answer, or does not let us in, and what to do."""
+    seen = as_store_error(error)
+    fix = seen.fix if isinstance(seen, StoreLocked) else START_REDIS
+    structlog.get_logger("bridge.supervisor").warning("redis.away", error=str(seen), fix=fix)

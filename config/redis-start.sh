@@ -30,4 +30,4 @@ fi
   echo 'user health reset on nopass -@all +ping'
 } > "$login/users.acl"
 
-exec redis-server "$config/redis.conf" --dir "${DATA_DIR:-/data}" --aclfile "$login/users.acl" "$@"
+exec redis-server "$config/redis.conf" --bind '*' '-::*' --dir "${DATA_DIR:-/data}" --aclfile "$login/users.acl" "$@"

@@ -12,6 +12,7 @@ from bridge.errors import NotFound
 from bridge.model import DeliveryState
 
 if TYPE_CHECKING:
+    from bridge.store import Store
     from bridge.store.reading.deliveries import DeliveryView
 
 
@@ -64,16 +65,23 @@ def ls(ctx: click.Context, /, **given: Any) -> None:
       bridge delivery ls --state dead -o ids | bridge delivery retry -
       bridge delivery ls --endpoint billing --state pending --json
     """
-    from bridge.store.reading.deliveries import list_deliveries
-
-    views = with_store(
-        ctx,
-        lambda store, _: list_deliveries(
-            store, endpoint=given["endpoint"], state=given["state"], task=given["task_id"], limit=given["limit"]
-        ),
-    )
+    views = with_store(ctx, lambda store, _: _listed(store, given))
     rows = [_row(view, log=False) for view in views]
     emit(rows, chosen(ctx, given["output"], given["as_json"]), COLUMNS, key="delivery")
+
+
+async def _listed(store: "Store", given: dict[str, Any]) -> "list[DeliveryView]":
+    """The deliveries asked for. NotFound for an endpoint that there is not, and was not."""
+    from bridge.store.reading.deliveries import list_deliveries
+    from bridge.store.reading.endpoints import find_endpoint
+
+    name = given["endpoint"]
+    views = await list_deliveries(
+        store, endpoint=name, state=given["state"], task=given["task_id"], limit=given["limit"]
+    )
+    if not name or views or await find_endpoint(store, name) or await list_deliveries(store, endpoint=name, limit=1):
+        return views
+    raise NotFound(f"there is no endpoint “{name}”, and no delivery to one", fix="bridge endpoint ls")
 
 
 @delivery.command()
@@ -89,14 +97,14 @@ def show(ctx: click.Context, event_id: str, endpoint: str | None, output: str | 
       bridge delivery show evt_1c9b…
       bridge delivery show evt_1c9b… billing --json
     """
-    from bridge.store.reading.deliveries import find_deliveries
-
     asked = event_id
     event_id, _, named = event_id.partition("/")
     endpoint = endpoint or named or None
-    views = with_store(ctx, lambda store, _: find_deliveries(store, event_id, endpoint))
+    views, is_task = with_store(ctx, lambda store, _: _found(store, event_id, endpoint))
     if not views:
         to = f" to {endpoint}" if endpoint and not named else ""
+        if is_task:
+            raise NotFound(f"{event_id} is a task, and no event", fix=f"bridge task show {event_id}")
         raise NotFound(f"there is no delivery of {asked}{to}", fix="bridge delivery ls")
     rows = [_row(view, log=True) for view in views]
     how = chosen(ctx, output, as_json)
@@ -105,6 +113,15 @@ def show(ctx: click.Context, event_id: str, endpoint: str | None, output: str | 
             _print(row)
     else:
         emit(rows, how, COLUMNS, key="delivery")
+
+
+async def _found(store: "Store", event_id: str, endpoint: str | None) -> "tuple[list[DeliveryView], bool]":
+    """An event's deliveries; where there is none, whether that is the id of a task."""
+    from bridge.store.reading.deliveries import find_deliveries
+    from bridge.store.reading.tasks import find_tasks
+
+    views = await find_deliveries(store, event_id, endpoint)
+    return views, not views and (await find_tasks(store, [event_id]))[0].state not in {"unknown", "rejected"}
 
 
 def _row(view: "DeliveryView", *, log: bool) -> dict[str, Any]:

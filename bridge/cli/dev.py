@@ -2,27 +2,24 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import json
-import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from bridge.cli import stage
+from bridge.cli.defining import secret_from
+from bridge.cli.dev_session import Session, loopback_networks
 from bridge.cli.listen import Listener, answer_from
 from bridge.cli.session import ids_from, settings_of
-from bridge.contract import ENDPOINT_BYTES, check_member
-from bridge.contract import endpoint as read_endpoint
+from bridge.contract import check_member
 from bridge.errors import BridgeError, CredentialRefused, InvalidInput, SettingsError, StoreDown
 from bridge.redaction import bare
 from bridge.rejection import Rejection
 from bridge.sandbox.redis import RedisServer
-from bridge.signature import generate_secret
+from bridge.signature import parse_secret
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,65 +32,7 @@ PATIENCE = 2
 """With --until-done an event that was refused so often is waited for no longer: the next attempt is minutes away."""
 IDS = 1_000
 FAILED, UNFINISHED = 7, 1
-
-
-@dataclass
-class Session:
-    """One run: what it watches, where events go, and the console for narration."""
-
-    settings: "Settings"
-    ids: list[str]
-    url: str
-    config: str | None = None
-    name: str = field(default_factory=lambda: f"dev-{os.urandom(3).hex()}")
-    made: str = field(default_factory=lambda: generate_secret(os.urandom(32)), repr=False)
-    key_refused: asyncio.Event = field(default_factory=asyncio.Event)
-    troubles: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def default_secret(self) -> str | None:
-        """The one that is configured, if any: then it signs, and none is made."""
-        secret = self.settings.delivery_default_secret
-        return secret.get_secret_value() if secret else None
-
-    def definition(self) -> dict[str, Any]:
-        """Our endpoint. With ids it takes their events and nobody else's, unless the list is too long to be written."""
-        whole = {"url": self.url, "events": ["*"], "tasks": self.ids or ["*"]}
-        whole |= {} if self.default_secret else {"secret": self.made}
-        return whole if len(json.dumps(whole)) <= ENDPOINT_BYTES else {**whole, "tasks": ["*"]}
-
-    def environment(self, redis_url: str | None) -> dict[str, str]:
-        """The worker's: the user's own, and what this run needs beside it. InvalidInput for a URL not allowed."""
-        networks, http = list(self.settings.delivery_allow_networks), self.settings.delivery_allow_http
-        if nets := loopback_networks(self.url):
-            networks, http = [*networks, *nets], True
-        policy = replace(self.settings.policy, allow_networks=networks, allow_http=http)
-        try:
-            read_endpoint(
-                self.name, json.dumps(self.definition()), policy, has_default_secret=self.default_secret is not None
-            )
-        except Rejection as rejection:
-            raise InvalidInput(
-                f"Events cannot go to {stage.printable(bare(self.url))}: {rejection}", fix=rejection.fix
-            ) from None
-        changed = {
-            "BRIDGE_DELIVERY_ALLOW_NETWORKS": json.dumps([str(one) for one in networks]),
-            "BRIDGE_DELIVERY_ALLOW_HTTP": str(http).lower(),
-        }
-        changed |= {"BRIDGE_REDIS_URL": redis_url} if redis_url else {}
-        changed |= {"BRIDGE_CONFIG": self.config} if self.config else {}
-        return stage.environment(changed, scrubbed=False)
-
-
-def loopback_networks(url: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    """Exactly the addresses of a URL that leads to this machine; none for any other."""
-    with contextlib.suppress(ValueError):
-        host = urlsplit(url).hostname or ""
-        if host == "localhost":
-            return [ipaddress.ip_network("127.0.0.1"), ipaddress.ip_network("::1")]
-        address = ipaddress.ip_address(host)
-        return [ipaddress.ip_network(address)] if address.is_loopback else []
-    return []
+NO_KEY = "export TWELVELABS_API_KEY=tlk_…  # without one: `bridge simulate` in another terminal, and what it prints"
 
 
 def checked(ids: list[str]) -> list[str]:
@@ -181,8 +120,7 @@ async def perform(session: Session, port: int, *, local: bool, until_done: bool,
     lines, narration = stage.console(), stage.console(stderr=True)
     async with contextlib.AsyncExitStack() as stack:
         if local:
-            secret = session.default_secret or session.made
-            listener = Listener([secret], lambda heard: lines.print(heard.line()), answer=answer_from("204"))
+            listener = Listener([session.secret], lambda heard: lines.print(heard.line()), answer=answer_from("204"))
             await listener.start(port)
             stack.push_async_callback(listener.server.stop)
             session.url = f"{listener.server.url}/dev"
@@ -226,8 +164,10 @@ def _narrate(session: Session, narration: "Console", *, local: bool, own_redis: 
     narration.print(f"Redis: {redis}. TwelveLabs: {upstream}. Events go to {to}.")
     if loopback_networks(session.url):
         narration.print("For this run's worker only, http:// to that address is allowed.")
-    if not local and session.default_secret:
-        narration.print("Signed with BRIDGE_DELIVERY_DEFAULT_SECRET.")
+    if not local and session.given_secret:
+        narration.print("Signed with the secret of --secret-file.")
+    elif not local and session.default_secret:
+        narration.print("Signed with BRIDGE_DELIVERY_DEFAULT_SECRET (or …_FILE).")
     elif not local:
         narration.print(f"Verify with this secret, made for this run: {session.made}")
     watched = f"{len(session.ids)} task{'s' * (len(session.ids) != 1)}" if session.ids else "what is registered already"
@@ -264,6 +204,7 @@ def _has_own_redis(settings: "Settings") -> bool:
 @click.command()
 @click.argument("ids", nargs=-1, metavar="[ID…|-]")
 @click.option("--to", "url", metavar="URL", help="Where events go, instead of a receiver made here.")
+@click.option("--secret-file", metavar="F", help="File with the whsec_… secret that signs; - reads standard input.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=0, help="Of the receiver made here; a free one else.")
 @click.option(
     "--until-done",
@@ -271,11 +212,14 @@ def _has_own_redis(settings: "Settings") -> bool:
     help="End when every task given has ended: 0, 7 when one failed, 1 when events were not taken.",
 )
 @click.pass_context
-def dev(ctx: click.Context, ids: tuple[str, ...], url: str | None, port: int, until_done: bool) -> None:
+def dev(
+    ctx: click.Context, ids: tuple[str, ...], url: str | None, secret_file: str | None, port: int, until_done: bool
+) -> None:
     """Watch real tasks in the foreground: poller, worker and a verifying receiver, with a line for each event.
 
-    Needs TWELVELABS_API_KEY. Uses BRIDGE_REDIS_URL if it is set, else a Redis that is gone with this run. With --to,
-    events are signed with BRIDGE_DELIVERY_DEFAULT_SECRET (or …_FILE) if that is set, else with a secret that it prints.
+    Needs TWELVELABS_API_KEY. Uses BRIDGE_REDIS_URL if it is set, else a Redis that is gone with this run. Events
+    are signed with the secret of --secret-file, else with BRIDGE_DELIVERY_DEFAULT_SECRET (or …_FILE) if that is set,
+    else with one made for this run, which it prints with --to.
 
     Without a key: run `bridge simulate` in another terminal, and set what it prints.
 
@@ -283,15 +227,21 @@ def dev(ctx: click.Context, ids: tuple[str, ...], url: str | None, port: int, un
     Examples:
       bridge dev 6a0b1c2d3e4f5a6b7c8d9e01
       bridge dev ID --until-done --to http://localhost:3000/hook
+      bridge dev ID --to http://localhost:3000/hook --secret-file local.whsec
     """
     if url and port:
         raise click.UsageError("--port is the receiver's that is made here; with --to there is none.")
+    if "-" in ids and secret_file == "-":  # noqa: S105  no secret: standard input
+        raise click.UsageError("Standard input cannot hold both the ids and the secret: name a file for one of them.")
     settings = settings_of(ctx)
     if settings.twelvelabs_api_key is None:
-        raise SettingsError("There is no API key.", fix="export TWELVELABS_API_KEY=tlk_… (or see `bridge demo`)")
+        raise SettingsError("There is no API key.", fix=NO_KEY)
+    secret = secret_from(secret_file) if secret_file else None
+    if secret is not None:
+        parse_secret(secret)
     members = checked(ids_from(ids)) if ids else []
     if until_done and not members:
         raise InvalidInput("--until-done waits for the tasks given, and none was.", fix="name their ids")
-    session = Session(settings, members, url or "", (ctx.obj or {}).get("config"))
+    session = Session(settings, members, url or "", (ctx.obj or {}).get("config"), secret)
     work = perform(session, port, local=url is None, until_done=until_done, own_redis=_has_own_redis(settings))
     sys.exit(stage.run(work, interrupted=0))

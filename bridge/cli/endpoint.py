@@ -234,8 +234,11 @@ async def take_back(store: "Store", settings: "Settings", names: Sequence[str]) 
     declaring, intake, missing = Declaring(store), intake_from(store, settings), []
     for name in names:
         at = await store.scripts.now()
+        refused = await declaring.forget_rejections("endpoint", [name])
         if not name.isprintable() or not await declaring.remove_endpoint(name):
-            missing.append(name)
+            missing += [] if refused else [name]
+            if refused:
+                say(f"{safe(name)} was refused and never in force; its entry in bridge:rejected is gone.")
             continue
         await intake.remove_endpoint(name)
         cancelled = await cancelled_since(store, name, at)
@@ -250,6 +253,8 @@ def _row(view: "EndpointView") -> dict[str, Any]:
     count = row.pop("secrets")
     kind = "whsec_…" if row["format"] == STANDARD else "its own"
     secret = kind + (f" ({count})" if count > 1 else "") if count else "BRIDGE_DELIVERY_DEFAULT_SECRET"
+    if view.state == "rejected":  # nothing of it was kept, and nothing signs
+        secret = ""
     return {"endpoint": row.pop("name"), **row, "secret": secret}
 
 

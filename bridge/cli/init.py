@@ -15,6 +15,9 @@ SECRET_BYTES = 32
 SECRET_FILE = "config/secrets/bridge_delivery_default_secret"  # noqa: S105  no secret: where it lies
 SECRET_SETTING = "BRIDGE_DELIVERY_DEFAULT_SECRET"  # noqa: S105  no secret: how the setting is called
 
+RUN_AS = "RUN_AS"
+"""Whom docker-compose.yml runs the bridge as; no setting of ours."""
+
 DOTENV = f"""# Read by each `bridge` and worker that starts in this directory. The environment wins over it, and it wins
 # over config/bridge.toml, where all settings stand. `bridge config show` says what is in force, and why.
 # It may hold secrets: keep it out of git.
@@ -28,6 +31,9 @@ DOTENV = f"""# Read by each `bridge` and worker that starts in this directory. T
 
 # Where Redis is. It holds everything: start it with config/redis.conf, or with its settings.
 # BRIDGE_REDIS_URL=redis://127.0.0.1:6379/0
+
+# As whom docker-compose.yml runs the bridge: user and group of this directory, as only its owner may read its secrets.
+%s
 
 # For receivers on your own machine or network; by default only public https:// URLs are called.
 # BRIDGE_DELIVERY_ALLOW_NETWORKS=127.0.0.1/32
@@ -53,8 +59,13 @@ def files() -> tuple[Made, ...]:
         Made("config/redis.conf", lambda: template("redis.conf")),
         Made("config/secrets/.gitignore", lambda: "*\n!.gitignore\n"),
         Made(SECRET_FILE, _new_secret, 0o600),
-        Made(".env", lambda: DOTENV, 0o600),
+        Made(".env", lambda: DOTENV % run_as(), 0o600),
     )
+
+
+def run_as() -> str:
+    """The line of `.env` by which containers may read what this user writes."""
+    return f"{RUN_AS}={os.getuid()}:{os.getgid()}"
 
 
 def template(name: str) -> str:
@@ -150,6 +161,8 @@ def _next(dry_run: bool, kept_env: bool) -> Iterator[str]:
         return
     if kept_env and SECRET_SETTING not in _text(Path(".env")):
         yield f"! .env was there and does not name the secret; add this line: {SECRET_SETTING}_FILE={SECRET_FILE}"
+    if kept_env and RUN_AS not in _text(Path(".env")):
+        yield f"! .env was there; for docker compose, which could not read the secret: echo {run_as()} >> .env"
     bridge = program()
     yield f"""Next, with TWELVELABS_API_KEY=tlk_… in .env (and BRIDGE_REDIS_URL, if a Redis runs elsewhere):
   redis-server config/redis.conf &

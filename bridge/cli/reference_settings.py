@@ -22,6 +22,10 @@ without `BRIDGE_`, in small letters, and `twelvelabs_api_key` for the key.
 `bridge config show` tells what is in force and from where, `bridge config check` whether all of it can be used. A
 misspelt `BRIDGE_…` is an error that names the right one. Secrets are better kept in files: `BRIDGE_<NAME>_FILE` names
 one. Lists are separated by commas.
+
+With docker-compose such files lie in `config/secrets`, which is `/run/secrets` in the containers. These run as user
+10001 unless `.env` says `RUN_AS=<user>:<group>`: `bridge init` writes there whose files they are, by hand it is
+`echo "RUN_AS=$(id -u):$(id -g)" >> .env && docker compose up -d`.
 """
 GROUPS = {
     "redis": "Redis",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import rich_click as click
 
 from bridge.cli.output import safe
-from bridge.errors import InvalidInput, StoreDown
+from bridge.errors import START_REDIS, InvalidInput, StoreDown, StoreLocked
 
 if TYPE_CHECKING:
     from bridge.settings import Settings
@@ -48,9 +48,7 @@ async def _with_store(settings: "Settings", work: Work[Result], *, look: bool) -
                 async with asyncio.timeout(OPEN_SECONDS):
                     store = await stack.enter_async_context(_opening(settings, look=look))
             except TimeoutError:
-                raise StoreDown(
-                    f"Redis does not answer within {OPEN_SECONDS:g} s", fix="start it, or set BRIDGE_REDIS_URL"
-                ) from None
+                raise StoreDown(f"Redis does not answer within {OPEN_SECONDS:g} s", fix=START_REDIS) from None
             try:
                 return await work(store, settings)
             except Exception:
@@ -73,8 +71,10 @@ async def _opening(settings: "Settings", *, look: bool) -> "AsyncIterator[Store]
         try:
             with store_errors():
                 await store.client.ping()
+        except StoreLocked:
+            raise
         except StoreDown as error:
-            raise StoreDown(str(error), fix="start it, or set BRIDGE_REDIS_URL") from None
+            raise StoreDown(str(error), fix=START_REDIS) from None
         yield store
 
 

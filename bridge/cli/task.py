@@ -12,6 +12,8 @@ from bridge.cli.output import Columns, Row, ago, chosen, emit, emit_one, field, 
 from bridge.cli.progress import bar
 from bridge.cli.session import ids_from, names_in, seconds_from, speakable, with_store
 from bridge.cli.task_follow import wait, watch
+from bridge.cli.task_steer import poll, registering, rm
+from bridge.cli.task_trouble import find_trouble
 from bridge.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ def task() -> None:
     """
 
 
+task.add_command(rm)
+task.add_command(poll)
 task.add_command(watch)
 task.add_command(wait)
 
@@ -210,7 +214,7 @@ def show(ctx: click.Context, task_id: str, output: str | None, as_json: bool) ->
       bridge task show 6a0b1c2d3e4f5a6b7c8d9e01
       bridge task show ID --json
     """
-    row = with_store(ctx, lambda store, _: _shown(store, task_id))
+    row = with_store(ctx, lambda store, settings: _shown(store, settings, task_id))
     how = chosen(ctx, output, as_json)
     if how != "table":
         emit_one(row, how, key="task")
@@ -226,82 +230,20 @@ def show(ctx: click.Context, task_id: str, output: str | None, as_json: bool) ->
             click.echo(f"  → {safe(delivery['endpoint'])}  {safe(delivery['state'] + reason)}, {attempts}")
 
 
-async def _shown(store: "Store", member: str) -> dict[str, Any]:
+async def _shown(store: "Store", settings: "Settings", member: str) -> dict[str, Any]:
     from bridge.store.reading.deliveries import deliveries_of
     from bridge.store.reading.events import latest_events
     from bridge.store.reading.tasks import task_with_deliveries
 
     view = await task_with_deliveries(store, member)
     if view.state == "unknown":
-        raise NotFound(f"task {safe(member)} is not known here", fix=f"bridge task add {safe(member)}")
+        raise NotFound(f"task {safe(member)} is not known here", fix=registering(member))
     events = await latest_events(store, lambda event: event.task == member, EVENTS_SHOWN)
     owed = await deliveries_of(store, [event.event_id for event in events])
     row = asdict(view)
+    if view.registered and not view.fix and (trouble := await find_trouble(store, settings, [view])):
+        row |= {"note": view.note or trouble.reason, "fix": trouble.fix}
     row["events"] = [
         asdict(event) | {"deliveries": [asdict(one) for one in owed.get(event.event_id, [])]} for event in events
     ]
     return row
-
-
-@task.command()
-@click.argument("ids", nargs=-1, required=True, metavar="ID…|-")
-@click.pass_context
-def rm(ctx: click.Context, ids: tuple[str, ...]) -> int:
-    """Watch tasks no longer; what is owed for them is still delivered.
-
-    \b
-    Examples:
-      bridge task rm 6a0b1c2d3e4f5a6b7c8d9e01
-      bridge task ls --status watched -o ids | bridge task rm -
-    """
-    from bridge.store.declaring import Declaring
-
-    members = ids_from(ids)
-    removed = with_store(ctx, lambda store, _: Declaring(store).remove_tasks(_sayable(members)))
-    code = _verdict(members, removed)
-    say(f"{len(removed)} of {len(members)} are watched no longer.")
-    return code
-
-
-@task.command()
-@click.argument("ids", nargs=-1, required=True, metavar="ID…|-")
-@click.pass_context
-def poll(ctx: click.Context, ids: tuple[str, ...]) -> int:
-    """Read tasks at once, instead of when they are due.
-
-    \b
-    Examples:
-      bridge task poll 6a0b1c2d3e4f5a6b7c8d9e01
-      cat ids.txt | bridge task poll -
-    """
-    members = ids_from(ids)
-    asked = with_store(ctx, lambda store, _: _poll(store, _sayable(members)))
-    code = _verdict(members, asked)
-    say(f"{len(asked)} of {len(members)} are to be read now.")
-    return code
-
-
-async def _poll(store: "Store", members: list[str]) -> list[str]:
-    from bridge.store.declaring import Declaring
-
-    asked = await Declaring(store).poll_now(members)
-    await store.wake("poll")
-    return asked
-
-
-def _sayable(members: list[str]) -> list[str]:
-    """Those that Redis can be asked about: what is no text is no member either."""
-    return [member for member in members if member.isprintable()]
-
-
-def _verdict(members: list[str], done: list[str]) -> int:
-    """Name those that were not there; 0, or 6 if some were, or NotFound."""
-    there = set(done)
-    missing = [member for member in members if member not in there]
-    if missing and not done:
-        first = safe(missing[0])
-        more = f", nor {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise NotFound(f"task {first} is not registered{more}", fix=f"bridge task add {first}")
-    for member in missing:
-        say(f"✗ {safe(member)} is not registered → bridge task add {safe(member)}")
-    return PARTLY if missing else 0

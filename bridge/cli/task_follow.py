@@ -12,6 +12,8 @@ import rich_click as click
 from bridge.cli import stage
 from bridge.cli.output import Columns, ago, as_json, chosen, emit, field, output_option, plain, safe, say, when
 from bridge.cli.session import ids_from, seconds_from, speakable, with_store
+from bridge.cli.task_steer import registering
+from bridge.cli.task_trouble import Warnings
 from bridge.errors import InvalidInput, NotFound
 from bridge.model import TERMINAL_STATUSES
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
+    from bridge.settings import Settings
     from bridge.store import Store
     from bridge.store.reading.tasks import TaskView
 
@@ -60,7 +63,7 @@ def wait(
     """
     members = _members(ids)
     seconds = seconds_from(timeout) if timeout else None
-    views = with_store(ctx, lambda store, _: _wait(store, members, seconds, wanted))
+    views = with_store(ctx, lambda store, settings: _wait(store, settings, members, seconds, wanted))
     emit([asdict(view) for view in views.values()], chosen(ctx, output, as_json), COLUMNS, key="task")
     left = [view for view in views.values() if not _has_come(view, wanted)]
     if any(map(_is_over, left)):
@@ -86,7 +89,7 @@ def watch(ctx: click.Context, ids: tuple[str, ...], output: str | None, as_json:
     """
     members = _members(ids)
     how = chosen(ctx, output, as_json)
-    views = with_store(ctx, lambda store, _: _watch(store, members, how))
+    views = with_store(ctx, lambda store, settings: _watch(store, settings, members, how))
     return 0 if all(_has_come(view, "ready") for view in views.values()) else TASK_FAILED
 
 
@@ -108,10 +111,12 @@ def _is_over(view: "TaskView") -> bool:
     return view.status in TERMINAL_STATUSES or not view.registered
 
 
-async def _wait(store: "Store", members: Sequence[str], seconds: float | None, wanted: str) -> Views:
+async def _wait(
+    store: "Store", settings: "Settings", members: Sequence[str], seconds: float | None, wanted: str
+) -> Views:
     views: Views = {}
     deadline = None if seconds is None else time.monotonic() + seconds
-    async with aclosing(_looks(store, members, deadline)) as looks:
+    async with aclosing(_looks(store, settings, members, deadline)) as looks:
         async for looked in looks:
             views |= looked
             if all(_has_come(view, wanted) or _is_over(view) for view in views.values()):
@@ -119,11 +124,11 @@ async def _wait(store: "Store", members: Sequence[str], seconds: float | None, w
     return views
 
 
-async def _watch(store: "Store", members: Sequence[str], how: str) -> Views:
+async def _watch(store: "Store", settings: "Settings", members: Sequence[str], how: str) -> Views:
     views: Views = {}
     told: dict[str, tuple[object, ...]] = {}
     with _teller(how, views) as tell:
-        async with aclosing(_looks(store, members)) as looks:
+        async with aclosing(_looks(store, settings, members)) as looks:
             async for looked in looks:
                 views |= looked
                 for view in looked.values():
@@ -136,13 +141,17 @@ async def _watch(store: "Store", members: Sequence[str], how: str) -> Views:
     return views
 
 
-async def _looks(store: "Store", members: Sequence[str], deadline: float | None = None) -> AsyncGenerator[Views]:
-    """The tasks as they are; then those that an event was about, and every second all of them."""
+async def _looks(
+    store: "Store", settings: "Settings", members: Sequence[str], deadline: float | None = None
+) -> AsyncGenerator[Views]:
+    """The tasks as they are; then those that an event was about, and every second all of them, and what is amiss."""
     from bridge.store.reading.events import follow, last_cursor
     from bridge.store.reading.tasks import find_tasks
 
-    cursor = await last_cursor(store)
-    yield await _first_look(store, members)
+    cursor, warnings = await last_cursor(store), Warnings(store, settings)
+    views = await _first_look(store, members)
+    await warnings.look(view for view in views.values() if not _is_over(view))
+    yield views
     ours, looked_at = set(members), time.monotonic()
     async with aclosing(follow(store, cursor, deadline=deadline)) as pages:
         async for events in pages:
@@ -151,22 +160,22 @@ async def _looks(store: "Store", members: Sequence[str], deadline: float | None 
             else:
                 wanted = list(dict.fromkeys(event.task for event in events if event.task in ours))
             if wanted:
-                yield {view.task: view for view in await find_tasks(store, wanted)}
+                views = {view.task: view for view in await find_tasks(store, wanted)}
+                if len(wanted) == len(members):
+                    await warnings.look(view for view in views.values() if not _is_over(view))
+                yield views
 
 
 async def _first_look(store: "Store", members: Sequence[str]) -> Views:
     """The tasks as they are. NotFound if one of them is neither registered nor ended here."""
     from bridge.store.reading.tasks import find_tasks
-    from bridge.store.reading.vitals import live_workers
 
     views = {view.task: view for view in await find_tasks(store, members)}
     for view in views.values():
         if not view.registered and view.status is None:
             why = f" (rejected: {safe(view.note)})" if view.note else ""
-            fix = view.fix or f"bridge task add {safe(view.task)}"
+            fix = view.fix or registering(view.task)
             raise NotFound(f"task {safe(view.task)} is not registered{why}", fix=fix)
-    if any(not _is_over(view) for view in views.values()) and not await live_workers(store, "poll"):
-        say("! no worker is running → bridge worker")
     return views
 
 

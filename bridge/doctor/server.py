@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bridge.doctor.findings import Finding, fail, ok, span, warn
+from bridge.errors import LOG_IN, START_REDIS
 
 OLDEST = (6, 2)
 """The oldest Redis whose commands the scripts use."""
@@ -70,11 +71,11 @@ def unreachable(error: str) -> Finding:
     """Redis cannot be asked at all."""
     if "LOADING" in error or "loading the dataset" in error:
         why, fix = "it is reading its append-only file after a start", "wait, then `bridge doctor` again"
-    elif any(word in error for word in ("WRONGPASS", "NOAUTH", "invalid username-password", "Authentication")):
-        why, fix = "it does not accept our user and password", "correct them in BRIDGE_REDIS_URL"
+    elif "password" in error:
+        why, fix = "nothing is watched or delivered until it lets us in", LOG_IN
     else:
         why = "nothing is watched or delivered; what was acknowledged is in its append-only file"
-        fix = "start it, or set BRIDGE_REDIS_URL"
+        fix = START_REDIS
     return fail("redis", error, why, fix, code=5)
 
 
@@ -84,7 +85,9 @@ def _itself(facts: ServerFacts) -> Iterator[Finding]:
     if facts.cluster:
         yield fail("redis", "this is a Redis Cluster", "RQ does not run on it", "use a single Redis, or Sentinel")
     if facts.role != "master":
-        primary = f"point BRIDGE_REDIS_URL at its primary, {facts.primary}" if facts.primary else "REPLICAOF NO ONE"
+        primary = (
+            f"point BRIDGE_REDIS_URL at its primary, {facts.primary}" if facts.primary else "redis-cli REPLICAOF NO ONE"
+        )
         yield fail("redis", "this is a read-only replica", "every change is refused (READONLY)", primary)
     numbers = tuple(int(part) if part.isdigit() else 0 for part in facts.version.split(".")[:2])
     if numbers < OLDEST:
@@ -98,7 +101,7 @@ def _durability(facts: ServerFacts, *, allow_volatile: bool) -> Iterator[Finding
     if not facts.append_only:
         yield level(
             "durability", "no append-only file", "a restart of Redis forgets what is owed",
-            "CONFIG SET appendonly yes, and write it into redis.conf",
+            "redis-cli CONFIG SET appendonly yes  # and write it into redis.conf",
         )  # fmt: skip
         return
     if facts.append_error:
@@ -114,7 +117,7 @@ def _durability(facts: ServerFacts, *, allow_volatile: bool) -> Iterator[Finding
             "allow it CONFIG GET, or look yourself: redis-cli CONFIG GET appendfsync",
         )  # fmt: skip
     elif word == "no":
-        yield warn("durability", "appendfsync no", LOSS["no"], "CONFIG SET appendfsync always")
+        yield warn("durability", "appendfsync no", LOSS["no"], "redis-cli CONFIG SET appendfsync always")
     else:
         yield ok("durability", f"append-only file on, appendfsync {word}", LOSS.get(word, ""))
 
@@ -124,7 +127,7 @@ def _memory(facts: ServerFacts, *, allow_volatile: bool) -> Iterator[Finding]:
         level = warn if allow_volatile else fail
         yield level(
             "memory", f"maxmemory-policy {facts.policy}", "Redis drops keys when memory is short: owed events vanish",
-            "CONFIG SET maxmemory-policy noeviction, and write it into redis.conf",
+            "redis-cli CONFIG SET maxmemory-policy noeviction  # and write it into redis.conf",
         )  # fmt: skip
     used = f"{facts.used / 2**20:.0f} MiB used"
     if not facts.limit:
@@ -137,7 +140,7 @@ def _memory(facts: ServerFacts, *, allow_volatile: bool) -> Iterator[Finding]:
         return
     level = fail if share >= MEMORY_FAIL else warn
     why = "a full Redis refuses new tasks and changes; what is owed is still delivered"
-    yield level("memory", text, why, "CONFIG SET maxmemory to more, or lower BRIDGE_RETENTION_… settings")
+    yield level("memory", text, why, "redis-cli CONFIG SET maxmemory to more, or lower BRIDGE_RETENTION_… settings")
 
 
 def _clock(facts: ServerFacts) -> Iterator[Finding]:
@@ -181,5 +184,13 @@ def types(found: Sequence[tuple[str, str, str]], *, ours: frozenset[str]) -> lis
         why = "somebody wrote over what the bridge keeps"
         if theirs:
             why = "intake is paused: nothing new is taken in; once it is renamed, what was registered is written back"
-        findings.append(fail("types", f"{key} is a {seen}, not a {wanted}", why, f"RENAME {key} {key}.aside"))
-    return findings or [ok("types", f"{len(found)} keys have the type that they should")]
+        findings.append(fail("types", f"{key} is a {seen}, not a {wanted}", why, f"redis-cli RENAME {key} {key}.aside"))
+    there = sum(seen != "none" for _, _, seen in found)
+    return findings or [
+        ok(
+            "types",
+            f"{there} of {len(found)} keys are there, of the type that they should be"
+            if there
+            else "no key is there yet",
+        )
+    ]

@@ -56,7 +56,7 @@ def no_way_out(found: str, fix: str) -> Finding:
 
 def no_key() -> Finding:
     """There is no key at all."""
-    fix = f"set TWELVELABS_API_KEY, or {KEY_FILE}; then restart the worker"
+    fix = f"set TWELVELABS_API_KEY, or {KEY_FILE}; then restart the worker. Without a key: bridge simulate"
     return fail("key", "there is none", "nothing is polled", fix)
 
 
@@ -64,7 +64,7 @@ def unasked(rest_ms: int = 0) -> Finding:
     """We are told to leave upstream alone just now: one request more would be one too many."""
     if rest_ms > RETRY_AFTER_SECONDS * 1000:
         why = f"nothing is polled for {span(rest_ms)}; no Retry-After asks for that, so somebody wrote it there"
-        return fail("key", "not tried: the account rests", why, "ZREM bridge:pauses default")
+        return fail("key", "not tried: the account rests", why, "redis-cli ZREM bridge:pauses default")
     if rest_ms > 0:
         why = f"TwelveLabs asked for a rest (Retry-After); reading goes on in {span(rest_ms)}"
         return warn("key", "not tried: the account rests", why, "bridge status -w")

@@ -8,21 +8,22 @@ import redis
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.retry import Retry
 
-from bridge.errors import NewerData, SettingsError, StoreDown, UnreadableData, UnsafeRedis
+from bridge.errors import START_REDIS, NewerData, SettingsError, StoreDown, UnreadableData, UnsafeRedis
 from bridge.store.keys import Keys
 from bridge.store.listing import Listings
 from bridge.store.notices import Notices
 from bridge.store.outbox import Outbox
 from bridge.store.registry import EVENTS_KEPT, Registry
-from bridge.store.scripts import Scripts, store_errors
+from bridge.store.scripts import Scripts, as_store_error, store_errors
 
 DATA_VERSION = 1
 """The version of what is written to Redis. Data of a newer one is refused, not guessed at."""
 
 SOCKET_SECONDS = 5.0
+VOLATILE = "BRIDGE_REDIS_ALLOW_VOLATILE=true if losing events is fine"
 CONNECT_SECONDS = 2.0
 WAKE_SECONDS = 1.0
 """The longest that one blocking wait lasts; well below the socket's own limit."""
@@ -141,12 +142,12 @@ def check_durable(info: dict[str, Any]) -> None:
     if policy != "noeviction":
         raise UnsafeRedis(
             f"this Redis evicts keys when memory is short (maxmemory-policy {policy}): owed events could vanish",
-            fix="CONFIG SET maxmemory-policy noeviction, or BRIDGE_REDIS_ALLOW_VOLATILE=true if losing events is fine",
+            fix=f"redis-cli CONFIG SET maxmemory-policy noeviction  # and write it into redis.conf; or {VOLATILE}",
         )
     if not int(info.get("aof_enabled", 0)):
         raise UnsafeRedis(
             "this Redis keeps no append-only file: a restart would forget what is owed",
-            fix="set appendonly yes in redis.conf, or BRIDGE_REDIS_ALLOW_VOLATILE=true if losing events is fine",
+            fix=f"redis-cli CONFIG SET appendonly yes  # and write it into redis.conf; or {VOLATILE}",
         )
     if int(info.get("cluster_enabled", 0)):
         raise UnsafeRedis("this is a Redis Cluster, on which RQ does not run", fix="use a single Redis, or Sentinel")
@@ -155,8 +156,10 @@ def check_durable(info: dict[str, Any]) -> None:
 async def _server_info(client: "Redis") -> dict[str, Any]:
     try:
         return dict(await client.info())
+    except AuthenticationError as error:
+        raise as_store_error(error) from None
     except (TimeoutError, RedisError, OSError) as error:
-        raise StoreDown(f"Redis does not answer: {error}", fix="start it, or set BRIDGE_REDIS_URL") from None
+        raise StoreDown(f"Redis does not answer: {error}", fix=START_REDIS) from None
 
 
 async def _claim_data(client: "Redis", keys: Keys) -> None:
@@ -170,13 +173,13 @@ async def _claim_data(client: "Redis", keys: Keys) -> None:
     except ValueError:
         raise UnreadableData(
             f"the field data_version of {keys.meta} is no number: somebody wrote over it",
-            fix=f"HSET {keys.meta} data_version {DATA_VERSION}",
+            fix=f"redis-cli HSET {keys.meta} data_version {DATA_VERSION}",
         ) from None
     except ResponseError as error:
         if "WRONGTYPE" not in str(error):
             raise
         raise UnreadableData(
-            f"{keys.meta} is not a hash: somebody wrote over it", fix=f"RENAME {keys.meta} {keys.meta}.aside"
+            f"{keys.meta} is not a hash: somebody wrote over it", fix=f"redis-cli RENAME {keys.meta} {keys.meta}.aside"
         ) from None
     if found > DATA_VERSION:
         raise NewerData(

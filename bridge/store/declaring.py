@@ -7,6 +7,7 @@ from typing import Any, Protocol, cast
 from redis.asyncio import Redis
 
 from bridge.contract import OPTIONS
+from bridge.rejection import rejected_field
 from bridge.store.keys import Keys
 from bridge.store.scripts import store_errors
 
@@ -118,6 +119,20 @@ class Declaring:
         """Take an endpoint back; False if it was not there."""
         with store_errors():
             return bool(await self._client.hdel(self._keys.endpoints, name))
+
+    async def forget_rejections(self, kind: str, names: Sequence[str]) -> list[str]:
+        """Take the complaints about entries out of `bridge:rejected`; replies those about which there was one.
+
+        `kind` is `task` or `endpoint`.
+        """
+        replies: list[Any] = []
+        for start in range(0, len(names), PIECE):
+            pipe = self._client.pipeline(transaction=False)
+            for name in names[start : start + PIECE]:
+                pipe.hdel(self._keys.rejected, rejected_field(kind, name.encode("utf-8", "surrogateescape")))
+            with store_errors():
+                replies += await pipe.execute()
+        return [name for name, forgotten in zip(names, replies, strict=True) if forgotten]
 
     async def endpoint_text(self, name: str) -> str | None:
         """An endpoint's definition as its client wrote it."""

@@ -17,7 +17,7 @@ from typing import Any
 from redis import exceptions
 from redis.asyncio import Redis
 
-from bridge.errors import StoreDown
+from bridge.errors import LOG_IN, StoreDown, StoreLocked
 
 Argument = str | bytes | int | float
 
@@ -31,6 +31,9 @@ _PART = re.compile(r"^-- with: (\w+)$", re.MULTILINE)
 """How a verb names what it shares with a few others."""
 _FORBIDDEN = re.compile(r"\bNOPERM\b|has no permissions to |user executing the script can't run")
 """What Redis says when our user lacks a command or a key; of a command inside a script, under another class."""
+
+_UNNAMED = re.compile(r"HELLO must be called with|Authentication required")
+"""What Redis says to who gave no password."""
 
 
 @cache
@@ -169,6 +172,8 @@ def store_errors() -> Iterator[None]:
 def as_store_error(error: Exception) -> Exception:
     """Ours to wait out (StoreDown), or a bug to be seen as it is."""
     text = str(error)
+    if isinstance(error, exceptions.AuthenticationError):
+        return _locked(text)
     if isinstance(error, exceptions.NoPermissionError) or (
         isinstance(error, exceptions.RedisError) and _FORBIDDEN.search(text)
     ):
@@ -184,6 +189,12 @@ def as_store_error(error: Exception) -> Exception:
             fix="`bridge doctor` says what is wrong with it, `bridge health` when it is back",
         )
     return error
+
+
+def _locked(what: str) -> StoreLocked:
+    if _UNNAMED.search(what):
+        return StoreLocked("Redis wants a password, and BRIDGE_REDIS_URL has none", fix=LOG_IN)
+    return StoreLocked(f"Redis does not accept the user and password of BRIDGE_REDIS_URL: {what}", fix=LOG_IN)
 
 
 def _not_permitted(what: str) -> StoreDown:

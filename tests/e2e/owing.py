@@ -83,3 +83,11 @@ def settle(url: str, decision: Decision) -> list[str]:
         return [delivery.event_id for delivery in claimed]
 
     return with_store(url, work)
+
+
+def deliver_all(url: str) -> list[str]:
+    """Deliver whatever is due, until nothing is; replies the events' ids in the order in which they went out."""
+    sent: list[str] = []
+    while gone := settle(url, DELIVERED):
+        sent += gone
+    return sent

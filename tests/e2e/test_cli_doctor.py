@@ -130,7 +130,7 @@ def test_a_cluster_is_told_apart(bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     ("url", "fix"),
-    [("redis://127.0.0.1:1/0", "start it, or set BRIDGE_REDIS_URL"), (None, "correct them in BRIDGE_REDIS_URL")],
+    [("redis://127.0.0.1:1/0", "redis-server config/redis.conf &"), (None, "write :PASSWORD@ (")],
     ids=["away", "wrong password"],
 )
 def test_without_redis_the_settings_and_the_key_are_still_judged(

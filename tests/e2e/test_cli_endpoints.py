@@ -193,6 +193,20 @@ def test_what_is_owed_is_cancelled_and_counted(bridge: Bridge, client: "Redis") 
     assert {row["event_id"] for row in rows} == {"evt_1", "evt_2"}
 
 
+def test_a_refused_endpoint_is_taken_away(bridge: Bridge, client: "Redis") -> None:
+    """`rm` of what stands in bridge:rejected alone forgets that, and says so; of one in force, its complaint too."""
+    bridge("endpoint", "add", "a", URL)
+    for field in ("endpoint:oops", "endpoint:a", "task:oops"):
+        client.hset("bridge:rejected", field, json.dumps({"reason": "no", "fix": "HSET it again"}))
+    code, _, told = bridge("endpoint", "rm", "oops")
+    assert (code, "oops was refused and never in force" in told) == (0, True)
+    assert sorted(client.hkeys("bridge:rejected")) == ["endpoint:a", "task:oops"]
+    assert bridge("endpoint", "rm", "oops")[0] == 3
+    assert bridge("endpoint", "rm", "a")[0] == 0
+    assert client.hkeys("bridge:rejected") == ["task:oops"]
+    assert json.loads(bridge("endpoint", "ls", "--json")[1]) == []
+
+
 def test_a_refused_definition_is_shown_with_its_reason(bridge: Bridge, client: "Redis") -> None:
     """What the bridge said to what a person typed into redis-cli; with a last good one in force, beside it."""
     refusal = json.dumps({"reason": "no secret \x1b[31m", "fix": "add one", "field": "secret"})
@@ -201,6 +215,7 @@ def test_a_refused_definition_is_shown_with_its_reason(bridge: Bridge, client: "
     client.hset("bridge:rejected", "endpoint:b", refusal)
     rows = {row["endpoint"]: row for row in json.loads(bridge("endpoint", "ls", "--json")[1])}
     assert (rows["a"]["state"], rows["b"]["state"]) == ("rejected", "active")
+    assert (rows["a"]["secret"], rows["b"]["secret"]) == ("", "whsec_…")
     out = bridge("endpoint", "show", "a")[1]
     assert "no secret \\x1b[31m" in out
     assert "add one" in out

@@ -102,8 +102,25 @@ def test_deliveries_are_listed_newest_first(bridge: Bridge, client: "Redis") -> 
     assert ids("--state", "pending") == ["evt_2/a"]
     assert ids("--state", "delivered", "--limit", "1") == ["evt_1/b"]
     assert ids("--task", "t1") == ["evt_1/a", "evt_1/b"]
-    assert ids("--endpoint", "nobody") == []
     assert bridge("delivery", "ls", "--state", "lost")[0] == 2
+
+
+def test_an_endpoint_that_there_is_not_owes_no_silence(bridge: Bridge, client: "Redis") -> None:
+    """A misspelt name is exit code 3, not an empty table; one without deliveries, or removed with some, is found."""
+    code, _, told = bridge("delivery", "ls", "--endpoint", "nope")
+    assert (code, "there is no endpoint “nope”" in told, "→ bridge endpoint ls" in told) == (3, True, True)
+    client.hset("bridge:registry", "new", "{}")
+    assert bridge("delivery", "ls", "--endpoint", "new")[0] == 0
+    owe(client, "removed", "evt_1", "delivered", ended=5)
+    assert bridge("delivery", "ls", "--endpoint", "removed", "--state", "pending")[0] == 0
+
+
+def test_the_id_of_a_task_is_no_event(bridge: Bridge, client: "Redis") -> None:
+    """`delivery show TASK` names the command that shows a task; what is neither names the list."""
+    client.zadd("bridge:tasks", {"t1": 0})
+    code, _, told = bridge("delivery", "show", "t1")
+    assert (code, "t1 is a task" in told, "→ bridge task show t1" in told) == (3, True, True)
+    assert "→ bridge delivery ls" in bridge("delivery", "show", "evt_9")[2]
 
 
 def test_a_delivery_is_shown_with_every_attempt(bridge: Bridge, client: "Redis") -> None:

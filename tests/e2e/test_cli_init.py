@@ -110,6 +110,19 @@ def test_a_dotenv_that_was_there_is_told_what_it_lacks(bridge: Bridge, tmp_path:
     assert "add this line" not in bridge("init")[2]
 
 
+def test_containers_run_as_whoever_may_read_the_secret(bridge: Bridge, tmp_path: Path) -> None:
+    """RUN_AS, by which docker-compose.yml chooses its user, is the owner of what was written; a kept .env is told."""
+    (tmp_path / ".env").write_text("BRIDGE_LOG_LEVEL=DEBUG\n")
+    told = bridge("init")[2]
+    owner = (tmp_path / SECRET).stat()
+    line = f"RUN_AS={owner.st_uid}:{owner.st_gid}"
+    assert f"echo {line} >> .env" in told
+    (tmp_path / ".env").unlink()
+    assert "RUN_AS" not in bridge("init")[2]
+    assert line in (tmp_path / ".env").read_text().splitlines()
+    assert "${RUN_AS:-" in (ROOT / "docker-compose.yml").read_text()
+
+
 @pytest.mark.parametrize("taken", ["config", "config/secrets"])
 def test_a_place_that_is_taken_is_an_error(bridge: Bridge, tmp_path: Path, taken: str) -> None:
     """Exit code 1, why, and what to do."""

@@ -1,12 +1,18 @@
 """`bridge status`, `health` and `worker`."""
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from redis import Redis
+
+from bridge.sandbox.redis import RedisServer
 
 Bridge = Callable[..., tuple[int, str, str]]
 
@@ -33,6 +39,44 @@ def test_status_of_nothing_has_everything_in_it(bridge: Bridge) -> None:
     assert row["redis"]["append_only"] is True
     code, out, _ = bridge("status")
     assert (code, "nothing is polled until TWELVELABS_API_KEY is set" in out) == (0, True)
+
+
+@pytest.fixture
+def locked(monkeypatch: pytest.MonkeyPatch) -> Iterator[RedisServer]:
+    """A Redis that wants a password, in BRIDGE_REDIS_URL without one."""
+    with RedisServer() as server:
+        with Redis.from_url(server.url) as client:
+            client.config_set("requirepass", "hunter2")
+        monkeypatch.setenv("BRIDGE_REDIS_URL", server.url)
+        yield server
+
+
+@pytest.mark.parametrize("words", [("status",), ("task", "ls"), ("health",), ("doctor",)])
+def test_a_redis_that_wants_a_password_is_not_called_away(
+    bridge: Bridge, locked: RedisServer, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """Exit code 5, what it wants and where it is set; a wrong one is told apart, and not repeated."""
+    code, out, told = bridge(*words)
+    assert (code, "Redis wants a password" in out + told, "redis-server" in out + told) == (5, True, False)
+    assert "→ write :PASSWORD@ (" in out + told
+    monkeypatch.setenv("BRIDGE_REDIS_URL", locked.url.replace("//", "//:hunter3@"))
+    code, out, told = bridge(*words)
+    assert (code, "does not accept the user and password" in out + told, "hunter3" in out + told) == (5, True, False)
+
+
+def test_a_worker_says_that_redis_wants_a_password(locked: RedisServer, tmp_path: Path) -> None:
+    """It waits, as the password may come; its log says for what, with the setting."""
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "bridge", "worker"], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "BRIDGE_LOG_FORMAT": "json"},
+    )  # fmt: skip
+    assert worker.stderr
+    try:
+        line = next(json.loads(line) for line in worker.stderr if '"redis.away"' in line)
+    finally:
+        worker.terminate()
+        worker.communicate()
+    assert ("wants a password" in line["error"], ":PASSWORD@" in line["fix"]) == (True, True)
 
 
 def test_status_counts(bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch) -> None:

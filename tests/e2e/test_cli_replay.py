@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from owing import DEAD, DELIVERED, announce, claim, settle
+from owing import DEAD, DELIVERED, announce, claim, deliver_all, settle
 from redis import Redis
 
 Bridge = Callable[..., tuple[int, str, str]]
@@ -26,14 +26,6 @@ def ended(url: str) -> dict[str, list[str]]:
     while settle(url, DEAD):
         pass
     return {"delivered": delivered, "dead": dead}
-
-
-def arrivals(url: str) -> list[str]:
-    """What goes out, in its order."""
-    found = []
-    while claimed := settle(url, DELIVERED):
-        found += claimed
-    return found
 
 
 def test_a_dry_run_counts_and_changes_nothing(bridge: Bridge, redis_url: str) -> None:
@@ -66,7 +58,7 @@ def test_what_is_meant_is_sent_again_once_and_in_order(
     code, _, told = bridge("replay", *words)
     assert (code, f"{len(meant)} of {len(meant)} are owed again" in told) == (0, True)
     assert "Nothing that has ended fits" in bridge("replay", *words)[2] or len(what) == 1
-    sent = arrivals(redis_url)
+    sent = deliver_all(redis_url)
     assert sorted(sent) == sorted(meant)
     for events in made.values():
         assert [one for one in sent if one in events] == [one for one in events if one in sent]
@@ -76,7 +68,7 @@ def test_types_and_moments_bound_it(bridge: Bridge, redis_url: str) -> None:
     """Exact types, prefixes, and a range in which nothing lies."""
     made = ended(redis_url)
     assert "1 of 1" in bridge("replay", "--type", "index.task.ready")[2]
-    assert arrivals(redis_url) == made["dead"][1:]
+    assert deliver_all(redis_url) == made["dead"][1:]
     code, out, told = bridge("replay", "--since", "2h", "--until", "1h")
     assert (code, out, told[:7]) == (0, "", "Nothing")
 

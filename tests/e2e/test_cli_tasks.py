@@ -186,6 +186,24 @@ def test_a_rejected_task_is_shown_with_its_fix(bridge: Bridge, client: "Redis") 
     assert (code, "refuses this id" in told, "→ check the id" in told) == (3, True, True)
 
 
+def test_a_refused_entry_is_taken_away(bridge: Bridge, client: "Redis") -> None:
+    """`rm` of what stands in bridge:rejected alone forgets that, and says so; others stay. Once: then it is unknown."""
+    for field in ("task:bad id", "task:t2", "endpoint:bad id"):
+        client.hset("bridge:rejected", field, json.dumps({"reason": "no"}))
+    code, _, told = bridge("task", "rm", "bad id")
+    assert (code, "bad id had been refused: gone from bridge:rejected" in told) == (0, True)
+    assert sorted(client.hkeys("bridge:rejected")) == ["endpoint:bad id", "task:t2"]
+    code, _, told = bridge("task", "rm", "bad id")
+    assert (code, "→ bridge task ls" in told) == (3, True)
+
+
+@pytest.mark.parametrize("verb", ["rm", "poll", "show"])
+def test_no_command_is_named_that_cannot_work(bridge: Bridge, verb: str) -> None:
+    """What can be no task is not to be registered."""
+    code, _, told = bridge("task", verb, "bad id")
+    assert (code, "bridge task add" in told, "→ bridge task ls" in told) == (3, False, True)
+
+
 def test_a_task_that_upstream_never_knew_is_shown_with_its_cause(bridge: Bridge, client: "Redis") -> None:
     """Most likely a misspelt id, which looks like any other one that is gone: it is said, with what to do."""
     seed(client)
@@ -256,6 +274,66 @@ def test_waiting_ends_at_its_time(bridge: Bridge, client: "Redis") -> None:
     assert bridge("task", "wait", "t1", "--timeout", "0", "-o", "ids")[:2] == (124, "t1\n")
     assert bridge("task", "wait", "t1", "--timeout", "later")[0] == 2
     assert bridge("task", "wait", "t1", "--for", "indexing")[0] == 0
+
+
+def work(client: "Redis") -> None:
+    """A poll worker is alive for a minute."""
+    client.zadd("bridge:workers:poll", {"poll:1": (time.time() + 60) * 1000})
+
+
+TROUBLES = [
+    ({}, {}, "no worker is running → bridge worker"),
+    ({"bridge:account:default": {"state": "refused"}}, {"TWELVELABS_API_KEY": "tlk_x"}, "refuses the API key"),
+    ({}, {"TWELVELABS_API_KEY": ""}, "there is no API key here"),
+]
+
+
+@pytest.mark.parametrize("verb", ["wait", "watch", "show"])
+@pytest.mark.parametrize(("hashes", "settings", "said"), TROUBLES)
+def test_a_task_that_nobody_can_read_is_not_waited_for_in_silence(
+    bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch, hashes: dict[str, dict[str, str]],
+    settings: dict[str, str], said: str, verb: str,
+) -> None:  # fmt: skip
+    """No worker, a refused key, no key: said at once with what to do; once the task was read, a key is somewhere."""
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    if settings:
+        work(client)
+    for key, fields in hashes.items():
+        client.hset(key, mapping=cast(Fields, fields))
+    bridge("task", "add", "t1")
+    if verb == "show":
+        row = json.loads(bridge("task", "show", "t1", "--json")[1])
+        assert f"{row['note']} → {row['fix']}".count(said) == 1
+    elif verb == "wait":
+        code, _, told = bridge("task", "wait", "t1", "--timeout", "0.1")
+        assert (code, told.count(said), told.count("→")) == (124, 1, 1)
+    else:
+        thread = once_it_listens(client, lambda: client.zrem("bridge:tasks", "t1"))
+        code, _, told = bridge("task", "watch", "t1")
+        thread.join()
+        assert (code, told.count(said)) == (7, 1)
+
+
+def test_who_is_read_needs_no_key_here(bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch) -> None:
+    """The workers may have theirs elsewhere."""
+    monkeypatch.setenv("TWELVELABS_API_KEY", "")
+    work(client)
+    seed(client)
+    assert bridge("task", "wait", "t1", "--timeout", "0.1")[2].count("\n") == 1
+
+
+def test_a_key_refused_while_one_waits_is_said(
+    bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first read comes after the command: what it comes to is said when it shows, once."""
+    monkeypatch.setenv("TWELVELABS_API_KEY", "tlk_x")
+    work(client)
+    seed(client)
+    thread = once_it_listens(client, lambda: client.hset("bridge:account:default", "state", "refused"))
+    told = bridge("task", "wait", "t1", "--timeout", "3.5")[2]
+    thread.join()
+    assert told.count("refuses the API key") == 1
 
 
 def once_it_listens(client: "Redis", then: Callable[[], object]) -> threading.Thread:

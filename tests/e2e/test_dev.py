@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from bridge.cli.dev import Session, _has_own_redis
+from bridge.cli.dev import _has_own_redis
+from bridge.cli.dev_session import Session
 from bridge.sandbox.receiver import Receiver
 from bridge.sandbox.timeline import a_timeline
 from bridge.sandbox.twelvelabs import Simulator
@@ -100,6 +101,23 @@ def test_dev_signs_with_the_configured_secret(tmp_path: Path) -> None:
     assert SECRET not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("default", ["", generate_secret(bytes(32))])
+def test_dev_signs_with_the_secret_of_a_file(tmp_path: Path, default: str) -> None:
+    """--secret-file: the same secret run after run, before the configured one, and it is not printed."""
+    path = tmp_path / "local.whsec"
+    path.write_text(SECRET)
+    path.chmod(0o600)
+    simulator, receiver = Simulator(), Receiver(SECRET)
+    with simulator.in_thread(), receiver.in_thread():
+        task = simulator.add_task(timeline=a_timeline(indexing=0.5), age_seconds=60)
+        words = (task, "--until-done", "--to", receiver.url, "--secret-file", str(path))
+        done = run_dev(simulator, tmp_path, *words, BRIDGE_DELIVERY_DEFAULT_SECRET=default)
+    assert done.returncode == 0, done.stderr
+    assert len(receiver.valid) == 1
+    assert "secret of --secret-file" in done.stderr
+    assert SECRET not in done.stdout + done.stderr
+
+
 def test_dev_gives_up_an_endpoint_that_takes_nothing(tmp_path: Path) -> None:
     """A delivery that is dead in the end: --until-done ends with exit code 1, although the task is ready."""
     simulator, receiver = Simulator(), Receiver(reject_invalid=False, default=500)
@@ -175,6 +193,10 @@ def test_dev_says_that_the_key_is_refused(tmp_path: Path) -> None:
     ("words", "more", "said"),
     [
         (("6a0b",), {"TWELVELABS_API_KEY": ""}, "export TWELVELABS_API_KEY="),
+        (("6a0b",), {"TWELVELABS_API_KEY": ""}, "bridge simulate"),
+        (("6a0b", "--secret-file", "nowhere"), {}, "--secret-file: the file cannot be read"),
+        (("6a0b", "--secret-file", "-"), {}, "standard input is empty"),
+        (("-", "--secret-file", "-"), {}, "name a file for one of them"),
         (("not/an id",), {}, "a member is 1 to 200 of the characters"),
         (("--until-done",), {}, "name their ids"),
         (("6a0b", "--to", "http://10.0.0.1/hook"), {}, "http://10.0.0.1/hook"),

@@ -68,6 +68,23 @@ def answers(directory: Path, port: int) -> bool:
         return False
 
 
+def test_the_stack_reaches_it_over_its_network(tmp_path: Path) -> None:
+    """config/redis.conf listens on this machine alone: the script says otherwise; what it is given comes last."""
+    for name in ("login", "bin"):
+        (tmp_path / name).mkdir()
+    stand_in = tmp_path / "bin/redis-server"
+    stand_in.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    stand_in.chmod(0o700)
+    words = subprocess.run(
+        [shutil.which("sh") or "/bin/sh", str(CONFIG / "redis-start.sh"), "--last"],
+        env={"PATH": f"{stand_in.parent}:{os.environ['PATH']}", "LOGIN_DIR": str(tmp_path / "login"),
+             "CONFIG_DIR": str(CONFIG)},
+        capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    at = words.index("--bind")
+    assert (words[at + 1 : at + 3], words[-1]) == (["*", "-::*"], "--last")
+
+
 def test_what_was_written_in_a_transaction_outlives_a_kill(tmp_path: Path, port: int) -> None:
     """Redis reads its append-only file as the default user, which nobody may connect as and which keeps its rights."""
     with started(tmp_path, port) as client:

@@ -384,3 +384,20 @@ async def test_a_definition_is_written_only_over_the_one_that_was_read(scene: Sc
     assert not await steering.rewrite("a", "one", "three")
     assert await scene.store.client.hget("bridge:endpoints", "a") == b"two"
     assert not await steering.rewrite("b", "one", "two")
+
+
+async def test_enabled_what_was_attempted_takes_its_turn_before_what_was_not(scene: Scene, steering: Steering) -> None:
+    """Two of one task wait, the first attempted and the second at the head of its line: one after the other, once."""
+    first, second = await some_events(scene, *STATUSES[:2])
+    (delivery,) = await scene.claim()
+    await settle(scene, delivery, RETRY)
+    await steering.disable("a", "operator")
+    for _ in range(2):  # said again, it stays as it is
+        assert (await steering.enable("a")).word in {"done", "same"}
+        await steering.disable("a", "operator")
+    await steering.enable("a")
+    for event in (first, second):
+        (delivery,) = await scene.claim()
+        assert delivery.event_id == event.id
+        await settle(scene, delivery, DELIVERED)
+    assert await scene.claim() == []

@@ -58,6 +58,16 @@ def test_no_secret_is_in_the_environment(compose: dict[str, Any]) -> None:
         assert not secret & set(service.get("environment", {}))
 
 
+def test_the_demo_sees_no_secret_of_its_owner(compose: dict[str, Any]) -> None:
+    """It reads no .env, RUN_AS included: a file in config/secrets that only its owner may read would stop it."""
+    given = dict(line.split("=", 1) for line in (ROOT / "config/demo.env").read_text().splitlines() if line[0] != "#")
+    assert given["SECRETS_FROM"] in compose["volumes"]
+    for name, service in compose["services"].items():
+        places = [volume for volume in service.get("volumes", []) if "secrets" in volume]
+        assert set(places) <= {"${SECRETS_FROM:-./config/secrets}:/run/secrets:ro"}, name
+    assert compose["services"]["worker"]["volumes"] == compose["x-bridge"]["volumes"]
+
+
 def test_every_container_may_as_little_as_possible(compose: dict[str, Any]) -> None:
     """No root, no capabilities, nothing to write to, limits, no port."""
     for name, service in compose["services"].items():

@@ -2,16 +2,21 @@
 
 from dataclasses import replace
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
 from factories import an_observation
 from hypothesis import given
 from hypothesis import strategies as st
+from redis.exceptions import AuthenticationError
 
 from bridge.doctor import Finding, Level, entries, exit_code, fail, ok, server, shortened, upstream, warn, work
 from bridge.doctor.findings import SHOWN, span
+from bridge.errors import LOG_IN, START_REDIS, UnsafeRedis
 from bridge.guard import Policy
 from bridge.model import FetchFailure, FetchFault
+from bridge.store import check_durable
+from bridge.store.scripts import as_store_error
 
 HEALTHY = server.ServerFacts("7.2.4", data_version="1")
 JUDGE = entries.Judge(Policy(allow_networks=[ip_network("127.0.0.0/8")], allow_http=True), has_default_secret=True)
@@ -91,12 +96,25 @@ def test_who_allows_a_volatile_redis_is_warned_only() -> None:
 
 
 @pytest.mark.parametrize(
+    ("changed", "check"),
+    [({"append_only": False}, "durability"), ({"policy": "allkeys-lru"}, "memory"),
+     ({"appendfsync": "no"}, "durability"), ({"role": "slave"}, "redis")],
+)  # fmt: skip
+def test_what_is_to_be_said_to_redis_can_be_pasted_into_a_shell(changed: dict[str, Any], check: str) -> None:
+    """CONFIG SET is no program; what is prose behind it is a comment. A worker that refuses to start says the same."""
+    assert examined(replace(HEALTHY, **changed))[check].fix.partition("#")[0].startswith("redis-cli ")
+    with pytest.raises(UnsafeRedis) as caught:
+        check_durable({"aof_enabled": 0} if check != "memory" else {"maxmemory_policy": "allkeys-lru"})
+    assert caught.value.fix.startswith("redis-cli CONFIG SET ")
+
+
+@pytest.mark.parametrize(
     ("error", "fix"),
     [
-        ("Redis: Error 111 connecting to 127.0.0.1:1", "start it, or set BRIDGE_REDIS_URL"),
+        ("Redis: Error 111 connecting to 127.0.0.1:1", START_REDIS),
         ("Redis: Redis is loading the dataset in memory", "wait, then `bridge doctor` again"),
-        ("Redis: invalid username-password pair or user is disabled.", "correct them in BRIDGE_REDIS_URL"),
-        ("Redis: Authentication required.", "correct them in BRIDGE_REDIS_URL"),
+        (str(as_store_error(AuthenticationError("invalid username-password pair or user is disabled."))), LOG_IN),
+        (str(as_store_error(AuthenticationError("Authentication required."))), LOG_IN),
     ],
 )
 def test_a_redis_that_cannot_be_asked_says_why(error: str, fix: str) -> None:
@@ -116,11 +134,25 @@ def test_a_key_of_the_wrong_type_is_named() -> None:
         (Level.FAIL, "bridge:meta is a list, not a hash"),
     ]
     assert "intake is paused" in found[0].why
-    assert found[0].fix == "RENAME bridge:tasks bridge:tasks.aside"
+    assert found[0].fix == "redis-cli RENAME bridge:tasks bridge:tasks.aside"
     assert [one.level for one in server.types([("bridge:tasks", "zset", "zset")], ours=frozenset())] == [Level.OK]
 
 
+def test_keys_that_are_not_there_are_not_counted() -> None:
+    """A fresh Redis has none."""
+    tasks, meta = ("bridge:tasks", "zset", "none"), ("bridge:meta", "hash", "none")
+    (fresh,) = server.types([tasks, meta], ours=frozenset())
+    (begun,) = server.types([tasks, ("bridge:meta", "hash", "hash")], ours=frozenset())
+    assert (fresh.level, fresh.found) == (Level.OK, "no key is there yet")
+    assert (begun.level, begun.found.split()[0]) == (Level.OK, "1")
+
+
 # -- settings and key --
+
+
+def test_who_has_no_key_is_told_of_the_simulator() -> None:
+    """One can go on without."""
+    assert upstream.no_key().fix.endswith("Without a key: bridge simulate")
 
 
 def test_every_mistake_of_a_broken_configuration_is_a_finding() -> None:
@@ -404,4 +436,4 @@ def test_a_rest_that_nobody_asked_for_is_told_apart() -> None:
     """No Retry-After is obeyed for longer than a day: what stands there longer was written by hand."""
     assert upstream.unasked(3_600_000).level is Level.WARN
     longer = upstream.unasked(10**12)
-    assert (longer.level, longer.fix) == (Level.FAIL, "ZREM bridge:pauses default")
+    assert (longer.level, longer.fix) == (Level.FAIL, "redis-cli ZREM bridge:pauses default")

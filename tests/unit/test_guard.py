@@ -54,6 +54,15 @@ def test_parse(url: str, target: Target) -> None:
     assert LAB.parse(url) == target
 
 
+@pytest.mark.parametrize("url", ["ftp://example.com/", "example.com/hook", "y"])
+def test_a_setting_is_named_for_what_it_lets_through(url: str) -> None:
+    """BRIDGE_DELIVERY_ALLOW_HTTP is for http://, and no way out for what is none."""
+    detail = Policy().judge_url(url).detail
+    assert "(http:// needs BRIDGE_DELIVERY_ALLOW_HTTP=true)" in detail
+    assert "use it or" not in detail
+    assert Policy(allow_http=True).judge_url(url).reason == "scheme_not_https"
+
+
 def test_parse_raises_what_judge_url_says() -> None:
     """A refusal is an input error with the same reason and sentence as the verdict."""
     with pytest.raises(Refused) as caught:

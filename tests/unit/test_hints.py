@@ -54,7 +54,8 @@ def test_a_pattern_that_no_event_type_matches_is_pointed_out(pattern: str) -> No
 @pytest.mark.parametrize(
     ("pattern", "meant"),
     [("index.task.readdy", "index.task.ready"), ("index.task.Ready", "index.task.ready"),
-     ("index.tasks.*", "index.task.*"), ("index.task.faiiled", "index.task.failed")],
+     ("index.tasks.*", "index.task.*"), ("index.task.faiiled", "index.task.failed"), ("ready", "index.task.ready"),
+     ("Failed", "index.task.failed"), ("task.ready", "index.task.ready"), ("index.indexing", "index.task.indexing")],
 )  # fmt: skip
 def test_a_pattern_that_looks_like_a_known_type_is_pointed_out(pattern: str, meant: str) -> None:
     """Statuses are an open set: it may be meant, and is not refused."""

@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from redis import Redis
+from until import until
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,3 +38,20 @@ def test_redis_conf_is_understood_by_every_redis(which: str, tmp_path: Path) -> 
         process.terminate()
     assert "ready to accept connections" in seen[-1].lower(), "".join(seen)
     assert list(tmp_path.rglob("appendonly*"))
+
+
+@pytest.mark.parametrize("which", ["path", "embedded"])
+def test_redis_conf_listens_on_this_machine_alone(which: str, tmp_path: Path) -> None:
+    """Started by hand it has no password: whoever reaches it decides what the bridge does."""
+    server = binary(which)
+    if server is None:
+        pytest.skip(f"no {which} redis-server here")
+    socket_path = tmp_path / "s"
+    options = ["--port", "0", "--unixsocket", str(socket_path), "--dir", str(tmp_path), "--save", ""]
+    with subprocess.Popen([server, str(ROOT / "config/redis.conf"), *options], stdout=subprocess.DEVNULL) as process:
+        try:
+            until(socket_path.exists)
+            with Redis(unix_socket_path=str(socket_path), decode_responses=True) as client:
+                assert client.config_get("bind") == {"bind": "127.0.0.1 -::1"}
+        finally:
+            process.terminate()

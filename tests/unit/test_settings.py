@@ -1,6 +1,7 @@
 """Settings: where they come from, what is refused, and that no secret is ever repeated."""
 
 import base64
+import os
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pydantic import SecretStr
 
 from bridge.errors import SettingsError
 from bridge.settings import Settings, explain, load_settings, render_toml
-from bridge.settings_sources import env_names
+from bridge.settings_sources import env_names, read_secret, unreadable
 
 ROOT = Path(__file__).parents[2]
 SIGNING = "whsec_" + base64.b64encode(b"k" * 32).decode()
@@ -115,6 +116,25 @@ def test_the_particular_api_key_name_wins(load: Load, monkeypatch: pytest.Monkey
     assert load().twelvelabs_api_key == SecretStr("b")
     monkeypatch.setenv("BRIDGE_TWELVELABS_API_KEY", "a")
     assert load().twelvelabs_api_key == SecretStr("a")
+
+
+def test_a_file_that_one_may_not_read_is_told_with_its_mend(tmp_path: Path) -> None:
+    """Who may not, and the command that changes it; not one that lets everybody read it."""
+    path = put(str(tmp_path / "a secret"), SIGNING, mode=0)
+    user = os.geteuid() or 65_534  # root may read everything
+    os.seteuid(user)
+    try:
+        problem = read_secret(path, "env", "NAME").problem
+    finally:
+        os.seteuid(os.getuid())
+    assert problem == f"{path} cannot be read: user {user} may not; sudo chown {user} '{path}'"
+
+
+def test_a_secret_of_a_container_is_named_as_its_host_knows_it() -> None:
+    """The path in a container is nowhere on the host: the error names the file there, and one line that mends it."""
+    said = unreadable(Path("/run/secrets/bridge_delivery_default_secret"), 10_001)
+    assert "config/secrets/bridge_delivery_default_secret" in said.replace("/run/secrets", "")
+    assert said.endswith('echo "RUN_AS=$(id -u):$(id -g)" >> .env && docker compose up -d')
 
 
 def test_secrets_come_from_files(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:

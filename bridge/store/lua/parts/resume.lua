@@ -1,6 +1,7 @@
 -- After a hold: what is owed waits for no retry any more, and goes out by its revision, a time that no two events of a
--- task share, and in its task's line, where it has one turn more; a batch a call. How far this has come is `resuming`, a score of the queue; where whoever began it was
--- killed, the sweep goes on from there. What was attempted since, and failed, waits by its own schedule.
+-- task share, and in its task's line, where it has one turn more; a batch a call. How far this has come is `resuming`, a
+-- score of the queue; where whoever began it was killed, the sweep goes on from there. What was attempted since, and
+-- failed, waits by its own schedule.
 -- Replies whether there is more.
 local function resume(endpoint, batch)
   local key, queue = P .. 'endpoint:' .. endpoint, P .. 'queue:' .. endpoint
@@ -12,9 +13,11 @@ local function resume(endpoint, batch)
     local record = record_of(endpoint, waiting[i])
     if record and renew(record, tonumber(resumed)) then
       local score = math.min(tonumber(record.revision), now)
+      local in_line = head_of(P .. 'line:' .. endpoint .. ':' .. record.task) == waiting[i]
       record.again = ordering == 'first-attempt' and record.attempts > 0 or nil
       redis.call('HSET', P .. 'deliveries:' .. endpoint, waiting[i], cjson.encode(record))
-      if record.again then
+      if not redis.call('ZSCORE', queue, waiting[i]) then -- one before it has just taken its place at the head of the line
+      elseif record.again and not in_line then
         redis.call('ZREM', queue, waiting[i])
         line_up(endpoint, waiting[i], record, ordering, score)
       else

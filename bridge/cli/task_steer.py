@@ -1,0 +1,100 @@
+"""`bridge task rm` and `task poll`: a person's word about tasks that are registered."""
+
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from bridge.cli.output import safe, say
+from bridge.cli.session import ids_from, with_store
+from bridge.errors import NotFound
+
+if TYPE_CHECKING:
+    from bridge.settings import Settings
+    from bridge.store import Store
+
+PARTLY = 6
+
+
+@click.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID…|-")
+@click.pass_context
+def rm(ctx: click.Context, ids: tuple[str, ...]) -> int:
+    """Watch tasks no longer; what is owed for them is still delivered. Of a rejected one, forget the complaint.
+
+    \b
+    Examples:
+      bridge task rm 6a0b1c2d3e4f5a6b7c8d9e01
+      bridge task ls --status watched -o ids | bridge task rm -
+    """
+    from bridge.store.declaring import Declaring
+
+    members = ids_from(ids)
+
+    async def work(store: "Store", _: "Settings") -> tuple[list[str], list[str]]:
+        declaring = Declaring(store)
+        removed = await declaring.remove_tasks(_sayable(members))
+        return removed, await declaring.forget_rejections("task", members)
+
+    removed, refused = with_store(ctx, work)
+    code = _verdict(members, [*removed, *refused])
+    say(f"{len(removed)} of {len(members)} are watched no longer.")
+    if gone := sorted(set(refused) - set(removed)):
+        rest = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+        say(f"{safe(gone[0])}{rest} had been refused: gone from bridge:rejected.")
+    return code
+
+
+@click.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID…|-")
+@click.pass_context
+def poll(ctx: click.Context, ids: tuple[str, ...]) -> int:
+    """Read tasks at once, instead of when they are due.
+
+    \b
+    Examples:
+      bridge task poll 6a0b1c2d3e4f5a6b7c8d9e01
+      cat ids.txt | bridge task poll -
+    """
+    members = ids_from(ids)
+    asked = with_store(ctx, lambda store, _: _poll(store, _sayable(members)))
+    code = _verdict(members, asked)
+    say(f"{len(asked)} of {len(members)} are to be read now.")
+    return code
+
+
+async def _poll(store: "Store", members: list[str]) -> list[str]:
+    from bridge.store.declaring import Declaring
+
+    asked = await Declaring(store).poll_now(members)
+    await store.wake("poll")
+    return asked
+
+
+def _sayable(members: list[str]) -> list[str]:
+    """Those that Redis can be asked about: what is no text is no member either."""
+    return [member for member in members if member.isprintable()]
+
+
+def _verdict(members: list[str], done: list[str]) -> int:
+    """Name those that were not there; 0, or 6 if some were, or NotFound."""
+    there = set(done)
+    missing = [member for member in members if member not in there]
+    if missing and not done:
+        first = safe(missing[0])
+        more = f", nor {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise NotFound(f"task {first} is not registered{more}", fix=registering(missing[0]))
+    for member in missing:
+        say(f"✗ {safe(member)} is not registered → {registering(member)}")
+    return PARTLY if missing else 0
+
+
+def registering(member: str) -> str:
+    """The command after which this task is known; where none can be, the one that shows what is."""
+    from bridge.contract import check_member
+    from bridge.rejection import Rejection
+
+    try:
+        check_member(member)
+    except Rejection:
+        return "bridge task ls"
+    return f"bridge task add {member}"

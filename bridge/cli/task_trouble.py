@@ -1,0 +1,69 @@
+"""Why registered tasks are not read just now: `task wait`, `watch` and `show` say it instead of keeping silent."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bridge.cli.output import say
+
+if TYPE_CHECKING:
+    from bridge.settings import Settings
+    from bridge.store import Store
+    from bridge.store.reading.tasks import TaskView
+    from bridge.store.reading.vitals import Role
+
+LAG_MS = 30_000
+"""What is due for longer is not being read, whatever the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What keeps tasks from being read, and the next command."""
+
+    reason: str
+    fix: str
+
+
+def trouble_of(role: "Role", *, has_key: bool, was_read: bool) -> Trouble | None:
+    """What is wrong with the polling of all tasks; None if nothing is, as far as it shows.
+
+    `has_key`: there is one here, which the workers on other machines need not share; `was_read`: some of the tasks were
+    read well, so that they have one.
+    """
+    if not role.workers:
+        return Trouble("no worker is running", "bridge worker")
+    if role.key_refused:
+        return Trouble("TwelveLabs refuses the API key: nothing is read", "bridge doctor")
+    if not has_key and not was_read:
+        fix = "export TWELVELABS_API_KEY=tlk_…  # and restart the worker; or set what `bridge simulate` prints"
+        return Trouble("there is no API key here: if the worker has none either, nothing is read", fix)
+    if role.paused_until_at:
+        return Trouble("TwelveLabs asked for a rest: nothing is read until it ends", "bridge status -w")
+    if role.lag_ms > LAG_MS:
+        return Trouble("what is due is not read", "bridge doctor")
+    return None
+
+
+async def find_trouble(store: "Store", settings: "Settings", views: Iterable["TaskView"]) -> Trouble | None:
+    """What keeps these tasks, all of them registered, from being read."""
+    from bridge.store.reading.vitals import role
+
+    was_read = any(view.polled_at and not view.faults for view in views)
+    has_key = settings.twelvelabs_api_key is not None
+    return trouble_of(await role(store, "poll"), has_key=has_key, was_read=was_read)
+
+
+class Warnings:
+    """Says each trouble once, when it first shows."""
+
+    def __init__(self, store: "Store", settings: "Settings") -> None:
+        self._store, self._settings = store, settings
+        self._told: set[Trouble] = set()
+
+    async def look(self, views: Iterable["TaskView"]) -> None:
+        """Say what is new about those that are still waited for; nothing if none is."""
+        waiting = list(views)
+        trouble = await find_trouble(self._store, self._settings, waiting) if waiting else None
+        if trouble and trouble not in self._told:
+            self._told.add(trouble)
+            say(f"! {trouble.reason} → {trouble.fix}")

@@ -1,0 +1,60 @@
+"""README.md, its commands by hand run as they stand there, but for the ports and the speed of the simulated video."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from test_tutorial import PORTS, free_ports
+from until import until
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+ENDING = "trap 'kill $(jobs -p); wait' EXIT; trap exit TERM"
+BY_HAND = README.split("\nOr by hand")[1].split("\nAny Redis client")[0]
+
+
+@pytest.mark.slow
+def test_the_commands_by_hand_lead_to_an_event(tmp_path: Path) -> None:
+    """In the order in which they stand there a worker starts that knows where to read, and may call the receiver."""
+    lines = "".join(re.findall(r"^    (.*\n)", BY_HAND, re.MULTILINE))
+    redis, simulator, receiver = ports = free_ports(len(PORTS))
+    for written, free in zip(PORTS, ports, strict=True):
+        lines = lines.replace(written, free)
+    lines = lines.replace("config/redis.conf", f"config/redis.conf --port {redis}")
+    lines = lines.replace("bridge simulate", f"bridge simulate {simulator} --speed 10")
+    for name in ("config", "worker.py"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    out = tmp_path / "out"
+    with out.open("wb") as file:
+        shell = subprocess.Popen(
+            ["bash", "-c", f"{ENDING}\nset -e\n{lines}wait"], cwd=tmp_path, stdout=file, stderr=file,
+            start_new_session=True, env={"HOME": str(tmp_path), "PATH": os.environ["PATH"], "NO_COLOR": "1"},
+        )  # fmt: skip
+        try:
+            until(lambda: re.search(r"✓ sig ok  index\.task\.ready  keynote .* → 204", out.read_text()), 50)
+            shell.terminate()
+            shell.wait(40)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)  # what is left when something failed
+    assert receiver in out.read_text()
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists() or not shutil.which("git"), reason="no git repository")
+@pytest.mark.parametrize("path", ["local.whsec", "appendonlydir/x.aof", "appendonly.aof", "dump.rdb", ".env"])
+def test_what_trying_it_leaves_is_not_committed_by_accident(path: str) -> None:
+    """A signing secret, and the data of a Redis that was started here."""
+    assert subprocess.run(["git", "check-ignore", "-q", "--no-index", path], cwd=ROOT, check=False).returncode == 0
+
+
+def test_the_key_is_written_after_its_reader_was_chosen() -> None:
+    """By docker-compose: without RUN_AS a file that only its owner may read stops every container."""
+    stack = README.split("For good, by docker-compose")[1].split("Or by hand")[0]
+    assert -1 < stack.find("RUN_AS=") < stack.find("docker compose up -d") < stack.find("> config/secrets/")

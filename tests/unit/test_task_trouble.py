@@ -1,0 +1,33 @@
+"""Why tasks are not read, as far as Redis tells."""
+
+from dataclasses import replace
+
+import pytest
+
+from bridge.cli.task_trouble import LAG_MS, trouble_of
+from bridge.store.reading.vitals import Role
+
+WELL = Role("poll", workers=1, shifts=1, tickets=0, lag_ms=0)
+
+
+@pytest.mark.parametrize(("has_key", "was_read"), [(True, False), (False, True), (True, True)])
+def test_all_is_well(has_key: bool, was_read: bool) -> None:
+    """A worker, and a key here or, since something was read, there."""
+    assert trouble_of(replace(WELL, lag_ms=LAG_MS), has_key=has_key, was_read=was_read) is None
+
+
+@pytest.mark.parametrize(
+    ("role", "has_key", "fix"),
+    [
+        (replace(WELL, workers=0, key_refused=True), False, "bridge worker"),
+        (replace(WELL, key_refused=True, paused_until_at=5), False, "bridge doctor"),
+        (replace(WELL, lag_ms=10**6), False, "export TWELVELABS_API_KEY="),
+        (replace(WELL, paused_until_at=5, lag_ms=10**6), True, "bridge status -w"),
+        (replace(WELL, lag_ms=LAG_MS + 1), True, "bridge doctor"),
+    ],
+)
+def test_the_first_cause_is_named(role: Role, has_key: bool, fix: str) -> None:
+    """The one without which the others do not matter, and its command."""
+    trouble = trouble_of(role, has_key=has_key, was_read=False)
+    assert trouble
+    assert trouble.fix.startswith(fix)
