@@ -160,9 +160,10 @@ class Lister:
         """One look: whose turn it is, and a pass if it is ours. Replies when to look again (seconds)."""
         policy = self._policy
         turn = await self._listings.claim(lease_ms=int(LEASE_SECONDS * 1000), least=policy.least_tasks)
-        if self._freshness.note(turn) and turn.word != "yours":
-            await self._leave()
+        stale = self._freshness.note(turn)
         if turn.word != "yours":
+            if stale:
+                await self._leave()
             return min(max(turn.next_at - turn.now, 50) / 1000, policy.interval_seconds)
         again_ms = int(policy.interval_seconds * 1000)
         made = Pass(turn.mark, turn.now)
@@ -179,6 +180,8 @@ class Lister:
         else:
             await self._poller.rest(failure)
         await self._listings.failed(turn.token, again_ms=again_ms, rests_ms=rests_ms)
+        if stale:
+            await self._leave()
         return policy.interval_seconds
 
     async def _read(self, turn: Turn, made: Pass) -> FetchFailure | None:

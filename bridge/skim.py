@@ -9,8 +9,12 @@ from dataclasses import dataclass, field
 
 from bridge.model import Observation
 
-OVERLAP_MS = 120_000
+OVERLAP_MS = 60_000
 """A pass goes on so far below what the one before has seen: rows arrive late, and clocks and precisions differ."""
+QUIET_MS = 60_000
+"""Where nothing has moved for longer, the mark follows our clock this far behind: else a quiet account, whose tasks all
+moved last at about the same time, would be read down to that time in every pass. The first page is always read: a
+clock of upstream's that is further behind hides no change but of a crowd, and that until the reading by id."""
 AHEAD_MS = 3_600_000
 """A row whose `updated_at` is further ahead than this sets no mark: all that follows would be missed until then."""
 
@@ -44,7 +48,7 @@ class Pass:
     def next_mark(self) -> int | None:
         """Where the next pass may stop: never before where this one did."""
         known = [one for one in (self.mark, self._latest) if one is not None]
-        return max(known) if known else None
+        return max(*known, self.now - QUIET_MS) if known else None
 
     def layers(self) -> list[list[Observation]]:
         """Each task's rows in the order of their instants, the first of each together, then the second, …"""
