@@ -14,7 +14,7 @@ from bridge.errors import StoreDown
 from bridge.model import TERMINAL_STATUSES, FetchFailure, FetchFault, Observation, WatchedTask
 from bridge.poll import Reading
 from bridge.pump import Log, is_cancelled
-from bridge.skim import Pass
+from bridge.skim import DEEP_MS, Pass
 
 PAGES = 40
 """The most pages of one pass; an account where more moves in an interval is read by id."""
@@ -31,6 +31,8 @@ FRESH_SECONDS = 30.0
 BUSY_TRIES, BUSY_SECONDS = 100, 0.1
 """How long what somebody else is reading by id is waited for: ten seconds, the deadline of a read."""
 IDLE_SECONDS = 1.0
+SOON_SECONDS = 0.05
+"""After a pass, its end has told Redis when the next one begins: that is asked for."""
 
 
 class Turn(Protocol):
@@ -46,6 +48,8 @@ class Turn(Protocol):
     def mark(self) -> int | None: ...
     @property
     def listed_at(self) -> int | None: ...
+    @property
+    def deep(self) -> bool: ...
     @property
     def token(self) -> str: ...
 
@@ -67,7 +71,7 @@ class Listings(Protocol):
     async def claim(self, *, lease_ms: int, least: int) -> Turn: ...
     async def grant(self, *, per_minute: int) -> int: ...
     async def go_on(self, token: str, *, lease_ms: int) -> bool: ...
-    async def done(self, token: str, *, again_ms: int, mark: int | None) -> None: ...
+    async def done(self, token: str, *, again_ms: int, mark: int | None, deep_ms: int | None) -> None: ...
     async def failed(self, token: str, *, again_ms: int, rests_ms: int = 0) -> None: ...
     async def news(self, rows: Sequence[Observation]) -> list[Observation]: ...
     async def claim_named(self, members: Sequence[str], *, lease_ms: int) -> Named: ...
@@ -166,12 +170,13 @@ class Lister:
                 await self._leave()
             return min(max(turn.next_at - turn.now, 50) / 1000, policy.interval_seconds)
         again_ms = int(policy.interval_seconds * 1000)
-        made = Pass(turn.mark, turn.now)
+        made = Pass(turn.mark, turn.now, deep=turn.deep)
         failure = await self._read(turn, made)
         if failure is None and made.complete:
             await self._commit(turn, made)
-            await self._listings.done(turn.token, again_ms=again_ms, mark=made.next_mark)
-            return policy.interval_seconds
+            deep_ms = DEEP_MS if turn.deep else None
+            await self._listings.done(turn.token, again_ms=again_ms, mark=made.next_mark, deep_ms=deep_ms)
+            return SOON_SECONDS
         rests_ms = 0
         if failure is None or is_useless(failure):
             rests_ms = int(REST_SECONDS * 1000)

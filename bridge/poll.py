@@ -74,7 +74,7 @@ class PollPolicy:
     interval_seconds: float = 5.0
     lease_seconds: float = 20.0
     requests_per_minute: int = 0
-    reconcile_seconds: float = 900.0
+    reconcile_seconds: float = 1_800.0
     """The interval of a task that upstream's list tells of."""
 
 

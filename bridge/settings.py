@@ -83,7 +83,7 @@ class Settings(BaseSettings):
 
     poll_interval_seconds: float = knob(5, "Time between two reads of a task, or of the list.", "seconds", 0.2, DAY)
     poll_reconcile_seconds: float = knob(
-        900, "Time between two reads by id of a task that the list tells of.", "seconds", 10, DAY
+        1800, "Time between two reads by id of a task that the list tells of.", "seconds", 10, DAY
     )
     poll_deadline_seconds: float = knob(10, "A read that takes longer is given up.", "seconds", 0.1, 120)
     poll_lease_seconds: float = knob(

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 
 from bridge.model import Observation
 
-OVERLAP_MS = 60_000
-"""A pass goes on so far below what the one before has seen: rows arrive late, and clocks and precisions differ."""
+DEEP_MS = 60_000
+"""A pass ends where the one before began. Once in this time it is a deep one, and goes on …"""
+OVERLAP_MS = 120_000
+"""… so far below that: rows arrive late, get lost while a moving list is read, and clocks and precisions differ."""
 QUIET_MS = 60_000
 """Where nothing has moved for longer, the mark follows our clock this far behind: else a quiet account, whose tasks all
 moved last at about the same time, would be read down to that time in every pass. The first page is always read: a
@@ -26,6 +28,7 @@ class Pass:
     mark: int | None
     """The latest of the pass before; None for the first one, which reads a page and starts from there."""
     now: int
+    deep: bool = True
     _rows: dict[str, dict[tuple[str, int], Observation]] = field(default_factory=dict)
     _latest: int | None = None
     complete: bool = False
@@ -41,7 +44,7 @@ class Pass:
             self._rows.setdefault(str(row.task_id), {})[row.status, moment] = row
             if moment <= self.now + AHEAD_MS:
                 self._latest = max(moment, self._latest or 0)
-            below = below or (self.mark is not None and moment < self.mark - OVERLAP_MS)
+            below = below or (self.mark is not None and moment < self.mark - (OVERLAP_MS if self.deep else 0))
         self.complete = self.complete or last or below or self.mark is None
 
     @property

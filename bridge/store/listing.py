@@ -43,6 +43,8 @@ class Turn:
     """What was updated before is known from the pass before."""
     listed_at: int | None
     """When a pass was last complete."""
+    deep: bool
+    """Whether it is time to read further down than the mark."""
     token: str
 
 
@@ -65,8 +67,9 @@ class Listings:
     async def claim(self, *, lease_ms: int, least: int, account: str = "default") -> Turn:
         """Take the turn, if it is time and `least` tasks are watched."""
         token = token_hex(16)
-        word, now, next_at, mark, listed = await self._scripts.call("claim_listing", account, token, lease_ms, least)
-        return Turn(as_text(word), int(now), int(next_at), _or_none(mark), _or_none(listed), token)
+        reply = await self._scripts.call("claim_listing", account, token, lease_ms, least)
+        word, now, next_at, mark, listed, deep = reply
+        return Turn(as_text(word), int(now), int(next_at), _or_none(mark), _or_none(listed), deep == 1, token)
 
     async def grant(self, *, per_minute: int, account: str = "default") -> int:
         """Ask for one request of the budget: 0 if it is granted, else when (ms) there is one more."""
@@ -74,16 +77,18 @@ class Listings:
 
     async def go_on(self, token: str, *, lease_ms: int, account: str = "default") -> bool:
         """Keep the turn for so much longer; False if somebody else has it."""
-        return bool(await self._scripts.call("settle_listing", account, token, "more", lease_ms, "", 0) == b"ok")
+        return bool(await self._scripts.call("settle_listing", account, token, "more", lease_ms, "", 0, "") == b"ok")
 
-    async def done(self, token: str, *, again_ms: int, mark: int | None, account: str = "default") -> None:
-        """The pass was complete: the next one in `again_ms`, from this mark on."""
+    async def done(
+        self, token: str, *, again_ms: int, mark: int | None, deep_ms: int | None = None, account: str = "default"
+    ) -> None:
+        """The pass was complete: the next one in `again_ms`, from this mark on; `deep_ms`: this was a deep one."""
         text = "" if mark is None else mark
-        await self._scripts.call("settle_listing", account, token, "done", again_ms, text, 0)
+        await self._scripts.call("settle_listing", account, token, "done", again_ms, text, 0, deep_ms or "")
 
     async def failed(self, token: str, *, again_ms: int, rests_ms: int = 0, account: str = "default") -> None:
         """The pass was not complete, or the list is of no use for a while."""
-        await self._scripts.call("settle_listing", account, token, "failed", again_ms, "", rests_ms)
+        await self._scripts.call("settle_listing", account, token, "failed", again_ms, "", rests_ms, "")
 
     async def news(self, rows: Sequence[Observation]) -> list[Observation]:
         """Those rows that say something else of a watched task that has been seen before, and are not older."""

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- A pass over the list is over, or goes on.
--- ARGV  account, token, word (more, done, failed), ms: until the lease ends (more) or the next pass (done, failed), mark ms
---       or '' for the one before, ms that listing rests
+-- ARGV  account, token, word (more, done, failed), ms: until the lease ends (more), or from the beginning of this pass
+--       to that of the next (done, failed), mark ms or '' for the one before, ms that listing rests, ms until the next
+--       deep pass if this was one, else ''
 -- Steps: nothing if the lease went to somebody else.
 -- Reply 'ok' or 'stale'
 local key, word, ms = P .. 'listing:' .. ARGV[1], ARGV[3], tonumber(ARGV[4])
@@ -11,7 +12,9 @@ if word == 'more' then
   return 'ok'
 end
 redis.call('HDEL', key, 'token', 'until')
-redis.call('HSET', key, 'due', now + ms, 'rests', now + tonumber(ARGV[6]))
+local began = tonumber(redis.call('HGET', key, 'began') or '') or now
+redis.call('HSET', key, 'due', began + ms, 'rests', now + tonumber(ARGV[6]))
 if ARGV[5] ~= '' then redis.call('HSET', key, 'mark', ARGV[5]) end
 if word == 'done' then redis.call('HSET', key, 'listed', now) end
+if word == 'done' and ARGV[7] ~= '' then redis.call('HSET', key, 'deep', now + tonumber(ARGV[7])) end
 return 'ok'
