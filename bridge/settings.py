@@ -76,7 +76,16 @@ class Settings(BaseSettings):
         le=100_000,
     )
 
-    poll_interval_seconds: float = knob(5, "Time between two reads of a task.", "seconds", 0.2, DAY)
+    twelvelabs_strategy: Annotated[Literal["auto", "list", "retrieve"], types.Lower] = knob(
+        "auto",
+        "How tasks are watched: list reads pages of all tasks of the account, and only what changed by id; retrieve "
+        "reads each task by id; auto lists from 20 tasks on, and where the list fails, reads by id.",
+    )
+
+    poll_interval_seconds: float = knob(5, "Time between two reads of a task, or of the list.", "seconds", 0.2, DAY)
+    poll_reconcile_seconds: float = knob(
+        1800, "Time between two reads by id of a task that the list tells of.", "seconds", 10, DAY
+    )
     poll_deadline_seconds: float = knob(10, "A read that takes longer is given up.", "seconds", 0.1, 120)
     poll_lease_seconds: float = knob(
         20,
