@@ -14,7 +14,7 @@ from typing import Any, Literal
 import structlog
 
 from bridge.deliver import Deliverer
-from bridge.lister import Freshness, Lister, ListPolicy
+from bridge.lister import Lister, ListPolicy, fresh_seconds
 from bridge.poll import Poller, PollPolicy
 from bridge.pump import Permit, Pump, RedisClock
 from bridge.schedule import RetryPolicy
@@ -175,7 +175,6 @@ class Engine(threading.Thread):
     async def _poll(self, store: Store) -> AsyncIterator[tuple[Pump[Any], list[Coroutine[Any, Any, None]]]]:
         settings = self._settings
         async with upstream_from(settings) as upstream:
-            freshness = Freshness(settings.poll_interval_seconds)
             poller = Poller(
                 store.registry,
                 upstream,
@@ -183,12 +182,14 @@ class Engine(threading.Thread):
                     interval_seconds=settings.poll_interval_seconds,
                     lease_seconds=settings.poll_lease_seconds,
                     requests_per_minute=settings.twelvelabs_requests_per_minute,
-                    reconcile_seconds=max(settings.poll_reconcile_seconds, settings.poll_interval_seconds),
+                    reconcile_seconds=0
+                    if settings.twelvelabs_strategy == "retrieve"
+                    else settings.poll_reconcile_seconds,
+                    list_fresh_seconds=fresh_seconds(settings.poll_interval_seconds),
                 ),
                 clock=RedisClock(),
                 jitter=lambda: random.uniform(-1, 1),
                 log=self._log,
-                listed=lambda: freshness.fresh,
             )
             permit = self._permit if settings.twelvelabs_api_key else Permit()
             pump = Pump(
@@ -205,7 +206,6 @@ class Engine(threading.Thread):
                 upstream,
                 poller,
                 list_policy(settings),
-                freshness,
                 permitted=lambda: permit.valid,
                 log=self._log,
             )

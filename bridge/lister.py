@@ -68,7 +68,7 @@ class Named(Protocol):
 class Listings(Protocol):
     """What listing needs of the store."""
 
-    async def claim(self, *, lease_ms: int, least: int) -> Turn: ...
+    async def claim(self, *, lease_ms: int, least: int, interval_ms: int, rest_ms: int) -> Turn: ...
     async def grant(self, *, per_minute: int) -> int: ...
     async def go_on(self, token: str, *, lease_ms: int) -> bool: ...
     async def done(self, token: str, *, again_ms: int, mark: int | None, deep_ms: int | None) -> None: ...
@@ -116,17 +116,9 @@ class ListPolicy:
     page_rows: int = 50
 
 
-class Freshness:
-    """Whether the list tells what changes, as one process knows it."""
-
-    def __init__(self, interval_seconds: float) -> None:
-        self._good_ms = max(FRESH_PASSES * interval_seconds, FRESH_SECONDS) * 1000
-        self.fresh = False
-
-    def note(self, turn: Turn) -> bool:
-        """Take over how the listing stands; replies whether tasks may still rely on a list that tells no more."""
-        self.fresh = turn.word != "few" and turn.listed_at is not None and turn.now - turn.listed_at <= self._good_ms
-        return turn.listed_at is not None and not self.fresh
+def fresh_seconds(interval_seconds: float) -> float:
+    """How long after a complete pass the list is relied on."""
+    return max(FRESH_PASSES * interval_seconds, FRESH_SECONDS)
 
 
 class Lister:
@@ -138,14 +130,14 @@ class Lister:
         upstream: Upstream,
         poller: Poller,
         policy: ListPolicy,
-        freshness: Freshness,
         *,
         permitted: Callable[[], bool],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         log: Log,
     ) -> None:
         self._listings, self._upstream, self._poller, self._policy = listings, upstream, poller, policy
-        self._freshness, self._permitted, self._sleep, self._log = freshness, permitted, sleep, log
+        self._fresh_ms = fresh_seconds(policy.interval_seconds) * 1000
+        self._permitted, self._sleep, self._log = permitted, sleep, log
 
     async def run(self) -> None:
         """Pass after pass, until cancelled. While Redis is away it only waits."""
@@ -163,13 +155,15 @@ class Lister:
     async def round(self) -> float:
         """One look: whose turn it is, and a pass if it is ours. Replies when to look again (seconds)."""
         policy = self._policy
-        turn = await self._listings.claim(lease_ms=int(LEASE_SECONDS * 1000), least=policy.least_tasks)
-        stale = self._freshness.note(turn)
+        again_ms, rest_ms = int(policy.interval_seconds * 1000), int(REST_SECONDS * 1000)
+        turn = await self._listings.claim(
+            lease_ms=int(LEASE_SECONDS * 1000), least=policy.least_tasks, interval_ms=again_ms, rest_ms=rest_ms
+        )
+        stale = turn.listed_at is not None and (turn.word == "few" or turn.now - turn.listed_at > self._fresh_ms)
         if turn.word != "yours":
             if stale:
                 await self._leave()
             return min(max(turn.next_at - turn.now, 50) / 1000, policy.interval_seconds)
-        again_ms = int(policy.interval_seconds * 1000)
         made = Pass(turn.mark, turn.now, deep=turn.deep)
         failure = await self._read(turn, made)
         if failure is None and made.complete:
@@ -179,7 +173,7 @@ class Lister:
             return SOON_SECONDS
         rests_ms = 0
         if failure is None or is_useless(failure):
-            rests_ms = int(REST_SECONDS * 1000)
+            rests_ms = rest_ms
             why = failure.detail if failure else f"more than {PAGES} pages moved since the pass before"
             self._log.warning("list.rests", seconds=REST_SECONDS, detail=why, fix="none needed: tasks are read by id")
         else:

@@ -185,11 +185,28 @@ class WatchedTask:
 
 
 @dataclass(frozen=True, slots=True)
+class Relying:
+    """A delay that is long while upstream's list tells what changes; whether it does is judged when it is written."""
+
+    near_ms: int
+    far_ms: int
+    fresh_ms: int
+    """A list tells if a pass over it was complete within this."""
+    account: str = "default"
+
+    def __str__(self) -> str:
+        return f"{self.near_ms} {self.far_ms} {self.fresh_ms} {self.account}"
+
+
+Delay = int | Relying
+"""When a task is due again, in ms; below 0: never, it has ended."""
+
+
+@dataclass(frozen=True, slots=True)
 class Postponement:
     """How a claimed task is given back without a change."""
 
-    delay_ms: int
-    """When it is due again; below 0: never, it has ended."""
+    delay_ms: Delay
     faults: int = 0
     absences: int = 0
     """Answers in a row that said that there is nothing to watch."""
@@ -199,7 +216,7 @@ class Postponement:
     error: str = ""
 
     @classmethod
-    def of(cls, task: WatchedTask, delay_ms: int, *, error: str = "", faults: int | None = None) -> "Postponement":
+    def of(cls, task: WatchedTask, delay_ms: Delay, *, error: str = "", faults: int | None = None) -> "Postponement":
         """Due again after `delay_ms`, everything else as it was when the task was claimed."""
         return cls(
             delay_ms=delay_ms,

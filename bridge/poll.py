@@ -10,11 +10,13 @@ from bridge import diff, events, schedule
 from bridge.model import (
     TERMINAL_STATUSES,
     Change,
+    Delay,
     Event,
     FetchFailure,
     FetchFault,
     Observation,
     Postponement,
+    Relying,
     Snapshot,
     WatchedTask,
 )
@@ -55,8 +57,8 @@ class Registry(Protocol):
     async def postpone(self, task: WatchedTask, rest: Postponement) -> str: ...
     async def refuse(self, task: WatchedTask, reason: str, fix: str) -> str: ...
     async def reject_unseen(self, task: WatchedTask) -> str: ...
-    async def commit(self, task: WatchedTask, event: Event, snapshot: Snapshot, *, delay_ms: int) -> str: ...
-    async def announce(self, task: WatchedTask, event_id: str, *, delay_ms: int) -> str: ...
+    async def commit(self, task: WatchedTask, event: Event, snapshot: Snapshot, *, delay_ms: Delay) -> str: ...
+    async def announce(self, task: WatchedTask, event_id: str, *, delay_ms: Delay) -> str: ...
     async def pause_account(self, seconds: float, *, key_refused: bool = False) -> None: ...
     async def key_accepted(self) -> None: ...
 
@@ -74,8 +76,10 @@ class PollPolicy:
     interval_seconds: float = 5.0
     lease_seconds: float = 20.0
     requests_per_minute: int = 0
-    reconcile_seconds: float = 1_800.0
-    """The interval of a task that upstream's list tells of."""
+    reconcile_seconds: float = 0.0
+    """The interval of a task that upstream's list tells of; 0: none does."""
+    list_fresh_seconds: float = 30.0
+    """The list tells while a pass over it was complete within this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +103,8 @@ class Poller:
         clock: RedisClock,
         jitter: Callable[[], float],
         log: Log,
-        listed: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`listed`: whether upstream's list tells what changes, so that reading by id is needed seldom."""
-        self._registry, self._upstream, self._policy, self._listed = registry, upstream, policy, listed
+        self._registry, self._upstream, self._policy = registry, upstream, policy
         self._clock, self._jitter, self._log = clock, jitter, log
         self._tally: Counter[str] = Counter()
         self._latest = 0
@@ -207,7 +209,7 @@ class Poller:
         now, metadata = self._clock.now(), task.options.metadata
         event = events.event_from(change, task.member, now=now, metadata=metadata, behind_ms=task.behind_ms)
         snapshot = events.snapshot_after(change, event)
-        delay = CLOCK_MARGIN_MS if again else self._delay_after(snapshot, first=change.previous is None)
+        delay: Delay = CLOCK_MARGIN_MS if again else self._delay_after(snapshot, first=change.previous is None)
         word = await self._persist(
             reading, lambda: self._registry.commit(task, event, snapshot, delay_ms=delay), "changed"
         )
@@ -280,13 +282,15 @@ class Poller:
         )
         self._log.warning("key.refused" if refused else "upstream.throttled", seconds=seconds, detail=failure.detail)
 
-    def _delay_after(self, snapshot: Snapshot, *, first: bool = False) -> int:
+    def _delay_after(self, snapshot: Snapshot, *, first: bool = False) -> Delay:
         finished = diff.is_finished(snapshot.status, snapshot.hls_status, snapshot.terminal_since, self._clock.now())
         if finished or snapshot.gone:
             return ENDED
-        if self._listed() and snapshot.status not in TERMINAL_STATUSES:
-            return schedule.poll_in_ms(self._policy.reconcile_seconds, first=first, jitter=self._jitter())
-        return self._interval_ms(first=first)
+        near = self._interval_ms(first=first)
+        if not self._policy.reconcile_seconds or snapshot.status in TERMINAL_STATUSES:
+            return near
+        far = schedule.poll_in_ms(self._policy.reconcile_seconds, first=first, jitter=self._jitter())
+        return Relying(near, max(near, far), int(self._policy.list_fresh_seconds * 1000))
 
     def _interval_ms(self, *, first: bool) -> int:
         return schedule.poll_in_ms(self._policy.interval_seconds, first=first, jitter=self._jitter())

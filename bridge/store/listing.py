@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from bridge.diff import parse_instant
 from bridge.model import Observation, WatchedTask
 from bridge.rejection import REJECTED
+from bridge.skim import AHEAD_MS, DEEP_MS
 from bridge.store.keys import Keys
 from bridge.store.reading.trips import ask
 from bridge.store.registry import BROKEN_SNAPSHOT, as_text, watched_task
@@ -64,10 +65,14 @@ class Listings:
         self._store = store
         self._scripts = store.scripts
 
-    async def claim(self, *, lease_ms: int, least: int, account: str = "default") -> Turn:
-        """Take the turn, if it is time and `least` tasks are watched."""
+    async def claim(
+        self, *, lease_ms: int, least: int, interval_ms: int, rest_ms: int, account: str = "default"
+    ) -> Turn:
+        """Take the turn, if it is time and `least` tasks are watched; `interval_ms` and `rest_ms` as they are given."""
         token = token_hex(16)
-        reply = await self._scripts.call("claim_listing", account, token, lease_ms, least)
+        reply = await self._scripts.call(
+            "claim_listing", account, token, lease_ms, least, interval_ms, rest_ms, DEEP_MS, AHEAD_MS
+        )
         word, now, next_at, mark, listed, deep = reply
         return Turn(as_text(word), int(now), int(next_at), _or_none(mark), _or_none(listed), deep == 1, token)
 

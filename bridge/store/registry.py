@@ -14,6 +14,7 @@ from bridge.diff import parse_instant
 from bridge.errors import StoreDown
 from bridge.filters import hears, index_of, matches
 from bridge.model import (
+    Delay,
     Endpoint,
     Event,
     Notice,
@@ -146,7 +147,7 @@ class Registry:
             "postpone_task",
             task.member,
             task.token,
-            rest.delay_ms,
+            str(rest.delay_ms),
             rest.faults,
             rest.absences,
             _or_empty(rest.absent_since),
@@ -178,7 +179,7 @@ class Registry:
         event: Event,
         snapshot: Snapshot,
         *,
-        delay_ms: int,
+        delay_ms: Delay,
     ) -> str:
         """P1: commit a change and what is owed for it in one step. Replies `ok`, `stale` or `removed`."""
         fields = _snapshot_fields(snapshot, event.observed_at)
@@ -186,8 +187,9 @@ class Registry:
             endpoints = self.endpoints
             names = endpoints.interested(event.type, event.task, task.options, event.body)
             word: bytes = await self._scripts.call(
-                "commit", task.member, task.token, endpoints.version, delay_ms, event.id, event.type, event.revision,
-                event.body, event.observed_at, self._events_kept, FANOUT_STEP, len(names), *names, *fields,
+                "commit", task.member, task.token, endpoints.version, str(delay_ms), event.id, event.type,
+                event.revision, event.body, event.observed_at, self._events_kept, FANOUT_STEP, len(names), *names,
+                *fields,
             )  # fmt: skip
             if word != b"changed":
                 return word.decode()
@@ -196,7 +198,7 @@ class Registry:
             "the endpoints change faster than a commit can match them", fix="see who writes bridge:endpoints"
         )
 
-    async def announce(self, task: WatchedTask, event_id: str, *, delay_ms: int) -> str:
+    async def announce(self, task: WatchedTask, event_id: str, *, delay_ms: Delay) -> str:
         """Owe a task's current event to each matching endpoint that has no delivery of it. Replies as `commit`."""
         with store_errors():
             event_type, body = await cast(
@@ -206,7 +208,7 @@ class Registry:
             endpoints = self.endpoints
             names = endpoints.interested(as_text(event_type), task.member, task.options, body)
             word: bytes = await self._scripts.call(
-                "announce", task.member, task.token, endpoints.version, delay_ms, event_id, FANOUT_STEP, *names
+                "announce", task.member, task.token, endpoints.version, str(delay_ms), event_id, FANOUT_STEP, *names
             )
             if word != b"changed":
                 return word.decode()

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from corescene import INTERVAL_MS, Stage, Watching, watching
 
-from bridge.lister import REST_SECONDS, Freshness, Lister, ListPolicy
+from bridge.lister import REST_SECONDS, Lister, ListPolicy
 from bridge.model import FetchFailure, Observation
 from bridge.poll import PollPolicy
 from bridge.sandbox.faults import Fault, html, nested, throttled, unauthorized, unavailable
@@ -29,7 +29,6 @@ class Listing:
     stage: Stage
     watch: Watching
     lister: Lister
-    freshness: Freshness
     members: list[str] = field(default_factory=list)
 
     async def tasks(self, number: int) -> None:
@@ -47,6 +46,10 @@ class Listing:
         """Let time pass, and let the lister look."""
         self.stage.clock.advance(advance_ms)
         return await self.lister.round()
+
+    async def told_at(self) -> bytes | None:
+        """When a pass was last complete; None if nobody relies on the list."""
+        return await cast(Any, self.stage.store.client.hget("bridge:listing:default", "listed"))
 
     def change(self, member: str, **patch: Any) -> None:
         """A task moves on upstream, a moment after all before."""
@@ -98,8 +101,6 @@ async def listing(stage: Stage) -> AsyncIterator[Listing]:
 
 def listing_of(stage: Stage, watch: Watching, **policy: Any) -> Listing:
     """A lister over this watching's upstream and poller."""
-    freshness = Freshness(INTERVAL_MS / 1000)
-    watch.poller._listed = lambda: freshness.fresh
     watch.poller._policy = PollPolicy(INTERVAL_MS / 1000, reconcile_seconds=RECONCILE_MS / 1000)
     wanted = {"interval_seconds": INTERVAL_MS / 1000, "least_tasks": 1, **policy}
 
@@ -109,10 +110,10 @@ def listing_of(stage: Stage, watch: Watching, **policy: Any) -> Listing:
 
     upstream = cast(TwelveLabs, watch.poller._upstream)
     lister = Lister(
-        stage.store.listings, upstream, watch.poller, ListPolicy(**wanted), freshness,
+        stage.store.listings, upstream, watch.poller, ListPolicy(**wanted),
         permitted=lambda: True, sleep=sleep, log=stage.log,
     )  # fmt: skip
-    return Listing(stage, watch, lister, freshness)
+    return Listing(stage, watch, lister)
 
 
 async def test_a_change_is_told_from_a_row_and_a_round_without_one_costs_a_request(listing: Listing) -> None:
@@ -209,7 +210,7 @@ async def test_without_the_list_tasks_are_read_by_id_again(listing: Listing, fau
     listing.watch.simulator.fault(LIST, fault, repeat=True)
     for _ in range(10):
         await listing.look()
-    assert not listing.freshness.fresh
+    assert await listing.told_at() is None
     assert bool(listing.stage.log.named("list.rests")) is rests
     assert all([cast(float, await listing.stage.due_in(member)) <= INTERVAL_MS for member in listing.members])
     listing.change("t2", status="queued")
@@ -219,7 +220,7 @@ async def test_without_the_list_tasks_are_read_by_id_again(listing: Listing, fau
     listing.watch.simulator.clear_faults()
     await listing.look(int(REST_SECONDS * 1000))
     await listing.look()
-    assert listing.freshness.fresh
+    assert await listing.told_at() is not None
 
 
 @pytest.mark.parametrize("fault", [throttled(30), unauthorized()], ids=["429", "401"])
@@ -243,18 +244,50 @@ async def test_one_of_all_workers_lists(listing: Listing) -> None:
         listing.stage.clock.advance(INTERVAL_MS)
         await asyncio.gather(listing.lister.round(), other.lister.round())
     assert listing.asked(since) == ["list"] * 5
-    assert listing.freshness.fresh == other.freshness.fresh
 
 
 async def test_whoever_dies_while_listing_is_replaced(listing: Listing) -> None:
     """Its lease ends, and what it had not told is told by the next."""
     await listing.tasks(2)
     listing.stage.clock.advance(INTERVAL_MS)
-    assert (await listing.stage.store.listings.claim(lease_ms=30_000, least=1)).word == "yours"
+    assert (
+        await listing.stage.store.listings.claim(lease_ms=30_000, least=1, interval_ms=1, rest_ms=1)
+    ).word == "yours"
     listing.change("t0", status="queued")
     await listing.look(29_000)
     assert len(await listing.told("t0")) == 1
     await listing.look(1_000)
+    assert [status for status, _ in await listing.told("t0")] == ["validating", "queued"]
+
+
+async def test_nobody_relies_on_a_list_that_somebody_else_has_left(stage: Stage) -> None:
+    """The last but one of many tasks ends, and one process leaves the list while another is reading: it is read soon."""
+    await stage.endpoint("e1", "http://127.0.0.1:9/")
+    async with watching(stage) as watch:
+        listing = listing_of(stage, watch, least_tasks=2)
+        await listing.tasks(2)
+        await listing.look()
+        stage.clock.advance(INTERVAL_MS)
+        batch = await watch.poller.claim(10)
+        assert len(batch.items) == 2
+        await stage.store.client.zrem("bridge:tasks", "t1")
+        await watch.poller.read(next(item for item in batch.items if item.task.member == "t1"))
+        await listing.look(0)
+        await watch.poller.read(next(item for item in batch.items if item.task.member == "t0"))
+        assert await stage.due_in("t0") == INTERVAL_MS
+
+
+@pytest.mark.parametrize("field", ["due", "until", "rests", "listed", "deep", "mark"])
+@pytest.mark.parametrize("value", ["99999999999999", "nonsense", "-1", "nan"])
+async def test_nonsense_about_the_list_stops_nothing(listing: Listing, field: str, value: str) -> None:
+    """A clock that was set back, or somebody's hand: the next change is told all the same."""
+    await listing.tasks(3)
+    await listing.look()
+    await cast(Any, listing.stage.store.client.hset("bridge:listing:default", field, value))
+    listing.change("t0", status="queued")
+    for _ in range(3):
+        await listing.look()
+        await listing.watch.round()
     assert [status for status, _ in await listing.told("t0")] == ["validating", "queued"]
 
 

@@ -17,5 +17,5 @@ if event[1] and owe_all(endpoints, tonumber(ARGV[6]), event_id, member, event[1]
 redis.call('HSET', P .. 'watch:' .. member, 'polled_at', now, 'faults', 0, 'absences', 0, 'absent_since', '',
   'doubt', '', 'doubted_at', '', 'error', '')
 announced(member)
-rest(member, tonumber(ARGV[4]))
+rest(member, ARGV[4])
 return 'ok'

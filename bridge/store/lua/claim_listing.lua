@@ -1,19 +1,26 @@
 #!lua flags=allow-oom
 -- Become the one who lists an account's tasks, if it is time, and learn how the listing stands.
--- ARGV  account, token, lease ms, least number of watched tasks that makes it worthwhile
+-- ARGV  1 account, 2 token, 3 lease ms, 4 least number of watched tasks that makes it worthwhile, 5 interval ms, 6 the
+--       longest rest ms, 7 ms between deep passes, 8 how far ahead a mark may be
 -- Steps: nothing while somebody else lists, before the next pass, while listing or the account rests, or while too few are
---   watched; else the lease is ours.
+--   watched; else the lease is ours. A moment further ahead than it can be is none: a clock was set back, or somebody wrote
+--   it there.
 -- Reply {word, now, when to ask again ms, mark ms or '', when a pass was last complete ms or '', 1 if it is time for a deep
 --   pass, else 0}
 --   words: yours, wait, few
 local account, token, lease, least = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local key = P .. 'listing:' .. account
-local lease_end, due, rests, mark, listed, deep = unpack(redis.call('HMGET', key, 'until', 'due', 'rests', 'mark',
-  'listed', 'deep'))
+local known = redis.call('HMGET', key, 'until', 'due', 'rests', 'mark', 'listed', 'deep')
+local function moment(index, ahead)
+  local value = tonumber(known[index] or '')
+  return value and value >= 0 and value <= now + ahead and value or nil
+end
+local mark, listed = moment(4, tonumber(ARGV[8])), moment(5, 1000)
 local paused = tonumber(redis.call('ZSCORE', P .. 'pauses', account) or 0)
-local at = math.max(tonumber(lease_end or '') or 0, tonumber(due or '') or 0, tonumber(rests or '') or 0, paused)
-local function said(word, moment)
-  return {word, now, moment, mark or '', listed or '', (tonumber(deep or '') or 0) <= now and 1 or 0}
+local at = math.max(moment(1, lease) or 0, moment(2, tonumber(ARGV[5])) or 0, moment(3, tonumber(ARGV[6])) or 0, paused)
+local function said(word, when)
+  return {word, now, when, mark and string.format('%.0f', mark) or '', listed and string.format('%.0f', listed) or '',
+    (moment(6, tonumber(ARGV[7])) or 0) <= now and 1 or 0}
 end
 
 if redis.call('ZCARD', P .. 'watch') < least then return said('few', now + 5000) end

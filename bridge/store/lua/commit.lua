@@ -36,5 +36,5 @@ count('events')
 redis.call('HSET', P .. 'watch:' .. member, 'polled_at', now, 'faults', 0, 'absences', 0, 'absent_since', '',
   'doubt', '', 'doubted_at', '', 'error', '')
 announced(member)
-rest(member, tonumber(ARGV[4]))
+rest(member, ARGV[4])
 return 'ok'

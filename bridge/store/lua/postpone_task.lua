@@ -8,5 +8,5 @@ local word = standing(member, ARGV[2])
 if word ~= 'ok' then return word end
 redis.call('HSET', P .. 'watch:' .. member, 'polled_at', now, 'faults', ARGV[4], 'absences', ARGV[5],
   'absent_since', ARGV[6], 'doubt', ARGV[7], 'doubted_at', ARGV[8], 'error', ARGV[9])
-rest(member, tonumber(ARGV[3]))
+rest(member, ARGV[3])
 return 'ok'

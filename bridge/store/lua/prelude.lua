@@ -310,9 +310,19 @@ local function announced(member)
   if redis.call('HEXISTS', key, 'again') == 0 then redis.call('HDEL', key, 'announce') end
 end
 
--- The claim is done: the task is due again in delay_ms, or at once if somebody asked meanwhile; below 0 it has ended.
-local function rest(member, delay_ms)
-  local key = P .. 'watch:' .. member
+-- When a task is due again, in ms: a number, or '<near> <far> <fresh> <account>', which is far away while a pass over that
+-- account's list was complete within the fresh ms, and else near. Judged here, in the step that writes it: a process that
+-- has not heard yet that the list tells no more must not rely on it.
+local function delay_of(text)
+  local near, far, fresh, account = string.match(text, '^(%d+) (%d+) (%d+) (%S+)$')
+  if not near then return tonumber(text) end
+  local listed = tonumber(redis.pcall('HGET', P .. 'listing:' .. account, 'listed'))
+  return tonumber(listed and listed <= now + 1000 and now - listed <= tonumber(fresh) and far or near)
+end
+
+-- The claim is done: the task is due again after this delay, or at once if somebody asked meanwhile; below 0 it has ended.
+local function rest(member, delay)
+  local key, delay_ms = P .. 'watch:' .. member, delay_of(delay)
   local again = redis.call('HGET', key, 'again')
   if delay_ms < 0 and not again then return unwatch(member) end
   if again then delay_ms = 0 end
