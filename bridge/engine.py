@@ -175,6 +175,7 @@ class Engine(threading.Thread):
     async def _poll(self, store: Store) -> AsyncIterator[tuple[Pump[Any], list[Coroutine[Any, Any, None]]]]:
         settings = self._settings
         async with upstream_from(settings) as upstream:
+            by_id_alone = settings.twelvelabs_strategy == "retrieve"
             poller = Poller(
                 store.registry,
                 upstream,
@@ -182,9 +183,7 @@ class Engine(threading.Thread):
                     interval_seconds=settings.poll_interval_seconds,
                     lease_seconds=settings.poll_lease_seconds,
                     requests_per_minute=settings.twelvelabs_requests_per_minute,
-                    reconcile_seconds=0
-                    if settings.twelvelabs_strategy == "retrieve"
-                    else settings.poll_reconcile_seconds,
+                    reconcile_seconds=0 if by_id_alone else settings.poll_reconcile_seconds,
                     list_fresh_seconds=fresh_seconds(settings.poll_interval_seconds),
                 ),
                 clock=RedisClock(),
