@@ -89,6 +89,7 @@ class EndpointDefinition(BaseModel):
     rate: Annotated[str, StringConstraints(pattern=f"^{RATE}$")] | None = None
     schedule: Annotated[list[Annotated[float, Field(strict=True, ge=0, le=LONGEST_WAIT_SECONDS)]],
                         Field(min_length=1, max_length=ATTEMPTS)] | None = None  # fmt: skip
+    supersede: Annotated[bool, Field(strict=True)] = False
 
 
 def check_score(score: float) -> None:
@@ -191,6 +192,7 @@ def endpoint(name: str, raw: str, policy: Policy, *, has_default_secret: bool) -
         concurrency=definition.concurrency,
         rate=definition.rate,
         schedule=tuple(definition.schedule or ()),
+        supersede=definition.supersede,
     )
 
 
@@ -294,6 +296,7 @@ def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
         "concurrency": f"write a number from 1 to {CONCURRENCY}, without quotes",
         "rate": "write attempts a second or a minute, as 10/s or 300/m",
         "schedule": f"write 1 to {ATTEMPTS} waits in seconds, as [0, 5, 300], none longer than {LONGEST_WAIT_SECONDS}",
+        "supersede": "write true or false, without quotes",
     }
     # The definition may hold a secret or an authorization header anywhere: only the offending field itself is shown.
     value = (

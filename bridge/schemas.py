@@ -76,6 +76,10 @@ def endpoint_schema() -> Schema:
         "The wait before each attempt in seconds, the first one's included (it is made "
         "at once), and so the number of attempts; without it BRIDGE_DELIVERY_SCHEDULE_SECONDS."
     )
+    fields["supersede"]["description"] = (
+        "Whether a progress event that waits to be sent again is dropped once a later event of its task was delivered. "
+        "What tells a task's end, or changes after it, never is."
+    )
     properties = {name: _without_title(field) for name, field in fields.items()}
     return {
         "$schema": DIALECT,

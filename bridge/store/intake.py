@@ -226,6 +226,7 @@ class Intake:
             definition.concurrency or self._cap,
             raw,
             parse_rate(definition.rate).as_text() if definition.rate else "",
+            int(definition.supersede),
         )
         return word
 

@@ -26,7 +26,7 @@ from machine import (
     statuses,
     turns,
 )
-from model_store import difference
+from model_store import difference, is_overtaken
 from scene import LEASE_MS, an_observation
 
 from bridge import diff, events
@@ -194,6 +194,7 @@ class TheStore(ClientsAndTime):
     def claim_deliveries(self, slots: int) -> None:
         """Deliver: claim. P4: of one (endpoint, task), turns come in the order of the revisions."""
         for delivery in self._do(self._store.outbox.claim(slots, lease_ms=LEASE_MS)).deliveries:
+            assert self._harmed or not is_overtaken(self._read(), delivery), f"{delivery} tells what is over"
             assert delivery.body, f"{delivery} has no body"
             self._deliveries.append(delivery)
             self._take_turn(delivery.endpoint, delivery.task, delivery.revision)

@@ -60,6 +60,8 @@ class EndpointView:
     rate: str | None
     schedule: tuple[float, ...]
     """Its own waits in seconds; empty: the operator's."""
+    supersede: bool
+    """A progress event that waits is dropped once a later one of its task was delivered."""
     pending: int
     delivered: int
     """Ended well, superseded or cancelled, until retention."""
@@ -164,6 +166,7 @@ def _view(
         limit=as_ms(limit),
         rate=str(known["rate"]) if known.get("rate") else None,
         schedule=tuple(known["schedule"]) if isinstance(known.get("schedule"), list) else (),
+        supersede=known.get("supersede") is True,
         pending=max(0, owed - done - dead),
         delivered=done,
         dead=dead,
