@@ -11,6 +11,7 @@ from bridge.doctor.work import TaskFacts
 from bridge.guard import Policy, Refused, Target
 from bridge.hints import endpoint_hints
 from bridge.rejection import Rejection, redacted
+from bridge.sealing import Keyring
 
 Answers = Mapping[str, Sequence[str]]
 """Host → its addresses; a host without an answer is missing."""
@@ -62,6 +63,17 @@ def endpoints(
     count = len(written) + len(implicit)
     addresses = "" if answers is None else ", their addresses too"
     return [ok("endpoint", f"{count} {'is' if count == 1 else 'are'} admissible{addresses}"), *told]
+
+
+def sealed(written: Mapping[bytes, bytes], keyring: Keyring) -> list[Finding]:
+    """Endpoints whose secrets no key here opens: whoever works with these settings cannot sign for them."""
+    found = []
+    for raw, text in written.items():
+        name = raw.decode(errors="backslashreplace")
+        if closed := keyring.closed(name, text.decode(errors="replace")):
+            why = "whoever works with these settings cannot sign or send for it, and what it is owed waits"
+            found.append(fail("endpoint", f"{name}: {closed}", why, closed.fix))
+    return shortened(found, fix="bridge config show")
 
 
 def targets(written: Mapping[bytes, bytes], implicit: Mapping[str, str], judge: Judge) -> list[Target]:
