@@ -155,9 +155,9 @@ class Keyring:
 
     @staticmethod
     def _read(text: str, keys: Sequence[Any]) -> str | None:
-        from cryptography.fernet import InvalidToken
-
         for key in keys:
+            from cryptography.fernet import InvalidToken
+
             try:
                 found: bytes = key.decrypt(text.removeprefix(PREFIX))
             except InvalidToken:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from typing import Any
 
 import pytest
@@ -142,3 +143,12 @@ def test_without_the_package_the_settings_name_the_extra(monkeypatch: pytest.Mon
     with pytest.raises(SettingsError, match=re.escape("pip install 'bridge-for-twelvelabs[crypto]'")):
         load_settings(secrets_key=NEW)
     assert load_settings().secrets_key is None
+
+
+def test_without_the_package_what_is_sealed_is_still_our_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that needs no key, and so lacks the extra, says the same as any other without one."""
+    sealed = Keyring([NEW]).sealed("a", a_definition())
+    for module in ("cryptography", "cryptography.fernet"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(CannotOpen, match="BRIDGE_SECRETS_KEY is not set"):
+        Keyring().endpoint(judged(sealed))
