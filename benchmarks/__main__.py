@@ -3,8 +3,9 @@
 import argparse
 
 from benchmarks.scenarios import end_to_end, one_hangs, ten_hang
+from benchmarks.watching import watching
 
-SCENARIOS = {"end-to-end": end_to_end, "one-hangs": one_hangs, "ten-hang": ten_hang}
+SCENARIOS = {"end-to-end": end_to_end, "one-hangs": one_hangs, "ten-hang": ten_hang, "watching": watching}
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from hashlib import blake2b
+from shlex import quote
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, ValidationInfo
@@ -18,7 +19,7 @@ from bridge.formats import CONTENT_TYPES, STANDARD, WILDCARD_TYPES
 from bridge.guard import Policy
 from bridge.model import Endpoint, Ordering, WatchOptions
 from bridge.redaction import bare
-from bridge.rejection import Rejection
+from bridge.rejection import Rejection, redacted
 from bridge.rotation import PREVIOUS_SECRETS, SECRET_FIELDS, PreviousSecretDefinition, previous_secrets
 from bridge.sealing import SEALED_BYTES, is_sealed
 from bridge.strict_json import each_once, finite, is_shallow, no_constant
@@ -61,6 +62,9 @@ RESERVED_HEADERS = frozenset(
 )
 RESERVED_PREFIXES = ("webhook-", "proxy-", "x-forwarded-", "bridge-", "tl-signature", "ce-")
 
+
+UNSIGNED_CALLBACK = "a callback_url is signed with the default secret, and there is none"
+"""Why a callback_url is refused that a setting alone would allow."""
 
 OPTIONS = ("metadata", "endpoints", "callback_url", "expires_at", "account")
 """The fields of a task's hash that mean something; the others belong to those who wrote them."""
@@ -130,7 +134,7 @@ def task_options(
         if not has_default_secret:
             raise Rejection(
                 "callback_url",
-                "a callback_url is signed with the default secret, and there is none",
+                UNSIGNED_CALLBACK,
                 "set BRIDGE_DELIVERY_DEFAULT_SECRET and register the task again, or register an endpoint instead",
                 bare(url),
             )
@@ -206,7 +210,8 @@ def implicit_name(url: str) -> str:
 def _check_url(field: str, url: str, policy: Policy) -> None:
     verdict = policy.judge_url(url)
     if not verdict.allowed:
-        raise Rejection(field, f"{verdict.reason}: {verdict.detail}", "see `bridge endpoint check <url>`", bare(url))
+        fix = f"bridge endpoint check {quote(redacted(bare(url)))}"
+        raise Rejection(field, f"{verdict.reason}: {verdict.detail}", fix, bare(url))
 
 
 def _metadata(text: str | None) -> Any:

@@ -1,11 +1,11 @@
 """Delivering: claim due deliveries, sign and post each, decide, and settle. A pump, not a batch."""
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 
+from bridge.attempt import attempt_record
 from bridge.errors import BridgeError, StoreDown
 from bridge.model import Decision, Delivery, Endpoint, Outcome
 from bridge.pump import Batch, Log, RedisClock, persist
@@ -168,26 +168,3 @@ class Deliverer:
             self._log.warning("endpoint.held", endpoint=delivery.endpoint, probe_in_ms=decision.probe_in_ms, fix=show)
         elif word == "back":
             self._log.info("endpoint.back", endpoint=delivery.endpoint)
-
-
-def attempt_record(delivery: Delivery, outcome: Outcome, decision: Decision, *, at: int) -> str:
-    """One attempt as kept in its log, with what follows from it; `at` in milliseconds."""
-    timing = outcome.timing
-    record = {
-        "attempt": delivery.attempts + 1,
-        "at": at,
-        "trigger": delivery.trigger,
-        "status_code": outcome.status_code,
-        "fault": outcome.fault,
-        "detail": outcome.detail,
-        "excerpt": outcome.excerpt,
-        "dns_ms": timing.dns_ms,
-        "connect_ms": timing.connect_ms,
-        "tls_ms": timing.tls_ms,
-        "wait_ms": timing.wait_ms,
-        "total_ms": timing.total_ms,
-        "next": decision.state,
-        "reason": decision.reason,
-        "retry_in_ms": decision.retry_in_ms,
-    }
-    return json.dumps({name: value for name, value in record.items() if value not in (None, "")})

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import structlog
 
 from bridge.deliver import Deliverer
+from bridge.lister import Freshness, Lister, ListPolicy
 from bridge.poll import Poller, PollPolicy
 from bridge.pump import Permit, Pump, RedisClock
 from bridge.schedule import RetryPolicy
@@ -27,6 +28,10 @@ from bridge.tell import Teller
 from bridge.transport import Limits, Proxy, Transport
 from bridge.twelvelabs import BODY_BYTES, TwelveLabs
 from bridge.upkeep import Upkeep
+
+LEAST_TASKS = 20
+"""From so many watched tasks on, the strategy `auto` reads upstream's list."""
+NEVER = 1_000_000_000
 
 Kind = Literal["poll", "deliver"]
 
@@ -178,6 +183,7 @@ class Engine(threading.Thread):
     async def _poll(self, store: Store) -> AsyncIterator[tuple[Pump[Any], list[Coroutine[Any, Any, None]]]]:
         settings = self._settings
         async with upstream_from(settings) as upstream:
+            freshness = Freshness(settings.poll_interval_seconds)
             poller = Poller(
                 store.registry,
                 upstream,
@@ -185,22 +191,35 @@ class Engine(threading.Thread):
                     interval_seconds=settings.poll_interval_seconds,
                     lease_seconds=settings.poll_lease_seconds,
                     requests_per_minute=settings.twelvelabs_requests_per_minute,
+                    reconcile_seconds=max(settings.poll_reconcile_seconds, settings.poll_interval_seconds),
                 ),
                 clock=RedisClock(),
                 jitter=lambda: random.uniform(-1, 1),
                 log=self._log,
+                listed=lambda: freshness.fresh,
             )
+            permit = self._permit if settings.twelvelabs_api_key else Permit()
             pump = Pump(
                 slots=settings.poll_concurrency,
                 claim=poller.claim,
                 work=poller.read,
                 wait=asyncio.sleep,
-                permit=self._permit if settings.twelvelabs_api_key else Permit(),
+                permit=permit,
                 log=self._log,
                 gap_seconds=POLL_GAP_SECONDS,
             )
+            lister = Lister(
+                store.listings,
+                upstream,
+                poller,
+                list_policy(settings),
+                freshness,
+                permitted=lambda: permit.valid,
+                log=self._log,
+            )
             if not settings.twelvelabs_api_key:
-                self._log.warning("poll.no_key", fix="set TWELVELABS_API_KEY; until then nothing is polled")
+                fix = settings.deployment.with_secret("TWELVELABS_API_KEY")
+                self._log.warning("poll.no_key", reason="until there is one nothing is polled", fix=fix)
             sweep = Sweep(
                 store,
                 delivered_ms=settings.retention_delivered_seconds * 1000,
@@ -216,7 +235,7 @@ class Engine(threading.Thread):
                 report=poller.report,
                 log=self._log,
             )
-            yield pump, [upkeep.run()]
+            yield pump, [upkeep.run(), lister.run()]
 
     @asynccontextmanager
     async def _deliver(self, store: Store) -> AsyncIterator[tuple[Pump[Any], list[Coroutine[Any, Any, None]]]]:
@@ -246,6 +265,17 @@ class Engine(threading.Thread):
                 log=self._log,
             )
             yield pump, []
+
+
+def list_policy(settings: Settings) -> ListPolicy:
+    """How upstream's list is read, as configured."""
+    least = {"auto": LEAST_TASKS, "list": 1, "retrieve": NEVER}[settings.twelvelabs_strategy]
+    return ListPolicy(
+        interval_seconds=settings.poll_interval_seconds,
+        lease_seconds=settings.poll_lease_seconds,
+        requests_per_minute=settings.twelvelabs_requests_per_minute,
+        least_tasks=least,
+    )
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

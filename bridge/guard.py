@@ -57,6 +57,11 @@ REASONS: Final[Mapping[str, str]] = {
 }
 """Every reason for a refusal, in the order in which they are tried, and the sentence that a person reads."""
 
+OURS_TO_LIFT: Final = frozenset(
+    {"scheme_not_https", "ip_literal", "special_name", "single_label", "port_not_allowed", "address_denied"}
+)
+"""The reasons for which a URL is refused by one installation and admitted by another, as their settings say."""
+
 _CLOSED_NETWORKS: Final[tuple[tuple[Network, str], ...]] = tuple(
     (ip_network(cidr), why)
     for cidrs, why in (

@@ -19,6 +19,14 @@ NAME_CHARS = 64
 """The longest name that is compared with the known ones, and shown."""
 
 
+def near_names(name: str) -> frozenset[str]:
+    """What it becomes by one letter that is left out, doubled or exchanged with its neighbour."""
+    left_out = {name[:i] + name[i + 1 :] for i in range(len(name))}
+    doubled = {name[:i] + name[i] + name[i:] for i in range(len(name))}
+    exchanged = {name[:i] + name[i + 1] + name[i] + name[i + 2 :] for i in range(len(name) - 1)}
+    return frozenset(left_out | doubled | exchanged) - {name}
+
+
 def endpoint_hints(definition: object) -> list[str]:
     """Of an endpoint's definition, as read from its JSON; nothing for what is no object."""
     if not isinstance(definition, Mapping):

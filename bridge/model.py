@@ -324,6 +324,10 @@ class Outcome:
     retry_after_seconds: float | None = None
     excerpt: str = ""
     """The head of the answer's body, at most 1 KiB."""
+    request: str = ""
+    """The request's head without secrets, a line for each header; empty where it is not worth keeping."""
+    answer: str = ""
+    """The answer's, likewise."""
     timing: Timing = Timing()
 
 

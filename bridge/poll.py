@@ -8,6 +8,7 @@ from typing import Protocol
 
 from bridge import diff, events, schedule
 from bridge.model import (
+    TERMINAL_STATUSES,
     Change,
     Event,
     FetchFailure,
@@ -73,6 +74,8 @@ class PollPolicy:
     interval_seconds: float = 5.0
     lease_seconds: float = 20.0
     requests_per_minute: int = 0
+    reconcile_seconds: float = 1_800.0
+    """The interval of a task that upstream's list tells of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +99,10 @@ class Poller:
         clock: RedisClock,
         jitter: Callable[[], float],
         log: Log,
+        listed: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._registry, self._upstream, self._policy = registry, upstream, policy
+        """`listed`: whether upstream's list tells what changes, so that reading by id is needed seldom."""
+        self._registry, self._upstream, self._policy, self._listed = registry, upstream, policy, listed
         self._clock, self._jitter, self._log = clock, jitter, log
         self._tally: Counter[str] = Counter()
         self._latest = 0
@@ -123,10 +128,33 @@ class Poller:
         if reading.probe and proves_key(seen):
             await self._persist(reading, self._registry.key_accepted, "probed", count=False)
             self._log.info("key.accepted")
+        await self.hear(reading, seen)
+
+    def named(self, now: int, tasks: Sequence[WatchedTask]) -> list[Reading]:
+        """Readings of tasks that were claimed by name at `now`, Redis' time (ms)."""
+        if tasks:
+            self._clock.set(now)
+        return [Reading(task, time.monotonic(), probe=False) for task in tasks]
+
+    async def hear(self, reading: Reading, seen: Observation | FetchFailure, *, again: bool = False) -> None:
+        """Commit what a reading says, or that it says nothing new. `again`: the task is read once more, soon."""
         if isinstance(seen, FetchFailure):
             await self._failed(reading, seen)
         else:
-            await self._seen(reading, seen)
+            await self._seen(reading, seen, again=again)
+
+    async def rest(self, failure: FetchFailure) -> bool:
+        """Rest the key if a request that was about no task was refused or throttled; replies whether it rests."""
+        if failure.fault is FetchFault.THROTTLED:
+            seconds = pause_seconds(failure.retry_after_seconds)
+        elif failure.fault is FetchFault.CREDENTIAL:
+            seconds = KEY_PROBE_SECONDS
+        else:
+            return False
+        refused = failure.fault is FetchFault.CREDENTIAL
+        await self._registry.pause_account(seconds, key_refused=refused)
+        self._log.warning("key.refused" if refused else "upstream.throttled", seconds=seconds, detail=failure.detail)
+        return True
 
     def report(self) -> None:
         """Write one wide line of what happened since the last one, and why reads failed; nothing of nothing."""
@@ -137,11 +165,11 @@ class Poller:
             self._tally.clear()
             self._latest = 0
 
-    async def _seen(self, reading: Reading, seen: Observation) -> None:
+    async def _seen(self, reading: Reading, seen: Observation, *, again: bool) -> None:
         task, now = reading.task, self._clock.now()
         verdict = diff.diff(task.snapshot, seen, doubt=task.doubt, doubted_at=task.doubted_at, now=now)
         if isinstance(verdict, Change):
-            await self._commit(reading, verdict)
+            await self._commit(reading, verdict, again=again)
         elif isinstance(verdict, diff.Doubtful):
             await self._doubted(reading, verdict)
         elif isinstance(verdict, diff.Stale):
@@ -174,12 +202,12 @@ class Poller:
         else:
             await self._postpone(reading, Postponement(delay), "unchanged")
 
-    async def _commit(self, reading: Reading, change: Change) -> None:
+    async def _commit(self, reading: Reading, change: Change, *, again: bool = False) -> None:
         task = reading.task
         now, metadata = self._clock.now(), task.options.metadata
         event = events.event_from(change, task.member, now=now, metadata=metadata, behind_ms=task.behind_ms)
         snapshot = events.snapshot_after(change, event)
-        delay = self._delay_after(snapshot, first=change.previous is None)
+        delay = CLOCK_MARGIN_MS if again else self._delay_after(snapshot, first=change.previous is None)
         word = await self._persist(
             reading, lambda: self._registry.commit(task, event, snapshot, delay_ms=delay), "changed"
         )
@@ -254,7 +282,11 @@ class Poller:
 
     def _delay_after(self, snapshot: Snapshot, *, first: bool = False) -> int:
         finished = diff.is_finished(snapshot.status, snapshot.hls_status, snapshot.terminal_since, self._clock.now())
-        return ENDED if finished or snapshot.gone else self._interval_ms(first=first)
+        if finished or snapshot.gone:
+            return ENDED
+        if self._listed() and snapshot.status not in TERMINAL_STATUSES:
+            return schedule.poll_in_ms(self._policy.reconcile_seconds, first=first, jitter=self._jitter())
+        return self._interval_ms(first=first)
 
     def _interval_ms(self, *, first: bool) -> int:
         return schedule.poll_in_ms(self._policy.interval_seconds, first=first, jitter=self._jitter())

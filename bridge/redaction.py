@@ -3,6 +3,7 @@
 import html
 import json
 import re
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from urllib.parse import quote, quote_plus, unquote
@@ -60,6 +61,7 @@ def spellings(secret: str) -> set[str]:
 
 _ESCAPES: tuple[Callable[[str], str], ...] = (
     lambda text: json.dumps(text)[1:-1],
+    lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
     lambda text: repr(text)[1:-1],
     html.escape,
     lambda text: text.replace("/", "\\/"),
@@ -78,8 +80,22 @@ def pattern_of(secrets: Iterable[str]) -> re.Pattern[str] | None:
     return re.compile("|".join(map(re.escape, spelt))) if spelt else None
 
 
+def basic_credentials(header: str) -> tuple[str, ...]:
+    """What a value `Basic …` stands for: user and password as one text, and the password; nothing of another value."""
+    scheme, _, digits = header.strip().partition(" ")
+    if scheme.lower() != "basic":
+        return ()
+    try:
+        pair = b64decode(digits.strip() + "==").decode()
+    except ValueError:
+        return ()
+    return pair, pair.partition(":")[2]
+
+
 OF_OUR_FORM = r"whs(?:ec|k)_(?:[A-Za-z0-9+/=_-]|\\/)+"
 """A signing secret by its shape, its slashes escaped or not."""
+SECRETIVE = re.compile("auth|cookie|key|password|secret|session|signature|token", re.IGNORECASE)
+"""What is in the names of headers whose values are probably secrets."""
 TOKEN_LENGTH = 6
 """A shorter word of a query or of a header is no token: `true` and `json` stay in what a subscriber answers."""
 
@@ -103,6 +119,18 @@ class Confidant:
         text = secrets.sub(HIDDEN, text[: max([limit, *ends])])
         return text.encode("latin-1").decode("utf-8", "replace")
 
+    def repeated_in(self, text: str) -> bool:
+        """Whether one of those secrets stands in a text, in which each character is a byte."""
+        return bool(self._found[0].search(text))
+
+    def knows(self, names: str) -> bool:
+        """Whether one of them stands in the names of headers, whose capitals are lost."""
+        return bool(self._in_any_case.search(names))
+
+    @cached_property
+    def _in_any_case(self) -> re.Pattern[str]:
+        return re.compile(self._found[0].pattern, re.IGNORECASE)
+
     @cached_property
     def _found(self) -> tuple[re.Pattern[str], int]:
         """What finds them, and how long the longest is. It takes a millisecond to make: at the first body, that is."""
@@ -111,6 +139,9 @@ class Confidant:
         words += [word for value in self._headers.values() for word in value.split()[1:]]  # after “Bearer”
         words += [pair.partition("=")[2] for pair in query.split("&")]
         words += [unquote(word) for word in words]
+        words += [part for value in self._headers.values() for part in basic_credentials(value)]
         spelt = all_spellings([*self._signing, *(word for word in words if len(word) >= TOKEN_LENGTH)])
+        spelt += [one.encode("utf-8", "surrogatepass").decode("latin-1") for one in spelt if not one.isascii()]
+        spelt.sort(key=len, reverse=True)
         longest = max(map(len, spelt), default=0) + 128
         return re.compile("|".join([OF_OUR_FORM, *map(re.escape, spelt)])), longest

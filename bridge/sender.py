@@ -1,16 +1,17 @@
 """Posts an event to a subscriber's callback URL. What comes of it is a value, whatever they do."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from secrets import token_hex
 
 from bridge import __version__
+from bridge.attempt import answer_head, keeps_heads, request_head
 from bridge.errors import SettingsError
 from bridge.formats import CONTENT_TYPES, rendered, unknown
 from bridge.guard import Policy, Refused
 from bridge.model import Delivery, Endpoint, Fault, Outcome
-from bridge.redaction import Confidant
+from bridge.redaction import Confidant, bare
 from bridge.rotation import signing_secrets
 from bridge.schedule import parse_retry_after
 from bridge.sealing import Keyring
@@ -28,6 +29,7 @@ class _Prepared:
     endpoint: Endpoint
     origin: Origin
     target: str = field(repr=False)
+    shown_url: str
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     signer: AnySigner
     signs_until: float | None
@@ -75,8 +77,13 @@ class Sender:
         try:
             answer = await self._transport.exchange(endpoint.name, request, deadline_seconds=self._deadline)
         except TransportFault as fault:
-            return Outcome(fault=fault.fault, detail=fault.detail, timing=fault.timing)
-        return self._outcome(answer, prepared.confidant)
+            sent = request_head(prepared.shown_url, headers, endpoint.headers)
+            return Outcome(fault=fault.fault, detail=fault.detail, timing=fault.timing, request=sent)
+        outcome = self._outcome(answer, prepared.confidant)
+        if not keeps_heads(delivery, answer.status):
+            return outcome
+        sent = request_head(prepared.shown_url, headers, endpoint.headers)
+        return replace(outcome, request=sent, answer=answer_head(answer.headers, prepared.confidant))
 
     def forget(self, endpoint: str) -> None:
         """An endpoint is gone or changed: close its connections, drop what was prepared for it."""
@@ -104,6 +111,7 @@ class Sender:
             endpoint=endpoint,
             origin=Origin(target.scheme, target.host, target.port),
             target=target.path,
+            shown_url=bare(endpoint.url),
             headers=(
                 ("content-type", CONTENT_TYPES[endpoint.format]),
                 ("user-agent", f"bridge/{__version__}"),

@@ -25,6 +25,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from bridge import settings_sources as sources
 from bridge import settings_types as types
+from bridge.deployment import Deployment
 from bridge.errors import SettingsError
 from bridge.guard import Policy
 from bridge.sealing import keys_in
@@ -83,7 +84,16 @@ class Settings(BaseSettings):
         le=100_000,
     )
 
-    poll_interval_seconds: float = knob(5, "Time between two reads of a task.", "seconds", 0.2, DAY)
+    twelvelabs_strategy: Annotated[Literal["auto", "list", "retrieve"], types.Lower] = knob(
+        "auto",
+        "How tasks are watched: list reads pages of all tasks of the account, and only what changed by id; retrieve "
+        "reads each task by id; auto lists from 20 tasks on, and where the list fails, reads by id.",
+    )
+
+    poll_interval_seconds: float = knob(5, "Time between two reads of a task, or of the list.", "seconds", 0.2, DAY)
+    poll_reconcile_seconds: float = knob(
+        1800, "Time between two reads by id of a task that the list tells of.", "seconds", 10, DAY
+    )
     poll_deadline_seconds: float = knob(10, "A read that takes longer is given up.", "seconds", 0.1, 120)
     poll_lease_seconds: float = knob(
         20,
@@ -179,12 +189,18 @@ class Settings(BaseSettings):
     )
 
     _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
+    _deployment: Deployment = PrivateAttr(default=Deployment.BY_HAND)
     _warnings: tuple[str, ...] = PrivateAttr(default=())
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is allowed and still deserves a log line at start, such as a secret file that all may read."""
         return self._warnings
+
+    @property
+    def deployment(self) -> Deployment:
+        """Who starts the worker here."""
+        return self._deployment
 
     @property
     def policy(self) -> Policy:
@@ -249,6 +265,7 @@ class Settings(BaseSettings):
                 fix="Correct this; config/bridge.toml says what each setting is, `bridge config check` if all is well",
             )
         settings._origins = {name: one.origin for name, one in data.items()}
+        settings._deployment = Deployment.of(data["redis_url"].file if "redis_url" in data else "")
         settings._warnings = (*(one.warning for one in data.values() if one.warning), *_doubts(settings))
         return settings
 

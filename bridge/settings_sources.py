@@ -54,6 +54,8 @@ class Given:
     name: str
     problem: str = ""
     warning: str = ""
+    file: str = ""
+    """The file that it was read from, if it was a secret's."""
 
 
 class Place(PydanticBaseSettingsSource):
@@ -160,7 +162,7 @@ def read_secret(path: Path, origin: Origin, name: str) -> Given:
     if not text:
         return Given(None, origin, name, problem=f"{path} is empty")
     warning = f"{path} can be read by every user of this machine: chmod o-r {path}" if mode & 0o004 else ""
-    return Given(text, origin, name, warning=warning)
+    return Given(text, origin, name, warning=warning, file=str(path))
 
 
 def unreadable(path: Path, user: int) -> str:

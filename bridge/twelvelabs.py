@@ -7,7 +7,7 @@ is tolerant: only `status` must be there; what is missing is unknown, what is ne
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -25,11 +25,24 @@ BODY_BYTES = 1_048_576
 STATUS_CHARACTERS = 64
 DEPTH = 100
 """The deepest nesting of a task object that is believed to be one."""
+PAGE_ROWS = 50
+"""The most that upstream puts on a page, and how many we ask for."""
+PAGE_ROWS_READ = 1_000
 POOL = "twelvelabs"
 CLOCKS_APART_SECONDS = 86_400
 """An answer's Date further than this from our clock is not believed."""
 
 _BY_STATUS = {401: FetchFault.CREDENTIAL, 403: FetchFault.FORBIDDEN, 404: FetchFault.GONE, 429: FetchFault.THROTTLED}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of tasks, thin ones: without `hls`, often without `system_metadata`."""
+
+    rows: tuple[Observation, ...]
+    """Those that can be read, in upstream's order."""
+    count: int
+    """How many there were; fewer than were asked for is the last page."""
 
 
 class TwelveLabs:
@@ -51,38 +64,76 @@ class TwelveLabs:
 
     async def fetch(self, task_id: str) -> Observation | FetchFailure:
         """Read one task's state. Whatever upstream does is a value; only our own faults raise."""
-        request = Request("GET", self._origin, f"{self._path}/tasks/{task_id}", self._headers)
+        answer = await self._ask(f"/tasks/{task_id}")
+        return answer if isinstance(answer, FetchFailure) else observe(answer, task_id)
+
+    async def fetch_page(self, number: int) -> Page | FetchFailure:
+        """Read a page of the account's tasks, those that were updated last first; the first page is 1."""
+        answer = await self._ask(f"/tasks?sort_by=updated_at&sort_option=desc&page_limit={PAGE_ROWS}&page={number}")
+        return answer if isinstance(answer, FetchFailure) else page(answer)
+
+    async def _ask(self, target: str) -> Answer | FetchFailure:
+        request = Request("GET", self._origin, f"{self._path}{target}", self._headers)
         try:
             answer = await self._transport.exchange(POOL, request, deadline_seconds=self._deadline)
         except TransportFault as fault:
             return FetchFailure(FetchFault.TRANSIENT, f"{fault.fault}: {fault.detail}")
         if answer.status == 200:
-            return observe(answer, task_id)
+            return answer
         failed = failure(answer, now=datetime.now(UTC))
         return replace(failed, detail=self._key.sub(HIDDEN, failed.detail)) if self._key else failed
 
 
 def observe(answer: Answer, task_id: str) -> Observation | FetchFailure:
     """Read a 200 answer. A body that is not this task is a transient fault: the next read may be right."""
+    task = _decoded(answer)
+    if isinstance(task, FetchFailure):
+        return task
+    if not _has_status(task):
+        return _transient(answer, "the task has no readable status")
+    if task.get("_id") is not None and task["_id"] != task_id:
+        return _transient(answer, "the answer is about another task")
+    return _observation(task)
+
+
+def page(answer: Answer) -> Page | FetchFailure:
+    """Read a 200 answer that is a page. A row that is no task is left out: tasks are read by id, too, if seldom."""
+    body = _decoded(answer)
+    if isinstance(body, FetchFailure):
+        return body
+    data = body.get("data")
+    if data is None:
+        data = []
+    if not isinstance(data, list) or len(data) > PAGE_ROWS_READ:
+        return _transient(answer, "the page has no list of tasks")
+    rows = [row for row in data if isinstance(row, dict) and _has_status(row) and isinstance(row.get("_id"), str)]
+    return Page(tuple(map(_observation, rows)), len(data))
+
+
+def _decoded(answer: Answer) -> dict[str, Any] | FetchFailure:
     if answer.truncated:
         return _transient(answer, "the body was cut off")
     try:
-        task = json.loads(answer.body, parse_constant=_refuse, parse_float=_finite)
+        body = json.loads(answer.body, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError):
         return _transient(answer, "the body is not JSON")
-    if not isinstance(task, dict) or not _is_shallow(task):
+    if not isinstance(body, dict) or not _is_shallow(body):
         return _transient(answer, "the body is not a task object")
-    status, found_id = task.get("status"), task.get("_id")
-    if not isinstance(status, str) or not 0 < len(status) <= STATUS_CHARACTERS or not status.isprintable():
-        return _transient(answer, "the task has no readable status")
-    if found_id is not None and found_id != task_id:
-        return _transient(answer, "the answer is about another task")
+    return body
+
+
+def _has_status(task: Mapping[str, Any]) -> bool:
+    status = task.get("status")
+    return isinstance(status, str) and 0 < len(status) <= STATUS_CHARACTERS and status.isprintable()
+
+
+def _observation(task: dict[str, Any]) -> Observation:
     updated_at, hls, metadata = task.get("updated_at"), task.get("hls"), task.get("system_metadata")
     text = updated_at if isinstance(updated_at, str) and len(updated_at) <= STATUS_CHARACTERS else None
     instant = parse_instant(text) if text else None
     return Observation(
-        task_id=found_id,
-        status=status,
+        task_id=task.get("_id"),
+        status=task["status"],
         updated_at=instant,
         updated_at_text=text if text and text.isprintable() else None,
         hls_status=_hls_status(hls),

@@ -112,7 +112,7 @@ class Upkeep:
         if taken.tasks or taken.endpoints:
             self._log.info("intake", tasks=taken.tasks, endpoints=taken.endpoints)
         for entry in taken.rejected:
-            self._log.warning("rejected", entry=entry, fix="see bridge:rejected for the reason")
+            self._log.warning("rejected", entry=entry, fix="bridge doctor says why")
         if taken.trouble != self._trouble:
             self._trouble = taken.trouble
             if taken.trouble:

@@ -22,6 +22,9 @@ OLD_SECRET = generate_secret(b"0planted secret, rotated away...")
 USERINFO = "4plant/ed-password-of-a-url"
 QUERY = "5plant/ed+query&token="
 HEADER = 'Bearer 6plant"ed\\header-value'
+PASSWORD = '6plant"ed:pass w\u00f6rd'
+"""Of Basic credentials, which are the value of a header too."""
+BASIC = "Basic " + b64encode(f"me:{PASSWORD}".encode()).decode("ascii")
 REDIS_PASSWORD = "7plant/ed@redis:word"
 CALLBACK_QUERY = "8planted-query-of-a-callback"
 CALLBACK_PATH = "9planted-path-of-a-callback"

@@ -23,6 +23,7 @@ COMMANDS = {
     "demo": ("bridge.cli.demo:demo", "Watch the main job, from a video to a signed event. Needs no key and no Redis."),
     "dev": ("bridge.cli.dev:dev", "Watch real tasks in the foreground, with a line for each event."),
     "listen": ("bridge.cli.listen:listen", "Receive deliveries on this machine and verify each one."),
+    "verify": ("bridge.cli.verify:verify", "Say whether a received request is ours, and if not, why."),
     "simulate": ("bridge.cli.simulate:simulate", "Serve a simulated TwelveLabs: any id is a video there."),
     "init": ("bridge.cli.init:init", "Write what a new installation needs into the current directory."),
     "worker": ("bridge.cli.operate:worker", "Run the worker, as `python worker.py` does."),

@@ -9,7 +9,7 @@ from typing import Any
 
 import rich_click as click
 
-from bridge.cli.output import Columns, chosen, emit, field, output_option
+from bridge.cli.output import Columns, chosen, emit, field, output_option, say
 from bridge.cli.session import settings_of
 from bridge.errors import InvalidInput
 from bridge.guard import Policy, Refused, Target, Verdict
@@ -43,7 +43,8 @@ def check(
     """Judge callback URLs as registration and sending do. Exit code 1 if one is blocked.
 
     From standard input every line is a URL, exactly as it stands: nothing is trimmed or skipped. A connection resolves
-    once, so of successive answers the first decides; `dials` are the addresses that may be dialled.
+    once, so of successive answers the first decides; `dials` are the addresses that may be dialled. It goes by the
+    settings of this shell, as a worker goes by its own.
 
     \b
     Examples:
@@ -59,8 +60,16 @@ def check(
     if resolve:
         answers = asyncio.run(resolved([target for url in given if isinstance(target := _parsed(policy, url), Target)]))
     rows = [_row(policy, url, answers) for url in given]
-    emit(rows, chosen(ctx, output, as_json), COLUMNS, key="url")
+    how = chosen(ctx, output, as_json)
+    emit(rows, how, COLUMNS, key="url")
+    if how == "table" and any(_allowed_by_settings(policy, url) for url in given):
+        say("Allowed by this shell's settings; a running worker goes by its own → bridge doctor")
     return int(any(row["verdict"] == "block" for row in rows))
+
+
+def _allowed_by_settings(policy: Policy, url: str) -> bool:
+    """Whether it passes only for what was set here beside the defaults."""
+    return policy.judge_url(url).allowed and not Policy().judge_url(url).allowed
 
 
 def _given(urls: Sequence[str]) -> Iterator[str]:

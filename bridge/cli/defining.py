@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import rich_click as click
+
 from bridge.cli.output import safe, say
+from bridge.cli.session import settings_of
 from bridge.errors import BridgeError, InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -31,19 +34,40 @@ class Rewritten(NamedTuple):
 
 
 def secret_from(path: str) -> str:
-    """One secret, from a file or from standard input. What is in the file is repeated in no error."""
-    from bridge.settings_sources import read_secret
+    """One secret that signs, from a file or from standard input."""
+    return text_from(path, "--secret-file", "the secret")
+
+
+def secrets_from(path: str | None, ctx: click.Context) -> tuple[str, ...]:
+    """The secrets to verify with: those of a file, one a line, else the configured default; all of them checked."""
+    from bridge.tl_signature import check_any_secret
+
+    if path is None:
+        default = settings_of(ctx).delivery_default_secret
+        return (default.get_secret_value(),) if default else ()
+    secrets = tuple(text_from(path, "--secret-file", "the secrets, one a line").split())
+    for secret in secrets:
+        check_any_secret(secret)
+    return secrets
+
+
+def text_from(path: str, option: str, what: str) -> str:
+    """What a file holds, or standard input, without the white space around. It is repeated in no error."""
+    from bridge.settings_sources import MAX_SECRET_BYTES, read_secret
 
     if path == "-":
-        text = sys.stdin.buffer.read(65_536).decode("ascii", "replace").strip()
+        try:
+            text = sys.stdin.buffer.read(MAX_SECRET_BYTES).decode().strip()
+        except UnicodeDecodeError:
+            raise InvalidInput(f"{option} -: standard input is not UTF-8 text", fix=f"pipe {what} into it") from None
         if not text:
-            raise InvalidInput("--secret-file -: standard input is empty", fix="pipe the secret into it")
+            raise InvalidInput(f"{option} -: standard input is empty", fix=f"pipe {what} into it")
         return text
-    given = read_secret(Path(path), "cli", "--secret-file")
+    given = read_secret(Path(path), "cli", option)
     if given.problem:
         raise InvalidInput(
-            f"--secret-file: {given.problem}",
-            fix="name a file that holds the secret, or - and pipe it in: a container has files of its own",
+            f"{option}: {given.problem}",
+            fix=f"name a file that holds {what}, or - and pipe it in: a container has files of its own",
         )
     if given.warning:
         say(f"! {safe(given.warning)}")
@@ -59,7 +83,8 @@ def check(settings: "Settings", name: str, definition: Mapping[str, Any]) -> Non
     try:
         judged(name, json.dumps(definition), settings.policy, has_default_secret=has_default)
     except Rejection as rejection:
-        fix = "choose another name" if rejection.field == "name" else rejection.fix.replace(" and HSET it again", "")
+        fix = rejection.fix.replace(" and HSET it again", "").replace(", without quotes", "")
+        fix = "choose another name" if rejection.field == "name" else fix
         raise InvalidInput(str(rejection), fix=fix) from None
 
 
@@ -90,13 +115,18 @@ async def rewrite(
             raise not_written(name) if was else not_found(name)
         before = keyring.opened(name, _definition(name, text))
         after = change(before, int(time.time()))
-        if after == before:
+        if same(after, before):
             return Rewritten(before, after, was, was)
         check(settings, name, after)
         if await Steering(store).rewrite(name, text, json.dumps(keyring.sealed(name, after))):
             await take_in(store, settings, name)
             return Rewritten(before, after, was, await find_endpoint(store, name) or was)
     raise BridgeError("somebody else changes this endpoint all the time", fix="see who writes bridge:endpoints")
+
+
+def same(one: object, other: object) -> bool:
+    """Whether two values are the same JSON; to Python 1 is true."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def tell_state(one: Rewritten) -> None:

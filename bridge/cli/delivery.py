@@ -1,6 +1,7 @@
 """`bridge delivery`: what is owed, and what came of it."""
 
 from dataclasses import asdict
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
@@ -10,10 +11,14 @@ from bridge.cli.output import Columns, Row, ago, chosen, emit, field, output_opt
 from bridge.cli.session import speakable, with_store
 from bridge.errors import NotFound
 from bridge.model import DeliveryState
+from bridge.signature import ID_HEADER
 
 if TYPE_CHECKING:
     from bridge.store import Store
     from bridge.store.reading.deliveries import DeliveryView
+
+ERROR_WIDTH = 60
+"""How much of an error stands beside a delivery; `endpoint show` has all of it."""
 
 
 @click.group()
@@ -36,6 +41,15 @@ def _state(row: Row) -> str:
     return f"{row['state']} ({row['reason']})" if row["reason"] else str(row["state"])
 
 
+def waits(row: Row) -> str:
+    """Why it is not on its way, and what its endpoint last failed by; empty where neither is so."""
+    from bridge.waiting import told
+
+    hold, error = row["hold"], row["endpoint_error"]
+    words = [told(hold, row["endpoint"], ago(hold["probe_at"]))] if hold else []
+    return "; ".join([*words, *([f"last error: {shorten(error, ERROR_WIDTH, placeholder='…')}"] if error else [])])
+
+
 COLUMNS: Columns = (
     ("event", field("event_id")),
     ("endpoint", field("endpoint")),
@@ -45,6 +59,7 @@ COLUMNS: Columns = (
     ("attempts", field("attempts")),
     ("made", when("created_at")),
     ("next", when("next_at")),
+    ("note", waits),
 )
 STATES = [str(one) for one in DeliveryState]
 
@@ -90,7 +105,9 @@ async def _listed(store: "Store", given: dict[str, Any]) -> "list[DeliveryView]"
 @output_option
 @click.pass_context
 def show(ctx: click.Context, event_id: str, endpoint: str | None, output: str | None, as_json: bool) -> None:
-    """Show one event's deliveries with every attempt: what was answered, how long it took, what follows.
+    """Show one event's deliveries with every attempt: what was sent and answered, how long it took, what follows.
+
+    Secrets are struck out of all of it. Of a delivery that its first attempt delivered, what was sent is not kept.
 
     \b
     Examples:
@@ -100,12 +117,8 @@ def show(ctx: click.Context, event_id: str, endpoint: str | None, output: str | 
     asked = event_id
     event_id, _, named = event_id.partition("/")
     endpoint = endpoint or named or None
-    views, is_task = with_store(ctx, lambda store, _: _found(store, event_id, endpoint))
-    if not views:
-        to = f" to {endpoint}" if endpoint and not named else ""
-        if is_task:
-            raise NotFound(f"{event_id} is a task, and no event", fix=f"bridge task show {event_id}")
-        raise NotFound(f"there is no delivery of {asked}{to}", fix="bridge delivery ls")
+    to = f" to {endpoint}" if endpoint and not named else ""
+    views = with_store(ctx, lambda store, _: _found(store, event_id, endpoint, f"{asked}{to}"))
     rows = [_row(view, log=True) for view in views]
     how = chosen(ctx, output, as_json)
     if how == "table":
@@ -115,37 +128,75 @@ def show(ctx: click.Context, event_id: str, endpoint: str | None, output: str | 
         emit(rows, how, COLUMNS, key="delivery")
 
 
-async def _found(store: "Store", event_id: str, endpoint: str | None) -> "tuple[list[DeliveryView], bool]":
-    """An event's deliveries; where there is none, whether that is the id of a task."""
+async def _found(store: "Store", event_id: str, endpoint: str | None, asked: str) -> "list[DeliveryView]":
+    """An event's deliveries. NotFound where there is none, with the reason if that is known."""
+    from bridge.store.reading.audience import untold
     from bridge.store.reading.deliveries import find_deliveries
+    from bridge.store.reading.events import latest_events
     from bridge.store.reading.tasks import find_tasks
 
-    views = await find_deliveries(store, event_id, endpoint)
-    return views, not views and (await find_tasks(store, [event_id]))[0].state not in {"unknown", "rejected"}
+    if views := await find_deliveries(store, event_id, endpoint):
+        return views
+    if (await find_tasks(store, [event_id]))[0].state not in {"unknown", "rejected"}:
+        raise NotFound(f"{event_id} is a task, and no event", fix=f"bridge task show {event_id}")
+    if not (endpoint and await find_deliveries(store, event_id)):
+        events = await latest_events(store, lambda event: event.event_id == event_id, 1)
+        if silent := (await untold(store, events)).get(event_id):
+            raise NotFound(f"there is no delivery of {asked}: {silent.why}", fix=silent.fix)
+    raise NotFound(f"there is no delivery of {asked}", fix="bridge delivery ls")
 
 
 def _row(view: "DeliveryView", *, log: bool) -> dict[str, Any]:
     row = {"delivery": f"{view.event_id}/{view.endpoint}", **asdict(view)}
-    attempts = [_attempt(one) for one in row.pop("log")]
+    attempts = [_attempt(view.event_id, one) for one in row.pop("log")]
     return row | {"attempt_log": attempts} if log else row
 
 
-def _attempt(record: dict[str, Any]) -> dict[str, Any]:
-    """An attempt's record, its moment under a name that says that it is one."""
-    return {"attempt_at" if name == "at" else name: value for name, value in record.items()}
+def _attempt(event_id: str, record: dict[str, Any]) -> dict[str, Any]:
+    """An attempt's record, its moment under a name that says that it is one, and its heads taken apart."""
+    from bridge.attempt import because
+
+    row = {"attempt_at" if name == "at" else name: value for name, value in record.items()}
+    first, *lines = str(row.pop("request", "")).split("\n")
+    method, _, url = first.partition(" ")
+    if url:
+        told = {ID_HEADER: event_id, "bridge-attempt": str(row.get("attempt")), "bridge-trigger": row.get("trigger")}
+        row["request"] = {"method": method, "url": url, "headers": _headers(lines) | told}
+    if answer := row.pop("answer", ""):
+        row["answer_headers"] = _headers(str(answer).split("\n"))
+    return row | {"because": because(record)}
+
+
+def _headers(lines: list[str]) -> dict[str, Any]:
+    """The headers of a head, by name; what came several times is one list, as HTTP has it."""
+    found: dict[str, Any] = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
 
 
 def _print(row: Row) -> None:
-    due = f", next {ago(row['next_at'])}" if row["next_at"] else ""
-    click.echo(safe(f"{row['event_id']} → {row['endpoint']}  {row['type']}  {_state(row)}{due}"))
+    from bridge.waiting import next_command
+
+    due = [f"next {ago(row['next_at'])}"] if row["next_at"] else []
+    words = ", ".join([_state(row), *due, *filter(None, [waits(row)])])
+    click.echo(safe(f"{row['event_id']} → {row['endpoint']}  {row['type']}  {words}"))
     for attempt in row["attempt_log"]:
         at = attempt.get("attempt_at")
         moment = ago(at) if isinstance(at, int) else "—"
         click.echo(safe(f"  #{attempt.get('attempt')}  {moment}  {_came(attempt)}"))
+        if request := attempt.get("request"):
+            click.echo(f"      sent: {request['method']} {safe(request['url'])}")
+            click.echo(f"        {_line(request['headers'])}")
         if times := _times(attempt):
             click.echo(f"      {times}")
+        if attempt.get("answer_headers"):
+            click.echo(f"      answered with {_line(attempt['answer_headers'])}")
         if attempt.get("excerpt"):
             click.echo(f"      answered: {safe(attempt['excerpt'])}")
+    if command := next_command(row):
+        click.echo(safe(f"  → {command}"))
 
 
 def _came(attempt: Row) -> str:
@@ -153,8 +204,12 @@ def _came(attempt: Row) -> str:
     came = attempt.get("status_code") or f"{attempt.get('fault')}: {attempt.get('detail', '')}"
     retry = attempt.get("retry_in_ms")
     follows = f"again {ago(retry, 0)}" if isinstance(retry, int) and retry else str(attempt.get("next", ""))
-    reason = f" ({attempt['reason']})" if attempt.get("reason") else ""
-    return f"{came} → {follows}{reason}"
+    reason = ": ".join(str(one) for one in (attempt.get("reason"), attempt.get("because")) if one)
+    return f"{came} → {follows}" + (f" ({reason})" if reason else "")
+
+
+def _line(headers: dict[str, Any]) -> str:
+    return safe(" · ".join(f"{name}: {value}" for name, value in headers.items()))
 
 
 def _times(attempt: Row) -> str:

@@ -166,10 +166,11 @@ class Examination:
 
     async def _types(self) -> list[Finding]:
         from bridge.doctor import server
-        from bridge.store.reading.checkup import CLIENTS_KEYS, key_types
+        from bridge.store.reading.checkup import CLIENTS_KEYS, key_types, misspelt_keys
 
         ours = frozenset(self.store.keys(name) for name in CLIENTS_KEYS)
-        return server.types(await key_types(self.store), ours=ours)
+        typed = server.types(await key_types(self.store), ours=ours)
+        return [*typed, *server.misspelt(await misspelt_keys(self.store))]
 
     async def _key(self) -> list[Finding]:
         """One real read, unless upstream or our own bound asks us not to."""
@@ -178,7 +179,7 @@ class Examination:
         from bridge.store.reading.vitals import role
 
         if self.settings.twelvelabs_api_key is None:
-            return [upstream.no_key()]
+            return [upstream.no_key(self.settings.deployment)]
         seen, now = await role(self.store, "poll"), await self.store.scripts.now()
         if seen.paused_until_at and not seen.key_refused:
             return [upstream.unasked(seen.paused_until_at - now)]
@@ -193,10 +194,11 @@ class Examination:
         from bridge.engine import upstream_from
 
         if self.settings.twelvelabs_api_key is None:
-            return [upstream.no_key()]
+            return [upstream.no_key(self.settings.deployment)]
         async with upstream_from(self.settings) as api:
             came = await api.fetch(member or NO_TASK)
-        return list(upstream.key(came, self.settings.twelvelabs_base_url, refused_for_ms=refused_for_ms))
+        base_url, deployment = self.settings.twelvelabs_base_url, self.settings.deployment
+        return list(upstream.key(came, base_url, refused_for_ms=refused_for_ms, deployment=deployment))
 
     async def _endpoints(self) -> list[Finding]:
         from bridge.doctor import entries
@@ -228,7 +230,7 @@ class Examination:
         from bridge.doctor import entries
         from bridge.store.reading.checkup import refusals
 
-        return entries.rejected(await refusals(self.store))
+        return entries.rejected(await refusals(self.store), self.written, self._judge())
 
     async def _role(self, kind: str) -> list[Finding]:
         from bridge.cli.operate import settled
@@ -238,7 +240,8 @@ class Examination:
 
         has_key, queue = self.settings.twelvelabs_api_key is not None, queue_name(self.settings.prefix, kind)
         seen = await settled(self.store, kind)
-        return list(work.role(await role_facts(self.store, seen, queue, has_key=has_key)))
+        facts = await role_facts(self.store, seen, queue, has_key=has_key)
+        return list(work.role(facts, self.settings.deployment))
 
     async def _proxy(self) -> list[Finding]:
         from bridge.doctor import upstream
@@ -258,9 +261,10 @@ class Examination:
         from bridge.doctor import work
         from bridge.store.reading.checkup import owed_facts
 
-        return work.owed(await owed_facts(self.store, frozenset(self.in_force)))
+        return work.owed(await owed_facts(self.store, self.in_force))
 
     def _judge(self) -> "Judge":
         from bridge.doctor.entries import Judge
 
-        return Judge(self.settings.policy, self.settings.delivery_default_secret is not None)
+        settings = self.settings
+        return Judge(settings.policy, settings.delivery_default_secret is not None, settings.deployment)

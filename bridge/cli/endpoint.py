@@ -13,13 +13,14 @@ from bridge.cli import output as out
 from bridge.cli.check import check
 from bridge.cli.defining import check as check_definition
 from bridge.cli.defining import not_found, secret_from, take_in, tell_if_held
+from bridge.cli.endpoint_fields import field_options, fields_from
 from bridge.cli.endpoint_steer import disable, enable, recover
 from bridge.cli.endpoint_try import test
 from bridge.cli.endpoint_write import rotate, set_
 from bridge.cli.output import Columns, Row, chosen, emit, emit_one, output_option, safe, say, when
-from bridge.cli.session import names_in, speakable, with_store
+from bridge.cli.session import speakable, with_store
 from bridge.errors import InvalidInput
-from bridge.formats import CONTENT_TYPES, STANDARD, TWELVELABS, rfc3339
+from bridge.formats import STANDARD, TWELVELABS, rfc3339
 from bridge.hints import event_hints
 from bridge.model import Ordering
 from bridge.signature import generate_secret
@@ -31,6 +32,13 @@ if TYPE_CHECKING:
 
 PARTLY = 6
 SECRET_BYTES = 32
+ALWAYS_WRITTEN = {
+    "events": ["index.task.*"],
+    "tasks": ["*"],
+    "format": STANDARD,
+    "ordering": str(Ordering.FIRST_ATTEMPT),
+}
+"""What a definition says even where it is the default, so that who reads it in Redis need not know the defaults."""
 
 
 @click.group()
@@ -65,7 +73,7 @@ COLUMNS: Columns = (
     ("delivered", out.field("delivered")),
     ("dead", out.field("dead")),
     ("last", when("last_at")),
-    ("note", out.field("note")),
+    ("note", lambda row: row["note"] or (f"last error: {row['last_error']}" if row["last_error"] else "—")),
 )
 
 
@@ -88,15 +96,10 @@ class Wish:
 @click.option("--secret-file", metavar="F", help="File with the secret: whsec_…, or what TwelveLabs reveals for "
               "--format twelvelabs; - reads it from standard input.")  # fmt: skip
 @click.option("--default-secret", is_flag=True, help="Sign with BRIDGE_DELIVERY_DEFAULT_SECRET, and make no secret.")
-@click.option("--events", metavar="P,…", multiple=True, help="Event types it takes.  [default: index.task.*; with "
-              "--format twelvelabs a star stands for ready and failed]")  # fmt: skip
-@click.option("--tasks", metavar="P,…", multiple=True, help="Tasks it takes.  [default: *]")
-@click.option("--format", "body_format", type=click.Choice(list(CONTENT_TYPES)), default="standard", show_default=True,
-              help="How bodies are written and signed; twelvelabs: as TwelveLabs' own webhooks are.")  # fmt: skip
-@click.option("--ordering", type=click.Choice([str(one) for one in Ordering]), default=str(Ordering.FIRST_ATTEMPT),
-              show_default=True, metavar="ORDER",
-              help="What the first attempt of a task's event waits for: first-attempt, strict or none.")  # fmt: skip
-@click.option("--replace", is_flag=True, help="Write an existing endpoint anew; its secret stays unless one is given.")
+@field_options
+@click.option(
+    "--replace", is_flag=True, help="Write an existing endpoint anew; only its secret stays, unless one is given."
+)
 @output_option
 @click.pass_context
 def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
@@ -110,17 +113,14 @@ def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
       bridge endpoint add billing https://example.com/hook
       bridge endpoint add ends https://example.com/ends --events index.task.ready,index.task.failed
       bridge endpoint add billing https://example.com/hook --secret-file - --replace < secret
+      bridge endpoint add video https://example.com/video --metadata team=video --rate 10/s --auth-file bearer
       bridge endpoint add old https://example.com/twelvelabs --format twelvelabs --secret-file revealed
     """
     if options["secret_file"] and options["default_secret"]:
         raise click.UsageError("--secret-file and --default-secret: which one signs?")
-    definition = {
-        "url": url,
-        "events": names_in(options["events"]) or ["index.task.*"],
-        "tasks": names_in(options["tasks"]) or ["*"],
-        "format": options["body_format"],
-        "ordering": options["ordering"],
-    }
+    if [options["secret_file"], options["auth_file"]].count("-") > 1:
+        raise click.UsageError("--secret-file and --auth-file: only one of them can be on standard input.")
+    definition = {"url": url, **ALWAYS_WRITTEN, **fields_from(options)}
     given = secret_from(options["secret_file"]) if options["secret_file"] else None
     wish = Wish(name, definition, given, options["default_secret"], options["replace"])
     for hint in event_hints(definition["events"]):
@@ -131,7 +131,7 @@ def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
     if made and how == "ids":
         say("A secret was made, which -o ids does not print: it stands in bridge:endpoints.")
     elif made:
-        if options["body_format"] == TWELVELABS:
+        if definition["format"] == TWELVELABS:
             say("All of its text is the key of TL-Signature, whsec_ included.")
         say("Copy the secret to the receiver now: it is shown this once (`bridge listen --secret-file F` uses it too).")
 
@@ -148,7 +148,7 @@ async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | 
         raise _exists(name)
     known = {} if before is None or wish.by_default else _secrets_in(before)
     kept = {"secret": wish.secret} if wish.secret else known
-    lacks = not kept and before is None and not wish.by_default
+    lacks = not (kept or wish.by_default or _read(before))
     made = generate_secret(secrets.token_bytes(SECRET_BYTES)) if lacks else None
     definition = wish.definition | kept | ({"secret": made} if made else {})
     if before is not None:  # written anew, one that the bridge had disabled is active again, be it otherwise as it was
@@ -158,6 +158,8 @@ async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | 
         raise _exists(name)
     await take_in(store, settings, name)
     await tell_if_held(store, name)
+    if lost := _headers_in(before) - _headers_in(json.dumps(definition)):
+        say(f"! Headers that were not named again are gone: {safe(', '.join(sorted(lost)))}")
     return made, bare(definition["url"])
 
 
@@ -200,11 +202,14 @@ def show(ctx: click.Context, name: str, output: str | None, as_json: bool) -> No
       bridge endpoint show billing
     """
     from bridge.store.reading.endpoints import find_endpoint
+    from bridge.waiting import remedy
 
     view = with_store(ctx, lambda store, _: find_endpoint(store, name))
     if view is None:
         raise not_found(name)
     emit_one(_row(view), chosen(ctx, output, as_json), key="endpoint")
+    if hint := remedy(name, view.last_error or ""):
+        say(f"→ {hint}")
 
 
 @endpoint.command()
@@ -263,11 +268,23 @@ def _secrets_in(text: str) -> dict[str, Any]:
     """The secrets of a definition: the one in force, and those that still sign beside it."""
     from bridge.rotation import SECRET_FIELDS, without_expired
 
-    try:
-        definition = json.loads(text)
-    except ValueError:
-        return {}
-    if not isinstance(definition, dict) or not isinstance(definition.get("secret"), str):
+    definition = _read(text)
+    if not isinstance(definition.get("secret"), str):
         return {}
     known = without_expired(definition, int(time.time()))
     return {field: known[field] for field in SECRET_FIELDS if field in known}
+
+
+def _headers_in(text: str | None) -> set[str]:
+    """The names of the headers that a definition adds."""
+    headers = _read(text).get("headers")
+    return {name.lower() for name in headers} if isinstance(headers, dict) else set()
+
+
+def _read(text: str | None) -> dict[str, Any]:
+    """A definition as somebody wrote it; nothing where it is none."""
+    try:
+        definition = json.loads(text or "")
+    except (ValueError, RecursionError):
+        return {}
+    return definition if isinstance(definition, dict) else {}

@@ -1,18 +1,19 @@
 """`bridge endpoint set` and `rotate`: a definition changed in one place, against whoever else writes it."""
 
+import json
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 import rich_click as click
 
 from bridge.cli import output as out
-from bridge.cli.defining import Definition, Rewritten, rewrite, secret_from, tell_state
+from bridge.cli.defining import Definition, Rewritten, rewrite, same, secret_from, tell_state
+from bridge.cli.endpoint_fields import changed, field_options, fields_from, unset_from
 from bridge.cli.output import Columns, chosen, emit, emit_one, output_option, safe, say, span
-from bridge.cli.session import names_in, seconds_from, speakable, with_store
+from bridge.cli.session import seconds_from, speakable, with_store
 from bridge.errors import InvalidInput
-from bridge.formats import CONTENT_TYPES
 from bridge.hints import event_hints
-from bridge.model import Ordering
 from bridge.signature import generate_secret
 
 SECRET_BYTES = 32
@@ -22,77 +23,82 @@ COLUMNS: Columns = (("field", out.field("field")), ("before", out.field("before"
 @click.command("set")
 @click.argument("name", callback=speakable)
 @click.option("--url", metavar="URL", help="Where it leads.")
-@click.option("--events", metavar="P,…", multiple=True, help="Event types it takes.")
-@click.option("--tasks", metavar="P,…", multiple=True, help="Tasks it takes.")
-@click.option("--format", "body_format", type=click.Choice(list(CONTENT_TYPES)), metavar="FORMAT",
-              help=f"How bodies are written and signed: {' or '.join(CONTENT_TYPES)}.")  # fmt: skip
-@click.option("--ordering", type=click.Choice([str(one) for one in Ordering]), metavar="ORDER",
-              help="What the first attempt of a task's event waits for: first-attempt, strict or none.")  # fmt: skip
+@field_options
+@click.option("--unset", metavar="FIELD,…", multiple=True,
+              help="Back to the default: a field, or one entry such as headers.x-team or metadata.team.")  # fmt: skip
 @output_option
 @click.pass_context
 def set_(ctx: click.Context, /, name: str, **given: Any) -> None:
     """Change what is named of an endpoint, and nothing else of it; judged as `add` does.
 
-    A list is replaced as a whole. What is owed stays owed, and goes where the endpoint leads then. An endpoint that the
-    bridge had disabled is active again.
+    A list is replaced as a whole; of headers and metadata only what is named changes. What is owed stays owed, and goes
+    where the endpoint leads then. An endpoint that the bridge had disabled is active again.
 
     \b
     Examples:
       bridge endpoint set billing --url https://example.com/hook2
       bridge endpoint set billing --events index.task.ready,index.task.failed --ordering strict
+      bridge endpoint set billing --auth-file - < bearer
+      bridge endpoint set billing --unset rate,headers.x-team
     """
-    named: Definition = {
-        "url": given["url"],
-        "events": names_in(given["events"]) or None,
-        "tasks": names_in(given["tasks"]) or None,
-        "format": given["body_format"],
-        "ordering": given["ordering"],
-    }
-    changes = {field: value for field, value in named.items() if value is not None}
-    if not changes:
-        raise InvalidInput(
-            "nothing to change was named", fix="name it: --url, --events, --tasks, --format or --ordering"
-        )
+    changes: Definition = ({"url": given["url"]} if given["url"] is not None else {}) | fields_from(given)
+    unset = unset_from(given["unset"], changes)
+    if not changes and not unset:
+        raise InvalidInput("nothing to change was named", fix="name it, as in --url URL; bridge endpoint set --help")
     for hint in event_hints(changes.get("events", [])):
         say(f"! {safe(hint)}")
     one = with_store(
-        ctx, lambda store, settings: rewrite(store, settings, name, lambda old, now: _set(old, changes, now))
+        ctx, lambda store, settings: rewrite(store, settings, name, lambda old, now: _set(old, changes, unset, now))
     )
-    rows = _differences(one, list(changes))
+    touched = dict.fromkeys([*changes, *(word.partition(".")[0] for word in unset)])
+    rows = _differences(one, list(touched))
     emit(rows, chosen(ctx, given["output"], given["as_json"]), COLUMNS, key="field")
     if not rows:
         say(f"{safe(name)} is so already; nothing was written.")
     tell_state(one)
 
 
-def _set(old: Definition, changes: Definition, now: int) -> Definition:
+def _set(old: Definition, changes: Definition, unset: Sequence[str], now: int) -> Definition:
     from bridge.rotation import without_expired
 
-    if all(field in old and old[field] == value for field, value in changes.items()):
-        return old
-    return without_expired(old, now) | changes
+    made = changed(old, changes, unset)
+    return old if same(made, old) else without_expired(made, now)
 
 
 def _differences(one: Rewritten, fields: list[str]) -> list[dict[str, Any]]:
-    """What was named and is another now; of a URL without what it hides."""
+    """What was named and is another now; of a URL without what it hides, of headers the names."""
     from bridge.contract import EndpointDefinition
-    from bridge.redaction import bare
 
     rows = []
     for field in fields:
         default = EndpointDefinition.model_fields[field].default
-        before, after = one.before.get(field, default), one.after[field]
-        if before != after:
-            shown = [bare(str(one)) if field == "url" else _text(one) for one in (before, after)]
-            hides = field == "url" and shown[0] == shown[1]
-            rows.append(
-                {"field": field, "before": shown[0], "after": shown[1] + (" (what is hidden)" if hides else "")}
-            )
+        before, after = one.before.get(field, default), one.after.get(field, default)
+        if not same(before, after):
+            was, is_ = _text(field, before), _text(field, after)
+            hides = " (what is hidden)" if was == is_ else ""
+            rows.append({"field": field, "before": was, "after": f"{is_}{hides}" if is_ else None})
     return rows
 
 
-def _text(value: Any) -> str:
+def _text(field: str, value: Any) -> str | None:
+    """A field's value as it may be shown; None where there is none."""
+    from bridge.redaction import bare, narrated
+
+    if not value:
+        return None
+    if field == "url":
+        return bare(str(value))
+    if field == "headers":
+        return ", ".join(sorted(value))
+    if isinstance(value, dict):
+        return narrated("; ".join(f"{name}={_words(one)}" for name, one in value.items()))
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _words(value: Any) -> str:
+    from bridge.filters import words_of
+
+    return ",".join(json.dumps(word, ensure_ascii=False) for word in words_of(value))
 
 
 @click.command()

@@ -122,7 +122,7 @@ async def _import(store: "Store", settings: "Settings", manifest: "Manifest", pr
             work.note("endpoint", name, "removed")
     if work.named and not dry_run:
         await store.wake("poll")
-        await say_what_lacks(store, sorted(work.named - {""}), everybody="" in work.named)
+        await say_what_lacks(store, settings.deployment, sorted(work.named - {""}), everybody="" in work.named)
     return work
 
 

@@ -8,20 +8,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import cycle
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import rich_click as click
 
 from bridge.cli import stage
-from bridge.cli.session import settings_of
+from bridge.cli.defining import secrets_from
 from bridge.errors import InvalidInput
 from bridge.redaction import bare
 from bridge.sandbox.http import HttpServer
 from bridge.sandbox.message import Request, Response
 from bridge.signature import Mismatch
-from bridge.tl_signature import check_any_secret, verify_any
+from bridge.tl_signature import verify_any
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -214,24 +213,6 @@ def answer_from(word: str) -> Answer:
     raise InvalidInput(f"“{stage.printable(word)}” is no answer.", fix="--respond 200 to 599, slow or flaky")
 
 
-def secrets_from(path: Path | None, ctx: click.Context) -> tuple[str, ...]:
-    """The secrets in a file, one a line, else the configured default; all of them checked."""
-    if path is None:
-        default = settings_of(ctx).delivery_default_secret
-        return (default.get_secret_value(),) if default else ()
-    from bridge.settings_sources import read_secret
-
-    given = read_secret(path, "cli", "--secret-file")
-    if given.problem:
-        raise InvalidInput(f"--secret-file: {given.problem}", fix="a file that holds the secrets, one a line")
-    if given.warning:
-        stage.console(stderr=True).print(f"! {given.warning}")
-    secrets = tuple(str(given.value).split())
-    for secret in secrets:
-        check_any_secret(secret)
-    return secrets
-
-
 async def _listen(host: str, port: int, secrets: Sequence[str], url: str | None, respond: str, *, own: bool) -> int:
     """`own`: the secrets are those of a file, and not the default one."""
     lines, narration = stage.console(), stage.console(stderr=True)
@@ -259,12 +240,12 @@ async def _listen(host: str, port: int, secrets: Sequence[str], url: str | None,
 @click.argument("port", type=click.IntRange(0, 65_535), default=PORT)
 @stage.host_option
 @click.option("--forward-to", "url", metavar="URL", help="Pass each delivery on to this app, and answer as it does.")
-@click.option("--secret-file", type=click.Path(path_type=Path), help="The secrets to verify with, one a line.")
+@click.option("--secret-file", metavar="F", help="The secrets to verify with, one a line.")
 @click.option(
     "--respond", default="204", metavar="STATUS|slow|flaky", help="Answer so: to see what the bridge does then."
 )
 @click.pass_context
-def listen(ctx: click.Context, port: int, host: str, url: str | None, secret_file: Path | None, respond: str) -> None:
+def listen(ctx: click.Context, port: int, host: str, url: str | None, secret_file: str | None, respond: str) -> None:
     """Receive deliveries, on 127.0.0.1 unless --host says otherwise, verify each one and say a line about it.
 
     A delivery whose signature (webhook-signature, or TL-Signature as TwelveLabs' own webhooks have it) is not valid

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from bridge.cli.output import ago, as_json, chosen, emit_one, fields_of, output_option, plain, safe, span
-from bridge.cli.session import seconds_from, with_store
+from bridge.cli.session import seconds_from, settings_of, with_store
 
 if TYPE_CHECKING:
+    from bridge.deployment import Deployment
     from bridge.settings import Settings
     from bridge.store import Store
     from bridge.store.reading.vitals import Role
@@ -55,7 +56,8 @@ def status(ctx: click.Context, watch: bool, output: str | None, as_json: bool) -
         with_store(ctx, lambda store, settings: _keep_looking(store, settings, how))
         return
     row = with_store(ctx, _look)
-    emit_one(_screen(row) if how == "table" else row, how, key="pending")
+    deployment = settings_of(ctx).deployment
+    emit_one(_screen(row, deployment) if how == "table" else row, how, key="pending")
 
 
 async def _look(store: "Store", settings: "Settings") -> dict[str, Any]:
@@ -77,27 +79,28 @@ async def _keep_looking(store: "Store", settings: "Settings", how: str) -> None:
     if how != "table" or not sys.stdout.isatty():
         while True:
             row = await _look(store, settings)
-            click.echo(fields_of(_screen(row)) + "\n" if how == "table" else as_json(plain(row)))
+            click.echo(fields_of(_screen(row, settings.deployment)) + "\n" if how == "table" else as_json(plain(row)))
             check_cancelled()
             await asyncio.sleep(LOOK_SECONDS)
     with Live(console=stage.console(), auto_refresh=False) as live:
         while True:
-            live.update(Text(fields_of(_screen(await _look(store, settings)))), refresh=True)
+            row = await _look(store, settings)
+            live.update(Text(fields_of(_screen(row, settings.deployment))), refresh=True)
             check_cancelled()
             await asyncio.sleep(LOOK_SECONDS)
 
 
-def _screen(row: dict[str, Any]) -> dict[str, Any]:
+def _screen(row: dict[str, Any], deployment: "Deployment") -> dict[str, Any]:
     """The status in words, a line each."""
     tasks, redis, poll = row["tasks"], row["redis"], row["roles"]["poll"]
     statuses = ", ".join(f"{count} {name}" for name, count in row["statuses"].items())
     seen = sum(row["statuses"].values())
     sample = f" (of the first {seen})" if seen < tasks["watched"] else ""
-    key = "set" if row["has_key"] else "none: nothing is polled until TWELVELABS_API_KEY is set"
+    key = "set" if row["has_key"] else f"none: nothing is polled → {deployment.with_secret('TWELVELABS_API_KEY')}"
     words = {
         "tasks": f"{tasks['watched']} watched" + (f": {statuses}{sample}" if statuses else ""),
         "": f"{tasks['requests']} to be taken in, {tasks['ended']} ended, {tasks['rejected']} rejected entries",
-        **{kind: _role(row["roles"][kind]) for kind in ROLES},
+        **{kind: _role(row["roles"][kind], deployment) for kind in ROLES},
         "API key": "refused by TwelveLabs; probed every minute" if poll["key_refused"] else key,
         "deliveries": f"{row['pending']} pending, {row['dead']} dead; "
         f"the oldest due one waits {span(row['oldest_due_ms'] / 1000)}",
@@ -115,7 +118,9 @@ def _endpoints(row: dict[str, Any]) -> str:
     return (", ".join(f"{count} {state}" for state, count in row["endpoints"].items()) or "none") + probed
 
 
-def _role(role: dict[str, Any]) -> str:
+def _role(role: dict[str, Any], deployment: "Deployment") -> str:
+    if not role["workers"]:
+        return f"NO WORKER, {span(role['lag_ms'] / 1000)} behind → {deployment.start()}"
     sent = f" (+{role['tickets']} sent)" if role["tickets"] else ""
     return f"{role['workers']} workers, {role['shifts']} shifts{sent}, {span(role['lag_ms'] / 1000)} behind"
 
@@ -151,10 +156,12 @@ async def _health(
 ) -> dict[str, Any]:
     has_key = settings.twelvelabs_api_key is not None
     roles = [await (role_of if here else settled)(store, kind) for kind in kinds]
-    if here:
-        faults = [fault for kind in kinds for fault in await _faults_here(store, kind)]
-    else:
-        faults = [fault for role in roles for fault in _faults(role, lag_ms, has_key=has_key)]
+    absent = await _absent_here(store, kinds) if here else [role.kind for role in roles if not role.shifts]
+    faults = [] if here else [fault for role in roles for fault in _faults(role, lag_ms, has_key=has_key)]
+    if absent:
+        who = f"worker is alive on {socket.gethostname()}" if here else "shift is alive"
+        start = settings.deployment.start(absent[0] if len(absent) == 1 else "")
+        faults.append(f"{', '.join(f'no {kind} {who}' for kind in absent)} → {start}")
     notes = []
     if "poll" in kinds and not has_key:
         notes.append("nothing is polled, as there is no TWELVELABS_API_KEY")
@@ -182,7 +189,7 @@ async def settled(store: "Store", kind: str) -> "Role":
 
 def _faults(role: "Role", lag_ms: int, *, has_key: bool) -> list[str]:
     if not role.shifts:
-        return [f"no {role.kind} shift is alive → bridge worker {role.kind}"]
+        return []
     if role.key_refused and has_key:
         return ["nothing is polled, as TwelveLabs refuses the key → bridge doctor"]
     rests = role.kind == "poll" and (not has_key or role.paused_until_at is not None)
@@ -191,13 +198,12 @@ def _faults(role: "Role", lag_ms: int, *, has_key: bool) -> list[str]:
     return []
 
 
-async def _faults_here(store: "Store", kind: str) -> list[str]:
+async def _absent_here(store: "Store", kinds: tuple[str, ...]) -> list[str]:
     """Of this machine alone: that others are behind, or that a key is refused, no restart of it would mend."""
     from bridge.store.reading.vitals import live_workers_on
 
     host = socket.gethostname()
-    alive = await live_workers_on(store, kind, host)
-    return [] if alive else [f"no {kind} worker is alive on {host} → bridge worker {kind}"]
+    return [kind for kind in kinds if not await live_workers_on(store, kind, host)]
 
 
 def _as_words(role: "Role") -> str:

@@ -200,7 +200,7 @@ def _label(name: str) -> str:
 
 
 def _shown(name: str, value: Any) -> str:
-    if value in (None, "", [], ()):
+    if value in (None, "", [], (), {}):
         return "—"
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from bridge.cli.output import Columns, Row, ago, chosen, emit, emit_one, field, output_option, safe, say, when
+from bridge.cli.output import Columns, Row, ago, chosen, emit, field, output_option, safe, say, when
 from bridge.cli.progress import bar
-from bridge.cli.session import ids_from, names_in, seconds_from, speakable, with_store
+from bridge.cli.session import ids_from, names_in, seconds_from, with_store
 from bridge.cli.task_follow import wait, watch
-from bridge.cli.task_steer import poll, registering, rm
-from bridge.cli.task_trouble import find_trouble
-from bridge.errors import InvalidInput, NotFound
+from bridge.cli.task_show import show
+from bridge.cli.task_steer import poll, rm
+from bridge.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from bridge.deployment import Deployment
     from bridge.settings import Settings
     from bridge.store import Store
 
 PARTLY = 6
-EVENTS_SHOWN = 20
 ROWS_SHOWN = 100
 """More tasks than these, registered at once, are counted and not listed."""
 
@@ -40,6 +40,7 @@ def task() -> None:
 
 task.add_command(rm)
 task.add_command(poll)
+task.add_command(show)
 task.add_command(watch)
 task.add_command(wait)
 
@@ -137,7 +138,7 @@ async def _add(store: "Store", settings: "Settings", members: list[str], options
             words = await Declaring(store).register_tasks(good, options, done=done)
         await store.wake("poll")
         named = names_in([options.get("endpoints", "")])
-        await say_what_lacks(store, named, everybody=not named)
+        await say_what_lacks(store, settings.deployment, named, everybody=not named)
     notes = {"known": "registered already: unchanged", "updated": "registered already: its options are replaced"}
     return [
         {
@@ -149,7 +150,7 @@ async def _add(store: "Store", settings: "Settings", members: list[str], options
     ]
 
 
-async def say_what_lacks(store: "Store", named: Sequence[str], *, everybody: bool) -> None:
+async def say_what_lacks(store: "Store", deployment: "Deployment", named: Sequence[str], *, everybody: bool) -> None:
     """Warn whoever registered tasks of what keeps their events from being told: no worker, no (such) endpoint."""
     from bridge.store.reading.endpoints import any_endpoint, unknown_endpoints
     from bridge.store.reading.vitals import live_workers
@@ -159,7 +160,7 @@ async def say_what_lacks(store: "Store", named: Sequence[str], *, everybody: boo
     if everybody and not await any_endpoint(store):
         say("! no endpoint is registered: events are recorded, nobody is told → bridge endpoint add NAME URL")
     if not await live_workers(store, "poll"):
-        say("! no worker is running → bridge worker")
+        say(f"! no worker is running → {deployment.start()}")
 
 
 @task.command()
@@ -200,50 +201,3 @@ def _meant(status: str) -> str:
         return "."
     near = get_close_matches(status.lower(), words, 1)
     return f": did you mean “{near[0]}”?" if near else f"; known are {', '.join(words)}."
-
-
-@task.command()
-@click.argument("task_id", metavar="ID", callback=speakable)
-@output_option
-@click.pass_context
-def show(ctx: click.Context, task_id: str, output: str | None, as_json: bool) -> None:
-    """Show all that is known of one task: snapshot, watch, events and deliveries, or why it was refused.
-
-    \b
-    Examples:
-      bridge task show 6a0b1c2d3e4f5a6b7c8d9e01
-      bridge task show ID --json
-    """
-    row = with_store(ctx, lambda store, settings: _shown(store, settings, task_id))
-    how = chosen(ctx, output, as_json)
-    if how != "table":
-        emit_one(row, how, key="task")
-        return
-    events = row.pop("events")
-    row["delivered"] = f"{row['delivered']} of {row.pop('owed')}"
-    emit_one(row, how, key="task")
-    for event in events:
-        click.echo(f"\n{safe(event['type'])}  {safe(event['event_id'])}  {ago(event['committed_at'])}")
-        for delivery in event["deliveries"]:
-            reason = f" ({delivery['reason']})" if delivery["reason"] else ""
-            attempts = f"{delivery['attempts']} attempt{'s' * (delivery['attempts'] != 1)}"
-            click.echo(f"  → {safe(delivery['endpoint'])}  {safe(delivery['state'] + reason)}, {attempts}")
-
-
-async def _shown(store: "Store", settings: "Settings", member: str) -> dict[str, Any]:
-    from bridge.store.reading.deliveries import deliveries_of
-    from bridge.store.reading.events import latest_events
-    from bridge.store.reading.tasks import task_with_deliveries
-
-    view = await task_with_deliveries(store, member)
-    if view.state == "unknown":
-        raise NotFound(f"task {safe(member)} is not known here", fix=registering(member))
-    events = await latest_events(store, lambda event: event.task == member, EVENTS_SHOWN)
-    owed = await deliveries_of(store, [event.event_id for event in events])
-    row = asdict(view)
-    if view.registered and not view.fix and (trouble := await find_trouble(store, settings, [view])):
-        row |= {"note": view.note or trouble.reason, "fix": trouble.fix}
-    row["events"] = [
-        asdict(event) | {"deliveries": [asdict(one) for one in owed.get(event.event_id, [])]} for event in events
-    ]
-    return row

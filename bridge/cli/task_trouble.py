@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.cli.output import say
+from bridge.deployment import Deployment
 
 if TYPE_CHECKING:
     from bridge.settings import Settings
@@ -24,18 +25,20 @@ class Trouble:
     fix: str
 
 
-def trouble_of(role: "Role", *, has_key: bool, was_read: bool) -> Trouble | None:
+def trouble_of(
+    role: "Role", *, has_key: bool, was_read: bool, deployment: Deployment = Deployment.BY_HAND
+) -> Trouble | None:
     """What is wrong with the polling of all tasks; None if nothing is, as far as it shows.
 
     `has_key`: there is one here, which the workers on other machines need not share; `was_read`: some of the tasks were
     read well, so that they have one.
     """
     if not role.workers:
-        return Trouble("no worker is running", "bridge worker")
+        return Trouble("no worker is running", deployment.start())
     if role.key_refused:
         return Trouble("TwelveLabs refuses the API key: nothing is read", "bridge doctor")
     if not has_key and not was_read:
-        fix = "export TWELVELABS_API_KEY=tlk_…  # and restart the worker; or set what `bridge simulate` prints"
+        fix = f"{deployment.with_secret('TWELVELABS_API_KEY')}; or set what `bridge simulate` prints"
         return Trouble("there is no API key here: if the worker has none either, nothing is read", fix)
     if role.paused_until_at:
         return Trouble("TwelveLabs asked for a rest: nothing is read until it ends", "bridge status -w")
@@ -50,7 +53,8 @@ async def find_trouble(store: "Store", settings: "Settings", views: Iterable["Ta
 
     was_read = any(view.polled_at and not view.faults for view in views)
     has_key = settings.twelvelabs_api_key is not None
-    return trouble_of(await role(store, "poll"), has_key=has_key, was_read=was_read)
+    seen, deployment = await role(store, "poll"), settings.deployment
+    return trouble_of(seen, has_key=has_key, was_read=was_read, deployment=deployment)
 
 
 class Warnings:

@@ -5,13 +5,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
 
-from bridge.contract import MILLISECONDS_FROM, OPTIONS, check_member, endpoint, task_options
+from bridge.contract import MILLISECONDS_FROM, OPTIONS, UNSIGNED_CALLBACK, check_member, endpoint, task_options
+from bridge.deployment import Deployment
 from bridge.doctor.findings import Finding, exit_code, fail, ok, shortened, warn
 from bridge.doctor.work import TaskFacts
-from bridge.guard import Policy, Refused, Target
+from bridge.guard import OURS_TO_LIFT, Policy, Refused, Target
 from bridge.hints import endpoint_hints
-from bridge.rejection import Rejection, redacted
+from bridge.rejection import Rejection, redacted, rejected_field
 from bridge.sealing import Keyring
+
+DEFAULT_SECRET = "BRIDGE_DELIVERY_DEFAULT_SECRET"  # noqa: S105  its name
+THEIRS = "this shell's settings allow it, the running worker's do not"
 
 Answers = Mapping[str, Sequence[str]]
 """Host → its addresses; a host without an answer is missing."""
@@ -35,6 +39,12 @@ class Refusal:
     """`task:<member>`, `endpoint:<name>` or `delivery:<endpoint>:<event id>`."""
     reason: str
     fix: str
+    field: str = ""
+    """What of the entry is refused."""
+    value: str = ""
+    """The refused value as it may be shown."""
+    kept: bool = False
+    """An endpoint's definition that is in force all the same: a setting made it bad, and not its client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,14 @@ class Judge:
 
     policy: Policy
     has_default_secret: bool
+    deployment: Deployment = Deployment.BY_HAND
+
+    @property
+    def assignments(self) -> list[str]:
+        """What of it a worker would have to be given, to judge alike."""
+        networks = {"ALLOW": self.policy.allow_networks, "DENY": self.policy.deny_networks}
+        lists = [f"BRIDGE_DELIVERY_{verb}_NETWORKS={','.join(map(str, one))}" for verb, one in networks.items() if one]
+        return [*lists, *(["BRIDGE_DELIVERY_ALLOW_HTTP=true"] if self.policy.allow_http else [])]
 
 
 def endpoints(
@@ -50,10 +68,12 @@ def endpoints(
 ) -> list[Finding]:
     """Each endpoint's definition as it stands, and each callback URL in force; with `answers` their addresses too."""
     found = [one for name, text in written.items() for one in _endpoint(name, text, judge, answers)]
-    found += [one for name, url in implicit.items() for one in _url(name, url, judge.policy, answers)]
+    called = {f"{name} ({redacted(url)})": url for name, url in implicit.items()}
+    found += [one for name, url in called.items() for one in _url(name, url, judge.policy, answers)]
     if implicit and not judge.has_default_secret:
         why = "callback_urls are signed with the default secret, and there is none"
-        found.append(fail("endpoint", f"{len(implicit)} callback URLs", why, "set BRIDGE_DELIVERY_DEFAULT_SECRET"))
+        fix = judge.deployment.with_secret(DEFAULT_SECRET)
+        found.append(fail("endpoint", f"{len(implicit)} callback URLs", why, fix))
     told = shortened(found, fix="bridge endpoint ls")
     if exit_code(found):
         return told
@@ -62,7 +82,8 @@ def endpoints(
         return [warn("endpoint", "none is registered", "events are recorded and nobody is told", fix)]
     count = len(written) + len(implicit)
     addresses = "" if answers is None else ", their addresses too"
-    return [ok("endpoint", f"{count} {'is' if count == 1 else 'are'} admissible{addresses}"), *told]
+    admissible = f"{count} {'is' if count == 1 else 'are'} admissible by this shell's settings"
+    return [ok("endpoint", f"{admissible}{addresses}"), *told]
 
 
 def sealed(written: Mapping[bytes, bytes], keyring: Keyring) -> list[Finding]:
@@ -93,19 +114,12 @@ def _endpoint(raw_name: bytes, text: bytes, judge: Judge, answers: Answers | Non
         definition = endpoint(*_decoded(raw_name, text), judge.policy, has_default_secret=judge.has_default_secret)
     except Rejection as rejection:
         why = "it is refused, or works by its last good definition"
-        yield fail("endpoint", f"{name}: {rejection}", why, _fix(rejection))
+        yield fail("endpoint", f"{name}: {rejection}", why, rejection.fix)
         return
     yield from _url(name, definition.url, judge.policy, answers)
     for hint in endpoint_hints(json.loads(text)):
         why = "it is legal, and looks like a mistake"
         yield warn("endpoint", f"{name}: {hint}", why, f"bridge endpoint show {name}")
-
-
-def _fix(rejection: Rejection) -> str:
-    """What its reader is told, with the URL in the command where one is refused."""
-    if rejection.field in {"url", "callback_url"} and rejection.value:
-        return f"bridge endpoint check {quote(redacted(rejection.value))}"
-    return rejection.fix
 
 
 def _url(name: str, url: str, policy: Policy, answers: Answers | None) -> Iterator[Finding]:
@@ -145,7 +159,7 @@ def waiting(tasks: Sequence[Waiting], judge: Judge) -> list[Finding]:
         try:
             _judge_task(name, one, judge)
         except Rejection as rejection:
-            found.append(fail("task", f"{name[:200]}: {rejection}", "intake is going to refuse it", _fix(rejection)))
+            found.append(fail("task", f"{name[:200]}: {rejection}", "intake is going to refuse it", rejection.fix))
     return shortened(found, fix="bridge task ls --status waiting")
 
 
@@ -180,15 +194,48 @@ def unknown_names(tasks: Iterable[TaskFacts], known: frozenset[str]) -> list[Fin
     return shortened(found, fix="bridge endpoint ls")
 
 
-def rejected(refusals: Sequence[Refusal]) -> list[Finding]:
-    """What was refused before, by name, until somebody puts it right."""
-    found = [
-        warn(
-            "rejected",
-            one.name,
-            one.reason or "no reason stands there",
-            one.fix or f"HDEL bridge:rejected {quote(one.name)}",
-        )
-        for one in refusals
-    ]
+def rejected(refusals: Sequence[Refusal], written: Mapping[bytes, bytes], judge: Judge) -> list[Finding]:
+    """What was refused before, by name, until somebody puts it right; and who refuses it, if it is not this shell."""
+    definitions = {rejected_field("endpoint", name): (name, text) for name, text in written.items()}
+    found = []
+    for one in refusals:
+        reason = one.reason or "no reason stands there"
+        if one.kept and one.name in definitions and _admitted(*definitions[one.name], judge):
+            why = f"{reason} It stays in force, and each attempt at it is refused"
+            found.append(fail("rejected", f"{one.name}: {THEIRS}", why, _like_us(one, judge)))
+        elif not one.kept and _lifted_here(one, judge):
+            again = "once it is started with them, register this again"
+            found.append(fail("rejected", f"{one.name}: {THEIRS}", f"{reason} {again}", _like_us(one, judge)))
+        else:
+            found.append(warn("rejected", one.name, reason, one.fix or f"HDEL bridge:rejected {quote(one.name)}"))
     return shortened(found, fix="HGETALL bridge:rejected") if found else [ok("rejected", "none")]
+
+
+def _admitted(name: bytes, text: bytes, judge: Judge) -> bool:
+    try:
+        endpoint(*_decoded(name, text), judge.policy, has_default_secret=judge.has_default_secret)
+    except Rejection:
+        return False
+    return True
+
+
+def _lifted_here(one: Refusal, judge: Judge) -> bool:
+    """Whether what a worker refused for its settings would pass by ours; for what is no such reason it is false."""
+    if one.field == "callback_url" and UNSIGNED_CALLBACK in one.reason:
+        return judge.has_default_secret
+    word = one.reason.removeprefix(f"{one.field}: ").partition(":")[0]
+    return one.field in {"url", "callback_url"} and word in OURS_TO_LIFT and _passes(one.value, judge)
+
+
+def _passes(shown: str, judge: Judge) -> bool:
+    """Of a URL as it may be shown: what is left out of its path and query is no matter of settings."""
+    return judge.policy.judge_url(shown.replace("…", "x")).allowed
+
+
+def _like_us(one: Refusal, judge: Judge) -> str:
+    """How to start the worker so that it judges as we do."""
+    if one.field == "secret" or UNSIGNED_CALLBACK in one.reason:
+        return judge.deployment.with_secret(DEFAULT_SECRET)
+    if not judge.assignments:  # what it has and we have not
+        return f"take its BRIDGE_DELIVERY_DENY_NETWORKS from it; {judge.deployment.restart}"
+    return judge.deployment.with_settings(judge.assignments)

@@ -174,6 +174,18 @@ def _data(facts: ServerFacts, ours: int, prefix: str) -> Finding:
     return ok("data", f"version {found} under “{prefix}”")
 
 
+def misspelt(found: Sequence[tuple[str, str, str, str]]) -> list[Finding]:
+    """Keys that nobody reads, as their names are nearly a client's: (key, type, the key that was meant, its type)."""
+    findings = []
+    for key, kind, meant, wanted in found:
+        why = f"nobody reads it: did you mean {meant}?"
+        fix = f"RENAMENX {key} {meant}; where that is there already, write into it, then DEL {key}"
+        if kind != wanted:
+            fix = f"write into {meant}, a {wanted}, then DEL {key}"
+        findings.append(warn("types", f"{key} is no key of the bridge's", why, fix))
+    return findings
+
+
 def types(found: Sequence[tuple[str, str, str]], *, ours: frozenset[str]) -> list[Finding]:
     """Keys that have another type than they should: (key, type wanted, type found). `ours`: those clients write."""
     findings = []

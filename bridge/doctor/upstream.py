@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from bridge.deployment import Deployment
 from bridge.doctor.findings import Finding, fail, ok, span, warn
 from bridge.model import FetchFailure, FetchFault, Observation
 from bridge.schedule import RETRY_AFTER_SECONDS
 
-KEY_FILE = "put it into the file config/secrets/twelvelabs_api_key of the compose stack"
-NEW_KEY = f"set TWELVELABS_API_KEY to a valid key, or {KEY_FILE}; then restart the worker: it probes within a minute"
+KEY = "TWELVELABS_API_KEY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,9 @@ def no_way_out(found: str, fix: str) -> Finding:
     return fail("proxy", found, "nothing is delivered; what is owed waits, and counts against no endpoint", fix)
 
 
-def no_key() -> Finding:
+def no_key(deployment: Deployment = Deployment.BY_HAND) -> Finding:
     """There is no key at all."""
-    fix = f"set TWELVELABS_API_KEY, or {KEY_FILE}; then restart the worker. Without a key: bridge simulate"
+    fix = f"{deployment.with_secret(KEY)}. Without a key: bridge simulate"
     return fail("key", "there is none", "nothing is polled", fix)
 
 
@@ -72,31 +72,37 @@ def unasked(rest_ms: int = 0) -> Finding:
     return warn("key", "not tried: no request is left", why, "bridge doctor, in a minute")
 
 
-def key(came: Observation | FetchFailure, base_url: str, *, refused_for_ms: int | None = None) -> Iterator[Finding]:
+def key(
+    came: Observation | FetchFailure,
+    base_url: str,
+    *,
+    refused_for_ms: int | None = None,
+    deployment: Deployment = Deployment.BY_HAND,
+) -> Iterator[Finding]:
     """What one real read said of the key and the address.
 
     `refused_for_ms`: the workers say that their key is refused, and probe it again in so many milliseconds.
     """
     if isinstance(came, Observation):
-        yield from _accepted("accepted", refused_for_ms)
+        yield from _accepted("accepted", refused_for_ms, deployment)
     elif came.fault is FetchFault.CREDENTIAL:
         why = f"{base_url} answered {came.detail}; nothing is polled, one read a minute probes it"
-        yield fail("key", "refused", why, NEW_KEY, code=4)
+        yield fail("key", "refused", why, f"with a valid key: {deployment.with_secret(KEY)}", code=4)
     elif came.fault is FetchFault.THROTTLED:
         why = f"{came.detail}: this account's requests are used up for now"
         yield warn("key", "accepted, and throttled", why, "lower BRIDGE_TWELVELABS_REQUESTS_PER_MINUTE")
     elif came.fault is FetchFault.TRANSIENT:
         yield fail("key", f"{base_url} does not answer as it should", came.detail, f"curl -sSI {base_url}")
     elif " " in came.detail.removeprefix("HTTP "):
-        yield from _accepted(f"accepted ({came.detail} for a task that is not ours)", refused_for_ms)
+        yield from _accepted(f"accepted ({came.detail} for a task that is not ours)", refused_for_ms, deployment)
     else:
         why = f"{came.detail} without an error code of theirs: this may be another server"
         yield warn("key", f"{base_url} answers strangely", why, "check BRIDGE_TWELVELABS_BASE_URL")
 
 
-def _accepted(found: str, refused_for_ms: int | None) -> Iterator[Finding]:
+def _accepted(found: str, refused_for_ms: int | None, deployment: Deployment) -> Iterator[Finding]:
     yield ok("key", found)
     if refused_for_ms is not None:
         why = f"they have not tried since; they probe it in {span(max(refused_for_ms, 0))}, and go on"
-        fix = "restart the worker if it was started with the old key; else wait: bridge status -w"
+        fix = f"if it was started with the old key, {deployment.restart}; else wait: bridge status -w"
         yield warn("key", "the workers say that it is refused", why, fix)

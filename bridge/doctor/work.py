@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bridge.deployment import Deployment
 from bridge.doctor.findings import Finding, fail, ok, shortened, span, warn
 from bridge.recovery import command
 from bridge.schedule import RETRY_AFTER_SECONDS
+from bridge.waiting import remedy
 
 LATE_WARN_MS, LATE_FAIL_MS = 15_000, 120_000
 """How late work may be. The second is what `bridge health` goes by."""
@@ -27,6 +29,14 @@ _DEAD = {
     "gone": "its endpoint answered 410",
     "blocked": "policy forbids its address",
 }
+
+
+_DISABLED = {
+    "gone": "it answered 410, as one does that wants no more",
+    "blocked": "policy forbids its address: the worker's settings did, or its name led there",
+    "failing": "it failed for the whole failure window",
+}
+"""Why we disable an endpoint; any other reason is the word of whoever disabled it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +64,8 @@ class OwedFacts:
     state: str = "active"
     reason: str = ""
     in_force: bool = True
+    url: str = ""
+    """Of an implicit endpoint, whose name says nothing: where it leads, as that may be shown."""
     pending: int = 0
     overdue: int = 0
     """Due and unclaimed, while the endpoint takes deliveries."""
@@ -65,9 +77,18 @@ class OwedFacts:
     """Since the first of these failures."""
     probe_ms: int = 0
     """While it is held as failing: until the next probe."""
+    error: str = ""
+    """What its latest attempt came to, if that failed."""
+    kept: bool = False
+    """The running worker's settings refuse its definition, which is in force all the same."""
     dead: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
     """Of its latest dead letters."""
+
+    @property
+    def called(self) -> str:
+        """Its name, and where that is a digest, the URL."""
+        return f"{self.name} ({self.url})" if self.url else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +102,20 @@ class TaskFacts:
     """Those that its `endpoints` option names."""
 
 
-def role(facts: RoleFacts) -> Iterator[Finding]:
+def role(facts: RoleFacts, deployment: Deployment = Deployment.BY_HAND) -> Iterator[Finding]:
     """Is it alive, and does it keep up?"""
     check = f"{facts.kind} worker"
     verb = "polled" if facts.kind == "poll" else "delivered"
     if not facts.workers:
-        yield fail(check, "no worker is alive", f"nothing is {verb}", f"bridge worker {facts.kind}")
+        yield fail(check, "no worker is alive", f"nothing is {verb}", deployment.start())
     elif not facts.shifts:
         why = f"{facts.workers} workers and no shift: their supervisor sends none"
-        yield fail(check, "no shift is alive", why, f"restart it: bridge worker {facts.kind}")
+        yield fail(check, "no shift is alive", why, f"{deployment.logs}; then {deployment.restart}")
     else:
         yield ok(check, f"{facts.workers} workers, {facts.shifts} shifts")
     if facts.queued > QUEUED:
         why = "shifts are sent and nobody takes them"
-        fix = f"bridge worker {facts.kind}; the surplus ends by itself"
+        fix = f"{deployment.start()}; the surplus ends by itself"
         yield warn(check, f"{facts.queued} jobs wait in RQ's queue", why, fix)
     backlog = f"{facts.kind} backlog"
     what = "tasks" if facts.kind == "poll" else "endpoints"
@@ -104,7 +125,7 @@ def role(facts: RoleFacts) -> Iterator[Finding]:
         return
     level = fail if facts.late_ms >= LATE_FAIL_MS else warn
     setting = f"BRIDGE_{'POLL' if facts.kind == 'poll' else 'DELIVERY'}_WORKERS"
-    fix = f"set {setting} higher, or run one more: bridge worker {facts.kind}"
+    fix = f"set {setting} higher, or run one more: {deployment.one_more(facts.workers)}"
     yield level(backlog, text, f"work comes in faster than it is {verb}, or nobody does it", fix)
 
 
@@ -118,38 +139,56 @@ def owed(facts: Sequence[OwedFacts]) -> list[Finding]:
 
 def _state(one: OwedFacts) -> Iterator[Finding]:
     if one.state == "held" and one.in_force:
-        failing = f"the latest {one.failures} attempts at it failed, for {span(one.failing_ms)}"
+        failing = f"the latest {one.failures} attempts at it failed, for {span(one.failing_ms)}{_last(one)}"
         why = f"{failing}; {one.pending} deliveries wait"
-        fix = f"put its receiver right; it is probed in {span(one.probe_ms)}, or now: {_PROBE.format(name=one.name)}"
-        yield warn("endpoint", f"{one.name} is held ({one.reason or 'failing'})", why, fix)
+        cure = remedy(one.name, one.error) or "put its receiver right"
+        fix = f"{cure}; it is probed in {span(one.probe_ms)}, or now: {_PROBE.format(name=one.name)}"
+        yield warn("endpoint", f"{one.called} is held ({one.reason or 'failing'})", why, fix)
     elif one.state == "disabled" and one.in_force:
-        because = f" ({one.reason})" if one.reason else ""
-        why = f"{one.pending} deliveries are held, none is lost until retention"
-        verb = "recover" if command(one.name, one.reasons) == f"bridge endpoint recover {one.name}" else "enable"
-        fix = f"bridge endpoint test {one.name}, then bridge endpoint {verb} {one.name}"
-        yield warn("endpoint", f"{one.name} is {one.state}{because}", why, fix)
+        yield _disabled(one)
     elif one.paused_ms > LONGEST_REST_MS and one.in_force:
         why = f"no Retry-After asks for that, so somebody wrote it there; {one.pending} deliveries wait"
         fix = f"HDEL bridge:endpoint:{one.name} paused_until"
-        yield warn("endpoint", f"{one.name} rests for {span(one.paused_ms)} more", why, fix)
+        yield warn("endpoint", f"{one.called} rests for {span(one.paused_ms)} more", why, fix)
     elif one.paused_ms > 0 and one.in_force:
         why = f"it answered Retry-After; {one.pending} deliveries wait"
         yield warn(
-            "endpoint", f"{one.name} rests for {span(one.paused_ms)} more", why, f"bridge endpoint show {one.name}"
+            "endpoint", f"{one.called} rests for {span(one.paused_ms)} more", why, f"bridge endpoint show {one.name}"
         )
     elif one.oldest_ms >= LATE_WARN_MS and one.in_force:
         why = "all its slots are held by slow attempts, its rate lets no more go, or no worker claims"
         fix = f"bridge delivery ls --endpoint {one.name} --state pending"
-        yield warn("endpoint", f"{one.name} has {one.overdue} overdue, the oldest for {span(one.oldest_ms)}", why, fix)
+        yield warn(
+            "endpoint", f"{one.called} has {one.overdue} overdue, the oldest for {span(one.oldest_ms)}", why, fix
+        )
     elif one.failures and one.in_force:
-        why = f"the latest {one.failures} attempts at it failed, {one.pending} deliveries are owed"
-        yield warn("endpoint", f"{one.name} fails", why, f"bridge delivery ls --endpoint {one.name} --state pending")
+        why = f"the latest {one.failures} attempts at it failed{_last(one)}; {one.pending} deliveries are owed"
+        fix = remedy(one.name, one.error) or f"bridge endpoint test {one.name}"
+        yield warn("endpoint", f"{one.called} fails" + (f": {one.error}" if one.error else ""), why, fix)
+
+
+def _disabled(one: OwedFacts) -> Finding:
+    """Nothing goes out until somebody says so, or, where a setting of ours was the cause, until that is mended."""
+    found = f"{one.called} is disabled" + (f" ({one.reason})" if one.reason else "")
+    held = f"{one.pending} deliveries are held, none is lost until retention"
+    if one.kept and one.reason == "blocked":
+        why = f"the running worker's settings refuse its address; {held}"
+        return warn("endpoint", found, why, "mend them as `rejected` says, above: it is then active again by itself")
+    cause = _DISABLED.get(one.reason, "an operator holds it") + _last(one)
+    verb = "recover" if command(one.name, one.reasons) == f"bridge endpoint recover {one.name}" else "enable"
+    return warn("endpoint", found, f"{cause}; {held}", f"bridge endpoint {verb} {one.name}")
+
+
+def _last(one: OwedFacts) -> str:
+    return f" (last error: {one.error})" if one.error else ""
 
 
 def _dead(one: OwedFacts) -> Finding:
     latest = ", ".join(f"{count} {reason}" for reason, count in sorted(one.reasons.items()))
     whole = sum(one.reasons.values()) == one.dead
-    found = f"{one.name} has {one.dead}" + (f": {latest}" if whole else f", of the latest: {latest}" if latest else "")
+    found = f"{one.called} has {one.dead}" + (
+        f": {latest}" if whole else f", of the latest: {latest}" if latest else ""
+    )
     why = "; ".join(f"{reason}: {_DEAD[reason]}" for reason in sorted(one.reasons) if reason in _DEAD)
     fix = command(one.name, one.reasons) or f"bridge delivery ls --endpoint {one.name} --state dead"
     return warn("dead letters", found, why, fix)

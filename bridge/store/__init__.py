@@ -13,6 +13,7 @@ from redis.retry import Retry
 
 from bridge.errors import START_REDIS, NewerData, SettingsError, StoreDown, UnreadableData, UnsafeRedis
 from bridge.store.keys import Keys
+from bridge.store.listing import Listings
 from bridge.store.notices import Notices
 from bridge.store.outbox import Outbox
 from bridge.store.registry import EVENTS_KEPT, Registry
@@ -35,6 +36,7 @@ class Store:
         self.client, self.keys, self.scripts = client, keys, scripts
         self.registry = Registry(self, events_kept=events_kept)
         self.outbox = Outbox(self)
+        self.listings = Listings(self)
         self.notices = Notices(self, events_kept=events_kept)
 
     @classmethod

@@ -131,7 +131,7 @@ class Registry:
         tasks = []
         for entry in reply[4:]:
             try:
-                tasks.append(_watched_task(entry, token, behind_ms=int(reply[3])))
+                tasks.append(watched_task(entry, token, behind_ms=int(reply[3])))
             except (ValueError, TypeError, AttributeError):  # somebody wrote into it; the others must not wait for it
                 await self._put_aside(entry[0], token)
         return Claim(int(reply[0]), int(float(reply[1])) if reply[1] else None, reply[2] == 1, tasks)
@@ -364,7 +364,7 @@ def _snapshot_fields(snapshot: Snapshot, observed_at: int) -> list[Argument]:
     ]  # fmt: skip
 
 
-def _watched_task(entry: Sequence[Any], token: str, *, behind_ms: int) -> WatchedTask:
+def watched_task(entry: Sequence[Any], token: str, *, behind_ms: int) -> WatchedTask:
     member, due, watch, snapshot = entry
     options, announce, faults, absences, absent_since, doubt, doubted_at = watch
     return WatchedTask(

@@ -86,6 +86,26 @@ async def test_a_failure_is_tried_again_with_the_same_id_and_a_fresh_signature(d
     ]
 
 
+async def test_an_attempt_is_remembered_as_far_as_somebody_will_ask(deliver: Delivering) -> None:
+    """A failure with both heads, and so the success after it; one that is taken at once costs 200 bytes at most."""
+    await deliver.endpoint(headers={"authorization": "Bearer C4N4RY-token"})
+    await deliver.stage.task("t1")
+    deliver.receiver.script(500)
+    event = await deliver.stage.commit("indexing")
+    await deliver.round()
+    await deliver.round(5_100)
+    failed, taken = await deliver.stage.attempts("e1", event.id)
+    for entry in (failed, taken):
+        assert entry["request"].startswith(f"POST {deliver.receiver.url}/e1\n")
+        assert "authorization: ***" in entry["request"]
+        assert "C4N4RY" not in str(entry)
+    assert "content-length: " in failed["answer"]
+    event = await deliver.stage.commit("ready")
+    await deliver.round()
+    (text,) = await deliver.stage.store.client.lrange(f"bridge:attempts:e1:{event.id}", 0, -1)
+    assert (b"delivered" in text, b"request" in text, len(text) <= 200) == (True, False, True)
+
+
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
 async def test_any_2xx_delivers(deliver: Delivering, status: int) -> None:
     """The whole class counts."""

@@ -37,8 +37,8 @@ def take_in(url: str) -> None:
     with_store(url, work)
 
 
-def announce(url: str, task: str, *statuses: str) -> list[str]:
-    """Register a task and commit a change for each status; replies the events' ids."""
+def announce(url: str, task: str, *statuses: str, ends: bool = False) -> list[str]:
+    """Register a task and commit a change for each status, watching it no longer if it `ends`; the events' ids."""
 
     async def work(store: Store) -> list[str]:
         await store.client.zadd("bridge:tasks", {task: 0})
@@ -53,7 +53,7 @@ def announce(url: str, task: str, *statuses: str) -> list[str]:
             assert isinstance(change, Change)
             event = events.event_from(change, task, now=claim.now)
             after = events.snapshot_after(change, event)
-            assert await store.registry.commit(watched, event, after, delay_ms=0) == "ok"
+            assert await store.registry.commit(watched, event, after, delay_ms=-1 if ends else 0) == "ok"
             made.append(event.id)
         return made
 
@@ -91,3 +91,26 @@ def deliver_all(url: str) -> list[str]:
     while gone := settle(url, DELIVERED):
         sent += gone
     return sent
+
+
+def settle_as(url: str, decision: Decision, attempt: str) -> None:
+    """Claim what is due and end it all like this, with this attempt in its log."""
+
+    async def work(store: Store) -> None:
+        for delivery in (await store.outbox.claim(100, lease_ms=25_000)).deliveries:
+            await store.outbox.settle(delivery, decision, attempt)
+
+    with_store(url, work)
+
+
+def tell_again(url: str, task: str) -> str:
+    """Claim a task that was registered again, and announce its present state, as a poller does; the script's word."""
+
+    async def work(store: Store) -> str:
+        await store.registry.reload_endpoints()
+        (watched,) = (await store.registry.claim_tasks(1, lease_ms=20_000)).tasks
+        assert (watched.member, watched.announce) == (task, True)
+        assert watched.snapshot
+        return await store.registry.announce(watched, watched.snapshot.event_id, delay_ms=0)
+
+    return with_store(url, work)

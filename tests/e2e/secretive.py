@@ -4,6 +4,8 @@ in every way and repeat what they know. A worker has run in it twice, at DEBUG, 
 
 import html
 import json
+import re
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,12 +39,14 @@ def answer(request: Request) -> Response:
     what = request.path.split("/")[1]
     known = {"headers": request.headers, "to": request.target, "path": request.path, "query": request.params}
     known |= {
+        "who": b64decode(request.headers.get("authorization", "").removeprefix("Basic ")).decode(),
         "secrets": [planted.OWN_SECRET, planted.OLD_SECRET, planted.DEFAULT_SECRET],
         "decoded": unquote(request.target),
     }
     told = tuple(
         (name, value) for name, value in request.headers.items() if name not in {"content-length", "connection"}
     )
+    told += tuple((f"x-{word}", word) for pair in request.params for word in pair if re.fullmatch(r"[\w-]+", word))
     echo = json_response(known, 500, told)
     if what == "html":
         page = f"<pre>Cannot POST {html.escape(request.target)} {html.escape(str(request.headers))}</pre>"
@@ -74,7 +78,8 @@ def settings(redis_port: int, base_url: str) -> dict[str, str]:
 def endpoints(url: str) -> dict[str, Any]:
     """Good ones, each with the same secrets, and bad ones by name."""
     previous = [{"secret": planted.OLD_SECRET.removeprefix("whsec_"), "until": 4_000_000_000}]
-    common = {"secret": planted.OWN_SECRET, "previous_secrets": previous, "headers": {"x-partner": planted.HEADER}}
+    headers = {"x-partner": planted.HEADER, "Authorization": planted.BASIC}
+    common = {"secret": planted.OWN_SECRET, "previous_secrets": previous, "headers": headers}
     places = {name: f"{url}/{name}" for name in (*FAILING, "gone", "fine")}
     places |= {"tls": url.replace("http:", "https:"), "closed": "http://127.0.0.1:1"}
     good = {name: common | {"url": f"{place}/in?{planted.URL_QUERY}"} for name, place in places.items()}

@@ -145,3 +145,12 @@ def test_a_crowd_of_addresses_is_refused_as_at_the_dial(bridge: Bridge, monkeypa
     code, out, _ = bridge("endpoint", "check", "http://crowd.example.com/", "--resolve", "--json")
     (row,) = json.loads(out)
     assert (code, row["verdict"], row["reason"], row["dials"]) == (1, "block", "too_many_addresses", [])
+
+
+def test_what_only_settings_allow_is_said_to_be_allowed_here(bridge: Bridge) -> None:
+    """The verdict is this shell's: a running worker may have others. What anybody allows needs no such word."""
+    code, _, told = bridge("endpoint", "check", "http://127.0.0.1:9/")
+    assert (code, "a running worker goes by its own → bridge doctor" in told) == (0, True)
+    assert bridge("endpoint", "check", "https://example.com/")[2] == ""
+    assert bridge("endpoint", "check", "ftp://127.0.0.1/")[2] == ""
+    assert bridge("endpoint", "check", "http://127.0.0.1:9/", "--json")[2] == ""

@@ -83,8 +83,8 @@ def test_an_empty_redis_stays_empty(bridge: Bridge, client: "Redis") -> None:
     """Not even the data's version is written."""
     code, rows = doctor(bridge)
     assert (code, client.keys()) == (1, [])
-    assert "set TWELVELABS_API_KEY" in bad(rows, "key")
-    assert "bridge worker poll" in bad(rows, "poll worker")
+    assert "export TWELVELABS_API_KEY=…" in bad(rows, "key")
+    assert [row["fix"] for row in rows if row["check"] in {"poll worker", "deliver worker"}] == ["bridge worker"] * 2
 
 
 @pytest.mark.parametrize(
@@ -118,6 +118,23 @@ def test_each_state_of_redis_is_named(
         _, rows = doctor(bridge)
     assert word in bad(rows, check), rows
     assert {"config", "key", "types", "poll worker", "deliver worker"} <= {row["check"] for row in rows}
+
+
+def test_a_client_key_that_is_misspelt_is_named(bridge: Bridge, client: "Redis") -> None:
+    """Nobody reads it, and nothing says so: which key was meant, and a command that does what it says."""
+    client.hset("bridge:endpoint", "a", '{"url":"https://example.com/"}')
+    client.zadd("bridge:taks", {"t1": 0})
+    client.set("bridge:task", "t1")
+    client.hset("bridge:endpoint:a", "state", "active")  # one of ours, whose name begins alike
+    _, rows = doctor(bridge)
+    found = {row["found"]: (row["why"], row["fix"]) for row in rows if row["check"] == "types" and row["why"]}
+    assert set(found) == {f"bridge:{name} is no key of the bridge's" for name in ("endpoint", "taks", "task")}
+    why, fix = found["bridge:taks is no key of the bridge's"]
+    assert "did you mean bridge:tasks?" in why
+    verb, *keys = fix.partition(";")[0].split()
+    assert (verb, client.renamenx(*keys)) == ("RENAMENX", True)
+    assert client.zrange("bridge:tasks", 0, -1) == ["t1"]
+    assert "write into bridge:tasks, a zset, then DEL bridge:task" in str(found)
 
 
 def test_a_cluster_is_told_apart(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +175,7 @@ def test_a_refused_key_is_exit_code_4(
     client.hset("bridge:account:default", "state", "refused")
     client.zadd("bridge:pauses", {"default": int(time.time() * 1000) + 60_000})
     code, rows = doctor(bridge)
-    assert (code, "restart the worker" in bad(rows, "key")) == (0, True)
+    assert (code, "stop the worker, then: bridge worker" in bad(rows, "key")) == (0, True)
 
 
 def test_upstream_is_left_alone_where_it_asked_for_it(

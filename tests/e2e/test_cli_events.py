@@ -138,12 +138,42 @@ def test_a_delivery_is_shown_with_every_attempt(bridge: Bridge, client: "Redis")
     assert rows[0]["attempt_log"][0]["attempt_at"] == "1970-01-01T00:00:00.001Z"
     code, out, _ = bridge("delivery", "show", "evt_1", "a")
     assert code == 0
-    assert "503 → again in 5 s" in out
+    assert "503 → again in 5 s (as scheduled)" in out
     assert "wait 11, total 12 ms" in out
     assert "answered: busy" in out
-    assert "dns: no such name → dead (exhausted)" in out
+    assert "dns: no such name → dead (exhausted: its schedule has no further attempt)" in out
     assert bridge("delivery", "show", "evt_1", "nobody")[0] == 3
     assert bridge("delivery", "show", "evt_2")[0] == 3
+
+
+def test_an_attempt_is_shown_with_what_was_sent_and_answered(bridge: Bridge, client: "Redis") -> None:
+    """The headers that each event has are told, too; what is not there, or written over, is passed over."""
+    owe(client, "a", "evt_1", "pending", attempts=2)
+    first = {
+        "attempt": 1, "at": 1, "trigger": "schedule", "status_code": 429, "next": "pending", "retry_in_ms": 120_000,
+        "pause_ms": 120_000, "effect": "overload", "excerpt": "busy",
+        "request": "POST https://example.com/x?...\nx-team: ***\nwebhook-signature: ***",
+        "answer": "server: nginx\nvia: 1.1 a\nvia: 1.1 b",
+    }  # fmt: skip
+    strange = {"attempt": 2, "at": 2, "request": HOSTILE, "answer": [HOSTILE], "pause_ms": HOSTILE, "effect": HOSTILE}
+    client.rpush("bridge:attempts:a:evt_1", json.dumps(first), json.dumps(strange), "no json")
+    shown, *_ = json.loads(bridge("delivery", "show", "evt_1", "--json")[1])[0]["attempt_log"]
+    assert shown["request"] == {
+        "method": "POST",
+        "url": "https://example.com/x?...",
+        "headers": {
+            "x-team": "***", "webhook-signature": "***", "webhook-id": "evt_1", "bridge-attempt": "1",
+            "bridge-trigger": "schedule",
+        },
+    }  # fmt: skip
+    assert shown["answer_headers"] == {"server": "nginx", "via": "1.1 a, 1.1 b"}
+    code, out, told = bridge("delivery", "show", "evt_1")
+    assert code == 0
+    assert "429 → again in 2 min (its Retry-After asks for 120 s; fewer at a time)" in out
+    assert "sent: POST https://example.com/x?..." in out
+    assert "x-team: *** · webhook-signature: *** · webhook-id: evt_1" in out
+    assert "answered with server: nginx · via: 1.1 a, 1.1 b" in out
+    assert not FORBIDDEN & set(out + told)
 
 
 COMMANDS = [

@@ -38,7 +38,8 @@ def test_status_of_nothing_has_everything_in_it(bridge: Bridge) -> None:
     assert {kind: role["workers"] for kind, role in row["roles"].items()} == {"poll": 0, "deliver": 0}
     assert row["redis"]["append_only"] is True
     code, out, _ = bridge("status")
-    assert (code, "nothing is polled until TWELVELABS_API_KEY is set" in out) == (0, True)
+    assert (code, "nothing is polled → export TWELVELABS_API_KEY=…" in out) == (0, True)
+    assert out.count("NO WORKER, 0 s behind → bridge worker") == 2
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def test_health_without_workers_names_the_command(bridge: Bridge) -> None:
     started = time.monotonic()
     code, out, told = bridge("health")
     assert (code, out.count("\n"), told) == (1, 1, "")
-    assert "bridge worker poll" in out
+    assert "no poll shift is alive, no deliver shift is alive → bridge worker;" in out
     assert time.monotonic() - started < 4
     assert bridge("health", "--role", "deliver")[1].count("bridge worker") == 1
 
@@ -131,7 +132,31 @@ def test_health_of_one_role_looks_at_that_role(bridge: Bridge, client: "Redis") 
     alive(client, "deliver")
     assert bridge("health", "--role", "deliver")[0] == 0
     assert bridge("health", "--role", "poll")[0] == 1
-    assert bridge("health")[0] == 1
+    code, out, _ = bridge("health")
+    assert (code, "no poll shift is alive → bridge worker poll;" in out) == (1, True)
+
+
+def test_in_the_stack_people_are_told_its_commands(
+    bridge: Bridge, redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`bridge worker` means nothing where compose runs the worker: each door says what does it there."""
+    login = tmp_path / "operator.url"
+    login.write_text(redis_url)
+    monkeypatch.setattr("bridge.deployment.IN_THE_STACK", f"{tmp_path}/")
+    monkeypatch.delenv("BRIDGE_REDIS_URL")
+    monkeypatch.setenv("BRIDGE_REDIS_URL_FILE", str(login))
+    key = "twelvelabs_api_key) && docker compose restart worker"
+    bridge("task", "add", "t1")
+    for words, commands in (
+        (("status",), ("docker compose up -d worker", key)),
+        (("health",), ("docker compose up -d worker",)),
+        (("task", "add", "t1"), ("docker compose up -d worker",)),
+        (("task", "wait", "t1", "--timeout", "0"), ("docker compose up -d worker",)),
+        (("doctor",), ("docker compose up -d worker", key)),
+    ):
+        _, out, told = bridge(*words)
+        assert all(command in out + told for command in commands), (words, out, told)
+        assert "bridge worker" not in out + told, words
 
 
 def test_health_here_is_that_of_this_machines_workers(bridge: Bridge, client: "Redis") -> None:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import planted
 import pytest
 from planted import found_in
 from secretive import FAILING, Town, a_secretive_town
@@ -116,6 +117,26 @@ def test_no_command_shows_a_secret(bridge: Call, words: tuple[str, ...], how: st
 
 
 NO_FORMAT = {("config", "check"), ("contract", "acl"), ("contract", "show")}
+
+
+@pytest.mark.parametrize("how", FORMATS)
+def test_what_an_auth_file_holds_is_shown_nowhere(bridge: Call, tmp_path: Path, how: str) -> None:
+    """By whatever reads or writes the endpoint, or tells how it differs; its receiver answers with the password."""
+    bearer, basic = tmp_path / "bearer", tmp_path / "basic"
+    bearer.write_text(f"{planted.HEADER}\n")
+    basic.write_text(f"me:{planted.PASSWORD}\n")
+    url = json.loads(bridge("endpoint", "show", "echo", "--json")[1])["url"].partition("?")[0]
+    calls = [
+        ("add", "new", url, "--auth-file", str(bearer), "--default-secret", "--replace"),
+        ("set", "new", "--auth-file", str(basic)), ("set", "new", "--auth-file", str(basic), "--ordering", "none"),
+        ("show", "new"), ("ls",), ("test", "new"), ("set", "new", "--header", "x-partner=1"), ("show", "new"),
+        ("set", "new", "--unset", "headers.authorization"),
+    ]  # fmt: skip
+    for words in calls:
+        code, said = bridge("endpoint", *words, "-o", how)
+        assert (code, found_in(said)) == (1 if words[0] == "test" else 0, set()), said
+        assert not found_in(bridge("export")[1])
+    assert json.loads(bridge("endpoint", "show", "new", "--json")[1])["headers"] == ["x-partner"]
 
 
 @pytest.mark.parametrize("how", FORMATS)

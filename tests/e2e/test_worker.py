@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,33 @@ def test_an_endpoint_that_keeps_failing_is_told_of_and_disabled() -> None:
     assert [arrival.data["percent"] for arrival in told] == [50, 70, 90, None]
     assert {arrival.data["endpoint"] for arrival in told} == {"down"}
     assert not receiver.invalid
+
+
+def test_many_tasks_are_watched_by_the_list() -> None:
+    """Sixty videos: every status that the list showed arrives, and upstream is asked far less often than one by one."""
+    simulator, receiver = Simulator(), Receiver(SECRET)
+    with RedisServer() as redis, simulator.in_thread(), receiver.in_thread() as inside:
+        timeline = a_timeline(validating=2, pending=3, queued=3, indexing=4)
+        worker = start_worker(redis.url, simulator.base_url, {"TWELVELABS_API_KEY": "tlk_sandbox"})
+        try:
+            with Redis.from_url(redis.url) as client:
+                definition = {"url": f"{receiver.url}/hook", "secret": SECRET}
+                client.hset("bridge:endpoints", "mine", json.dumps(definition))
+                members = [simulator.add_task(timeline=timeline) for _ in range(60)]
+                began = time.monotonic()
+                client.zadd("bridge:tasks", dict.fromkeys(members, 0))
+                inside.run(receiver.wait_for(lambda seen: has_ended(seen, 60), 40), 45)
+                seconds = time.monotonic() - began
+        finally:
+            worker.terminate()
+            assert worker.wait(30) == 0
+        assert not receiver.invalid
+        assert not receiver.out_of_order
+        arrived = {(one.task_id, one.status) for one in receiver.arrivals}
+        assert arrived >= {(one.task_id, one.status) for one in simulator.served if one.via == "list"}
+        assert len(simulator.requests) < 60 * seconds / 2, "each of sixty tasks was read once a second"
+
+
+def has_ended(receiver: Receiver, tasks: int) -> bool:
+    """So many tasks' last word has arrived."""
+    return len({one.task_id for one in receiver.valid if one.status == "ready"}) == tasks

@@ -11,6 +11,7 @@ from standardwebhooks import Webhook
 from bridge.errors import BridgeError, SettingsError
 from bridge.guard import Policy
 from bridge.model import Delivery, Endpoint, Fault, Outcome, PreviousSecret
+from bridge.sandbox.http import HttpServer
 from bridge.sandbox.message import Response
 from bridge.sandbox.receiver import Receiver
 from bridge.sender import EXCERPT_BYTES, Sender, traceparent
@@ -285,3 +286,35 @@ def test_no_secret_is_in_a_repr() -> None:
     assert FIRST not in repr(post_endpoint)
     assert "canary" not in repr(post_endpoint)
     assert "Zo" not in repr(a_delivery())
+
+
+async def test_what_was_sent_and_answered_is_told_without_secrets() -> None:
+    """Of a failure both heads, of a fault the request's; of a first attempt that is taken, nothing.
+
+    A reset on a kept connection is tried once more on a fresh one: hence two.
+    """
+    own = {"x-team": "C4N4RY-value", "authorization": "Bearer C4N4RY-token"}
+    told = (("server", "nginx"), ("x-echo", "C4N4RY-token"), ("x-c4n4ry-token", "1"), ("set-cookie", "C4N4RY-session"))
+    answers = [Response(503, told), Response(204, told), Response(204, told), *[Response(reset=True)] * 2]
+    server = HttpServer(lambda _: answers.pop(0))
+    await server.start()
+    try:
+        async with Post() as post:
+            url = f"{server.url}/x?key=C4N4RY-query"
+            failed = await post(url, headers=own)
+            taken = await post(url, headers=own)
+            later = await post(url, a_delivery(attempts=1), headers=own)
+            reset = await post(url, headers=own)
+    finally:
+        await server.stop()
+    lines = failed.request.split("\n")
+    assert lines[0] == f"POST {server.url}/x?..."
+    assert {"content-type: application/json", "x-team: ***", "authorization: ***"} < set(lines)
+    assert f"webhook-timestamp: {int(post.moment.timestamp())}" in lines
+    assert "webhook-signature: ***" in lines
+    assert "server: nginx" in failed.answer.split("\n")
+    assert (taken.request, taken.answer) == ("", "")
+    assert ("POST" in later.request, "server: nginx" in later.answer) == (True, True)
+    assert (reset.fault, "POST" in reset.request, reset.answer) == (Fault.RESET, True, "")
+    for outcome in (failed, taken, later, reset):
+        assert "c4n4ry" not in f"{outcome}".lower()

@@ -8,9 +8,11 @@ from scene import Clock, Scene
 
 from bridge import events
 from bridge.guard import Policy
-from bridge.model import Decision, Delivery, DeliveryState, EndpointEffect, Postponement
+from bridge.model import Decision, Delivery, DeliveryState, EndpointEffect, Event, Postponement
 from bridge.store import Store
 from bridge.store.intake import Intake
+from bridge.store.outbox import BLOCKED_BEFORE_DISABLED
+from bridge.store.steering import Steering
 
 POLICY = Policy(allow_networks=[ip_network("127.0.0.0/8")], allow_http=True)
 CALLBACK = "http://127.0.0.1:9/cb"
@@ -107,6 +109,54 @@ async def test_a_setting_that_makes_a_kept_definition_good_again_ends_the_compla
     assert await scene.store.client.hexists("bridge:rejected", "endpoint:e")
     await Intake(scene.store, POLICY, has_default_secret=True).run()
     assert not await scene.store.client.hexists("bridge:rejected", "endpoint:e")
+
+
+async def blocked_by_a_setting(scene: Scene) -> Event:
+    """An endpoint that a worker with stricter settings complains of, and disabled, as it may not dial there."""
+    await write(scene, "e", "A")
+    await scene.task()
+    owed = await scene.commit("queued")
+    await Intake(scene.store, Policy(), has_default_secret=True).run()
+    (delivery,) = await scene.claim()
+    blocked = Decision(DeliveryState.PENDING, EndpointEffect.BLOCKED, retry_in_ms=3_600_000)
+    await scene.store.client.hset("bridge:endpoint:e", "blocked", BLOCKED_BEFORE_DISABLED - 1)
+    assert await scene.store.outbox.settle(delivery, blocked, "{}") == "disabled"
+    assert await scene.store.client.hmget("bridge:endpoint:e", "state", "reason") == [b"disabled", b"blocked"]
+    return owed
+
+
+async def test_a_setting_that_is_mended_has_what_it_blocked_go_out(scene: Scene) -> None:
+    """We disabled it for a setting of ours; once that is right, nobody has to say so a second time."""
+    owed = await blocked_by_a_setting(scene)
+    await Intake(scene.store, POLICY, has_default_secret=True).run()
+    assert await scene.store.client.hget("bridge:endpoint:e", "state") == b"active"
+    await scene.store.scripts.call("mend_endpoint", "e", 32, 1_000)  # the sweep has what was held go out
+    assert [one.event_id for one in await scene.claim()] == [owed.id]
+
+
+@pytest.mark.parametrize("when", ["before", "since"])
+async def test_a_setting_that_is_mended_overrules_no_operator(scene: Scene, when: str) -> None:
+    """Held by a person, before the setting was wrong or since: only a person lets it go."""
+    steering = Steering(scene.store)
+    if when == "since":
+        await blocked_by_a_setting(scene)
+        await steering.disable("e", "blocked")  # even in the same word
+    else:
+        await write(scene, "e", "A")
+        await scene.intake.run()
+        await steering.disable("e", "blocked")
+        await Intake(scene.store, Policy(), has_default_secret=True).run()
+    await Intake(scene.store, POLICY, has_default_secret=True).run()
+    assert await scene.store.client.hget("bridge:endpoint:e", "state") == b"disabled"
+    assert not await scene.store.client.hexists("bridge:rejected", "endpoint:e")
+
+
+async def test_a_mended_setting_says_nothing_of_another_reason(scene: Scene) -> None:
+    """Its receiver answered 410 meanwhile: no setting of ours changes that."""
+    await blocked_by_a_setting(scene)
+    await scene.store.client.hset("bridge:endpoint:e", "reason", "gone")
+    await Intake(scene.store, POLICY, has_default_secret=True).run()
+    assert await scene.store.client.hget("bridge:endpoint:e", "state") == b"disabled"
 
 
 async def test_what_was_refused_and_put_back_stays_told_through_a_restart(scene: Scene) -> None:

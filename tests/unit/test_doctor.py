@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.exceptions import AuthenticationError
 
+from bridge.contract import UNSIGNED_CALLBACK
+from bridge.deployment import Deployment
 from bridge.doctor import Finding, Level, entries, exit_code, fail, ok, server, shortened, upstream, warn, work
 from bridge.doctor.findings import SHOWN, span
 from bridge.errors import LOG_IN, START_REDIS, UnsafeRedis
@@ -21,6 +23,7 @@ from bridge.store.scripts import as_store_error
 HEALTHY = server.ServerFacts("7.2.4", data_version="1")
 JUDGE = entries.Judge(Policy(allow_networks=[ip_network("127.0.0.0/8")], allow_http=True), has_default_secret=True)
 SECRET = "whsec_" + "A" * 44
+GOOD = "are admissible by this shell's settings"
 
 
 def examined(facts: server.ServerFacts, *, allow_volatile: bool = False) -> dict[str, Finding]:
@@ -198,7 +201,7 @@ def test_a_good_key_that_the_workers_have_not_is_said() -> None:
     found = list(upstream.key(an_observation(), "x", refused_for_ms=42_000))
     assert [one.level for one in found] == [Level.OK, Level.WARN]
     assert "they probe it in 42 s" in found[1].why
-    assert "restart the worker" in found[1].fix
+    assert "stop the worker, then: bridge worker" in found[1].fix
 
 
 # -- workers, backlog, dead letters --
@@ -208,8 +211,8 @@ def test_a_good_key_that_the_workers_have_not_is_said() -> None:
     ("facts", "levels", "word"),
     [
         (work.RoleFacts("poll", 1, 1), ["ok", "ok"], "nothing is due"),
-        (work.RoleFacts("poll", 0, 0), ["fail", "ok"], "bridge worker poll"),
-        (work.RoleFacts("deliver", 2, 0), ["fail", "ok"], "bridge worker deliver"),
+        (work.RoleFacts("poll", 0, 0), ["fail", "ok"], "| bridge worker"),
+        (work.RoleFacts("deliver", 2, 0), ["fail", "ok"], "stop the worker, then: bridge worker"),
         (work.RoleFacts("poll", 1, 1, queued=11), ["ok", "warn", "ok"], "11 jobs wait"),
         (work.RoleFacts("poll", 1, 1, late_ms=14_999, due=3), ["ok", "ok"], "3 tasks wait"),
         (work.RoleFacts("poll", 1, 1, late_ms=15_000, due=3), ["ok", "warn"], "BRIDGE_POLL_WORKERS"),
@@ -220,6 +223,8 @@ def test_a_good_key_that_the_workers_have_not_is_said() -> None:
 def test_workers_are_judged_by_life_and_lag(facts: work.RoleFacts, levels: list[str], word: str) -> None:
     """Nobody alive fails; late is a warning first; a rest that upstream asked for is no lateness."""
     found = list(work.role(facts))
+    assert "docker" not in told(found)
+    assert "bridge worker" not in told(list(work.role(facts, Deployment.COMPOSE)))
     assert [one.level for one in found] == [Level(level) for level in levels]
     assert word in told(found)
 
@@ -230,8 +235,12 @@ def test_workers_are_judged_by_life_and_lag(facts: work.RoleFacts, levels: list[
         (work.OwedFacts("a", "disabled", "gone", pending=3), "a is disabled (gone)"),
         (work.OwedFacts("url:0123", "disabled", "blocked"), "bridge endpoint enable url:0123"),
         (work.OwedFacts("a", paused_ms=60_000, pending=3), "rests for 1 min more"),
+        (work.OwedFacts("url:0123", failures=7, url="https://x.example/…"), "url:0123 (https://x.example/…) fails"),
         (work.OwedFacts("a", paused_ms=10**12, pending=3), "somebody wrote it there"),
-        (work.OwedFacts("a", "disabled", "gone", pending=3), "bridge endpoint test a, then bridge endpoint enable a"),
+        (work.OwedFacts("a", "disabled", "gone", pending=3), "it answered 410"),
+        (work.OwedFacts("a", "disabled", "blocked", pending=3), "policy forbids its address"),
+        (work.OwedFacts("a", "disabled", "he moves", pending=3), "an operator holds it; 3 deliveries are held"),
+        (work.OwedFacts("a", "disabled", "blocked", kept=True), "active again by itself"),
         (work.OwedFacts("a", "held", "failing", pending=3, failures=12, probe_ms=240_000), "a is held (failing)"),
         (work.OwedFacts("a", "held", "failing", probe_ms=240_000), "it is probed in 4 min, or now: bridge delivery ls"),
         (
@@ -263,7 +272,9 @@ def test_dead_letters_are_counted_by_reason_with_the_way_back() -> None:
     ):
         assert work.owed([work.OwedFacts("a", dead=2, reasons=reasons)])[0].fix == fix
     (held, _) = work.owed([work.OwedFacts("a", "disabled", "gone", dead=1, reasons={"gone": 1})])
-    assert held.fix == "bridge endpoint test a, then bridge endpoint recover a"
+    assert held.fix == "bridge endpoint recover a"
+    (held, _) = work.owed([work.OwedFacts("a", "disabled", "blocked", pending=1)])
+    assert held.fix == "bridge endpoint enable a"
     many = work.owed([work.OwedFacts("a", dead=300, reasons={"poison": 20})])
     assert "of the latest: 20 poison" in many[0].found
 
@@ -311,7 +322,7 @@ def test_a_bad_endpoint_is_named_by_the_classifier_of_registration(name: bytes, 
 def test_good_endpoints_are_one_finding_and_none_a_warning() -> None:
     """A hundred good ones do not bury a bad one."""
     good = {f"e{n}".encode(): b'{"url":"https://example.com/"}' for n in range(100)}
-    assert [(one.level, one.found) for one in entries.endpoints(good, {}, JUDGE)] == [(Level.OK, "100 are admissible")]
+    assert [(one.level, one.found) for one in entries.endpoints(good, {}, JUDGE)] == [(Level.OK, f"100 {GOOD}")]
     assert [one.level for one in entries.endpoints({}, {}, JUDGE)] == [Level.WARN]
 
 
@@ -342,8 +353,8 @@ def test_callback_urls_need_the_default_secret_and_an_open_way() -> None:
     text = told(
         entries.endpoints({}, {"url:1": "https://example.com/", "url:2": "https://10.0.0.1/?token=hidden"}, without)
     )
-    assert "set BRIDGE_DELIVERY_DEFAULT_SECRET" in text
-    assert "url:2: ip_literal" in text
+    assert "export BRIDGE_DELIVERY_DEFAULT_SECRET=…" in text
+    assert "url:2 (https://10.0.0.1/?…): ip_literal" in text
     assert "hidden" not in text
 
 
@@ -353,7 +364,7 @@ def test_a_command_is_safe_to_be_pasted() -> None:
     text = f'{{"url":"{url}"}}'.encode()
     (one,) = entries.endpoints({b"a": text}, {}, JUDGE)
     assert "'\"'\"'" in one.fix or "touch" not in one.fix
-    (refused,) = entries.rejected([entries.Refusal("task:$(reboot)", "bad", "")])
+    (refused,) = entries.rejected([entries.Refusal("task:$(reboot)", "bad", "")], {}, JUDGE)
     assert refused.fix == "HDEL bridge:rejected 'task:$(reboot)'"
 
 
@@ -389,13 +400,69 @@ def test_tasks_that_name_nobody_are_warned_of_once_a_name() -> None:
 def test_what_was_refused_is_told_by_name_with_its_fix() -> None:
     """An entry that is no JSON, too."""
     found = entries.rejected(
-        [entries.Refusal("task:t1", "metadata: not JSON", "write JSON"), entries.Refusal("x", "", "")]
+        [entries.Refusal("task:t1", "metadata: not JSON", "write JSON"), entries.Refusal("x", "", "")], {}, JUDGE
     )
     assert told(found).splitlines() == [
         "warn rejected task:t1 | metadata: not JSON | write JSON",
         "warn rejected x | no reason stands there | HDEL bridge:rejected x",
     ]
-    assert entries.rejected([]) == [ok("rejected", "none")]
+    assert entries.rejected([], {}, JUDGE) == [ok("rejected", "none")]
+
+
+INSIDE = entries.Refusal(
+    "endpoint:a", "url: scheme_not_https: The URL does not begin with https://.", "bridge endpoint check x", "url",
+    "http://127.0.0.1:9/…", kept=True,
+)  # fmt: skip
+WRITTEN = {b"a": b'{"url":"http://127.0.0.1:9/hook"}'}
+LIKE_US = "BRIDGE_DELIVERY_ALLOW_NETWORKS=127.0.0.0/8 BRIDGE_DELIVERY_ALLOW_HTTP=true"
+
+
+@pytest.mark.parametrize(
+    ("deployment", "fix"),
+    [
+        (Deployment.BY_HAND, f"stop the worker, then: {LIKE_US} bridge worker"),
+        (Deployment.COMPOSE, f"printf '%s\\n' {LIKE_US} >> .env && docker compose up -d  # restart reads no .env"),
+    ],
+)
+@pytest.mark.parametrize("kept", [True, False], ids=["in force", "refused"])
+def test_a_worker_with_other_settings_is_told_apart(deployment: Deployment, fix: str, kept: bool) -> None:
+    """What it refuses and this shell allows: said so, and the worker's start with these settings, not the check."""
+    judge = replace(JUDGE, deployment=deployment)
+    (one,) = entries.rejected([replace(INSIDE, kept=kept)], WRITTEN if kept else {}, judge)
+    assert (one.level, one.fix) == (Level.FAIL, fix)
+    assert one.found == "endpoint:a: this shell's settings allow it, the running worker's do not"
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        replace(INSIDE, value="http://10.0.0.1/"),
+        replace(INSIDE, value="http://…@127.0.0.1/"),
+        replace(INSIDE, reason="url: fragment: The URL has a fragment."),
+        replace(INSIDE, field="events", reason="events: no pattern"),
+    ],
+    ids=["not ours either", "its own fault as well", "its own fault", "no URL"],
+)
+def test_what_is_bad_by_any_settings_is_no_matter_of_the_workers(refusal: entries.Refusal) -> None:
+    """Its client's to mend: the reason and the fix as they were."""
+    (one,) = entries.rejected([replace(refusal, kept=False)], WRITTEN, JUDGE)
+    assert (one.level, one.found, one.fix) == (Level.WARN, "endpoint:a", "bridge endpoint check x")
+    (one,) = entries.rejected([INSIDE], {b"a": b'{"url":"http://10.0.0.1/"}'}, JUDGE)
+    assert one.level is Level.WARN
+
+
+def test_a_secret_that_only_this_shell_has_is_told_without_its_text() -> None:
+    """The worker lacks the default secret: its name, and where it goes."""
+    refusal = entries.Refusal(
+        "task:t1", f"callback_url: {UNSIGNED_CALLBACK}", "x", "callback_url", "https://a.example/"
+    )
+    (one,) = entries.rejected([refusal], {}, JUDGE)
+    assert one.fix.startswith("export BRIDGE_DELIVERY_DEFAULT_SECRET=…")
+    (one,) = entries.rejected([refusal], {}, replace(JUDGE, has_default_secret=False))
+    assert (one.level, one.fix) == (Level.WARN, "x")
+    kept = entries.Refusal("endpoint:a", "secret: there is no secret to sign with", "x", "secret", kept=True)
+    (one,) = entries.rejected([kept], WRITTEN, replace(JUDGE, deployment=Deployment.COMPOSE))
+    assert "config/secrets/bridge_delivery_default_secret) && docker compose restart worker" in one.fix
 
 
 # -- findings --

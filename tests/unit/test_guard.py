@@ -15,7 +15,7 @@ from ssrfguard import DEFAULT_DENIED
 from bridge import guard
 from bridge.errors import InvalidInput
 from bridge.exchange import Origin, Request
-from bridge.guard import REASONS, Network, Policy, Refused, Target, Verdict
+from bridge.guard import OURS_TO_LIFT, REASONS, Network, Policy, Refused, Target, Verdict
 
 PUBLIC = "93.184.216.34"
 PUBLIC_6 = "2606:2800:21f:cb07:6820:80da:af6b:8b2c"
@@ -367,3 +367,22 @@ def test_idn_in_many_scripts(text: str) -> None:
     """Names of the world's scripts are admitted in their xn-- form."""
     label = idna.alabel(text).decode("ascii")
     assert Policy().judge_url(f"https://{label}.com/").allowed
+
+
+@pytest.mark.parametrize(
+    ("reason", "url"),
+    [
+        ("scheme_not_https", "http://example.com/"),
+        ("ip_literal", "https://10.0.0.1/"),
+        ("special_name", "https://app.internal/"),
+        ("single_label", "https://app/"),
+        ("port_not_allowed", "https://example.com:9/"),
+    ],
+)
+def test_what_settings_lift_is_named_as_theirs(reason: str, url: str) -> None:
+    """Refused by one installation and admitted by another: those who tell people whose settings differ go by this."""
+    everywhere = [ip_network("0.0.0.0/0"), ip_network("::/0")]
+    assert Policy().judge_url(url).reason == reason
+    assert Policy(allow_networks=everywhere, allow_http=True).judge_url(url).allowed
+    assert reason in OURS_TO_LIFT
+    assert REASONS.keys() >= OURS_TO_LIFT

@@ -48,6 +48,20 @@ def test_an_answer_keeps_its_innocent_words() -> None:
     assert CONFIDANT.head_of(text.encode(), 1_024) == text
 
 
+@pytest.mark.parametrize("given", ["me:C4N4RY-w\u00f6\u00df", "C4N4RY-word", 'me:"C4N4RY-w\u00f6rd"'])
+def test_what_basic_credentials_stand_for_is_a_secret_too(given: str) -> None:
+    """A receiver that takes them apart may answer with the password in plain."""
+    pair = given if ":" in given else f"me:{given}"
+    digits = base64.b64encode(pair.encode()).decode()
+    for header in (f"Basic {digits}", f"basic  {digits.rstrip('=')}"):
+        confidant = Confidant(URL, {"authorization": header}, [SECRET])
+        for told in (given, json.dumps(given), json.dumps(given, ensure_ascii=False), repr(given), header):
+            shown = confidant.head_of(f"no such user: {told}".encode(), 1_024)
+            assert "C4N4RY" not in shown, shown
+            assert digits[:8] not in shown, shown
+    assert Confidant(URL, {"authorization": "Basic \xe4=="}, []).head_of(b"unharmed", 80) == "unharmed"
+
+
 @given(st.integers(0, 80), st.sampled_from([SECRET, "C4N4RY/QUERY", "T0AbCdEfGhIjKlMnOp"]))
 def test_a_secret_that_the_limit_cuts_through_goes_whole(before: int, secret: str) -> None:
     """At each place of the cut."""

@@ -3,18 +3,20 @@
 -- ARGV  name, canonical JSON, digest of the client's JSON, ordering, cap, the client's JSON or '' for an implicit endpoint,
 --       '<interval ms> <burst>' of its rate or '', '1' if a later event of a task stands for progress before it
 -- Steps: nothing if the client changed it meanwhile; the one in force already is complained of no longer, if a setting
---   had made it bad; write it to bridge:registry; a changed definition makes an endpoint active again that we disabled,
+--   had made it bad, and is active again, if that had us disable it as blocked (an operator's word since then stands);
+--   write it to bridge:registry; a changed definition makes an endpoint active again that we disabled,
 --   and not one that an operator did; the version of the set moves on, so that no commit uses the old one.
 -- Reply 'accepted', 'same' or 'moved'
 local name, config, digest, ordering, cap, raw, rate, supersede = unpack(ARGV, 1, 8)
 if raw ~= '' and redis.call('HGET', P .. 'endpoints', name) ~= raw then return 'moved' end
 local key = P .. 'endpoint:' .. name
-local known = redis.call('HMGET', key, 'digest', 'state', 'kept', 'by')
+local known = redis.call('HMGET', key, 'digest', 'state', 'kept', 'by', 'reason')
 if known[1] == digest and known[2] ~= 'removed' and redis.call('HEXISTS', P .. 'registry', name) == 1 then
   if redis.call('HGET', key, 'cap') ~= cap then redis.call('HSET', key, 'cap', cap) end
   if known[3] then
     redis.pcall('HDEL', P .. 'rejected', 'endpoint:' .. name)
     redis.call('HDEL', key, 'kept')
+    if known[2] == 'disabled' and known[5] == 'blocked' and known[4] ~= 'operator' then activate(name) end
   end
   return 'same'
 end

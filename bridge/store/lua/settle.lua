@@ -14,6 +14,7 @@
 --   once, and two more at each success that follows without a failure between them.
 --   Overload halves how many attempts the endpoint may have in flight, once for all that were in flight then; after as
 --   many successes as it may have, it is one more, up to its cap.
+--   What a failure came to, in short, stands with the endpoint until a success.
 --   Failing for so much of the window is told once each, and so is the end of it; what is to be told waits in
 --   bridge:notices until tell.lua makes an event of it. After as long without a failure the window begins anew.
 -- Reply 'ok', 'stale' (the lease ended, or it was settled before), or ok and the endpoint now is 'held' (its breaker
@@ -100,10 +101,13 @@ redis.call('HSET', key, 'failing_since', string.format('%.0f', since), 'failed_a
 failures = redis.call('HINCRBY', key, 'failures', 1)
 local lasted = now - since
 
+local read, attempt = pcall(cjson.decode, ARGV[9])
+if not read or type(attempt) ~= 'table' then attempt = {} end
+redis.call('HSET', key, 'last_failure',
+  cjson.encode({status_code = attempt.status_code, fault = attempt.fault, detail = attempt.detail}))
+
 -- What those who look after endpoints are to hear of this one.
 local function notice(kind, percent, reason)
-  local read, attempt = pcall(cjson.decode, ARGV[9])
-  if not read or type(attempt) ~= 'table' then attempt = {} end
   told = math.max(told + 1, now)
   redis.call('HSET', key, 'told', string.format('%.0f', told))
   redis.pcall('RPUSH', P .. 'notices', cjson.encode({kind = kind, percent = percent, reason = reason,

@@ -5,7 +5,8 @@ Each function raises what Redis raises: a key that somebody broke costs the fact
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
@@ -13,9 +14,12 @@ from redis.exceptions import ResponseError
 from bridge.doctor.entries import Refusal, Waiting
 from bridge.doctor.server import Ahead, ServerFacts
 from bridge.doctor.work import OwedFacts, RoleFacts, TaskFacts
+from bridge.hints import near_names
+from bridge.redaction import bare
 from bridge.store.reading.trips import MADE_DUE, HasClient, as_ms, as_record, ask, waits_since
 from bridge.store.reading.vitals import Role
 from bridge.store.registry import as_text
+from bridge.waiting import error_of
 
 if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
@@ -116,6 +120,17 @@ async def key_types(store: HasClient) -> list[tuple[str, str, str]]:
     ]
 
 
+async def misspelt_keys(store: HasClient) -> list[tuple[str, str, str, str]]:
+    """Keys that somebody wrote beside those of clients: (key, its type, the key that was meant, that one's type)."""
+    names = [(near, meant) for meant in CLIENTS_KEYS for near in sorted(near_names(meant) - TYPES.keys())]
+    found = await ask(store, names, lambda pipe, pair: pipe.type(store.keys(pair[0])))
+    return [
+        (store.keys(near), as_text(kind), store.keys(meant), CLIENTS_KEYS[meant])
+        for (near, meant), kind in zip(names, found, strict=True)
+        if as_text(kind) != "none"
+    ]
+
+
 async def role_facts(store: HasClient, role: Role, queue: str, *, has_key: bool) -> RoleFacts:
     """One kind of worker. `queue` is the name of its RQ queue."""
     now = await store.scripts.now()
@@ -139,14 +154,24 @@ async def endpoints_in_force(store: HasClient) -> dict[str, str]:
     return {as_text(name): str(as_record(text).get("url", "")) for name, text in pairs}
 
 
-async def owed_facts(store: HasClient, in_force: frozenset[str]) -> list[OwedFacts]:
-    """What each endpoint is owed."""
+async def owed_facts(store: HasClient, in_force: Mapping[str, str]) -> list[OwedFacts]:
+    """What each endpoint is owed. `in_force`: name → URL."""
     now = await store.scripts.now()
     names = [as_text(one) async for one in _some(store.client.sscan_iter(store.keys.names, count=PAGE), ENDPOINTS)]
 
     def question(pipe: "Pipeline", name: str) -> None:
         keys = store.keys
-        asked = ("state", "reason", "paused_until", "failures", "failing_since", "probe_at", *MADE_DUE)
+        asked = (
+            "state",
+            "reason",
+            "paused_until",
+            "failures",
+            "failing_since",
+            "probe_at",
+            "kept",
+            "last_failure",
+            *MADE_DUE,
+        )
         pipe.hmget(keys.endpoint(name), *asked)
         pipe.hlen(keys.deliveries(name))
         pipe.zcard(keys.done(name))
@@ -157,14 +182,14 @@ async def owed_facts(store: HasClient, in_force: frozenset[str]) -> list[OwedFac
 
     replies = await ask(store, sorted(names), question)
     return [
-        await _owed(store, name, now, name in in_force, replies[i * 7 : i * 7 + 7])
+        await _owed(store, name, now, in_force.get(name), replies[i * 7 : i * 7 + 7])
         for i, name in enumerate(sorted(names))
     ]
 
 
-async def _owed(store: HasClient, name: str, now: int, in_force: bool, replies: Sequence[Any]) -> OwedFacts:
+async def _owed(store: HasClient, name: str, now: int, url: str | None, replies: Sequence[Any]) -> OwedFacts:
     fields, kept, done, dead, due, head, latest = replies
-    state, reason, paused, failures, failing, probe = map(as_text, fields[:6])
+    state, reason, paused, failures, failing, probe, complained, failure = map(as_text, fields[:8])
     resting = max(0, (as_ms(paused) or 0) - now)
     takes = state == "active" and not resting
     reasons: Counter[str] = Counter()
@@ -175,14 +200,17 @@ async def _owed(store: HasClient, name: str, now: int, in_force: bool, replies: 
         name=name,
         state=state or "removed",
         reason=reason,
-        in_force=in_force,
+        in_force=url is not None,
+        url=bare(url) if url and name.startswith("url:") else "",
         pending=max(0, kept - done - dead),
         overdue=due if takes else 0,
-        oldest_ms=max(0, now - waits_since(head[0][1], fields[6:])) if head and takes else 0,
+        oldest_ms=max(0, now - waits_since(head[0][1], fields[8:])) if head and takes else 0,
         paused_ms=resting,
         failures=as_ms(failures) or 0,
         failing_ms=max(0, now - (as_ms(failing) or now)),
         probe_ms=max(0, (as_ms(probe) or 0) - now),
+        kept=bool(complained),
+        error=error_of(as_record(failure)),
         dead=dead,
         reasons=dict(reasons),
     )
@@ -225,8 +253,13 @@ async def refusals(store: HasClient) -> list[Refusal]:
     async for name, text in _pairs(store, store.keys.rejected, REFUSALS):
         record = as_record(text)
         reason, where = str(record.get("reason") or ""), str(record.get("field") or "")
-        found.append(Refusal(as_text(name), f"{where}: {reason}" if where else reason, str(record.get("fix") or "")))
-    return sorted(found, key=lambda one: one.name)
+        told = f"{where}: {reason}" if where else reason
+        fix, value = str(record.get("fix") or ""), str(record.get("value") or "")
+        found.append(Refusal(as_text(name), told, fix, where, value))
+    endpoints = [one.name for one in found if one.name.startswith("endpoint:")]
+    kept = await ask(store, endpoints, lambda pipe, name: pipe.hget(store.keys(name), "kept"))
+    in_force = {name for name, one in zip(endpoints, kept, strict=True) if one}
+    return sorted((replace(one, kept=one.name in in_force) for one in found), key=lambda one: one.name)
 
 
 async def requests_left(store: HasClient, per_minute: int, account: str = "default") -> int | None:

@@ -7,8 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bridge.model import DeliveryState
+from bridge.store.reading.standings import with_holds
 from bridge.store.reading.trips import HasClient, as_ms, as_record, ask, names_with_deliveries, pieces
 from bridge.store.registry import as_text
+from bridge.waiting import Hold
 
 if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
@@ -33,9 +35,13 @@ class DeliveryView:
     created_at: int | None
     ended_at: int | None
     next_at: int | None = None
-    """When the next attempt is due; None when it has ended, is being made, or waits for the one before it."""
+    """When the next attempt is due; None when it has ended, is being made, or is held."""
     log: tuple[dict[str, Any], ...] = field(default=())
     """The latest attempts, oldest first."""
+    hold: Hold | None = None
+    """Why a pending one is not sent at the moment that its schedule names."""
+    endpoint_error: str | None = None
+    """While it is pending: what its endpoint's latest attempt came to, if that failed."""
 
     @property
     def moved_at(self) -> int:
@@ -63,7 +69,7 @@ async def list_deliveries(
         if state != DeliveryState.PENDING:
             found += await _ended(store, name, state, task, limit)
         found = heapq.nlargest(limit, found, key=lambda one: one.moved_at)
-    return found
+    return await with_holds(store, found)
 
 
 async def find_deliveries(store: HasClient, event_id: str, endpoint: str | None = None) -> list[DeliveryView]:
@@ -79,7 +85,7 @@ async def find_deliveries(store: HasClient, event_id: str, endpoint: str | None 
         pipe.zscore(store.keys.queue(name), event_id)
         attempts, due = await pipe.execute()
         views.append(_view(name, event_id, as_record(text), as_ms(due), tuple(map(as_record, attempts))))
-    return views
+    return await with_holds(store, views)
 
 
 async def deliveries_of(store: HasClient, event_ids: Sequence[str]) -> dict[str, list[DeliveryView]]:

@@ -1,12 +1,14 @@
 """Endpoints as a person asks about them: what is in force, how each one fares, what was refused. Without secrets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bridge.redaction import bare
+from bridge.filters import words_of
+from bridge.redaction import bare, narrated
 from bridge.store.reading.trips import HasClient, as_ms, as_record, ask
 from bridge.store.registry import as_text
+from bridge.waiting import error_of
 
 if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
@@ -23,6 +25,8 @@ _STATE = (
     "probe_at",
     "cap",
     "limit",
+    "kept",
+    "last_failure",
 )
 
 
@@ -35,6 +39,9 @@ class EndpointView:
     """Without user name, password, query and what may be a token in its path: they may be secrets."""
     events: tuple[str, ...]
     tasks: tuple[str, ...]
+    indexes: tuple[str, ...]
+    metadata: Mapping[str, tuple[Any, ...]]
+    """Fields of a task's own metadata, each with the values that it takes; a signing secret among them is hidden."""
     format: str
     ordering: str
     headers: tuple[str, ...]
@@ -49,6 +56,8 @@ class EndpointView:
     paused_until_at: int | None
     failures: int
     """Failed attempts in a row."""
+    last_error: str | None
+    """What the latest of them came to."""
     failing_since_at: int | None
     probe_at: int | None
     """While it is held: when one delivery is attempted to see whether it is back."""
@@ -142,13 +151,17 @@ def _view(
     name: str, state: str, known: dict[str, Any], refusal: dict[str, Any], replies: Sequence[Any]
 ) -> EndpointView:
     fields, owed, done, last_done, dead, last_dead = replies
-    word, reason, by, paused, failures, failing, since, disabled, probe, cap, limit = map(as_text, fields)
+    word, reason, by, paused, failures, failing, since, disabled, probe, cap, limit, kept, failure = map(
+        as_text, fields
+    )
     secrets = known.get("secrets") or ([known["secret"]] if known.get("secret") else [])
     return EndpointView(
         name=name,
         url=bare(str(known.get("url") or "")),
         events=_texts(known.get("events"), "index.task.*"),
         tasks=_texts(known.get("tasks"), "*"),
+        indexes=_texts(known.get("indexes"), "*"),
+        metadata=_words(known.get("metadata")),
         format=str(known.get("format") or "standard"),
         ordering=str(known.get("ordering") or "first-attempt"),
         headers=tuple(sorted(known["headers"])) if isinstance(known.get("headers"), dict) else (),
@@ -159,20 +172,21 @@ def _view(
         by=by or None,
         paused_until_at=as_ms(paused),
         failures=as_ms(failures) or 0,
+        last_error=error_of(as_record(failure)) or None,
         failing_since_at=as_ms(failing),
         probe_at=as_ms(probe) if word == "held" else None,
         since_at=as_ms(disabled) or as_ms(since),
         concurrency=as_ms(cap),
         limit=as_ms(limit),
         rate=str(known["rate"]) if known.get("rate") else None,
-        schedule=tuple(known["schedule"]) if isinstance(known.get("schedule"), list) else (),
+        schedule=_waits(known.get("schedule")),
         supersede=known.get("supersede") is True,
         pending=max(0, owed - done - dead),
         delivered=done,
         dead=dead,
         last_at=max((int(pair[1]) for pair in [*last_done, *last_dead]), default=None),
-        note=str(refusal.get("reason", "")),
-        fix=str(refusal.get("fix", "")),
+        note=("the running worker's settings refuse it: " if kept else "") + str(refusal.get("reason", "")),
+        fix="bridge doctor" if kept else str(refusal.get("fix", "")),
     )
 
 
@@ -180,6 +194,21 @@ def _until(previous: object) -> int | None:
     """The latest moment at which an old secret ends."""
     ends = [one.get("until") for one in previous if isinstance(one, dict)] if isinstance(previous, list) else []
     return max((end * 1000 for end in ends if isinstance(end, int)), default=None)
+
+
+def _words(wanted: object) -> dict[str, tuple[Any, ...]]:
+    """A filter of metadata, the values of each field always several."""
+    entries = wanted.items() if isinstance(wanted, dict) else ()
+    return {
+        narrated(name): tuple(narrated(word) if isinstance(word, str) else word for word in words_of(words))
+        for name, words in entries
+    }
+
+
+def _waits(schedule: object) -> tuple[float, ...]:
+    """Whole seconds as whole numbers."""
+    waits = [one for one in schedule if isinstance(one, int | float)] if isinstance(schedule, list) else []
+    return tuple(int(one) if isinstance(one, float) and one.is_integer() else one for one in waits)
 
 
 def _texts(value: object, default: str) -> tuple[str, ...]:

@@ -88,7 +88,7 @@ def as_record(text: bytes | str | None) -> dict[str, Any]:
     """A JSON object as stored; empty for anything else, as a person's hand may have been there."""
     try:
         record = json.loads(text) if text else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
 

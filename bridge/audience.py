@@ -1,0 +1,73 @@
+"""Why nobody is owed an event: what each endpoint takes instead, and what tells the present state. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from bridge.events import TYPE_PREFIX
+from bridge.filters import fits, matches
+from bridge.model import Endpoint
+
+SHOWN = 5
+"""How many endpoints are told apart."""
+WORDS = 5
+"""How many patterns of each."""
+
+
+def nobody(
+    event_type: str,
+    task: str,
+    endpoints: Mapping[str, Endpoint],
+    *,
+    named: Sequence[str] | None = None,
+    index: str | None = None,
+    metadata: Any = None,
+) -> str:
+    """In one sentence why an event without deliveries has none. Empty for an event that is not about a task.
+
+    `named` are the endpoints that the task's option `endpoints` names, None for all; `index` and `metadata` are the
+    event's own.
+    """
+    if not event_type.startswith(TYPE_PREFIX):
+        return ""
+    ours = {name: one for name, one in endpoints.items() if not name.startswith("url:")}
+    asked = ours if named is None else {name: ours[name] for name in named if name in ours}
+    if not ours:
+        return f"no endpoint takes {event_type}: none is registered"
+    if not asked:
+        return f"no endpoint takes {event_type}: the task's `endpoints` names {_listed(named or ())}, and there is none"
+    takers = [name for name, one in asked.items() if matches(one, event_type, task, index=index, metadata=metadata)]
+    if takers:
+        return f"nothing of {event_type} is owed: {_listed(takers)} would take it, and came later, or it was forgotten"
+    told = [f"{name} takes {_instead(one, event_type, task, index)}" for name, one in list(asked.items())[:SHOWN]]
+    more = [f"{len(asked) - SHOWN} more"] if len(asked) > SHOWN else []
+    only = " of those that the task names" if named is not None else ""
+    return f"no endpoint{only} takes {event_type}: {', '.join([*told, *more])}"
+
+
+def way_to_tell(task: str, *, watched: bool) -> str:
+    """How an endpoint hears of this task that was registered, or changed, later."""
+    if watched:
+        return "bridge endpoint add NAME URL, or set NAME --events …: it hears of the task's changes from then on"
+    return f"bridge endpoint add NAME URL, or set NAME --events …; then bridge task add {task} tells the present state"
+
+
+def _instead(one: Endpoint, event_type: str, task: str, index: str | None) -> str:
+    """The part of its filter that keeps this event from it."""
+    if not matches(_anywhere(one), event_type, task):
+        return _listed(one.events)
+    if not any(fits(pattern, task) for pattern in one.tasks):
+        return f"the tasks {_listed(one.tasks)}"
+    if index is not None and not any(fits(pattern, index) for pattern in one.indexes):
+        return f"the indexes {_listed(one.indexes)}"
+    return f"tasks with other metadata ({_listed(one.metadata)})"
+
+
+def _anywhere(one: Endpoint) -> Endpoint:
+    """The same endpoint, whatever the task: its events alone decide."""
+    return replace(one, tasks=("*",), indexes=("*",), metadata={})
+
+
+def _listed(words: Iterable[str]) -> str:
+    listed = list(words)
+    return ", ".join([*listed[:WORDS], *(["…"] if len(listed) > WORDS else [])])

@@ -1,0 +1,84 @@
+"""`bridge task show`: all that is known of one task, and why its hooks did not arrive."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from bridge.cli.output import ago, chosen, emit_one, output_option, safe
+from bridge.cli.session import speakable, with_store
+from bridge.cli.task_steer import registering
+from bridge.cli.task_trouble import find_trouble
+from bridge.errors import NotFound
+from bridge.waiting import next_command
+
+if TYPE_CHECKING:
+    from bridge.settings import Settings
+    from bridge.store import Store
+
+EVENTS_SHOWN = 20
+
+
+@click.command()
+@click.argument("task_id", metavar="ID", callback=speakable)
+@output_option
+@click.pass_context
+def show(ctx: click.Context, task_id: str, output: str | None, as_json: bool) -> None:
+    """Show all that is known of one task: snapshot, watch, events and deliveries, or why it was refused.
+
+    \b
+    Examples:
+      bridge task show 6a0b1c2d3e4f5a6b7c8d9e01
+      bridge task show ID --json
+    """
+    from bridge.cli.delivery import waits
+
+    row = with_store(ctx, lambda store, settings: _shown(store, settings, task_id))
+    how = chosen(ctx, output, as_json)
+    if how != "table":
+        emit_one(row, how, key="task")
+        return
+    events = row.pop("events")
+    row["delivered"] = f"{row['delivered']} of {row.pop('owed')}"
+    emit_one(row, how, key="task")
+    for event in events:
+        click.echo(f"\n{safe(event['type'])}  {safe(event['event_id'])}  {ago(event['committed_at'])}")
+        if event["untold"]:
+            click.echo(safe(f"  {event['untold']}"))
+        for delivery in event["deliveries"]:
+            reason = f" ({delivery['reason']})" if delivery["reason"] else ""
+            attempts = f"{delivery['attempts']} attempt{'s' * (delivery['attempts'] != 1)}"
+            why = f", {waits(delivery)}" if waits(delivery) else ""
+            click.echo(f"  → {safe(delivery['endpoint'])}  {safe(delivery['state'] + reason)}, {attempts}{safe(why)}")
+            if why:
+                click.echo(f"    → {safe(next_command(delivery))}")
+
+
+async def _shown(store: "Store", settings: "Settings", member: str) -> dict[str, Any]:
+    from bridge.store.reading.audience import untold
+    from bridge.store.reading.deliveries import deliveries_of
+    from bridge.store.reading.events import latest_events
+    from bridge.store.reading.standings import with_holds
+    from bridge.store.reading.tasks import task_with_deliveries
+
+    view = await task_with_deliveries(store, member)
+    if view.state == "unknown":
+        raise NotFound(f"task {safe(member)} is not known here", fix=registering(member))
+    events = await latest_events(store, lambda event: event.task == member, EVENTS_SHOWN)
+    found = await deliveries_of(store, [event.event_id for event in events])
+    owed = {event_id: await with_holds(store, views) for event_id, views in found.items()}
+    row = asdict(view)
+    silent = await untold(store, [event for event in events if event.event_id not in owed])
+    if view.registered and not view.fix and (trouble := await find_trouble(store, settings, [view])):
+        row |= {"note": view.note or trouble.reason, "fix": trouble.fix}
+    row["events"] = [
+        asdict(event)
+        | {
+            "deliveries": [asdict(one) for one in owed.get(event.event_id, [])],
+            "untold": silent[event.event_id].why if event.event_id in silent else None,
+        }
+        for event in events
+    ]
+    if events and (last := silent.get(events[-1].event_id)) and not row["fix"]:
+        row["fix"] = last.fix
+    return row

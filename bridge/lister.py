@@ -1,0 +1,262 @@
+"""Watching by upstream's list: one request tells of fifty tasks, so that watching costs as much as what changes.
+
+Of all workers one lists at a time. What the list has news of is claimed by name and committed as any other reading:
+from the row itself while a task is on its way, and from one read by id when it has ended, because rows are thin. Tasks
+are read by id all the same, seldom: that finds what a moving list hides. Where the list fails, they are again as often.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from bridge.errors import StoreDown
+from bridge.model import TERMINAL_STATUSES, FetchFailure, FetchFault, Observation, WatchedTask
+from bridge.poll import Reading
+from bridge.pump import Log, is_cancelled
+from bridge.skim import DEEP_MS, Pass
+
+PAGES = 40
+"""The most pages of one pass; an account where more moves in an interval is read by id."""
+ABREAST = 50
+"""How many tasks are claimed, and settled, at a time."""
+LEASE_SECONDS = 30.0
+"""Whoever lists and dies is replaced after this; it is said anew with each page."""
+REST_SECONDS = 600.0
+"""How long a list that misbehaved is not asked for."""
+FRESH_PASSES = 3.0
+"""Tasks are read seldom only while a pass was complete within so many intervals, and …"""
+FRESH_SECONDS = 30.0
+"""… this long."""
+BUSY_TRIES, BUSY_SECONDS = 100, 0.1
+"""How long what somebody else is reading by id is waited for: ten seconds, the deadline of a read."""
+IDLE_SECONDS = 1.0
+SOON_SECONDS = 0.05
+"""After a pass, its end has told Redis when the next one begins: that is asked for."""
+
+
+class Turn(Protocol):
+    """How the listing stands."""
+
+    @property
+    def word(self) -> str: ...
+    @property
+    def now(self) -> int: ...
+    @property
+    def next_at(self) -> int: ...
+    @property
+    def mark(self) -> int | None: ...
+    @property
+    def listed_at(self) -> int | None: ...
+    @property
+    def deep(self) -> bool: ...
+    @property
+    def token(self) -> str: ...
+
+
+class Named(Protocol):
+    """Tasks claimed by name."""
+
+    @property
+    def now(self) -> int: ...
+    @property
+    def tasks(self) -> Sequence[WatchedTask]: ...
+    @property
+    def busy(self) -> Sequence[str]: ...
+
+
+class Listings(Protocol):
+    """What listing needs of the store."""
+
+    async def claim(self, *, lease_ms: int, least: int) -> Turn: ...
+    async def grant(self, *, per_minute: int) -> int: ...
+    async def go_on(self, token: str, *, lease_ms: int) -> bool: ...
+    async def done(self, token: str, *, again_ms: int, mark: int | None, deep_ms: int | None) -> None: ...
+    async def failed(self, token: str, *, again_ms: int, rests_ms: int = 0) -> None: ...
+    async def news(self, rows: Sequence[Observation]) -> list[Observation]: ...
+    async def claim_named(self, members: Sequence[str], *, lease_ms: int) -> Named: ...
+    async def hasten(self, *, within_ms: int, reach_ms: int) -> int: ...
+
+
+class Page(Protocol):
+    """A page of the list."""
+
+    @property
+    def rows(self) -> Sequence[Observation]: ...
+    @property
+    def count(self) -> int: ...
+
+
+class Upstream(Protocol):
+    """Where pages and tasks are read."""
+
+    async def fetch_page(self, number: int) -> Page | FetchFailure: ...
+    async def fetch(self, task_id: str) -> Observation | FetchFailure: ...
+
+
+class Poller(Protocol):
+    """Who commits what a reading says."""
+
+    def named(self, now: int, tasks: Sequence[WatchedTask]) -> list[Reading]: ...
+    async def hear(self, reading: Reading, seen: Observation | FetchFailure, *, again: bool = False) -> None: ...
+    async def rest(self, failure: FetchFailure) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ListPolicy:
+    """How the list is read."""
+
+    interval_seconds: float = 5.0
+    """Between two passes."""
+    lease_seconds: float = 20.0
+    """Of a task."""
+    requests_per_minute: int = 0
+    least_tasks: int = 20
+    """With fewer watched tasks than this, reading by id is as cheap, and tells more."""
+    page_rows: int = 50
+
+
+class Freshness:
+    """Whether the list tells what changes, as one process knows it."""
+
+    def __init__(self, interval_seconds: float) -> None:
+        self._good_ms = max(FRESH_PASSES * interval_seconds, FRESH_SECONDS) * 1000
+        self.fresh = False
+
+    def note(self, turn: Turn) -> bool:
+        """Take over how the listing stands; replies whether tasks may still rely on a list that tells no more."""
+        self.fresh = turn.word != "few" and turn.listed_at is not None and turn.now - turn.listed_at <= self._good_ms
+        return turn.listed_at is not None and not self.fresh
+
+
+class Lister:
+    """One process' part in listing. It works while `permitted`, and never beside another's turn."""
+
+    def __init__(
+        self,
+        listings: Listings,
+        upstream: Upstream,
+        poller: Poller,
+        policy: ListPolicy,
+        freshness: Freshness,
+        *,
+        permitted: Callable[[], bool],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        log: Log,
+    ) -> None:
+        self._listings, self._upstream, self._poller, self._policy = listings, upstream, poller, policy
+        self._freshness, self._permitted, self._sleep, self._log = freshness, permitted, sleep, log
+
+    async def run(self) -> None:
+        """Pass after pass, until cancelled. While Redis is away it only waits."""
+        while not is_cancelled():
+            seconds = IDLE_SECONDS
+            try:
+                if self._permitted():
+                    seconds = await self.round()
+            except StoreDown:
+                pass  # the pump says so
+            except Exception:
+                self._log.exception("list.fault")
+            await self._sleep(seconds)
+
+    async def round(self) -> float:
+        """One look: whose turn it is, and a pass if it is ours. Replies when to look again (seconds)."""
+        policy = self._policy
+        turn = await self._listings.claim(lease_ms=int(LEASE_SECONDS * 1000), least=policy.least_tasks)
+        stale = self._freshness.note(turn)
+        if turn.word != "yours":
+            if stale:
+                await self._leave()
+            return min(max(turn.next_at - turn.now, 50) / 1000, policy.interval_seconds)
+        again_ms = int(policy.interval_seconds * 1000)
+        made = Pass(turn.mark, turn.now, deep=turn.deep)
+        failure = await self._read(turn, made)
+        if failure is None and made.complete:
+            await self._commit(turn, made)
+            deep_ms = DEEP_MS if turn.deep else None
+            await self._listings.done(turn.token, again_ms=again_ms, mark=made.next_mark, deep_ms=deep_ms)
+            return SOON_SECONDS
+        rests_ms = 0
+        if failure is None or is_useless(failure):
+            rests_ms = int(REST_SECONDS * 1000)
+            why = failure.detail if failure else f"more than {PAGES} pages moved since the pass before"
+            self._log.warning("list.rests", seconds=REST_SECONDS, detail=why, fix="none needed: tasks are read by id")
+        else:
+            await self._poller.rest(failure)
+        await self._listings.failed(turn.token, again_ms=again_ms, rests_ms=rests_ms)
+        if stale:
+            await self._leave()
+        return policy.interval_seconds
+
+    async def _read(self, turn: Turn, made: Pass) -> FetchFailure | None:
+        """Read pages until the pass is complete, or a page fails."""
+        for number in range(1, PAGES + 1):
+            await self._granted()
+            page = await self._upstream.fetch_page(number)
+            if isinstance(page, FetchFailure):
+                return page
+            made.add(page.rows, last=page.count < self._policy.page_rows)
+            if made.complete:
+                return None
+            if not await self._listings.go_on(turn.token, lease_ms=int(LEASE_SECONDS * 1000)):
+                return FetchFailure(FetchFault.TRANSIENT, "somebody else lists")
+        return None
+
+    async def _granted(self) -> None:
+        """Wait for a place in the budget; at most a minute."""
+        for _ in range(60):
+            if not await self._listings.grant(per_minute=self._policy.requests_per_minute):
+                return
+            await self._sleep(1.0)
+
+    async def _commit(self, turn: Turn, made: Pass) -> None:
+        """Whatever is new, in the order of its instants, each task's one after the other."""
+        for layer in made.layers():
+            news = await self._listings.news(layer)
+            for start in range(0, len(news), ABREAST):
+                await self._listings.go_on(turn.token, lease_ms=int(LEASE_SECONDS * 1000))
+                await self._settle({str(row.task_id): row for row in news[start : start + ABREAST]})
+
+    async def _settle(self, rows: dict[str, Observation]) -> None:
+        """Claim these tasks and commit what their rows say; one that is being read by id is waited for.
+
+        The requests that this takes are granted first: no task's lease runs meanwhile.
+        """
+        for row in rows.values():
+            if row.status in TERMINAL_STATUSES:
+                await self._granted()
+        left = list(rows)
+        for _ in range(BUSY_TRIES):
+            named = await self._listings.claim_named(left, lease_ms=int(self._policy.lease_seconds * 1000))
+            readings = self._poller.named(named.now, named.tasks)
+            await asyncio.gather(*(self._hear(reading, rows[reading.task.member]) for reading in readings))
+            left = list(named.busy)
+            if not left:
+                return
+            await self._sleep(BUSY_SECONDS)
+
+    async def _hear(self, reading: Reading, row: Observation) -> None:
+        known = reading.task.snapshot
+        older = bool(known and known.updated_at and row.updated_at and row.updated_at < known.updated_at)
+        if row.status not in TERMINAL_STATUSES and not older:
+            await self._poller.hear(reading, row)
+            return
+        seen = await self._upstream.fetch(reading.task.member)
+        if isinstance(seen, Observation) and seen.status != row.status and not older:
+            await self._poller.hear(reading, row, again=True)  # it has moved on: first this, then what it is now
+        else:
+            await self._poller.hear(reading, seen)
+
+    async def _leave(self) -> None:
+        """The list does not tell any more: what relied on it is due soon."""
+        within = int(self._policy.interval_seconds * 1000)
+        reach = within + int(self._policy.lease_seconds * 1000)
+        while await self._listings.hasten(within_ms=within, reach_ms=reach):
+            pass
+
+
+def is_useless(failure: FetchFailure) -> bool:
+    """Whether upstream's answer says that there is no such list, or not for us; else it may be there the next time."""
+    refused = failure.fault in {FetchFault.GONE, FetchFault.BAD_WATCH, FetchFault.FORBIDDEN}
+    return refused or failure.status_code in {200, 405, 410, 501}

@@ -1,0 +1,140 @@
+"""The list of an account's tasks, which one of all workers reads at a time: whose turn it is, of whom it has news."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from secrets import token_hex
+from typing import Any, Protocol
+
+from redis.asyncio import Redis
+
+from bridge.diff import parse_instant
+from bridge.model import Observation, WatchedTask
+from bridge.rejection import REJECTED
+from bridge.store.keys import Keys
+from bridge.store.reading.trips import ask
+from bridge.store.registry import BROKEN_SNAPSHOT, as_text, watched_task
+from bridge.store.scripts import Scripts, store_errors
+
+PRECISION = timedelta(seconds=1)
+"""A row may be this much older than what it follows: a list may show whole seconds where a task shows milliseconds."""
+HASTENED = 500
+"""How many tasks one step brings forward."""
+
+
+class HasClient(Protocol):
+    """What listing needs of the store."""
+
+    client: "Redis"
+    keys: Keys
+    scripts: Scripts
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """How the listing stands. Moments are milliseconds by Redis' clock, but for `mark`, which is upstream's."""
+
+    word: str
+    """`yours`, `wait`, or `few`: too few tasks are watched for a list to be worthwhile."""
+    now: int
+    next_at: int
+    mark: int | None
+    """What was updated before is known from the pass before."""
+    listed_at: int | None
+    """When a pass was last complete."""
+    deep: bool
+    """Whether it is time to read further down than the mark."""
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Tasks that were claimed by name, and those that somebody else is reading just now."""
+
+    now: int
+    tasks: list[WatchedTask]
+    busy: list[str]
+
+
+class Listings:
+    """The verbs of listing. Each raises StoreDown when Redis is away, and may then be repeated."""
+
+    def __init__(self, store: HasClient) -> None:
+        self._store = store
+        self._scripts = store.scripts
+
+    async def claim(self, *, lease_ms: int, least: int, account: str = "default") -> Turn:
+        """Take the turn, if it is time and `least` tasks are watched."""
+        token = token_hex(16)
+        reply = await self._scripts.call("claim_listing", account, token, lease_ms, least)
+        word, now, next_at, mark, listed, deep = reply
+        return Turn(as_text(word), int(now), int(next_at), _or_none(mark), _or_none(listed), deep == 1, token)
+
+    async def grant(self, *, per_minute: int, account: str = "default") -> int:
+        """Ask for one request of the budget: 0 if it is granted, else when (ms) there is one more."""
+        return int(await self._scripts.call("grant", account, per_minute))
+
+    async def go_on(self, token: str, *, lease_ms: int, account: str = "default") -> bool:
+        """Keep the turn for so much longer; False if somebody else has it."""
+        return bool(await self._scripts.call("settle_listing", account, token, "more", lease_ms, "", 0, "") == b"ok")
+
+    async def done(
+        self, token: str, *, again_ms: int, mark: int | None, deep_ms: int | None = None, account: str = "default"
+    ) -> None:
+        """The pass was complete: the next one in `again_ms`, from this mark on; `deep_ms`: this was a deep one."""
+        text = "" if mark is None else mark
+        await self._scripts.call("settle_listing", account, token, "done", again_ms, text, 0, deep_ms or "")
+
+    async def failed(self, token: str, *, again_ms: int, rests_ms: int = 0, account: str = "default") -> None:
+        """The pass was not complete, or the list is of no use for a while."""
+        await self._scripts.call("settle_listing", account, token, "failed", again_ms, "", rests_ms, "")
+
+    async def news(self, rows: Sequence[Observation]) -> list[Observation]:
+        """Those rows that say something else of a watched task that has been seen before, and are not older."""
+
+        def question(pipe: Any, row: Observation) -> None:
+            pipe.zscore(self._store.keys.watch, str(row.task_id))
+            pipe.hmget(self._store.keys.snapshot(str(row.task_id)), "status", "updated_at")
+
+        with store_errors():
+            replies = await ask(self._store, rows, question)
+        known = zip(rows, replies[::2], replies[1::2], strict=True)
+        return [row for row, due, snapshot in known if due is not None and _is_news(row, snapshot)]
+
+    async def claim_named(self, members: Sequence[str], *, lease_ms: int) -> Named:
+        """Lease these tasks, due or not; those that are not watched are left out."""
+        if not members:
+            return Named(0, [], [])
+        token = token_hex(16)
+        now = await self._scripts.now()
+        reply = await self._scripts.call(
+            "claim_named", lease_ms, token, BROKEN_SNAPSHOT.as_json(now), REJECTED, *members
+        )
+        tasks = []
+        for entry in reply[3:]:
+            with suppress(ValueError, TypeError, AttributeError):  # nonsense, which the next claim of it puts aside
+                tasks.append(watched_task(entry, token, behind_ms=int(reply[1])))
+        return Named(int(reply[0]), tasks, [as_text(member) for member in reply[2]])
+
+    async def hasten(self, *, within_ms: int, reach_ms: int, account: str = "default") -> int:
+        """Have what relied on the list read one by one again; replies how many were brought forward, a step."""
+        return int(await self._scripts.call("hasten_tasks", account, within_ms, reach_ms, HASTENED))
+
+
+def _is_news(row: Observation, snapshot: Sequence[bytes | None]) -> bool:
+    """Whether a row says something else and is not older, but for what is lost where lists show whole seconds."""
+    status, updated = map(as_text, snapshot)
+    known = parse_instant(updated) if updated else None
+    if not status or row.updated_at is None:
+        return False
+    if known is None:
+        return row.status != status
+    if row.status == status:
+        return row.updated_at > known
+    return row.updated_at > known - PRECISION
+
+
+def _or_none(value: Any) -> int | None:
+    text = as_text(value)
+    return int(float(text)) if text else None

@@ -1,0 +1,83 @@
+"""Events of which nothing is owed: why, by the filters of the endpoints in force."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bridge.audience import nobody, way_to_tell
+from bridge.filters import index_of
+from bridge.model import Endpoint
+from bridge.store.reading.events import EventView
+from bridge.store.reading.trips import HasClient, as_record, ask
+from bridge.store.registry import as_text, endpoint_from_json
+
+if TYPE_CHECKING:
+    from redis.asyncio.client import Pipeline
+
+ASKED = 5_000
+"""The most endpoints that are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """Why nobody is owed an event, and what tells the task's state to whom it should concern."""
+
+    why: str
+    fix: str
+
+
+async def untold(store: HasClient, events: Sequence[EventView]) -> dict[str, Untold]:
+    """Of events without deliveries those that are about a task, by id."""
+
+    def question(pipe: "Pipeline", event: EventView) -> None:
+        pipe.hget(store.keys.event(event.event_id), "body")
+        pipe.hget(store.keys.watching(event.task), "options")
+        pipe.hget(store.keys.task(event.task), "endpoints")
+        pipe.zscore(store.keys.watch, event.task)
+
+    endpoints = await _in_force(store) if events else {}
+    replies = await ask(store, events, question)
+    found = {}
+    for i, event in enumerate(events):
+        body, options, written, due = replies[4 * i : 4 * i + 4]
+        why = nobody(
+            event.type,
+            event.task,
+            endpoints,
+            named=_named(options, written),
+            index=index_of(body),
+            metadata=_metadata(body, options),
+        )
+        if why:
+            found[event.event_id] = Untold(why, way_to_tell(event.task, watched=due is not None))
+    return found
+
+
+async def _in_force(store: HasClient) -> dict[str, Endpoint]:
+    found: dict[str, Endpoint] = {}
+    async for raw, text in store.client.hscan_iter(store.keys.registry, count=500):
+        if len(found) >= ASKED:
+            break
+        try:
+            found[as_text(raw)] = endpoint_from_json(as_text(raw), text)
+        except (ValueError, LookupError, TypeError, AttributeError):
+            continue  # somebody wrote over it: the sweep's to mend, and no taker until then
+    return found
+
+
+def _named(options: bytes | None, written: bytes | None) -> list[str] | None:
+    """The endpoints that the task names: as it is watched, or once it has ended as its client wrote it."""
+    known = as_record(options)
+    if options is not None:
+        names = known.get("endpoints")
+        return [str(one) for one in names] if isinstance(names, list) else None
+    words = [word.strip() for word in as_text(written).split(",") if word.strip()]
+    return words or None
+
+
+def _metadata(body: bytes | None, options: bytes | None) -> Any:
+    try:
+        return json.loads(body or b"")["data"].get("metadata")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return as_record(options).get("metadata")

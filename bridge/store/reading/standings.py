@@ -1,0 +1,58 @@
+"""How endpoints stand towards what they are owed, and what that means for deliveries that wait."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bridge.model import DeliveryState
+from bridge.store.reading.trips import HasClient, as_ms, as_record, ask
+from bridge.store.registry import as_text
+from bridge.waiting import Standing, error_of, hold_of
+
+if TYPE_CHECKING:
+    from redis.asyncio.client import Pipeline
+
+    from bridge.store.reading.deliveries import DeliveryView
+
+FIELDS = ("state", "reason", "probe_at", "paused_until", "last_failure", "kept")
+
+
+async def standings(store: HasClient, names: Sequence[str]) -> dict[str, Standing]:
+    """How each of these endpoints stands."""
+    replies = await ask(store, names, lambda pipe, name: pipe.hmget(store.keys.endpoint(name), FIELDS))
+    found = {}
+    for name, (state, reason, probe, paused, failure, kept) in zip(names, replies, strict=True):
+        found[name] = Standing(
+            as_text(state) or "removed",
+            as_text(reason),
+            as_ms(probe),
+            as_ms(paused),
+            error_of(as_record(failure)),
+            kept=bool(kept),
+        )
+    return found
+
+
+async def with_holds(store: HasClient, views: "Sequence[DeliveryView]") -> "list[DeliveryView]":
+    """These deliveries; of the pending ones what holds them, or when they go out, and how their endpoint fails."""
+
+    def question(pipe: "Pipeline", view: "DeliveryView") -> None:
+        pipe.zscore(store.keys.queue(view.endpoint), view.event_id)
+        line = store.keys.line(view.endpoint, view.task)
+        pipe.lindex(line, 0)
+        pipe.lpos(line, view.event_id)
+
+    pending = [view for view in views if view.state == DeliveryState.PENDING]
+    known = await standings(store, sorted({view.endpoint for view in pending}))
+    replies = await ask(store, pending, question)
+    judged = {}
+    for i, view in enumerate(pending):
+        due, head, place = replies[3 * i : 3 * i + 3]
+        standing = known[view.endpoint]
+        waits = due is None and place is not None and as_text(head) != view.event_id
+        hold = hold_of(standing, as_text(head) if waits else None)
+        moment = None if due is None or hold else max(int(due), standing.paused_until_at or 0)
+        judged[view.endpoint, view.event_id] = replace(
+            view, next_at=moment, hold=hold, endpoint_error=standing.error or None
+        )
+    return [judged.get((view.endpoint, view.event_id), view) for view in views]

@@ -1,0 +1,100 @@
+"""Why a delivery that is owed is not on its way, what an endpoint last failed by, and the next command. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from bridge.model import DeliveryState
+
+
+class Holder(StrEnum):
+    """What a delivery waits for, other than its moment."""
+
+    DISABLED = "disabled"
+    BREAKER = "breaker"
+    LINE = "line"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What an endpoint does with what it is owed. Times are milliseconds."""
+
+    state: str = "active"
+    reason: str = ""
+    probe_at: int | None = None
+    paused_until_at: int | None = None
+    error: str = ""
+    """What its latest attempt came to; empty unless it failed."""
+    kept: bool = False
+    """The running worker's settings refuse its definition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why nothing is sent at the moment that its schedule names."""
+
+    by: Holder
+    reason: str = ""
+    """Why the endpoint is disabled."""
+    by_settings: bool = False
+    """It is, as the running worker's settings forbid it: to enable it alone would not help."""
+    probe_at: int | None = None
+    """When the endpoint is probed: one of its deliveries goes out then."""
+    behind: str | None = None
+    """The event of the same task whose turn comes first."""
+
+
+def hold_of(standing: Standing, behind: str | None) -> Hold | None:
+    """What holds a pending delivery, the gravest first; None for one that goes out at its moment, or is going out."""
+    if standing.state == "disabled":
+        return Hold(Holder.DISABLED, standing.reason, standing.kept and standing.reason == "blocked")
+    if standing.state == "held":
+        return Hold(Holder.BREAKER, standing.reason, probe_at=standing.probe_at)
+    return Hold(Holder.LINE, behind=behind) if behind else None
+
+
+def told(hold: Mapping[str, Any], endpoint: str, probe: str) -> str:
+    """A hold in words; `probe` is when the next probe goes out, as people read it."""
+    if hold["by"] == Holder.DISABLED:
+        whose = " by the running worker's settings" if hold["by_settings"] else ""
+        return f"held: endpoint {endpoint} is disabled" + (f" ({hold['reason']}{whose})" if hold["reason"] else "")
+    if hold["by"] == Holder.BREAKER:
+        return f"held: its breaker is open, next probe {probe}"
+    return f"waits behind {hold['behind']} of its task"
+
+
+def error_of(attempt: Mapping[str, Any]) -> str:
+    """What a failed attempt came to, in short: `HTTP 401`, `timeout: no answer within 15 s`."""
+    if attempt.get("status_code"):
+        return f"HTTP {attempt['status_code']}"
+    return ": ".join(str(attempt[name]) for name in ("fault", "detail") if attempt.get(name))
+
+
+def remedy(endpoint: str, error: str) -> str:
+    """What an error suggests, beyond looking at the receiver."""
+    if error not in {"HTTP 401", "HTTP 403"}:
+        return ""
+    if endpoint.startswith("url:"):
+        return "the receiver holds another secret? callback_urls are signed by BRIDGE_DELIVERY_DEFAULT_SECRET"
+    return (
+        f"the receiver holds another secret? bridge endpoint rotate {endpoint} makes one, "
+        f"bridge endpoint test {endpoint} tries it"
+    )
+
+
+def next_command(delivery: Mapping[str, Any]) -> str:
+    """What a person who looks at this delivery may want to do about it."""
+    name, event_id, hold = delivery["endpoint"], delivery["event_id"], delivery["hold"]
+    retry = f"bridge delivery retry {event_id} --endpoint {name}"
+    if delivery["state"] == DeliveryState.DEAD:
+        return "" if delivery["reason"] == "body-lost" else retry
+    if delivery["state"] != DeliveryState.PENDING:
+        return f"{retry} --force" if delivery["state"] != DeliveryState.CANCELLED else retry
+    if hold and hold["by"] == Holder.DISABLED:
+        return "bridge doctor" if hold["by_settings"] else f"bridge endpoint enable {name}"
+    if hint := remedy(name, delivery["endpoint_error"] or ""):
+        return hint
+    if hold and hold["by"] == Holder.LINE:
+        return f"bridge delivery show {hold['behind']} {name}"
+    return f"bridge endpoint test {name}" if delivery["endpoint_error"] else retry

@@ -1,0 +1,340 @@
+"""Watching by upstream's list, against the simulator: what it costs, what it tells, and what happens when it fails."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, cast
+
+import pytest
+from corescene import INTERVAL_MS, Stage, Watching, watching
+
+from bridge.lister import REST_SECONDS, Freshness, Lister, ListPolicy
+from bridge.model import FetchFailure, Observation
+from bridge.poll import PollPolicy
+from bridge.sandbox.faults import Fault, html, nested, throttled, unauthorized, unavailable
+from bridge.skim import OVERLAP_MS, QUIET_MS
+from bridge.twelvelabs import Page, TwelveLabs
+
+RECONCILE_MS = 900_000
+LIST = "/tasks"
+STATES = ("validating", "pending", "queued", "indexing")
+
+
+@dataclass
+class Listing:
+    """A lister beside a poller, both on the clock that the test moves."""
+
+    stage: Stage
+    watch: Watching
+    lister: Lister
+    freshness: Freshness
+    members: list[str] = field(default_factory=list)
+
+    async def tasks(self, number: int) -> None:
+        """Tasks that are watched and have been seen, and a first pass."""
+        self.members = [f"t{n}" for n in range(number)]
+        for member in self.members:
+            self.watch.simulator.add_task(member, timeline=(), status="validating")
+            await self.stage.store.client.zadd("bridge:tasks", {member: 0})
+        await self.stage.intake.run()
+        while await self.watch.round():
+            pass
+        await self.look()
+
+    async def look(self, advance_ms: int = INTERVAL_MS) -> float:
+        """Let time pass, and let the lister look."""
+        self.stage.clock.advance(advance_ms)
+        return await self.lister.round()
+
+    def change(self, member: str, **patch: Any) -> None:
+        """A task moves on upstream, a moment after all before."""
+        self.stage.clock.advance(1)
+        self.watch.simulator.change(member, patch)
+
+    def move(self, chance: Random) -> None:
+        """Some task that has not ended moves on, to wherever."""
+        member = chance.choice(self.members)
+        status = self.watch.simulator.task(member)["status"]
+        if status in STATES:
+            others = [one for one in STATES if one != status]
+            self.change(member, status="ready" if chance.random() < 0.1 else chance.choice(others))
+
+    async def assert_told(self, member: str, served: list[tuple[str, str]]) -> None:
+        """Every state that was served is an event, once and in order, and the last one is how it is."""
+        told = await self.told(member)
+        assert len(told) == len(set(told)), f"{member} was told twice"
+        moments = [moment for _, moment in told]
+        assert moments == sorted(moments), f"{member} is out of order"
+        missing = [state for state in dict.fromkeys(served) if state not in told]
+        assert not missing, f"{member}: {missing} was served and not told"
+        assert told[-1][0] == self.watch.simulator.task(member)["status"]
+
+    def asked(self, since: int = 0) -> list[str]:
+        """Which paths were asked for, `list` for a page."""
+        paths = [one.path.removeprefix("/v1.3") for one in list(self.watch.simulator.requests)[since:]]
+        return ["list" if path == LIST else path for path in paths]
+
+    async def told(self, member: str) -> list[tuple[str, str]]:
+        """Status and `updated_at` of each event of a task, in the order of their commits."""
+        found = []
+        entries = cast(Any, await self.stage.store.client.xrange("bridge:events"))
+        for _, entry in entries:
+            if entry[b"task"].decode() == member:
+                body = await cast(Any, self.stage.store.client.hget(f"bridge:event:{entry[b'id'].decode()}", "body"))
+                data = json.loads(body)["data"]
+                found.append((data["status"], data["updated_at"]))
+        return found
+
+
+@pytest.fixture
+async def listing(stage: Stage) -> AsyncIterator[Listing]:
+    """A lister that is worthwhile from one task on."""
+    await stage.endpoint("e1", "http://127.0.0.1:9/")
+    async with watching(stage) as watch:
+        yield listing_of(stage, watch)
+
+
+def listing_of(stage: Stage, watch: Watching, **policy: Any) -> Listing:
+    """A lister over this watching's upstream and poller."""
+    freshness = Freshness(INTERVAL_MS / 1000)
+    watch.poller._listed = lambda: freshness.fresh
+    watch.poller._policy = PollPolicy(INTERVAL_MS / 1000, reconcile_seconds=RECONCILE_MS / 1000)
+    wanted = {"interval_seconds": INTERVAL_MS / 1000, "least_tasks": 1, **policy}
+
+    async def sleep(seconds: float) -> None:
+        stage.clock.advance(int(seconds * 1000))
+        await asyncio.sleep(0)
+
+    upstream = cast(TwelveLabs, watch.poller._upstream)
+    lister = Lister(
+        stage.store.listings, upstream, watch.poller, ListPolicy(**wanted), freshness,
+        permitted=lambda: True, sleep=sleep, log=stage.log,
+    )  # fmt: skip
+    return Listing(stage, watch, lister, freshness)
+
+
+async def test_a_change_is_told_from_a_row_and_a_round_without_one_costs_a_request(listing: Listing) -> None:
+    """Sixty tasks, two of which move on: one page, no task read by id; then pages alone."""
+    await listing.tasks(60)
+    await listing.look(OVERLAP_MS + QUIET_MS)
+    await listing.look()
+    since = listing.watch.reads
+    listing.change("t7", status="queued")
+    listing.change("t55", status="pending")
+    await listing.look()
+    assert listing.asked(since) == ["list"]
+    assert [status for status, _ in await listing.told("t7")] == ["validating", "queued"]
+    assert [status for status, _ in await listing.told("t55")] == ["validating", "pending"]
+    for _ in range(5):
+        await listing.look()
+    assert set(listing.asked(since)) == {"list"}
+    assert len(await listing.told("t7")) == 2
+
+
+async def test_an_end_is_read_by_id_once_and_told_whole(listing: Listing) -> None:
+    """A row is thin: what ends is told with the whole object, and the watch is over."""
+    await listing.tasks(3)
+    since = listing.watch.reads
+    metadata = {"filename": "keynote.mp4", "duration": 12.5}
+    listing.change("t1", status="ready", system_metadata=metadata, hls={"status": "COMPLETE"})
+    await listing.look()
+    assert listing.asked(since) == ["list", "/tasks/t1"]
+    event_id = await cast(Any, listing.stage.store.client.hget("bridge:snapshot:t1", "event_id"))
+    body = json.loads(await cast(Any, listing.stage.store.client.hget(f"bridge:event:{event_id.decode()}", "body")))
+    assert body["data"]["task"]["system_metadata"] == metadata
+    assert body["data"]["task"]["hls"]["status"] == "COMPLETE"
+    assert await listing.stage.due_in("t1") is None
+    await listing.look()
+    assert len(await listing.told("t1")) == 2
+
+
+async def test_one_that_has_moved_on_when_it_is_read_is_told_twice(listing: Listing) -> None:
+    """The list said `ready`, the task says another thing by now: both were so, in this order."""
+    await listing.tasks(2)
+    fetch = listing.lister._upstream.fetch
+
+    async def later(task_id: str) -> Observation | FetchFailure:
+        listing.change(task_id, status="indexing")
+        return await fetch(task_id)
+
+    listing.change("t0", status="ready")
+    listing.lister._upstream.fetch = later  # type: ignore[method-assign]
+    await listing.look()
+    listing.lister._upstream.fetch = fetch  # type: ignore[method-assign]
+    for _ in range(3):
+        await listing.watch.round(2_000)
+    assert [status for status, _ in await listing.told("t0")] == ["validating", "ready", "indexing"]
+
+
+async def test_tasks_are_read_seldom_while_the_list_tells(listing: Listing) -> None:
+    """Once the list is known to tell, the next read by id is a quarter of an hour away, and finds what was hidden."""
+    await listing.tasks(3)
+    await listing.look()
+    await listing.watch.round(INTERVAL_MS)
+    assert await listing.stage.due_in("t0") == RECONCILE_MS
+    fetch_page = listing.lister._upstream.fetch_page
+
+    async def hiding(number: int) -> Any:
+        page = cast(Page, await fetch_page(number))
+        return Page(tuple(row for row in page.rows if row.task_id != "t0"), page.count)
+
+    listing.lister._upstream.fetch_page = hiding  # type: ignore[method-assign]
+    listing.change("t0", status="queued")
+    since = listing.watch.reads
+    for _ in range(RECONCILE_MS // INTERVAL_MS + 1):
+        await listing.look()
+        await listing.watch.round()
+    assert listing.asked(since).count("/tasks/t0") == 1
+    assert [status for status, _ in await listing.told("t0")] == ["validating", "queued"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "rests"),
+    [
+        (nested(404), True),
+        (html(200), True),
+        (Fault(400, {"code": "parameter_invalid"}), True),
+        (Fault(200, {"data": {}}), True),
+        (unavailable(), False),
+    ],
+    ids=["404", "html", "400", "no list", "503"],
+)
+async def test_without_the_list_tasks_are_read_by_id_again(listing: Listing, fault: Fault, rests: bool) -> None:
+    """It fails for a while: every task is due within the interval again, and its change told; then it comes back."""
+    await listing.tasks(3)
+    await listing.look()
+    await listing.watch.round(INTERVAL_MS)
+    listing.watch.simulator.fault(LIST, fault, repeat=True)
+    for _ in range(10):
+        await listing.look()
+    assert not listing.freshness.fresh
+    assert bool(listing.stage.log.named("list.rests")) is rests
+    assert all([cast(float, await listing.stage.due_in(member)) <= INTERVAL_MS for member in listing.members])
+    listing.change("t2", status="queued")
+    await listing.watch.round(INTERVAL_MS)
+    assert [status for status, _ in await listing.told("t2")] == ["validating", "queued"]
+    assert await listing.stage.due_in("t2") == INTERVAL_MS
+    listing.watch.simulator.clear_faults()
+    await listing.look(int(REST_SECONDS * 1000))
+    await listing.look()
+    assert listing.freshness.fresh
+
+
+@pytest.mark.parametrize("fault", [throttled(30), unauthorized()], ids=["429", "401"])
+async def test_a_refused_or_throttled_page_rests_the_key(listing: Listing, fault: Fault) -> None:
+    """As a read by id does: nothing is asked until then."""
+    await listing.tasks(3)
+    listing.watch.simulator.fault(LIST, fault)
+    await listing.look()
+    since = listing.watch.reads
+    await listing.look()
+    assert await listing.watch.round() == 0
+    assert listing.asked(since) == []
+
+
+async def test_one_of_all_workers_lists(listing: Listing) -> None:
+    """Two look at the same time, all the time: one page an interval."""
+    await listing.tasks(3)
+    other = listing_of(listing.stage, listing.watch)
+    since = listing.watch.reads
+    for _ in range(5):
+        listing.stage.clock.advance(INTERVAL_MS)
+        await asyncio.gather(listing.lister.round(), other.lister.round())
+    assert listing.asked(since) == ["list"] * 5
+    assert listing.freshness.fresh == other.freshness.fresh
+
+
+async def test_whoever_dies_while_listing_is_replaced(listing: Listing) -> None:
+    """Its lease ends, and what it had not told is told by the next."""
+    await listing.tasks(2)
+    listing.stage.clock.advance(INTERVAL_MS)
+    assert (await listing.stage.store.listings.claim(lease_ms=30_000, least=1)).word == "yours"
+    listing.change("t0", status="queued")
+    await listing.look(29_000)
+    assert len(await listing.told("t0")) == 1
+    await listing.look(1_000)
+    assert [status for status, _ in await listing.told("t0")] == ["validating", "queued"]
+
+
+async def test_few_tasks_are_read_by_id(stage: Stage) -> None:
+    """Below the number from which a list is worthwhile there is no page, and no quarter of an hour."""
+    await stage.endpoint("e1", "http://127.0.0.1:9/")
+    async with watching(stage) as watch:
+        listing = listing_of(stage, watch, least_tasks=4)
+        await listing.tasks(3)
+        await listing.look()
+        assert "list" not in listing.asked()
+        await listing.watch.round(INTERVAL_MS)
+        assert await stage.due_in("t0") == INTERVAL_MS
+
+
+async def test_the_budget_counts_pages_and_ends(stage: Stage) -> None:
+    """Ten requests a minute, by whomever: a page and nine reads, and then nothing until there is one more."""
+    await stage.endpoint("e1", "http://127.0.0.1:9/")
+    async with watching(stage) as watch:
+        listing = listing_of(stage, watch, requests_per_minute=10)
+        await listing.tasks(12)
+        stage.clock.advance(120_000)
+        await listing.look()
+        before, start = watch.reads, stage.clock.now
+        for n in range(12):
+            listing.change(f"t{n}", status="ready")
+        while len(await stage.event_types()) < 24 and stage.clock.now < start + 600_000:
+            await listing.look()
+        minutes = (stage.clock.now - start) / 60_000
+        assert (await stage.event_types()).count("index.task.ready") == 12
+        assert watch.reads - before <= 10 * (minutes + 1)
+
+
+async def test_an_account_that_moves_too_much_is_read_by_id(listing: Listing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More pages than a pass may have: the list rests."""
+    await listing.tasks(3)
+    monkeypatch.setattr("bridge.lister.PAGES", 2)
+    for n in range(120):
+        listing.watch.simulator.add_task(f"other{n}", timeline=(), status="indexing")
+    listing.stage.clock.advance(600_000)
+    for n in range(120):
+        listing.change(f"other{n}", status="queued")
+    await listing.look()
+    (line,) = listing.stage.log.named("list.rests")
+    assert "more than" in str(line["detail"])
+
+
+@pytest.mark.parametrize("skew_seconds", [0, -600, 600])
+@pytest.mark.parametrize("seed", range(4))
+async def test_every_state_that_was_served_is_told_once_and_in_order(
+    listing: Listing, seed: int, skew_seconds: int
+) -> None:
+    """Random moves, also while pages are read, rows lost from pages, clocks apart, passes and reads by id at random."""
+    chance = Random(seed)
+    listing.watch.simulator.advance(skew_seconds)
+    await listing.tasks(70)
+    fetch_page = listing.lister._upstream.fetch_page
+    served: dict[str, list[tuple[str, str]]] = {member: [] for member in listing.members}
+
+    def move(times: int) -> None:
+        for _ in range(times):
+            listing.move(chance)
+
+    async def shifting(number: int) -> Page:
+        page = cast(Page, await fetch_page(number))
+        move(chance.randrange(3))
+        rows = tuple(row for row in page.rows if chance.random() > 0.05)
+        for row in rows:
+            served[str(row.task_id)].append((row.status, str(row.updated_at_text)))
+        return Page(rows, page.count)
+
+    listing.lister._upstream.fetch_page = shifting  # type: ignore[method-assign]
+    for _ in range(40):
+        move(chance.randrange(12))
+        await listing.look(chance.choice([INTERVAL_MS, INTERVAL_MS, 20_000, 60_000]))
+        if chance.random() < 0.3:
+            await listing.watch.round(chance.choice([0, INTERVAL_MS]))
+    listing.lister._upstream.fetch_page = fetch_page  # type: ignore[method-assign]
+    await listing.look()
+    for _ in range(3):
+        await listing.watch.round(RECONCILE_MS)
+    for member in listing.members:
+        await listing.assert_told(member, served[member])

@@ -1,0 +1,152 @@
+"""`bridge verify`: what somebody received and saved, judged; it needs neither Redis nor settings."""
+
+import json
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge.signature import generate_secret
+from bridge.tl_signature import signer_for
+
+Bridge = Callable[..., tuple[int, str, str]]
+SECRET, OTHER = (generate_secret(bytes([number]) * 32) for number in (1, 2))
+BODY = b'{"type":"index.task.ready","data":{"task_id":"6a0b1c2d"}}'
+NOW = 1_795_953_515
+
+
+@pytest.fixture(autouse=True)
+def _files(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret, a body and its headers, saved in the current directory; and no Redis at all."""
+    monkeypatch.setenv("BRIDGE_REDIS_URL", "redis://127.0.0.1:1/0")
+    for name, text in (("secret", f"{OTHER}\n{SECRET}\n"), ("other", OTHER)):
+        Path(name).write_text(text)
+        Path(name).chmod(0o600)
+    headers = [*signer_for("standard", [SECRET]).headers("evt_1", NOW, BODY), ("bridge-attempt", "2")]
+    lines = "\n".join(f"{name}: {value}" for name, value in headers)
+    Path("headers").write_text(lines)
+    Path("headers.json").write_text(json.dumps(dict(headers)))
+    Path("body").write_bytes(BODY)
+    Path("request").write_bytes(f"POST /hook HTTP/1.1\n{lines}\n\n".encode() + BODY)
+
+
+@pytest.mark.parametrize(
+    ("words", "piped"),
+    [
+        (("--headers", "headers", "body"), None), (("--headers", "headers.json", "body"), None), (("request",), None),
+        (("--headers", "-", "body"), "headers"), (("--headers", "headers", "-"), "body"), (("-",), "request"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("when", [("--at", str(NOW)), ("--at", "2026-11-29T11:58:35Z"), ("--tolerance", "9999d")])
+def test_what_is_ours_is_said_to_be(
+    bridge: Bridge, words: tuple[str, ...], piped: str | None, when: tuple[str, ...]
+) -> None:
+    """From files, a pipe, one whole file; an old one at its moment, or with a long patience."""
+    stdin = Path(piped).read_bytes() if piped else b""
+    code, out, told = bridge("verify", "--secret-file", "secret", *when, *words, "--json", stdin=stdin)
+    assert (code, json.loads(out)) == (
+        0,
+        {
+            "verdict": "ours", "reason": "one of the secrets signed it (standard)", "fix": "", "mismatch": None,
+            "scheme": "standard", "event_id": "evt_1", "type": "index.task.ready",
+            "attempt": "2", "signed_at": "2026-11-29T11:58:35.000Z", "bytes": len(BODY),
+        },
+    )  # fmt: skip
+    assert "✓ It is ours" in told
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "reason", "fix"),
+    [
+        (b"\n", (), "white space", "save it without"),
+        (b"", ("--secret-file", "other"), "another secret", "endpoint add"),
+        (b"", ("--at", "2020-01-01T00:00:00Z"), "after the moment", f"--at {NOW}"),
+        (b"", ("--tolerance", "0", "--at", str(NOW + 1)), "1 s before", "compare the clocks"),
+    ],
+)  # fmt: skip
+def test_what_is_not_says_why_and_what_to_do(
+    bridge: Bridge, change: bytes, words: tuple[str, ...], reason: str, fix: str
+) -> None:
+    """Exit code 1; the verdict is data, the reason is told; no secret is in either."""
+    Path("body").write_bytes(BODY + change)
+    common = ("--secret-file", "secret", "--at", str(NOW), "--headers", "headers")
+    for how in ("table", "json", "ids"):
+        code, out, told = bridge("verify", *common, *words, "body", "-o", how)
+        assert (code, "not ours" in out, reason in out + told, fix in out + told) == (1, True, True, True)
+        assert SECRET not in out + told
+        assert OTHER not in out + told
+
+
+def test_the_default_secret_serves_where_no_file_is_named(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And without one there is nothing to verify with."""
+    code, _, told = bridge("verify", "--at", str(NOW), "request")
+    assert (code, "--secret-file F" in told) == (2, True)
+    monkeypatch.setenv("BRIDGE_DELIVERY_DEFAULT_SECRET", SECRET)
+    assert bridge("verify", "--at", str(NOW), "request", "-o", "ids")[:2] == (0, "ours\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("body",), ("nowhere",), ("--headers", "nowhere", "body"), ("--headers", "secret", "body"),
+        ("--secret-file", "nowhere", "request"), ("--secret-file", "short", "request"), ("--headers", "-", "-"),
+        ("--at", "soon", "request"), ("--tolerance", "soon", "request"), ("\0",), ("large",), (".",),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_judged_is_told(bridge: Bridge, words: tuple[str, ...]) -> None:
+    """Exit code 2: it says nothing about the request; nothing of a file is repeated."""
+    Path("large").write_bytes(b"x" * 2_000_000)
+    Path("short").write_text("short")
+    code, out, told = bridge("verify", "--secret-file", "secret", *words)
+    assert (code, out) == (2, "")
+    assert "→" in told or "Only one" in told
+    assert SECRET[6:] not in told
+
+
+def test_hostile_text_stays_text(bridge: Bridge) -> None:
+    """What a stranger sent is shown without what a terminal would obey."""
+    Path("request").write_bytes(b'POST / HTTP/1.1\r\nwebhook-id: \x1b[2J\xff\r\n\r\n{"type": "\\u001b[2J", "id": [1]}')
+    for how in ("table", "json", "jsonl", "ids"):
+        code, out, told = bridge("verify", "--secret-file", "secret", "request", "-o", how)
+        assert (code, "\x1b" in out + told) == (1, False)
+
+
+class Recorder(socketserver.StreamRequestHandler):
+    """Keeps one request as it comes off the wire."""
+
+    kept: bytes = b""
+
+    def handle(self) -> None:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += self.rfile.readline()
+        length = int(head.lower().split(b"content-length:")[1].split()[0])
+        type(self).kept = head + self.rfile.read(length)
+        self.wfile.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+
+
+@pytest.fixture
+def wire() -> Iterator[str]:
+    """The URL of a server that knows nothing of signatures."""
+    with socketserver.TCPServer(("127.0.0.1", 0), Recorder) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/hook"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("form", ["standard", "twelvelabs"])
+def test_what_an_endpoint_is_really_sent_verifies(
+    bridge: Bridge, wire: str, redis_url: str, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """Byte for byte as it came off the wire, in each format."""
+    monkeypatch.setenv("BRIDGE_REDIS_URL", redis_url)
+    assert bridge("endpoint", "add", "a", wire, "--format", form, "--secret-file", "other")[0] == 0
+    assert bridge("endpoint", "test", "a")[0] == 0
+    code, out, _ = bridge("verify", "--secret-file", "secret", "-", "--json", stdin=Recorder.kept)
+    assert (code, json.loads(out)["scheme"], json.loads(out)["attempt"]) == (0, form, "1")
+    code, out, _ = bridge("verify", "--secret-file", "secret", "-", stdin=Recorder.kept + b"\n")
+    assert (code, "white space" in out) == (1, True)

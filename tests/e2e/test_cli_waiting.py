@@ -1,0 +1,98 @@
+"""“Why did my hook not arrive?”, asked of every command that shows a delivery or an endpoint."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from owing import announce, settle_as, take_in, tell_again
+from redis import Redis
+
+from bridge.model import Decision, DeliveryState, EndpointEffect
+
+Bridge = Callable[..., tuple[int, str, str]]
+URL = "http://127.0.0.1:9/hook"
+FAILED = Decision(DeliveryState.PENDING, EndpointEffect.FAILURE, retry_in_ms=3_600_000, probe_in_ms=240_000)
+REFUSED = json.dumps({"attempt": 1, "at": 1, "status_code": 401})
+SECRET_HINT = "the receiver holds another secret? bridge endpoint rotate billing"
+
+
+def said(bridge: Bridge, *words: str) -> str:
+    """All that a command says, its columns closed up."""
+    code, out, told = bridge(*words)
+    assert code in {0, 1}, told
+    return " ".join((out + told).split())
+
+
+@pytest.fixture
+def failing(bridge: Bridge, redis_url: str) -> list[str]:
+    """An endpoint whose receiver answered 401, and a task of which three events are owed to it."""
+    bridge("endpoint", "add", "billing", URL)
+    events = announce(redis_url, "t1", "queued")
+    settle_as(redis_url, FAILED, REFUSED)
+    return [*events, *announce(redis_url, "t1", "indexing", "ready")]
+
+
+def test_a_failing_endpoint_says_by_what(bridge: Bridge, failing: list[str]) -> None:
+    """HTTP 401, and what that suggests: in doctor, endpoint show and ls, task show, delivery show and ls."""
+    for words in ("doctor", "endpoint show billing", "task show t1", f"delivery show {failing[0]}"):
+        text = said(bridge, *words.split())
+        assert "HTTP 401" in text, words
+        assert SECRET_HINT in text, words
+    for words in ("endpoint ls", "delivery ls"):
+        assert "last error: HTTP 401" in said(bridge, *words.split())
+    assert json.loads(bridge("endpoint", "show", "billing", "--json")[1])["last_error"] == "HTTP 401"
+
+
+def test_what_waits_for_its_turn_says_for_whom(bridge: Bridge, failing: list[str]) -> None:
+    """The second of the task goes next; the third waits for it, and its next command shows it."""
+    for words in (("task", "show", "t1"), ("delivery", "show", failing[2]), ("delivery", "ls")):
+        assert f"waits behind {failing[1]} of its task" in said(bridge, *words), words
+
+
+@pytest.mark.parametrize("reason", ["blocked", "gone"])
+def test_what_is_held_says_so_and_names_no_next_time(
+    bridge: Bridge, client: "Redis", failing: list[str], reason: str
+) -> None:
+    """The endpoint is disabled: each place says that, and the command that lets it go, which does."""
+    client.hset("bridge:endpoint:billing", mapping={"state": "disabled", "reason": reason})
+    client.zrem("bridge:ready", "billing")
+    held = f"held: endpoint billing is disabled ({reason})"
+    for words in (("task", "show", "t1"), ("delivery", "show", failing[0]), ("delivery", "ls")):
+        text = said(bridge, *words)
+        assert held in text, words
+        assert "next in" not in text, words
+    assert "→ bridge endpoint enable billing" in said(bridge, "delivery", "show", failing[0])
+    assert "→ bridge endpoint enable billing" in said(bridge, "doctor")
+    (row,) = json.loads(bridge("delivery", "show", failing[0], "--json")[1])
+    assert (row["hold"]["by"], row["hold"]["reason"], row["next_at"]) == ("disabled", reason, None)
+    assert bridge("endpoint", "enable", "billing")[0] == 0
+    assert held not in said(bridge, "delivery", "ls")
+
+
+def test_an_event_that_nobody_takes_says_what_they_take(bridge: Bridge, redis_url: str, client: "Redis") -> None:
+    """task show and delivery show: by name, and the way; taken, it is told when the task is registered again."""
+    bridge("endpoint", "add", "onlyfail", URL, "--events", "index.task.failed")
+    (event,) = announce(redis_url, "t1", "ready", ends=True)
+    why = "no endpoint takes index.task.ready: onlyfail takes index.task.failed"
+    assert why in said(bridge, "task", "show", "t1")
+    code, _, told = bridge("delivery", "show", event)
+    assert (code, why in told, "bridge task add t1 tells the present state" in told) == (3, True, True)
+    (row,) = json.loads(bridge("task", "show", "t1", "--json")[1])["events"]
+    assert (row["untold"], row["deliveries"]) == (why, [])
+    bridge("endpoint", "set", "onlyfail", "--events", "index.task.*")
+    assert "onlyfail would take it, and came later" in said(bridge, "task", "show", "t1")
+    bridge("task", "add", "t1")
+    take_in(redis_url)
+    assert tell_again(redis_url, "t1") == "ok"
+    assert "onlyfail" in said(bridge, "delivery", "show", event)
+    assert "would take it" not in said(bridge, "task", "show", "t1")
+
+
+def test_a_task_that_names_its_endpoints_says_so(bridge: Bridge, redis_url: str, client: "Redis") -> None:
+    """Another endpoint would take it; the task did not ask for that one."""
+    bridge("endpoint", "add", "onlyfail", URL, "--events", "index.task.failed")
+    bridge("endpoint", "add", "all", URL)
+    client.hset("bridge:task:t1", "endpoints", "onlyfail")
+    announce(redis_url, "t1", "indexing")
+    text = said(bridge, "task", "show", "t1")
+    assert "no endpoint of those that the task names takes index.task.indexing: onlyfail takes index" in text

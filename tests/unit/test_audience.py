@@ -1,0 +1,76 @@
+"""Why nobody is owed an event, told by the filters as they match."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.audience import SHOWN, nobody, way_to_tell
+from bridge.filters import matches
+from bridge.model import Endpoint
+
+READY = "index.task.ready"
+URL = "https://example.com/"
+
+
+def told(*endpoints: Endpoint, **more: object) -> str:
+    """Why nobody hears that t1 is ready."""
+    return nobody(READY, "t1", {one.name: one for one in endpoints}, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "instead"),
+    [
+        (Endpoint("a", URL, events=("index.task.failed",)), "a takes index.task.failed"),
+        (Endpoint("a", URL, tasks=("x*", "y")), "a takes the tasks x*, y"),
+        (Endpoint("a", URL, indexes=("other",)), "a takes the indexes other"),
+        (Endpoint("a", URL, metadata={"team": ("red",)}), "a takes tasks with other metadata (team)"),
+        (Endpoint("a", URL, tasks=("x",), metadata={"team": ("red",)}), "a takes the tasks x"),
+    ],
+)
+def test_the_part_of_a_filter_that_keeps_it_out_is_named(endpoint: Endpoint, instead: str) -> None:
+    """The first of them, if there are more."""
+    assert told(endpoint, index="i1") == f"no endpoint takes {READY}: {instead}"
+
+
+def test_of_many_a_few_are_told() -> None:
+    """Endpoints and their patterns are bounded; a callback_url is nobody's who could have taken it."""
+    events = tuple(f"index.task.s{n}" for n in range(50))
+    many = [Endpoint(f"e{n}", URL, events=events) for n in range(50)]
+    text = told(*many, Endpoint("url:0123", URL, events=("*",)))
+    assert text.count(" takes ") == SHOWN + 1
+    assert text.endswith(f"{50 - SHOWN} more")
+    assert len(text) < 1_000
+    assert "url:" not in text
+
+
+def test_what_a_task_names_is_what_counts() -> None:
+    """Another endpoint would take it, and was not asked."""
+    other, failed = Endpoint("b", URL), Endpoint("a", URL, events=("index.task.failed",))
+    assert told(other, failed, named=["a"]) == (
+        f"no endpoint of those that the task names takes {READY}: a takes index.task.failed"
+    )
+    assert "names biling, and there is none" in told(other, named=["biling"])
+    assert told() == f"no endpoint takes {READY}: none is registered"
+
+
+def test_who_came_later_is_not_said_to_refuse_it() -> None:
+    """It takes such events now; whether it was there then is not known."""
+    assert told(Endpoint("a", URL)).startswith(f"nothing of {READY} is owed: a would take it, and came later")
+
+
+@given(st.sampled_from(["*", "index.task.*", READY, "index.task.failed"]), st.sampled_from(["*", "t1", "t2", "t*"]))
+def test_it_agrees_with_matching(event: str, task: str) -> None:
+    """Nobody is said to refuse what its filter takes, nor to take what it refuses."""
+    one = Endpoint("a", URL, events=(event,), tasks=(task,))
+    assert told(one).startswith("nothing of") is matches(one, READY, "t1")
+
+
+def test_an_event_about_an_endpoint_asks_nothing() -> None:
+    """Most endpoints do not ask for such; that is as it should be."""
+    assert nobody("bridge.endpoint.failing", "endpoint:a", {}) == ""
+
+
+def test_the_way_to_tell_a_state_depends_on_whether_it_is_watched() -> None:
+    """A task that has ended is announced when it is registered again; one that is watched goes on by itself."""
+    assert "bridge task add t1 tells the present state" in way_to_tell("t1", watched=False)
+    assert "task add" not in way_to_tell("t1", watched=True)

@@ -1,0 +1,84 @@
+"""Why a delivery is not on its way, in words, and the next command."""
+
+from dataclasses import asdict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.waiting import Hold, Holder, Standing, error_of, hold_of, next_command, remedy, told
+
+
+@given(
+    st.sampled_from(["active", "held", "disabled", "removed"]),
+    st.none() | st.just("evt_1"),
+    st.sampled_from(["blocked", "gone", ""]),
+)
+def test_the_gravest_hold_is_the_one_that_is_told(state: str, behind: str | None, reason: str) -> None:
+    """To wait for one's turn matters only where turns come."""
+    hold = hold_of(Standing(state, reason, 5, kept=True), behind)
+    ours = Hold(Holder.DISABLED, reason, by_settings=reason == "blocked")
+    wanted = {"disabled": ours, "held": Hold(Holder.BREAKER, reason, probe_at=5)}
+    assert hold == wanted.get(state, Hold(Holder.LINE, behind=behind) if behind else None)
+
+
+@pytest.mark.parametrize(
+    ("hold", "words", "command"),
+    [
+        (Hold(Holder.DISABLED, "blocked"), "held: endpoint a is disabled (blocked)", "bridge endpoint enable a"),
+        (
+            Hold(Holder.DISABLED, "blocked", by_settings=True),
+            "held: endpoint a is disabled (blocked by the running worker's settings)",
+            "bridge doctor",
+        ),
+        (Hold(Holder.DISABLED), "held: endpoint a is disabled", "bridge endpoint enable a"),
+        (Hold(Holder.BREAKER), "held: its breaker is open, next probe in 4 min", "bridge endpoint test a"),
+        (Hold(Holder.LINE, behind="evt_0"), "waits behind evt_0 of its task", "bridge delivery show evt_0 a"),
+    ],
+)
+def test_a_hold_is_told_in_words_with_what_ends_it(hold: Hold, words: str, command: str) -> None:
+    """As it comes out of a row, where it is a mapping."""
+    row = {"endpoint": "a", "event_id": "evt_1", "state": "pending", "reason": None, "hold": asdict(hold)}
+    assert told(row["hold"], "a", "in 4 min") == words  # type: ignore[arg-type]
+    failing = "HTTP 500" if hold.by is Holder.BREAKER else None
+    assert next_command(row | {"endpoint_error": failing}) == command
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "error", "command"),
+    [
+        ("pending", None, None, "bridge delivery retry evt_1 --endpoint a"),
+        ("pending", None, "HTTP 500", "bridge endpoint test a"),
+        ("pending", None, "HTTP 401", remedy("a", "HTTP 401")),
+        ("dead", "exhausted", None, "bridge delivery retry evt_1 --endpoint a"),
+        ("dead", "body-lost", None, ""),
+        ("cancelled", None, None, "bridge delivery retry evt_1 --endpoint a"),
+        ("delivered", None, None, "bridge delivery retry evt_1 --endpoint a --force"),
+    ],
+)
+def test_what_nothing_holds_has_a_next_command_too(state: str, reason: str | None, error: str, command: str) -> None:
+    """Of each state the one that a person who looks at it may want; without a body there is none."""
+    row = {"endpoint": "a", "event_id": "evt_1", "state": state, "reason": reason, "hold": None}
+    assert next_command(row | {"endpoint_error": error}) == command
+
+
+@pytest.mark.parametrize(
+    ("attempt", "words"),
+    [
+        ({"status_code": 401}, "HTTP 401"),
+        ({"fault": "timeout", "detail": "no answer within 15 s"}, "timeout: no answer within 15 s"),
+        ({"fault": "reset"}, "reset"),
+        ({}, ""),
+    ],
+)
+def test_an_error_is_told_in_short(attempt: dict[str, object], words: str) -> None:
+    """A status, or a fault with what is known of it."""
+    assert error_of(attempt) == words
+
+
+def test_a_refused_signature_asks_about_the_secret() -> None:
+    """Only 401 and 403 do; a callback_url has no secret of its own to rotate."""
+    assert "bridge endpoint rotate a" in remedy("a", "HTTP 401")
+    assert "bridge endpoint test a" in remedy("a", "HTTP 403")
+    assert "rotate" not in remedy("url:0123", "HTTP 401")
+    assert remedy("a", "HTTP 500") == remedy("a", "") == ""
