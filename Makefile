@@ -45,7 +45,7 @@ lock: ## maintainers: resolve both locks again (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  pyproject.toml --all-extras --group dev -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  -c requirements.lock pyproject.toml -o requirements.runtime.lock
+	  -c requirements.lock pyproject.toml --extra crypto -o requirements.runtime.lock
 
 .venv: $(VENV)/.ok ## make the environment and leave a working .venv/bin/bridge
 

@@ -21,6 +21,7 @@ from bridge.model import Endpoint, Ordering, WatchOptions
 from bridge.redaction import bare
 from bridge.rejection import Rejection, redacted
 from bridge.rotation import PREVIOUS_SECRETS, SECRET_FIELDS, PreviousSecretDefinition, previous_secrets
+from bridge.sealing import SEALED_BYTES, is_sealed
 from bridge.strict_json import each_once, finite, is_shallow, no_constant
 from bridge.throttle import RATE
 from bridge.tl_signature import check_secret
@@ -93,6 +94,7 @@ class EndpointDefinition(BaseModel):
     rate: Annotated[str, StringConstraints(pattern=f"^{RATE}$")] | None = None
     schedule: Annotated[list[Annotated[float, Field(strict=True, ge=0, le=LONGEST_WAIT_SECONDS)]],
                         Field(min_length=1, max_length=ATTEMPTS)] | None = None  # fmt: skip
+    supersede: Annotated[bool, Field(strict=True)] = False
 
 
 def check_score(score: float) -> None:
@@ -165,8 +167,9 @@ def endpoint(name: str, raw: str, policy: Policy, *, has_default_secret: bool) -
             "HDEL it and register it under another name",
             name,
         )
-    if len(raw.encode("utf-8", "surrogatepass")) > ENDPOINT_BYTES:
-        raise Rejection("", f"the definition is longer than {ENDPOINT_BYTES} bytes", "shorten its lists")
+    longest = ENDPOINT_BYTES + (SEALED_BYTES if '"sealed:' in raw else 0)
+    if len(raw.encode("utf-8", "surrogatepass")) > longest:
+        raise Rejection("", f"the definition is longer than {longest} bytes", "shorten its lists")
     try:
         definition = EndpointDefinition.model_validate_json(raw)
         json.loads(raw, object_pairs_hook=each_once(""), parse_int=str, parse_float=str)
@@ -195,6 +198,7 @@ def endpoint(name: str, raw: str, policy: Policy, *, has_default_secret: bool) -
         concurrency=definition.concurrency,
         rate=definition.rate,
         schedule=tuple(definition.schedule or ()),
+        supersede=definition.supersede,
     )
 
 
@@ -264,7 +268,12 @@ def _check_events(definition: EndpointDefinition) -> None:
 
 
 def _checked_secret(text: str, known: ValidationInfo) -> str:
-    """By the format, which is judged before; where that is none, it is the fault that is told."""
+    """By the format, which is judged before; where that is none, it is the fault that is told.
+
+    What is sealed is judged by who can open it.
+    """
+    if is_sealed(text):
+        return text
     try:
         check_secret(text, known.data.get("format", STANDARD))
     except InvalidInput as error:
@@ -277,7 +286,7 @@ def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
         raise ValueError(f"at most {HEADERS} headers")
     for name, value in headers.items():
         lower = name.lower()
-        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+        if not _HEADER_NAME.fullmatch(name) or not (_HEADER_VALUE.fullmatch(value) or is_sealed(value)):
             raise ValueError("a header has a character that HTTP does not allow")
         if lower in RESERVED_HEADERS or lower.startswith(RESERVED_PREFIXES):
             raise ValueError(f"the header {lower} is the bridge's own")
@@ -299,6 +308,7 @@ def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
         "concurrency": f"write a number from 1 to {CONCURRENCY}, without quotes",
         "rate": "write attempts a second or a minute, as 10/s or 300/m",
         "schedule": f"write 1 to {ATTEMPTS} waits in seconds, as [0, 5, 300], none longer than {LONGEST_WAIT_SECONDS}",
+        "supersede": "write true or false, without quotes",
     }
     # The definition may hold a secret or an authorization header anywhere: only the offending field itself is shown.
     value = (

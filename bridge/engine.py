@@ -18,6 +18,7 @@ from bridge.lister import Lister, ListPolicy, fresh_seconds
 from bridge.poll import Poller, PollPolicy
 from bridge.pump import Permit, Pump, RedisClock
 from bridge.schedule import RetryPolicy
+from bridge.sealing import Keyring, keys_in
 from bridge.sender import Sender
 from bridge.settings import Settings
 from bridge.store import Store
@@ -56,7 +57,13 @@ def intake_from(store: Store, settings: Settings) -> Intake:
         settings.policy,
         has_default_secret=settings.delivery_default_secret is not None,
         cap=settings.delivery_endpoint_concurrency,
+        keyring=keyring_from(settings),
     )
+
+
+def keyring_from(settings: Settings) -> Keyring:
+    """The keys that seal endpoints' secrets, as configured."""
+    return Keyring(keys_in(settings.secrets_key.get_secret_value()) if settings.secrets_key else ())
 
 
 def proxy_from(settings: Settings) -> Proxy | None:
@@ -82,6 +89,7 @@ async def sender_from(settings: Settings) -> AsyncIterator[Sender]:
             policy,
             deadline_seconds=settings.delivery_deadline_seconds,
             default_secret=secret.get_secret_value() if secret else None,
+            keyring=keyring_from(settings),
         )
     finally:
         await transport.aclose()

@@ -7,6 +7,7 @@ from bridge.contract import OPTIONS, check_member, check_score, endpoint, task_o
 from bridge.guard import Policy
 from bridge.model import Endpoint, WatchOptions
 from bridge.rejection import Rejection
+from bridge.sealing import Keyring
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,25 @@ class Judge:
         except UnicodeDecodeError:
             raise Rejection("", "an option is not UTF-8", "write the options as UTF-8 text", member) from None
         return task_options(fields, self.policy, has_default_secret=self.has_default_secret)
+
+
+def judged_and_sealed(judge: Judge, keyring: Keyring, raw_name: bytes, text: bytes) -> tuple[bytes, Endpoint]:
+    """A definition judged by what it says, and as it is to stand in Redis: where there is a key, its secrets sealed.
+
+    Raises Rejection.
+    """
+    if not keyring:
+        return text, judge.endpoint(raw_name, text)
+    try:
+        name = raw_name.decode()
+        judge.endpoint(raw_name, keyring.opened_text(name, text.decode()).encode())
+        sealed = keyring.sealed_text(name, text.decode()).encode()
+    except UnicodeDecodeError:
+        return text, judge.endpoint(raw_name, text)  # which refuses it
+    except ValueError:
+        reason = "it holds a number or a character that cannot be written again, as sealing its secrets has to"
+        raise Rejection("", reason, "write it as a text") from None
+    return sealed, judge.endpoint(raw_name, sealed)
 
 
 def wrong_type(key: str, kind: str, wanted: str) -> Rejection:

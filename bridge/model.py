@@ -261,6 +261,8 @@ class Endpoint:
     """Attempts a second or a minute at most, as `10/s` or `300/m`."""
     schedule: tuple[float, ...] = ()
     """The wait in seconds before each attempt, and so their number; empty: the operator's."""
+    supersede: bool = False
+    """A progress event that waits is dropped once a later one of its task was delivered."""
 
 
 class NoticeKind(StrEnum):

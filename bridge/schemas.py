@@ -30,6 +30,7 @@ from bridge.formats import BODY_BYTES, TWELVELABS, WILDCARD_TYPES
 from bridge.guard import MAX_URL_CHARS
 from bridge.rejection import REJECTED, VALUE_HEAD
 from bridge.rotation import PREVIOUS_SECRETS
+from bridge.sealing import SEALED, SEALED_BYTES
 from bridge.signature import MAX_SECRET_BYTES, MIN_SECRET_BYTES, SECRET_PREFIX
 from bridge.tl_signature import SECRET
 
@@ -76,13 +77,18 @@ def endpoint_schema() -> Schema:
         "The wait before each attempt in seconds, the first one's included (it is made "
         "at once), and so the number of attempts; without it BRIDGE_DELIVERY_SCHEDULE_SECONDS."
     )
+    fields["supersede"]["description"] = (
+        "Whether a progress event that waits to be sent again is dropped once a later event of its task was delivered. "
+        "What tells a task's end, or changes after it, never is."
+    )
     properties = {name: _without_title(field) for name, field in fields.items()}
     return {
         "$schema": DIALECT,
         "title": "Endpoint",
         "description": f"The value of a field of the hash bridge:endpoints, as JSON. The field is the endpoint's name: "
         f"^{NAME}$, and not “url”. Unknown fields are ignored; those that begin with x- belong to users. Beyond this "
-        f"schema: at most {ENDPOINT_BYTES} bytes of UTF-8, and no name twice in one object.",
+        f"schema: at most {ENDPOINT_BYTES} bytes of UTF-8 (where secrets are sealed {SEALED_BYTES} more), and no name "
+        "twice in one object.",
         "type": "object",
         "required": made["required"],
         "properties": properties,
@@ -295,8 +301,8 @@ STANDARD_SECRET = rf"^\s*({SECRET_PREFIX})?[A-Za-z0-9+/]{{{LEAST},{MOST}}}={{0,2
 def _secret_by_format() -> Schema:
     return {
         "if": {"required": ["format"], "properties": {"format": {"const": TWELVELABS}}},
-        "then": {"properties": {"secret": {"pattern": f"^{SECRET}$"}}},
-        "else": {"properties": {"secret": {"pattern": STANDARD_SECRET}}},
+        "then": {"properties": {"secret": {"pattern": f"^{SECRET}$|^{SEALED}$"}}},
+        "else": {"properties": {"secret": {"pattern": f"{STANDARD_SECRET}|^{SEALED}$"}}},
     }
 
 
@@ -307,7 +313,8 @@ def _secret_schema() -> Schema:
         "description": f"Signs the deliveries: {SECRET_PREFIX} and the standard base64 of {MIN_SECRET_BYTES} to "
         f"{MAX_SECRET_BYTES} random bytes. Without it the operator's default secret signs; where there is none, the "
         f"endpoint is refused. Beyond this schema: the padding is whole or absent. In the format {TWELVELABS} it is "
-        "the text that TwelveLabs reveals.",
+        "the text that TwelveLabs reveals. Where the operator has a key for it, the bridge writes it anew as `sealed:` "
+        "and a token, as it does with header values.",
     }
 
 
@@ -325,7 +332,7 @@ def _words_schema() -> Schema:
 
 def _previous_schema() -> Schema:
     until = {"type": "integer", "minimum": 0, "exclusiveMaximum": 10**11, "description": "Unix seconds."}
-    fields = {"secret": {"type": "string", "pattern": STANDARD_SECRET}, "until": until}
+    fields = {"secret": {"type": "string", "pattern": f"{STANDARD_SECRET}|^{SEALED}$"}, "until": until}
     items = {"type": "object", "required": list(fields), "properties": fields}
     description = "Secrets that another one took over from: each signs beside it until its time."
     return {"type": "array", "default": [], "maxItems": PREVIOUS_SECRETS, "items": items, "description": description}
@@ -337,7 +344,7 @@ def _headers_schema() -> Schema:
     return {
         "maxProperties": HEADERS,
         "propertyNames": {"pattern": f"^{HEADER_NAME}$", "not": {"pattern": f"^({own})$|^({begins})"}},
-        "additionalProperties": {"type": "string", "pattern": f"^{HEADER_VALUE}$"},
+        "additionalProperties": {"type": "string", "pattern": f"^{HEADER_VALUE}$|^{SEALED}$"},
         "description": "Added to each request. Beyond this schema: the bridge's own names are refused in any capitals, "
         "and so is one name in two spellings.",
     }

@@ -14,6 +14,7 @@ from bridge.model import Delivery, Endpoint, Fault, Outcome
 from bridge.redaction import Confidant, bare
 from bridge.rotation import signing_secrets
 from bridge.schedule import parse_retry_after
+from bridge.sealing import Keyring
 from bridge.tl_signature import AnySigner, signer_for
 from bridge.transport import Answer, Origin, Request, Transport, TransportFault
 
@@ -46,16 +47,18 @@ class Sender:
         *,
         deadline_seconds: float,
         default_secret: str | None,
+        keyring: Keyring | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._transport, self._policy, self._deadline = transport, policy, deadline_seconds
-        self._default_secret, self._now = default_secret, now
+        self._default_secret, self._keyring, self._now = default_secret, keyring or Keyring(), now
         self._prepared: dict[str, _Prepared] = {}
 
     async def post(self, endpoint: Endpoint, delivery: Delivery) -> Outcome:
         """Make one attempt. The URL is judged again, the address at the dial; redirects are not followed.
 
-        Raises BridgeError for what is our fault: no secret, a spoilt one, a format that this version does not know.
+        Raises BridgeError for what is our fault: no secret, a spoilt one, one that no key opens, a format that this
+        version does not know.
         """
         try:
             prepared = self._prepare(endpoint)
@@ -95,7 +98,8 @@ class Sender:
         if known is None or known.endpoint != endpoint:  # else a secret's time is over, which changes no connection
             self.forget(endpoint.name)
         target = self._policy.parse(endpoint.url)
-        secrets, until = signing_secrets(endpoint, self._default_secret, now)
+        opened = self._keyring.endpoint(endpoint)
+        secrets, until = signing_secrets(opened, self._default_secret, now)
         if not secrets:
             raise SettingsError(
                 f"endpoint {endpoint.name} is signed with the default secret, and there is none any more",
@@ -111,12 +115,12 @@ class Sender:
             headers=(
                 ("content-type", CONTENT_TYPES[endpoint.format]),
                 ("user-agent", f"bridge/{__version__}"),
-                *endpoint.headers.items(),
+                *opened.headers.items(),
             ),
             signer=signer_for(endpoint.format, secrets),
             signs_until=until,
             confidant=Confidant(
-                endpoint.url, endpoint.headers, [*secrets, *(one.secret for one in endpoint.previous_secrets)]
+                endpoint.url, opened.headers, [*secrets, *(one.secret for one in opened.previous_secrets)]
             ),
         )
         self._prepared[endpoint.name] = prepared

@@ -28,6 +28,7 @@ from bridge import settings_types as types
 from bridge.deployment import Deployment
 from bridge.errors import SettingsError
 from bridge.guard import Policy
+from bridge.sealing import keys_in
 from bridge.settings_sources import Given, Origin
 from bridge.settings_types import DAY, knob, masked, plain_text
 
@@ -60,6 +61,13 @@ class Settings(BaseSettings):
         False, "Start even on a Redis that evicts keys or has no append-only file, and so may forget what is owed."
     )
     prefix: types.KeyPrefix = knob("bridge:", "What all keys in Redis start with; it ends in a colon.")
+    secrets_key: types.SecretsKey = knob(
+        None,
+        "Seals the signing secrets and header values of endpoints in Redis: one or more Fernet keys, separated by "
+        "commas or lines, the newest first, which seals; all of them open. The same for every worker and the command "
+        "line. Needs the extra [crypto].",
+        examples=["the output of: openssl rand -base64 32 | tr +/ -_"],
+    )
 
     twelvelabs_base_url: types.BaseUrl = knob(
         "https://api.twelvelabs.io/v1.3", "Where the TwelveLabs API is; without a path, /v1.3 is added."
@@ -203,6 +211,7 @@ class Settings(BaseSettings):
     def secret_values(self) -> tuple[str, ...]:
         """Every secret text in here, for the logs to strike out wherever it turns up."""
         found = [one.get_secret_value() for one in (self.twelvelabs_api_key, self.delivery_default_secret) if one]
+        found += keys_in(self.secrets_key.get_secret_value()) if self.secrets_key else []
         urls = [urlsplit(one.get_secret_value()) for one in (self.redis_url, self.delivery_proxy_url) if one]
         found += [value for url in urls for name, value in parse_qsl(url.query) if name == "password"]
         found += [text for url in urls if url.password for text in (url.password, unquote(url.password))]

@@ -4,6 +4,7 @@ import base64
 import ipaddress
 import json
 import re
+from importlib.util import find_spec
 from typing import Annotated, Any, NamedTuple, cast
 from urllib.parse import SplitResult, urlsplit
 
@@ -11,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic.fields import FieldInfo
 
 from bridge.redaction import without_secrets
+from bridge.sealing import keys_in
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -120,6 +122,24 @@ def _signing_secret(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _secrets_key(value: SecretStr | None) -> SecretStr | None:
+    keys = keys_in(value.get_secret_value()) if value else None
+    if keys is None:
+        return value
+    for key in keys:
+        try:
+            right = len(base64.urlsafe_b64decode(key)) == 32 and re.fullmatch(r"[A-Za-z0-9_-]{43}=", key)
+        except ValueError:
+            right = None
+        if not right:
+            raise ValueError("must be Fernet keys: each the URL-safe base64 of 32 random bytes, 44 characters")
+    if not keys:
+        raise ValueError("must hold a key")
+    if find_spec("cryptography") is None:
+        raise ValueError("needs the package cryptography: pip install 'bridge-for-twelvelabs[crypto]'")
+    return value
+
+
 def _items(value: Any) -> list[Any]:
     """A list as TOML, as JSON in a variable, or as text with commas."""
     if isinstance(value, str) and value.lstrip().startswith("["):
@@ -171,6 +191,7 @@ BaseUrl = Annotated[str, AfterValidator(_base_url)]
 KeyPrefix = Annotated[str, AfterValidator(_prefix)]
 ApiKey = Annotated[SecretStr | None, AfterValidator(_api_key)]
 SigningSecret = Annotated[SecretStr | None, AfterValidator(_signing_secret)]
+SecretsKey = Annotated[SecretStr | None, AfterValidator(_secrets_key)]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 Waits = Annotated[tuple[float, ...], BeforeValidator(_items), AfterValidator(_waits)]
 Upper = BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value)

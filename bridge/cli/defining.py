@@ -103,20 +103,22 @@ async def rewrite(
 ) -> Rewritten:
     """Read a definition, change it (the wall clock's seconds are told, too), judge it, write it over the one that was
     read, and put it in force; read again if somebody else wrote meanwhile."""
+    from bridge.engine import keyring_from
     from bridge.store.declaring import Declaring
     from bridge.store.reading.endpoints import find_endpoint
     from bridge.store.steering import Steering
 
+    keyring = keyring_from(settings)
     for _ in range(WRITES):
         text, was = await Declaring(store).endpoint_text(name), await find_endpoint(store, name)
         if text is None or was is None:
             raise not_written(name) if was else not_found(name)
-        before = _definition(name, text)
+        before = keyring.opened(name, _definition(name, text))
         after = change(before, int(time.time()))
         if same(after, before):
             return Rewritten(before, after, was, was)
         check(settings, name, after)
-        if await Steering(store).rewrite(name, text, json.dumps(after)):
+        if await Steering(store).rewrite(name, text, json.dumps(keyring.sealed(name, after))):
             await take_in(store, settings, name)
             return Rewritten(before, after, was, await find_endpoint(store, name) or was)
     raise BridgeError("somebody else changes this endpoint all the time", fix="see who writes bridge:endpoints")

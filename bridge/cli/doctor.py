@@ -202,6 +202,7 @@ class Examination:
 
     async def _endpoints(self) -> list[Finding]:
         from bridge.doctor import entries
+        from bridge.engine import keyring_from
         from bridge.store.reading.checkup import endpoints_in_force, written_endpoints
 
         self.in_force = await endpoints_in_force(self.store)
@@ -213,7 +214,8 @@ class Examination:
             from bridge.cli.check import resolved
 
             answers = await resolved(entries.targets(self.written, implicit, judge))
-        return entries.endpoints(self.written, implicit, judge, answers)
+        sealed = entries.sealed(self.written, keyring_from(self.settings))
+        return [*entries.endpoints(self.written, implicit, judge, answers), *sealed]
 
     async def _tasks(self) -> list[Finding]:
         from bridge.doctor import entries, work

@@ -138,10 +138,11 @@ def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
 
 async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | None, str]:
     """Judge, write, take in; replies the secret if it was made here, and the URL as it may be shown."""
+    from bridge.engine import keyring_from
     from bridge.redaction import bare
     from bridge.store.declaring import Declaring
 
-    declaring, name = Declaring(store), wish.name
+    declaring, name, keyring = Declaring(store), wish.name, keyring_from(settings)
     before = await declaring.endpoint_text(name)
     if before is not None and not wish.replace:
         raise _exists(name)
@@ -152,8 +153,8 @@ async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | 
     definition = wish.definition | kept | ({"secret": made} if made else {})
     if before is not None:  # written anew, one that the bridge had disabled is active again, be it otherwise as it was
         definition["x-written"] = rfc3339(int(time.time() * 1000))
-    check_definition(settings, name, definition)
-    if not await declaring.write_endpoint(name, definition, replace=wish.replace):
+    check_definition(settings, name, keyring.opened(name, definition))
+    if not await declaring.write_endpoint(name, keyring.sealed(name, definition), replace=wish.replace):
         raise _exists(name)
     await take_in(store, settings, name)
     await tell_if_held(store, name)

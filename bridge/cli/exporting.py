@@ -14,6 +14,8 @@ from bridge.cli.session import with_store
 
 if TYPE_CHECKING:
     from bridge.manifest import Line
+    from bridge.sealing import Keyring
+    from bridge.settings import Settings
     from bridge.store import Store
 
 PARTLY = 6
@@ -28,6 +30,8 @@ class Told:
     """What became of it."""
 
     left_out: int = 0
+    closed: int = 0
+    """Endpoints with a secret that no key here opens."""
     unsayable: list[str] = field(default_factory=list)
     more: bool = False
 
@@ -47,13 +51,18 @@ def export(ctx: click.Context, with_secrets: bool) -> int:
       (umask 077; bridge export --with-secrets > backup.jsonl)
       bridge export | grep '"kind": "endpoint"' | BRIDGE_PREFIX=other: bridge import -
     """
-    told = with_store(ctx, lambda store, _: _export(store, with_secrets=with_secrets), look=True)
+    told = with_store(ctx, lambda store, settings: _export(store, settings, with_secrets=with_secrets), look=True)
     for text in told.unsayable[:REPORTED]:
         say(text)
     if len(told.unsayable) > REPORTED:
         say(f"✗ and {len(told.unsayable) - REPORTED} more")
     if told.more:
         say(f"✗ there are more than {TASKS} tasks; the rest is not exported")
+    if told.closed:
+        say(
+            f"! Secrets of {told.closed} endpoints are printed as they are sealed: no key here opens them "
+            "(BRIDGE_SECRETS_KEY)."
+        )
     if with_secrets:
         say("! This holds secrets: keep it where only you can read it.")
     elif told.left_out:
@@ -64,13 +73,16 @@ def export(ctx: click.Context, with_secrets: bool) -> int:
     return PARTLY if told.unsayable or told.more else 0
 
 
-async def _export(store: "Store", *, with_secrets: bool) -> Told:
+async def _export(store: "Store", settings: "Settings", *, with_secrets: bool) -> Told:
+    from bridge.engine import keyring_from
     from bridge.manifest import END, HEAD, endpoint_line, task_line
     from bridge.store.reading.trips import check_cancelled, pieces
     from bridge.store.reading.written import options_of, read_endpoints, scan_tasks
 
     told = Told()
-    endpoints = await read_endpoints(store.client, store.keys)
+    endpoints, keyring = await read_endpoints(store.client, store.keys), keyring_from(settings)
+    if with_secrets:
+        endpoints = {name: _opened(told, keyring, name, text) for name, text in endpoints.items()}
     scores, told.more = await scan_tasks(store.client, store.keys, TASKS)
     lines = [
         _line(told, f"endpoint {_shown(name)}", partial(endpoint_line, name, text, with_secrets=with_secrets))
@@ -91,6 +103,16 @@ async def _export(store: "Store", *, with_secrets: bool) -> Told:
             advance(len(piece))
     _print([as_json(END)])
     return told
+
+
+def _opened(told: Told, keyring: "Keyring", raw: bytes, text: bytes) -> bytes:
+    """A definition with its secrets open, as far as a key is here; what cannot be read is told of by its line."""
+    try:
+        name = raw.decode()
+        told.closed += keyring.closed(name, text.decode()) is not None
+        return keyring.opened_text(name, text.decode()).encode()
+    except ValueError:
+        return text
 
 
 def _line(told: Told, what: str, say_it: "Callable[[], Line]") -> str:

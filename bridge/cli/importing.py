@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bridge.manifest import Entry, Manifest, Refused
     from bridge.plan import Standing, TaskPlan
     from bridge.rejection import Rejection
+    from bridge.sealing import Keyring
     from bridge.settings import Settings
     from bridge.store import Store
 
@@ -126,23 +127,24 @@ async def _import(store: "Store", settings: "Settings", manifest: "Manifest", pr
 
 
 async def _endpoints(work: Import, entries: "Sequence[Entry]", before: dict[bytes, bytes], advance: Advance) -> None:
-    from bridge.engine import intake_from
+    from bridge.engine import intake_from, keyring_from
     from bridge.plan import ADDED, UNCHANGED, endpoint_plan
     from bridge.rejection import Rejection, rejected_field
     from bridge.store.declaring import Declaring
 
+    keyring = keyring_from(work.settings)
     news: dict[str, str] = {}
     plans = {}
     for entry in entries:
         try:
-            plans[entry.name] = plan = endpoint_plan(
-                entry, before.get(entry.name.encode("utf-8", "replace")), work.judge
-            )
+            stands = _opened(keyring, entry.name, before.get(entry.name.encode("utf-8", "replace")))
+            opened = replace(entry, fields=keyring.opened(entry.name, entry.fields))
+            plans[entry.name] = plan = endpoint_plan(opened, stands, work.judge)
         except Rejection as rejection:
             work.refuse(entry, rejection)
             continue
         if plan.word != UNCHANGED:
-            news[entry.name] = plan.text
+            news[entry.name] = keyring.sealed_text(entry.name, plan.text)
         if plan.word == ADDED and plan.unsigned:
             work.unsigned.append(entry.name)
     refused: set[str] = set()
@@ -155,6 +157,14 @@ async def _endpoints(work: Import, entries: "Sequence[Entry]", before: dict[byte
         elif entry.name in plans:
             work.note("endpoint", entry.name, plans[entry.name].word)
     advance(len(entries))
+
+
+def _opened(keyring: "Keyring", name: str, text: bytes | None) -> bytes | None:
+    """A definition as it stands, its secrets open, so that it can be compared; to the letter where that cannot be."""
+    try:
+        return None if text is None else keyring.opened_text(name, text.decode()).encode()
+    except ValueError:
+        return text
 
 
 async def _tasks(work: Import, entries: "Sequence[Entry]", advance: Advance) -> None:

@@ -26,10 +26,28 @@ one. Lists are separated by commas.
 With docker-compose such files lie in `config/secrets`, which is `/run/secrets` in the containers. These run as user
 10001 unless `.env` says `RUN_AS=<user>:<group>`: `bridge init` writes there whose files they are, by hand it is
 `echo "RUN_AS=$(id -u):$(id -g)" >> .env && docker compose up -d`.
+
+## Secrets sealed in Redis
+
+With a key, no signing secret and no header value of an endpoint stands in Redis in clear for longer than two seconds:
+
+    (umask 077; openssl rand -base64 32 | tr +/ -_ > config/secrets/bridge_secrets_key)
+    docker compose up -d --force-recreate worker
+
+To change the key, write the new one before the old one, on a line of its own, and restart every worker; what is in
+Redis is sealed anew by the first that starts. When `bridge doctor` has no complaint with the new key alone, the old
+one can go. Keep the keys apart from backups of Redis, and do not lose them: without its key, what was sealed has to be
+written anew (`bridge endpoint rotate NAME --overlap 0`, and headers by hand).
+
+Every worker and whoever uses the command line need the same keys. A worker that has none goes on with all else, but
+sends nothing to endpoints that another one sealed: it gives their deliveries back, says so in its log
+(`delivery.not_attempted`), and a worker that has the key sends them, up to 20 seconds later for each time that it was
+not the one to claim. No attempt is spent, and nothing is held against the endpoint.
 """
 GROUPS = {
     "redis": "Redis",
     "prefix": "Redis",
+    "secrets": "Redis",
     "twelvelabs": "TwelveLabs",
     "poll": "Polling",
     "delivery": "Delivery",

@@ -12,6 +12,7 @@ from bridge.doctor.work import TaskFacts
 from bridge.guard import OURS_TO_LIFT, Policy, Refused, Target
 from bridge.hints import endpoint_hints
 from bridge.rejection import Rejection, redacted, rejected_field
+from bridge.sealing import Keyring
 
 DEFAULT_SECRET = "BRIDGE_DELIVERY_DEFAULT_SECRET"  # noqa: S105  its name
 THEIRS = "this shell's settings allow it, the running worker's do not"
@@ -83,6 +84,17 @@ def endpoints(
     addresses = "" if answers is None else ", their addresses too"
     admissible = f"{count} {'is' if count == 1 else 'are'} admissible by this shell's settings"
     return [ok("endpoint", f"{admissible}{addresses}"), *told]
+
+
+def sealed(written: Mapping[bytes, bytes], keyring: Keyring) -> list[Finding]:
+    """Endpoints whose secrets no key here opens: whoever works with these settings cannot sign for them."""
+    found = []
+    for raw, text in written.items():
+        name = raw.decode(errors="backslashreplace")
+        if closed := keyring.closed(name, text.decode(errors="replace")):
+            why = "whoever works with these settings cannot sign or send for it, and what it is owed waits"
+            found.append(fail("endpoint", f"{name}: {closed}", why, closed.fix))
+    return shortened(found, fix="bridge config show")
 
 
 def targets(written: Mapping[bytes, bytes], implicit: Mapping[str, str], judge: Judge) -> list[Target]:

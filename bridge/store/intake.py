@@ -13,10 +13,11 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from bridge.contract import MILLISECONDS_FROM, OPTIONS, not_seconds
-from bridge.entries import Judge, wrong_type
+from bridge.entries import Judge, judged_and_sealed, wrong_type
 from bridge.guard import Policy
 from bridge.model import Endpoint
 from bridge.rejection import REJECTED, Rejection, rejected_field
+from bridge.sealing import Keyring
 from bridge.store.keys import Keys
 from bridge.store.registry import Registry, as_text, endpoint_to_json, options_to_json
 from bridge.store.scripts import Argument, Scripts, as_store_error
@@ -61,10 +62,18 @@ _Seen = tuple[dict[bytes, bytes], bytes | None]
 class Intake:
     """Clients' keys, taken in."""
 
-    def __init__(self, store: HasRegistry, policy: Policy, *, has_default_secret: bool, cap: int = 32) -> None:
+    def __init__(
+        self,
+        store: HasRegistry,
+        policy: Policy,
+        *,
+        has_default_secret: bool,
+        cap: int = 32,
+        keyring: Keyring | None = None,
+    ) -> None:
         self._client, self._keys, self._scripts = store.client, store.keys, store.scripts
         self._registry = store.registry
-        self._judge, self._cap = Judge(policy, has_default_secret), cap
+        self._judge, self._cap, self._keyring = Judge(policy, has_default_secret), cap, keyring or Keyring()
         self._troubled: bool | None = None
         self._trouble = ""
         self._seen: _Seen | None = None
@@ -194,6 +203,8 @@ class Intake:
         """What we judged is judged again only when it changed; a definition kept in spite of it is told once."""
         for name, text, word in taken:
             self._judged[name] = text
+            if word == b"moved":  # it was neither accepted nor sealed, whatever stands there next
+                self._judged.pop(name)
             if word == b"kept":
                 self._kept[name] = text
             else:
@@ -205,15 +216,20 @@ class Intake:
     async def _take_endpoint(self, raw_name: bytes, text: bytes, at: int) -> bytes:
         """Judge one definition, and have it accepted or refused; replies the script's word."""
         try:
-            definition = self._judge.endpoint(raw_name, text)
+            sealed, definition = judged_and_sealed(self._judge, self._keyring, raw_name, text)
         except Rejection as rejection:
             field = rejected_field("endpoint", raw_name)
             word: bytes = await self._scripts.call(
                 "reject_endpoint", raw_name, text, field, rejection.as_json(at), REJECTED
             )
             return word
+        if sealed != text:
+            digests = _digest(text), _digest(sealed)
+            config = endpoint_to_json(definition)
+            if await self._scripts.call("seal_endpoint", raw_name, text, sealed, *digests, config) != b"sealed":
+                return b"moved"
         self._caps[raw_name] = definition.concurrency or self._cap
-        return await self._accept(definition, text)
+        return await self._accept(definition, sealed)
 
     async def _accept(self, definition: Endpoint, raw: bytes) -> bytes:
         config = endpoint_to_json(definition)
@@ -226,6 +242,7 @@ class Intake:
             definition.concurrency or self._cap,
             raw,
             parse_rate(definition.rate).as_text() if definition.rate else "",
+            int(definition.supersede),
         )
         return word
 

@@ -130,6 +130,11 @@ class Keys:
         """LIST of event ids of one task whose turn has not passed; the head is in the queue."""
         return self("line", endpoint, member)
 
+    def latest(self, endpoint: str) -> str:
+        """HASH member → `<revision> <event id>`: the latest that was delivered of each task, at an endpoint that
+        supersedes; a note goes with the record that it names."""
+        return self("latest", endpoint)
+
     def done(self, endpoint: str) -> str:
         """ZSET event id → ms: delivered, superseded or cancelled, until retention."""
         return self("done", endpoint)

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from bridge.diff import parse_instant
 from bridge.errors import StoreDown
+from bridge.events import is_lasting
 from bridge.filters import hears, index_of, matches
 from bridge.model import (
     Delay,
@@ -183,13 +184,14 @@ class Registry:
     ) -> str:
         """P1: commit a change and what is owed for it in one step. Replies `ok`, `stale` or `removed`."""
         fields = _snapshot_fields(snapshot, event.observed_at)
+        progress = 0 if is_lasting(event.type, event.body) else 1
         for _ in range(MATCHES):
             endpoints = self.endpoints
             names = endpoints.interested(event.type, event.task, task.options, event.body)
             word: bytes = await self._scripts.call(
                 "commit", task.member, task.token, endpoints.version, str(delay_ms), event.id, event.type,
-                event.revision, event.body, event.observed_at, self._events_kept, FANOUT_STEP, len(names), *names,
-                *fields,
+                event.revision, event.body, event.observed_at, self._events_kept, FANOUT_STEP, progress, len(names),
+                *names, *fields,
             )  # fmt: skip
             if word != b"changed":
                 return word.decode()
@@ -262,7 +264,7 @@ class Registry:
         return self._endpoints
 
 
-_OPTIONAL = ("concurrency", "rate", "schedule")
+_OPTIONAL = ("concurrency", "rate", "schedule", "supersede")
 """Kept only where they are set: a registry that was written before there were such reads the same."""
 
 
@@ -295,6 +297,7 @@ def endpoint_from_json(name: str, text: bytes | str) -> Endpoint:
         concurrency=record.get("concurrency"),
         rate=record.get("rate"),
         schedule=tuple(record.get("schedule", ())),
+        supersede=record.get("supersede") is True,
         **lists,
     )
 

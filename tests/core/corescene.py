@@ -20,6 +20,7 @@ from bridge.pump import RedisClock
 from bridge.sandbox.receiver import Receiver
 from bridge.sandbox.twelvelabs import API_KEY, Simulator
 from bridge.schedule import RetryPolicy
+from bridge.sealing import Keyring
 from bridge.sender import Sender
 from bridge.signature import generate_secret
 from bridge.store import Store
@@ -240,6 +241,7 @@ async def delivering(
     lease_seconds: float = 25.0,
     deadline_seconds: float = 5.0,
     proxy: Proxy | None = None,
+    keyring: Keyring | None = None,
 ) -> AsyncIterator[Delivering]:
     """A deliverer as production builds it, except for the clocks and the jitter."""
     receiver = Receiver(SECRET, clock=lambda: stage.clock.now / 1000)
@@ -251,7 +253,12 @@ async def delivering(
 
     transport = Transport(judge, proxy=proxy)
     sender = Sender(
-        transport, guard, deadline_seconds=deadline_seconds, default_secret=default_secret, now=stage.clock.moment
+        transport,
+        guard,
+        deadline_seconds=deadline_seconds,
+        default_secret=default_secret,
+        keyring=keyring,
+        now=stage.clock.moment,
     )
     deliverer = Deliverer(
         stage.store.outbox,

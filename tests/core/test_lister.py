@@ -261,7 +261,7 @@ async def test_whoever_dies_while_listing_is_replaced(listing: Listing) -> None:
 
 
 async def test_nobody_relies_on_a_list_that_somebody_else_has_left(stage: Stage) -> None:
-    """The last but one of many tasks ends, one process leaves the list, another is reading: what it read is due soon."""
+    """The last but one of many tasks ends, one process leaves the list, another reads: that is due soon."""
     await stage.endpoint("e1", "http://127.0.0.1:9/")
     async with watching(stage) as watch:
         listing = listing_of(stage, watch, least_tasks=2)

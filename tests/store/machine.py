@@ -190,6 +190,8 @@ class ClientsAndTime(RuleBasedStateMachine):
         if mark % 2:
             text["events"] = ["index.task.*", "bridge.endpoint.*"]
         self._orderings.setdefault(name, set()).add(ordering)
+        if mark % 3 == 1:
+            text["supersede"] = True
         if mark == 6:
             text |= {"rate": "30/m", "concurrency": 1}
         if mark == 7:

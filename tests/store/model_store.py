@@ -11,6 +11,9 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 
+from bridge.events import is_lasting
+from bridge.model import Delivery
+
 State = dict[str, Any]
 
 _READ = """
@@ -84,6 +87,7 @@ def check_state(state: State, now: int, cap: int, *, reordered: Collection[str] 
     _check_lines(state)
     _check_turns(state, reordered)
     _check_bodies(state)
+    _check_latest(state)
     _check_endpoints(state, now, cap)
 
 
@@ -174,6 +178,38 @@ def _check_bodies(state: State) -> None:
         assert int(event["refs"]) == needed[event_id], f"{event_id} counts {event['refs']}, needed {needed[event_id]}"
 
 
+def _check_latest(state: State) -> None:
+    """Who supersedes notes what was delivered, and as long as that can be looked up."""
+    for endpoint, notes in under(state, "latest"):
+        assert state.get(f"endpoint:{endpoint}", {}).get("supersede") == "1", f"{endpoint} does not supersede"
+        for member, note in notes.items():
+            revision, event_id = note.split(" ")
+            record = json.loads(records_of(state, endpoint)[event_id])
+            assert (record["task"], record["revision"]) == (member, revision), f"{note}: {record}"
+            assert record["state"] == "delivered", f"{endpoint} was not delivered {event_id}"
+
+
+def is_overtaken(state: State, delivery: Delivery) -> bool:
+    """Whether a claimed delivery should not have been: a later one of its task was delivered, and it tells progress."""
+    revision = state.get(f"latest:{delivery.endpoint}", {}).get(delivery.task, "0").split(" ")[0]
+    asked = records(state)[delivery.endpoint, delivery.event_id].get("asked")
+    return int(revision) > delivery.revision and not asked and not is_lasting(delivery.type, delivery.body)
+
+
+def _check_superseded(before: State, after: State) -> None:
+    """P2: only where its owner asked for that, only progress, and only for a later event that was delivered."""
+    was = records(before)
+    for (endpoint, event_id), record in records(after).items():
+        if record["state"] != "superseded" or was.get((endpoint, event_id), {}).get("state") == "superseded":
+            continue
+        later = json.loads(records_of(after, endpoint)[record["reason"]])
+        assert after[f"endpoint:{endpoint}"].get("supersede") == "1", f"{endpoint} did not ask for that"
+        assert (later["state"], later["task"]) == ("delivered", record["task"]), f"{event_id}: {record}, {later}"
+        assert int(later["revision"]) > int(record["revision"]), f"{event_id} was superseded by an earlier one"
+        body = after[f"event:{event_id}"]["body"].encode("utf-8", "surrogateescape")
+        assert not is_lasting(record["type"], body), f"{event_id} tells a task's end"
+
+
 def _check_endpoints(state: State, now: int, cap: int) -> None:
     """The cap holds (I16), and no endpoint is looked at later than it has something to do."""
     for endpoint, known in under(state, "endpoint"):
@@ -234,6 +270,7 @@ def check_step(before: State, after: State, verbs: Counter[str]) -> None:
             assert back or is_[pair]["state"] == record["state"], f"{pair} had ended"
         grown = is_[pair]["attempts"] - record["attempts"]
         assert 0 <= grown <= verbs["settle"], f"{pair} has {grown} attempts more"
+    _check_superseded(before, after)
     for event_id, event in under(before, "event"):
         if f"event:{event_id}" in after:
             assert after[f"event:{event_id}"]["body"] == event["body"], f"{event_id} says something else now"

@@ -26,7 +26,7 @@ from machine import (
     statuses,
     turns,
 )
-from model_store import difference
+from model_store import difference, is_overtaken
 from scene import LEASE_MS, an_observation
 
 from bridge import diff, events
@@ -36,6 +36,7 @@ from bridge.store import Store, connect
 
 FAILED = EndpointEffect.FAILURE
 OUTAGE = Decision(DeliveryState.PENDING, FAILED, retry_in_ms=1_000, probe_in_ms=30_000, window_ms=150_000)
+LATE = Decision(DeliveryState.PENDING, FAILED, retry_in_ms=60_000, probe_in_ms=30_000)
 DECISIONS = (
     DELIVERED,
     Decision(DeliveryState.PENDING, FAILED, retry_in_ms=5_000, probe_in_ms=30_000),
@@ -87,6 +88,18 @@ class TheStore(ClientsAndTime):
             for turn in range(len(self._deliveries) - known):
                 self.settle(turn, decision if turn == 0 else DELIVERED, False, False)
             self.advance(5_000)
+
+    @rule(status=statuses, answers=st.lists(st.booleans(), min_size=2, max_size=4))
+    def overtake(self, status: str, answers: list[bool]) -> None:
+        """Tasks come to a status and go on in it; attempts fail or not, and what failed is old when it is due again."""
+        for well in answers:
+            self.watch(status, 0, False, 1, False)
+            known = len(self._deliveries)
+            self.claim_deliveries(5)
+            for turn in range(len(self._deliveries) - known):
+                self.settle(turn, DELIVERED if well else LATE, False, False)
+        self.advance(60_000)
+        self.claim_deliveries(5)
 
     @rule(rounds=st.integers(2, 6), back=st.booleans())
     def outage(self, rounds: int, back: bool) -> None:
@@ -194,6 +207,7 @@ class TheStore(ClientsAndTime):
     def claim_deliveries(self, slots: int) -> None:
         """Deliver: claim. P4: of one (endpoint, task), turns come in the order of the revisions."""
         for delivery in self._do(self._store.outbox.claim(slots, lease_ms=LEASE_MS)).deliveries:
+            assert self._harmed or not is_overtaken(self._read(), delivery), f"{delivery} tells what is over"
             assert delivery.body, f"{delivery} has no body"
             self._deliveries.append(delivery)
             self._take_turn(delivery.endpoint, delivery.task, delivery.revision)

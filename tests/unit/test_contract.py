@@ -338,6 +338,7 @@ def test_what_is_no_name_is_refused(name: str) -> None:
 
 
 NO_CONCURRENCY: list[Any] = [0, 1_001, "5", True, 1.5, []]
+NO_SWITCH: list[Any] = [None, 1, "true", []]
 NO_WAIT: list[Any] = [-1, 604_801, "5", True, None]
 REFUSED_DEFINITIONS: list[tuple[dict[str, Any], str]] = [
     ({"url": None}, "url"),
@@ -349,6 +350,7 @@ REFUSED_DEFINITIONS: list[tuple[dict[str, Any], str]] = [
     *(({"concurrency": bad}, "concurrency") for bad in NO_CONCURRENCY),
     *(({"rate": bad}, "rate") for bad in ("", "0/s", "10", "10/h", "-1/s", "100000/s", "10/s ")),
     ({"rate": 10}, "rate"),
+    *(({"supersede": bad}, "supersede") for bad in NO_SWITCH),
     ({"schedule": []}, "schedule"),
     ({"schedule": [0] * 51}, "schedule"),
     ({"schedule": "0,5"}, "schedule"),

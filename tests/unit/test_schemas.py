@@ -79,6 +79,7 @@ GOOD = {
     | st.lists(st.sampled_from([0, 5, 0.5, 604_800, 604_801, -1, "5", True, None]), max_size=4)
     | st.just([0] * 50)
     | st.just([0] * 51),
+    "supersede": st.sampled_from([True, False, None, 0, "true"]),
     "x-mine": JSON,
 }
 ALWAYS = {"url": st.just(URL)}

@@ -273,7 +273,8 @@ def test_bridge_toml_is_what_the_fields_say(load: Load) -> None:
     assert names == list(Settings.model_fields)
     assert described == [info.description for info in Settings.model_fields.values()]
     hidden = {name for name, info in Settings.model_fields.items() if name not in tomllib.loads(text)}
-    assert hidden == {"redis_url", "twelvelabs_api_key", "delivery_default_secret", "delivery_proxy_url"}
+    secret = {"redis_url", "secrets_key", "twelvelabs_api_key", "delivery_default_secret", "delivery_proxy_url"}
+    assert hidden == secret
 
 
 def test_every_line_of_bridge_toml_may_be_uncommented(load: Load) -> None:

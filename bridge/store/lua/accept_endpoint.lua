@@ -1,13 +1,13 @@
 #!lua
 -- Make an endpoint's definition the one in force.
 -- ARGV  name, canonical JSON, digest of the client's JSON, ordering, cap, the client's JSON or '' for an implicit endpoint,
---       '<interval ms> <burst>' of its rate or ''
+--       '<interval ms> <burst>' of its rate or '', '1' if a later event of a task stands for progress before it
 -- Steps: nothing if the client changed it meanwhile; the one in force already is complained of no longer, if a setting
 --   had made it bad, and is active again, if that had us disable it as blocked (an operator's word since then stands);
 --   write it to bridge:registry; a changed definition makes an endpoint active again that we disabled,
 --   and not one that an operator did; the version of the set moves on, so that no commit uses the old one.
 -- Reply 'accepted', 'same' or 'moved'
-local name, config, digest, ordering, cap, raw, rate = unpack(ARGV, 1, 7)
+local name, config, digest, ordering, cap, raw, rate, supersede = unpack(ARGV, 1, 8)
 if raw ~= '' and redis.call('HGET', P .. 'endpoints', name) ~= raw then return 'moved' end
 local key = P .. 'endpoint:' .. name
 local known = redis.call('HMGET', key, 'digest', 'state', 'kept', 'by', 'reason')
@@ -26,6 +26,12 @@ redis.call('HSET', P .. 'registry', name, config)
 redis.call('SADD', P .. 'names', name)
 redis.call('HSET', key, 'digest', digest, 'ordering', ordering, 'cap', cap, 'raw', raw, 'config', config)
 if rate ~= '' then redis.call('HSET', key, 'rate', rate) else redis.call('HDEL', key, 'rate', 'rate_at') end
+if supersede == '1' then
+  redis.call('HSET', key, 'supersede', 1)
+else
+  redis.call('HDEL', key, 'supersede')
+  redis.call('DEL', P .. 'latest:' .. name)
+end
 endpoints_moved()
 if known[2] ~= 'disabled' or known[4] ~= 'operator' then activate(name) end
 return 'accepted'

@@ -1,13 +1,15 @@
 #!lua flags=allow-oom
 -- with: renew
+-- with: supersede
 -- Lease due deliveries, fairly over the endpoints whose moment has come.
 -- ARGV  slots, lease ms, token, claims without a settle that make a delivery poison, endpoints looked at a call,
 --       bound on bridge:rejected
 -- Steps per endpoint, the one that waited longest first: return leases that ended to the queue (their attempt may or may
 --   not have gone out, so the next one of that task is promoted); move due deliveries to leases while the endpoint's cap,
 --   its rate and our slots last; say when it next has something to do. What cannot be sent, its record being nonsense or its
---   body lost, ends as a dead letter instead, and costs those claimed beside it nothing. Nor does an endpoint one of
---   whose keys somebody wrote over: it waits for the sweep, which mends it.
+--   body lost, ends as a dead letter instead, and costs those claimed beside it nothing. Nor does an endpoint one of whose
+--   keys somebody wrote over: it waits for the sweep, which mends it. Progress that a later event of its task has
+--   overtaken ends as superseded, where its endpoint asks for that.
 -- Reply {now, next moment ms or '', version of the endpoint set, hand-outs waiting 0|1,
 --        then per delivery {endpoint, event id, type, task, revision, made at ms, attempts, trigger or '', attempts
 --        before the schedule last started anew, when it did (ms) or '', probes that failed before if this is one or '',
@@ -42,15 +44,20 @@ local function reclaim(endpoint)
 end
 
 local function take(endpoint, free, probes)
-  local resumed = tonumber(redis.call('HGET', P .. 'endpoint:' .. endpoint, 'resumed_at') or '')
+  local resumed, supersedes = unpack(redis.call('HMGET', P .. 'endpoint:' .. endpoint, 'resumed_at', 'supersede'))
+  resumed = tonumber(resumed or '')
   local queue, leases = P .. 'queue:' .. endpoint, P .. 'leases:' .. endpoint
   for _, event_id in ipairs(redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', 0, free)) do
     redis.call('ZREM', queue, event_id)
     local record = record_of(endpoint, event_id)
     local body = body_of(event_id)
+    local later = record and record.state == 'pending' and supersedes and overtaken_by(endpoint, event_id, record)
     if record == false then
       put_aside(endpoint, event_id, bound)
     elseif record and record.state ~= 'pending' then -- it has ended; somebody put it there by hand
+      promote(endpoint, record.task, event_id)
+    elseif later then
+      finish(endpoint, event_id, record, 'superseded', later)
       promote(endpoint, record.task, event_id)
     elseif record and not body then
       finish(endpoint, event_id, record, 'dead', 'body-lost')

@@ -1,4 +1,5 @@
 #!lua flags=allow-oom
+-- with: supersede
 -- Record what an attempt came to and move its delivery on, in one step. Our lease is the proof that it is ours to say.
 -- ARGV  1 endpoint, 2 event id, 3 token, 4 state (pending, delivered, dead), 5 retry in ms, 6 reason,
 --       7 effect (success, failure, overload, disable-gone, blocked), 8 pause ms, 9 attempt JSON, 10 attempts kept,
@@ -6,7 +7,8 @@
 --       is one, 13 probes that failed before this one or '' for an ordinary attempt, 14 failures in a row that open the
 --       breaker, if 15 the first of them is at least so many ms ago, 16 failure window ms (0: none), 17 percents of it
 --       at which to warn, by spaces
--- Steps: lease; attempt count and log; due again, or ended; the next one of this task is promoted after the first
+-- Steps: lease; attempt count and log; due again, or ended, also as superseded instead of due again where its endpoint
+--   asks for that and a later one of the task was delivered; the next one of this task is promoted after the first
 --   attempt (after the end, if ordering is strict); what it means for the endpoint; its next moment.
 --   Any success closes the breaker, and what was to be tried again later is due then: as much as the endpoint's cap at
 --   once, and two more at each success that follows without a failure between them.
@@ -31,14 +33,18 @@ local log = P .. 'attempts:' .. endpoint .. ':' .. event_id
 redis.call('RPUSH', log, ARGV[9])
 redis.call('LTRIM', log, -tonumber(ARGV[10]), -1)
 count('attempts')
+local key = P .. 'endpoint:' .. endpoint
+local reason, supersedes = ARGV[6], redis.call('HGET', key, 'supersede') == '1'
+local later = supersedes and state == 'pending' and overtaken_by(endpoint, event_id, record)
+if later then state, reason = 'superseded', later end
 if state == 'pending' then
   redis.call('HSET', P .. 'deliveries:' .. endpoint, event_id, cjson.encode(record))
   redis.call('ZADD', P .. 'queue:' .. endpoint, now + tonumber(ARGV[5]), event_id)
 else
-  finish(endpoint, event_id, record, state, ARGV[6])
+  finish(endpoint, event_id, record, state, reason)
 end
+if supersedes and state == 'delivered' then note_latest(endpoint, event_id, record) end
 
-local key = P .. 'endpoint:' .. endpoint
 local known, ordering, failures, blocked, recovering, limit = unpack(redis.call('HMGET', key, 'state', 'ordering',
   'failures', 'blocked', 'recovering', 'limit'))
 if state ~= 'pending' or (ordering and ordering ~= 'strict') then promote(endpoint, record.task, event_id) end

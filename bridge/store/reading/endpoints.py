@@ -69,6 +69,8 @@ class EndpointView:
     rate: str | None
     schedule: tuple[float, ...]
     """Its own waits in seconds; empty: the operator's."""
+    supersede: bool
+    """A progress event that waits is dropped once a later one of its task was delivered."""
     pending: int
     delivered: int
     """Ended well, superseded or cancelled, until retention."""
@@ -178,6 +180,7 @@ def _view(
         limit=as_ms(limit),
         rate=str(known["rate"]) if known.get("rate") else None,
         schedule=_waits(known.get("schedule")),
+        supersede=known.get("supersede") is True,
         pending=max(0, owed - done - dead),
         delivered=done,
         dead=dead,
