@@ -159,6 +159,16 @@ class Stage:
         return {name.decode(): json.loads(text) for name, text in raw.items()}
 
 
+async def ready(stage: Stage, *members: str) -> list[Event]:
+    """The last word on some tasks."""
+    for member in members:
+        await stage.task(member)
+    claim = await stage.store.registry.claim_tasks(1_000, lease_ms=20_000)
+    made = [await stage.commit_claimed(task, "ready") for task in claim.tasks if task.member in members]
+    assert len(made) == len(members)
+    return made
+
+
 @dataclass
 class Watching:
     """A poller between a real store and a simulated upstream."""

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from corescene import LIMITS, START, Delivering, Stage, delivering
+from corescene import LIMITS, START, Delivering, Stage, delivering, ready
 
 from bridge.breaker import FAILURES_BEFORE_OPEN, PROBE_MAX_SECONDS
 from bridge.model import Event
@@ -55,16 +55,6 @@ class Days:
     def told(self) -> list[dict[str, Any]]:
         """The bodies that who looks after endpoints got."""
         return [json.loads(one.body) for one in self.arrivals("/ops")]
-
-
-async def ready(stage: Stage, *members: str) -> list[Event]:
-    """The last word on some tasks."""
-    for member in members:
-        await stage.task(member)
-    claim = await stage.store.registry.claim_tasks(1_000, lease_ms=20_000)
-    made = [await stage.commit_claimed(task, "ready") for task in claim.tasks if task.member in members]
-    assert len(made) == len(members)
-    return made
 
 
 async def state(stage: Stage, name: str = "e1") -> dict[str, str]:

@@ -4,20 +4,9 @@ from datetime import timedelta
 from email.utils import format_datetime
 
 import pytest
-from corescene import Delivering, Stage, delivering
+from corescene import Delivering, Stage, delivering, ready
 
-from bridge.model import Event
 from bridge.sandbox.message import Response
-
-
-async def ready(stage: Stage, *members: str) -> list[Event]:
-    """The last word on some tasks."""
-    for member in members:
-        await stage.task(member)
-    claim = await stage.store.registry.claim_tasks(1_000, lease_ms=20_000)
-    made = [await stage.commit_claimed(task, "ready") for task in claim.tasks if task.member in members]
-    assert len(made) == len(members)
-    return made
 
 
 async def limit(stage: Stage) -> int | None:
