@@ -2,11 +2,11 @@
 
 import asyncio
 import json
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
-from cryptography.fernet import Fernet
 from planted import everything, found_in
 from redis import Redis
 from scene import Clock, Scene
@@ -19,7 +19,7 @@ from bridge.signature import generate_secret
 from bridge.store.intake import Intake
 from bridge.store.steering import Steering
 
-OLD, NEW, OTHER = (Fernet.generate_key().decode() for _ in range(3))
+OLD, NEW, OTHER = (urlsafe_b64encode(bytes([number]) * 32).decode() for number in range(3))
 PLANTED = {
     "url": "https://example.com/hook",
     "secret": generate_secret(b"3planted secret of one endpoint."),
