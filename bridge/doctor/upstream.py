@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from bridge.deployment import Deployment
 from bridge.doctor.findings import Finding, fail, ok, span, warn
@@ -9,6 +10,11 @@ from bridge.model import FetchFailure, FetchFault, Observation
 from bridge.schedule import RETRY_AFTER_SECONDS
 
 KEY = "TWELVELABS_API_KEY"
+
+ITSELF = (
+    "unset BRIDGE_TWELVELABS_BASE_URL && docker compose up -d  # and look into .env: that address is the container "
+    "itself, and what your shell exports wins"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +62,8 @@ def no_way_out(found: str, fix: str) -> Finding:
 
 def no_key(deployment: Deployment = Deployment.BY_HAND) -> Finding:
     """There is no key at all."""
-    fix = f"{deployment.with_secret(KEY)}. Without a key: bridge simulate"
-    return fail("key", "there is none", "nothing is polled", fix)
+    without = "" if deployment is Deployment.COMPOSE else "; without a key: bridge simulate"
+    return fail("key", "there is none", f"nothing is polled{without}", deployment.with_secret(KEY))
 
 
 def unasked(rest_ms: int = 0) -> Finding:
@@ -92,7 +98,9 @@ def key(
         why = f"{came.detail}: this account's requests are used up for now"
         yield warn("key", "accepted, and throttled", why, "lower BRIDGE_TWELVELABS_REQUESTS_PER_MINUTE")
     elif came.fault is FetchFault.TRANSIENT:
-        yield fail("key", f"{base_url} does not answer as it should", came.detail, f"curl -sSI {base_url}")
+        inside = deployment is Deployment.COMPOSE and urlsplit(base_url).hostname in {"127.0.0.1", "localhost", "::1"}
+        fix = ITSELF if inside else f"curl -sSI {base_url}"
+        yield fail("key", f"{base_url} does not answer as it should", came.detail, fix)
     elif " " in came.detail.removeprefix("HTTP "):
         yield from _accepted(f"accepted ({came.detail} for a task that is not ours)", refused_for_ms, deployment)
     else:

@@ -155,7 +155,7 @@ def test_keys_that_are_not_there_are_not_counted() -> None:
 
 def test_who_has_no_key_is_told_of_the_simulator() -> None:
     """One can go on without."""
-    assert upstream.no_key().fix.endswith("Without a key: bridge simulate")
+    assert upstream.no_key().why.endswith("without a key: bridge simulate")
 
 
 def test_every_mistake_of_a_broken_configuration_is_a_finding() -> None:
@@ -194,6 +194,18 @@ def test_one_read_tells_of_key_and_address(came: FetchFailure, level: str, code:
     """Accepted, refused, throttled, silent, or the server of somebody else."""
     (one,) = upstream.key(came, "https://api.example/v1.3")
     assert (one.level, exit_code([one]), word in one.found) == (Level(level), code, True), one
+
+
+def test_an_address_that_is_the_container_itself_is_said() -> None:
+    """Exported for a simulator by hand, and taken by compose, too: curl on the host would find it well."""
+    failed = FetchFailure(FetchFault.TRANSIENT, "connect: refused")
+    for base_url, place, said in (
+        ("http://127.0.0.1:8788/v1.3", Deployment.COMPOSE, "unset BRIDGE_TWELVELABS_BASE_URL"),
+        ("http://127.0.0.1:8788/v1.3", Deployment.BY_HAND, "curl"),
+        ("https://api.example/v1.3", Deployment.COMPOSE, "curl"),
+    ):
+        (one,) = upstream.key(failed, base_url, deployment=place)
+        assert one.fix.startswith(said)
 
 
 def test_a_good_key_that_the_workers_have_not_is_said() -> None:
