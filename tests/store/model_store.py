@@ -157,7 +157,7 @@ def _check_turns(state: State, reordered: Collection[str]) -> None:
         line = state.get(f"line:{endpoint}:{record['task']}", [])
         if event_id in line[1:]:
             continue
-        had_its_turn = (record["attempts"] and not record.get("again")) or record.get("claims")
+        had_its_turn = (record["attempts"] or record.get("claims")) and not record.get("again")
         if ordering == "strict":
             assert event_id in line, f"{event_id} is owed to {endpoint}, and its successors do not wait"
         elif had_its_turn:

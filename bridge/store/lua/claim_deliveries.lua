@@ -32,11 +32,16 @@ local function reclaim(endpoint)
         finish(endpoint, event_id, record, 'dead', 'poison')
         promote(endpoint, record.task, event_id)
       else
-        record.again = nil
+        -- What was brought back meanwhile may stand at the head of the line by now: then it has its turn after that.
+        local line = P .. 'line:' .. endpoint .. ':' .. record.task
+        local head = head_of(line)
+        record.again = head and head ~= event_id and redis.call('LPOS', line, event_id) and true or nil
         redis.call('HSET', P .. 'deliveries:' .. endpoint, event_id, cjson.encode(record))
-        redis.call('ZADD', P .. 'queue:' .. endpoint, now, event_id)
-        if (redis.call('HGET', P .. 'endpoint:' .. endpoint, 'ordering') or 'strict') ~= 'strict' then
-          promote(endpoint, record.task, event_id)
+        if not record.again then
+          redis.call('ZADD', P .. 'queue:' .. endpoint, now, event_id)
+          if (redis.call('HGET', P .. 'endpoint:' .. endpoint, 'ordering') or 'strict') ~= 'strict' then
+            promote(endpoint, record.task, event_id)
+          end
         end
       end
     end

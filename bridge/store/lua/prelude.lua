@@ -181,13 +181,25 @@ local function owe_all(endpoints, step, event_id, member, event_type, revision)
   return owed > 0
 end
 
+-- The leases that this delivery has, ended ones included; an endpoint has no more than its cap of live ones.
+local function leases_of(endpoint, event_id)
+  local found = {}
+  for _, entry in ipairs(redis.call('ZRANGE', P .. 'leases:' .. endpoint, 0, -1)) do
+    if string.match(entry, '^(.*)/') == event_id then found[#found + 1] = entry end
+  end
+  return found
+end
+
 -- This delivery's turn has passed: the next one of its task may make its first attempt. Nothing if it passed before.
 local function promote(endpoint, member, event_id)
   local line = P .. 'line:' .. endpoint .. ':' .. member
   if head_of(line) ~= event_id then return end
   redis.call('LPOP', line)
   local successor = redis.call('LINDEX', line, 0)
-  if successor then redis.call('ZADD', P .. 'queue:' .. endpoint, now, successor) end
+  -- One that has a lease, be it over, is queued or promoted by whoever ends that: in two places it would go out twice.
+  if successor and #leases_of(endpoint, successor) == 0 then
+    redis.call('ZADD', P .. 'queue:' .. endpoint, now, successor)
+  end
 end
 
 -- End a delivery: delivered, dead, superseded or cancelled. It stays readable until retention.
@@ -220,15 +232,6 @@ local function record_from_event(endpoint, event_id)
   if event.err then event = {} end
   return {task = event[1] or '', type = event[2] or '', revision = event[3] or '0', created = now, state = 'pending',
     attempts = redis.call('LLEN', P .. 'attempts:' .. endpoint .. ':' .. event_id)}
-end
-
--- The leases that this delivery has, ended ones included; an endpoint has no more than its cap of live ones.
-local function leases_of(endpoint, event_id)
-  local found = {}
-  for _, entry in ipairs(redis.call('ZRANGE', P .. 'leases:' .. endpoint, 0, -1)) do
-    if string.match(entry, '^(.*)/') == event_id then found[#found + 1] = entry end
-  end
-  return found
 end
 
 -- Is somebody attempting it just now?

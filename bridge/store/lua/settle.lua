@@ -17,7 +17,7 @@
 --   What a failure came to, in short, stands with the endpoint until a success.
 --   Failing for so much of the window is told once each, and so is the end of it; what is to be told waits in
 --   bridge:notices until tell.lua makes an event of it. After as long without a failure the window begins anew.
--- Reply 'ok', 'stale' (the lease ended, or it was settled before), or ok and the endpoint now is 'held' (its breaker
+-- Reply 'ok', 'stale' (the lease ended, or it was settled before, or it has ended), or ok and the endpoint now is 'held' (its breaker
 --   opened), 'back' (it closed) or 'disabled'
 local endpoint, event_id, state, effect = ARGV[1], ARGV[2], ARGV[4], ARGV[7]
 local leases = P .. 'leases:' .. endpoint
@@ -27,6 +27,11 @@ local lease_end = redis.call('ZSCORE', leases, entry)
 if record == nil or not lease_end then return 'stale' end
 
 record = record or record_from_event(endpoint, event_id) -- overwritten meanwhile; what came of the attempt still counts
+if record.state ~= 'pending' then -- it has ended by another's hand: nothing that comes after that counts
+  redis.call('ZREM', leases, entry)
+  refresh(endpoint)
+  return 'stale'
+end
 record.attempts, record.claims, record.trigger, record.again = record.attempts + 1, nil, nil, nil
 redis.call('ZREM', leases, entry)
 local log = P .. 'attempts:' .. endpoint .. ':' .. event_id
