@@ -16,9 +16,9 @@ MATCHES = 5
 class Notices(Protocol):
     """Where notices wait."""
 
-    async def waiting(self) -> Sequence[Notice | str]: ...
+    async def waiting(self) -> Sequence[Notice | bytes]: ...
     async def tell(self, notice: Notice, event: Event, endpoints: Sequence[str], version: str) -> str: ...
-    async def drop(self, text: str) -> None: ...
+    async def drop(self, text: bytes | str) -> None: ...
 
 
 class EndpointSet(Protocol):
@@ -49,7 +49,7 @@ class Teller:
         """Tell what waits, the oldest first; replies how many were told here. Raises StoreDown."""
         told = 0
         for notice in await self._notices.waiting():
-            if isinstance(notice, str):
+            if isinstance(notice, bytes):
                 await self._notices.drop(notice)
                 self._log.warning("notice.unreadable", error="somebody wrote into bridge:notices; it is dropped")
             elif await self._tell(notice):

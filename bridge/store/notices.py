@@ -13,6 +13,8 @@ from bridge.store.reading.trips import HasClient
 from bridge.store.registry import EVENTS_KEPT, FANOUT_STEP, as_text
 from bridge.store.scripts import Scripts, store_errors
 
+LATEST_MS = 10**14
+"""The year 5138: what names a later moment was written by hand."""
 NOTICES = 50
 """How many are told at a time."""
 
@@ -26,8 +28,8 @@ class Notices:
         self._scripts: Scripts = store.scripts
         self._events_kept = events_kept
 
-    async def waiting(self) -> list[Notice | str]:
-        """The oldest notices that nobody has told yet; of one that somebody wrote over, the text."""
+    async def waiting(self) -> list[Notice | bytes]:
+        """The oldest notices that nobody has told yet; of one that somebody wrote over, the bytes."""
         try:
             with store_errors():
                 texts = cast(list[bytes], await self._client.lrange(self._keys.notices, 0, NOTICES - 1))
@@ -35,7 +37,7 @@ class Notices:
             if "WRONGTYPE" not in str(error):
                 raise
             return []  # the doctor names it
-        return [_notice(as_text(text)) for text in texts]
+        return [_notice(text) for text in texts]
 
     async def tell(self, notice: Notice, event: Event, endpoints: Sequence[str], version: str) -> str:
         """Commit a notice as an event that is owed to these endpoints. Replies `told`, `stale` or `changed`."""
@@ -45,14 +47,18 @@ class Notices:
         )  # fmt: skip
         return as_text(word)
 
-    async def drop(self, text: str) -> None:
+    async def drop(self, text: bytes | str) -> None:
         """Forget one that cannot be read."""
         await self._scripts.call("tell", text, "", "", "", "", "", "", "", "", "")
 
 
-def _notice(text: str) -> Notice | str:
+def _notice(raw: bytes) -> Notice | bytes:
     try:
+        text = raw.decode()
         record = json.loads(text)
+        record["endpoint"].encode()
+        if not all(0 <= record[name] <= LATEST_MS for name in ("at", "failing_since", "revision", "window_ms")):
+            return raw
         percent = record.get("percent")
         return Notice(
             kind=NoticeKind(record["kind"]),
@@ -69,4 +75,4 @@ def _notice(text: str) -> Notice | str:
             text=text,
         )
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
-        return text
+        return raw

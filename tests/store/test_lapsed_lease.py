@@ -17,7 +17,7 @@ DEAD = Decision(DeliveryState.DEAD, EndpointEffect.FAILURE, reason=DeadReason.EX
 async def test_what_comes_back_goes_before_a_lease_that_ended(
     scene: Scene, ordering: str, how: str, disabled: bool
 ) -> None:
-    """First, second, third: one at a time, each once, however the first came back while the second's lease had ended."""
+    """One at a time, each once, however the first came back while the lease of the second had ended."""
     if how == "enable" and (ordering == "strict" or not disabled):
         pytest.skip("a strict line does not go on past a failure, and only what was disabled is enabled")
     steering, outbox = Steering(scene.store), scene.store.outbox

@@ -143,7 +143,7 @@ async def test_nonsense_in_the_list_stops_nothing(failing: Scene) -> None:
     await failing.store.client.rpush("bridge:notices", "what?")
     await fail_at(failing, 0, 50)
     first, second = await failing.store.notices.waiting()
-    assert first == "what?"
+    assert first == b"what?"
     await failing.store.notices.drop(first)
     assert isinstance(second, Notice)
     assert await tell(failing, second) == "told"

@@ -8,7 +8,8 @@
 --   not have gone out, so the next one of that task is promoted); move due deliveries to leases while the endpoint's cap,
 --   its rate and our slots last; say when it next has something to do. What cannot be sent, its record being nonsense or its
 --   body lost, ends as a dead letter instead, and costs those claimed beside it nothing. Nor does an endpoint one of whose
---   keys somebody wrote over: it waits for the sweep, which mends it. Progress that a later event of its task has
+--   keys somebody wrote over: it waits for the sweep, which mends it; nor one that cannot be served for any other reason,
+--   which bridge:rejected names. Progress that a later event of its task has
 --   overtaken ends as superseded, where its endpoint asks for that.
 -- Reply {now, next moment ms or '', version of the endpoint set, hand-outs waiting 0|1,
 --        then per delivery {endpoint, event id, type, task, revision, made at ms, attempts, trigger or '', attempts
@@ -50,7 +51,7 @@ end
 
 local function take(endpoint, free, probes)
   local resumed, supersedes = unpack(redis.call('HMGET', P .. 'endpoint:' .. endpoint, 'resumed_at', 'supersede'))
-  resumed = tonumber(resumed or '')
+  resumed = whole(resumed, nil, 0, 1e14)
   local queue, leases = P .. 'queue:' .. endpoint, P .. 'leases:' .. endpoint
   for _, event_id in ipairs(redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', 0, free)) do
     redis.call('ZREM', queue, event_id)
@@ -100,8 +101,12 @@ end
 for _, endpoint in ipairs(redis.call('ZRANGEBYSCORE', P .. 'ready', '-inf', now, 'LIMIT', 0, breadth)) do
   local served, fault = pcall(serve, endpoint)
   if not served then
-    if not string.find(type(fault) == 'table' and fault.err or fault, 'WRONGTYPE', 1, true) then error(fault) end
     redis.call('ZADD', P .. 'ready', now + broken_ms, endpoint)
+    local why = tostring(type(fault) == 'table' and fault.err or fault)
+    if not string.find(why, 'WRONGTYPE', 1, true) then -- that the sweep says, and mends
+      remember_rejection('key:' .. P .. 'endpoint:' .. endpoint, cjson.encode({field = '', value = '', at = now,
+        reason = 'it cannot be served: ' .. string.sub(why, 1, 300), fix = 'bridge endpoint show ' .. endpoint}), bound)
+    end
   end
   if #claimed >= slots then break end
 end

@@ -19,6 +19,19 @@ local function at_score(zset, index)
   return tonumber(pair[2]), pair[1]
 end
 
+-- A number of ours as Redis keeps it, or `default`: absent, nonsense, NaN, or outside of what it can be (somebody wrote it
+-- there, or a clock was set back). Lua reads "nan" and "inf" as numbers, and Redis takes neither back.
+local function finite(text, default, low, high)
+  local value = tonumber(text or '')
+  if not value or value ~= value or value < low or value > high then return default end
+  return value
+end
+
+local function whole(text, default, low, high)
+  local value = finite(text, default, low, high)
+  return value and math.floor(value)
+end
+
 -- One more in a counter of bridge:stats. What somebody wrote over it costs the figure, and never the step it counts.
 local function count(name, by)
   redis.pcall('HINCRBY', P .. 'stats', name, by or 1)
@@ -35,7 +48,7 @@ end
 
 -- How many leases an endpoint may have. One whose cap was lost takes them one by one, until the sweep mends it.
 local function cap_of(text)
-  return tonumber(text or '') or 1
+  return whole(text, 1, 1, 100000)
 end
 
 -- What an endpoint takes at present, or nil if it takes nothing.
@@ -48,19 +61,19 @@ local function limits_of(endpoint)
   local known = redis.call('HMGET', key, 'state', 'paused_until', 'cap', 'limit', 'rate')
   local held = known[1] == 'held'
   if known[1] ~= 'active' and not held then return nil end
-  local limits = {cap = cap_of(known[3]), from = tonumber(known[2] or '0') or 0}
-  if known[4] then limits.cap = math.min(limits.cap, tonumber(known[4]) or 1) end
+  local limits = {cap = cap_of(known[3]), from = whole(known[2], 0, 0, now + 86460000)}
+  if known[4] then limits.cap = math.min(limits.cap, whole(known[4], limits.cap, 1, 100000)) end
   if known[5] then
     local interval, burst = string.match(known[5], '^(%S+) (%S+)$')
-    limits.interval, limits.burst = tonumber(interval) or 1000, tonumber(burst) or 1
-    limits.spent = math.max(now, tonumber(redis.call('HGET', key, 'rate_at') or '') or 0)
+    limits.interval, limits.burst = finite(interval, 1000, 0.001, 86400000), whole(burst, 1, 1, 1000000)
+    limits.spent = math.max(now, finite(redis.call('HGET', key, 'rate_at'), 0, 0, 1e14))
     if limits.spent > now + limits.interval * limits.burst + 1 then limits.spent = now end -- the clock was set back
     limits.from = math.max(limits.from, math.ceil(limits.spent + limits.interval - limits.interval * limits.burst - 0.001))
   end
   if held then
     local open = redis.call('HMGET', key, 'probe_at', 'probes')
-    limits.cap, limits.probes = 1, tonumber(open[2] or '') or 0
-    limits.from = math.max(limits.from, tonumber(open[1] or '') or 0)
+    limits.cap, limits.probes = 1, whole(open[2], 0, 0, 1000000)
+    limits.from = math.max(limits.from, whole(open[1], 0, 0, now + 600000))
   end
   return limits
 end
@@ -222,6 +235,11 @@ local function record_of(endpoint, event_id)
   local made, attempts = tonumber(record.created), record.attempts
   if not words or not revision or not made or not (made >= 0 and made < 1e14) then return false end
   if type(attempts) ~= 'number' or not (attempts >= 0 and attempts < 1e9) then return false end
+  for name, value in pairs(record) do -- what JSON cannot write back would be attempted for ever, and never settled
+    if type(value) == 'table' or (type(value) == 'number' and not (value > -1e300 and value < 1e300)) then
+      record[name] = nil
+    end
+  end
   return record
 end
 

@@ -73,8 +73,9 @@ local function hasten(number)
 end
 
 local function trust_more()
-  local before = tonumber(limit) or 1
-  if redis.call('HINCRBY', key, 'calm', 1) < before then return end
+  local before, calm = whole(limit, 1, 1, 100000), whole(redis.call('HGET', key, 'calm'), 0, 0, 100000) + 1
+  redis.call('HSET', key, 'calm', calm)
+  if calm < before then return end
   if before + 1 >= own_cap() then
     redis.call('HDEL', key, 'limit', 'limit_from', 'calm')
   else
@@ -99,11 +100,12 @@ end
 
 local window = tonumber(ARGV[16])
 local since, latest, warned, told = unpack(redis.call('HMGET', key, 'failing_since', 'failed_at', 'warned', 'told'))
-local silent = window > 0 and now - (tonumber(latest or '') or now) > window
-since = not silent and tonumber(since or '') or now
-warned, told = not silent and tonumber(warned or '') or 0, tonumber(told or '') or 0
+local silent = window > 0 and now - whole(latest, now, 0, now) > window
+since = not silent and whole(since, now, 0, now) or now
+warned, told = not silent and whole(warned, 0, 0, 100) or 0, whole(told, 0, 0, 1e14)
 redis.call('HSET', key, 'failing_since', string.format('%.0f', since), 'failed_at', now, 'warned', warned)
-failures = redis.call('HINCRBY', key, 'failures', 1)
+failures = whole(failures, 0, 0, 1e9) + 1
+redis.call('HSET', key, 'failures', failures)
 local lasted = now - since
 
 local read, attempt = pcall(cjson.decode, ARGV[9])
@@ -145,18 +147,20 @@ end
 -- Fewer at a time, unless this attempt was in flight already when that was last said.
 local function ease()
   local cap, from = unpack(redis.call('HMGET', key, 'cap', 'limit_from'))
-  if tonumber(lease_end) <= (tonumber(from or '') or 0) then return end
+  if tonumber(lease_end) <= whole(from, 0, 0, now + 3600000) then return end
   cap = cap_of(cap)
   if cap <= 1 then return end
   local latest = math.max(at_score(leases, -1) or 0, tonumber(lease_end))
-  redis.call('HSET', key, 'limit', math.max(1, math.floor(math.min(tonumber(limit or '') or cap, cap) / 2)),
+  redis.call('HSET', key, 'limit', math.max(1, math.floor(math.min(whole(limit, cap, 1, cap), cap) / 2)),
     'limit_from', latest, 'calm', 0)
 end
 
 local function judged()
   if effect == 'disable-gone' then return disable('gone') end
   if effect == 'blocked' then
-    if redis.call('HINCRBY', key, 'blocked', 1) >= tonumber(ARGV[11]) then return disable('blocked') end
+    blocked = whole(blocked, 0, 0, 1e9) + 1
+    redis.call('HSET', key, 'blocked', blocked)
+    if blocked >= tonumber(ARGV[11]) then return disable('blocked') end
   elseif (blocked or '0') ~= '0' then
     redis.call('HSET', key, 'blocked', 0)
   end

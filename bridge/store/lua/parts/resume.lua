@@ -7,11 +7,12 @@ local function resume(endpoint, batch)
   local key, queue = P .. 'endpoint:' .. endpoint, P .. 'queue:' .. endpoint
   local resumed, from, ordering = unpack(redis.call('HMGET', key, 'resumed_at', 'resuming', 'ordering'))
   if not from then return false end
+  if not string.match(from, '^%(?%-?[%d.e+]+$') then from = '-inf' end
   local waiting = redis.call('ZRANGEBYSCORE', queue, from, '+inf', 'WITHSCORES', 'LIMIT', 0, batch)
   local moved = 0
   for i = 1, #waiting, 2 do
     local record = record_of(endpoint, waiting[i])
-    if record and renew(record, tonumber(resumed)) then
+    if record and renew(record, whole(resumed, nil, 0, 1e14)) then
       local score = math.min(tonumber(record.revision), now)
       local in_line = head_of(P .. 'line:' .. endpoint .. ':' .. record.task) == waiting[i]
       record.again = ordering == 'first-attempt' and record.attempts > 0 or nil
