@@ -68,6 +68,7 @@ def by_the_bridge(tasks: int, seconds: float) -> Watched:
         client.hset("bridge:endpoints", "all", json.dumps({"url": f"{receiver.url}/hook", "secret": secret}))
         client.zadd("bridge:tasks", dict.fromkeys(members, 0))
         settings = {"BRIDGE_POLL_INTERVAL_SECONDS": str(INTERVAL_SECONDS), "TWELVELABS_API_KEY": API_KEY}
+        settings["BRIDGE_TWELVELABS_STRATEGY"] = "auto"
         worker = start_worker(redis.url, simulator.base_url, settings)
         try:
             while len({one.task_id for one in list(receiver.arrivals)}) < tasks:

@@ -99,6 +99,7 @@ class Poller(Protocol):
 
     def named(self, now: int, tasks: Sequence[WatchedTask]) -> list[Reading]: ...
     async def hear(self, reading: Reading, seen: Observation | FetchFailure, *, again: bool = False) -> None: ...
+    async def put_off(self, reading: Reading, when: int) -> None: ...
     async def rest(self, failure: FetchFailure) -> bool: ...
 
 
@@ -186,7 +187,8 @@ class Lister:
     async def _read(self, turn: Turn, made: Pass) -> FetchFailure | None:
         """Read pages until the pass is complete, or a page fails."""
         for number in range(1, PAGES + 1):
-            await self._granted()
+            if await self._listings.grant(per_minute=self._policy.requests_per_minute):
+                return FetchFailure(FetchFault.TRANSIENT, "no request is left for a page")
             page = await self._upstream.fetch_page(number)
             if isinstance(page, FetchFailure):
                 return page
@@ -197,13 +199,6 @@ class Lister:
                 return FetchFailure(FetchFault.TRANSIENT, "somebody else lists")
         return None
 
-    async def _granted(self) -> None:
-        """Wait for a place in the budget; at most a minute."""
-        for _ in range(60):
-            if not await self._listings.grant(per_minute=self._policy.requests_per_minute):
-                return
-            await self._sleep(1.0)
-
     async def _commit(self, turn: Turn, made: Pass) -> None:
         """Whatever is new, in the order of its instants, each task's one after the other."""
         for layer in made.layers():
@@ -213,13 +208,7 @@ class Lister:
                 await self._settle({str(row.task_id): row for row in news[start : start + ABREAST]})
 
     async def _settle(self, rows: dict[str, Observation]) -> None:
-        """Claim these tasks and commit what their rows say; one that is being read by id is waited for.
-
-        The requests that this takes are granted first: no task's lease runs meanwhile.
-        """
-        for row in rows.values():
-            if row.status in TERMINAL_STATUSES:
-                await self._granted()
+        """Claim these tasks and commit what their rows say; one that is being read by id is waited for."""
         left = list(rows)
         for _ in range(BUSY_TRIES):
             named = await self._listings.claim_named(left, lease_ms=int(self._policy.lease_seconds * 1000))
@@ -235,6 +224,10 @@ class Lister:
         older = bool(known and known.updated_at and row.updated_at and row.updated_at < known.updated_at)
         if row.status not in TERMINAL_STATUSES and not older:
             await self._poller.hear(reading, row)
+            return
+        when = await self._listings.grant(per_minute=self._policy.requests_per_minute)
+        if when:
+            await self._poller.put_off(reading, when)
             return
         seen = await self._upstream.fetch(reading.task.member)
         if isinstance(seen, Observation) and seen.status != row.status and not older:

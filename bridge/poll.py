@@ -145,6 +145,10 @@ class Poller:
         else:
             await self._seen(reading, seen, again=again)
 
+    async def put_off(self, reading: Reading, when: int) -> None:
+        """Give a task back unread, to be read at a moment (Redis' time, ms) at which there is a request for it."""
+        await self._postpone(reading, Postponement.of(reading.task, max(0, when - self._clock.now())), "late")
+
     async def rest(self, failure: FetchFailure) -> bool:
         """Rest the key if a request that was about no task was refused or throttled; replies whether it rests."""
         if failure.fault is FetchFault.THROTTLED:

@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     )
 
     twelvelabs_strategy: Annotated[Literal["auto", "list", "retrieve"], types.Lower] = knob(
-        "auto",
+        "retrieve",
         "How tasks are watched: list reads pages of all tasks of the account, and only what changed by id; retrieve "
         "reads each task by id; auto lists from 20 tasks on, and where the list fails, reads by id.",
     )

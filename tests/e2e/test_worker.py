@@ -138,7 +138,8 @@ def test_many_tasks_are_watched_by_the_list() -> None:
     simulator, receiver = Simulator(), Receiver(SECRET)
     with RedisServer() as redis, simulator.in_thread(), receiver.in_thread() as inside:
         timeline = a_timeline(validating=2, pending=3, queued=3, indexing=4)
-        worker = start_worker(redis.url, simulator.base_url, {"TWELVELABS_API_KEY": "tlk_sandbox"})
+        settings = {"TWELVELABS_API_KEY": "tlk_sandbox", "BRIDGE_TWELVELABS_STRATEGY": "auto"}
+        worker = start_worker(redis.url, simulator.base_url, settings)
         try:
             with Redis.from_url(redis.url) as client:
                 definition = {"url": f"{receiver.url}/hook", "secret": SECRET}
