@@ -9,7 +9,7 @@ from typing import Any
 
 import rich_click as click
 
-from bridge.cli.output import Columns, chosen, emit, field, output_option, say
+from bridge.cli.output import Columns, chosen, emit, field, output_option, safe, say
 from bridge.cli.session import settings_of
 from bridge.errors import InvalidInput
 from bridge.guard import Policy, Refused, Target, Verdict
@@ -64,6 +64,10 @@ def check(
     emit(rows, how, COLUMNS, key="url")
     if how == "table" and any(_allowed_by_settings(policy, url) for url in given):
         say("Allowed by this shell's settings; a running worker goes by its own → bridge doctor")
+    if how == "table" and answers:
+        for host in sorted({target.host for url in given if isinstance(target := _parsed(policy, url), Target)}):
+            if any(not policy.judge_address(address).allowed for address in answers.get(host, ())):
+                say(f"{safe(host)} is {', '.join(map(safe, answers[host]))} here")
     return int(any(row["verdict"] == "block" for row in rows))
 
 

@@ -20,6 +20,9 @@ from bridge.signature import generate_secret
 if TYPE_CHECKING:
     from bridge.settings import Settings
 
+SCHEDULE = "0,2,5,10,20,30,60,120,300"
+"""The waits before each attempt of a run in the foreground, whose receiver is being written: nobody waits for minutes."""
+
 
 @dataclass
 class Session:
@@ -71,6 +74,11 @@ class Session:
             "BRIDGE_DELIVERY_ALLOW_NETWORKS": json.dumps([str(one) for one in networks]),
             "BRIDGE_DELIVERY_ALLOW_HTTP": str(http).lower(),
         }
+        if (
+            self.settings.delivery_schedule_seconds
+            == type(self.settings).model_fields["delivery_schedule_seconds"].default
+        ):
+            changed["BRIDGE_DELIVERY_SCHEDULE_SECONDS"] = SCHEDULE
         changed |= {"BRIDGE_REDIS_URL": redis_url} if redis_url else {}
         changed |= {"BRIDGE_CONFIG": self.config} if self.config else {}
         return stage.environment(changed, scrubbed=False)

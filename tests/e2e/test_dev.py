@@ -129,6 +129,17 @@ def test_dev_gives_up_an_endpoint_that_takes_nothing(tmp_path: Path) -> None:
     assert "dead, exhausted" in done.stdout
 
 
+def test_dev_tries_again_soon(tmp_path: Path) -> None:
+    """A receiver that is not ready for the first three attempts is told within seconds, without a setting."""
+    simulator, receiver = Simulator(), Receiver(reject_invalid=False)
+    receiver.script(500, 401, 503)
+    with simulator.in_thread(), receiver.in_thread():
+        task = simulator.add_task(timeline=a_timeline(indexing=0.5), age_seconds=60)
+        done = run_dev(simulator, tmp_path, task, "--to", receiver.url, "--until-done")
+    assert [arrival.attempt for arrival in receiver.arrivals][:2] == [1, 2]
+    assert "again in 2 s" in done.stdout
+
+
 def test_dev_waits_for_no_attempt_that_is_minutes_away(tmp_path: Path) -> None:
     """Refused twice, due again in ten minutes: --until-done says so and ends with exit code 1."""
     simulator, receiver = Simulator(), Receiver(reject_invalid=False, default=500)
