@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from bridge.store import Store
 
 LOOK_SECONDS = 0.5
-PATIENCE = 2
-"""With --until-done an event that was refused so often is waited for no longer: the next attempt is minutes away."""
 IDS = 1_000
 FAILED, UNFINISHED = 7, 1
 NO_KEY = "export TWELVELABS_API_KEY=tlk_…  # without one: `bridge simulate` in another terminal, and what it prints"
@@ -184,10 +182,12 @@ async def _until_done(session: Session, store: "Store", narration: "Console", un
     while True:
         with contextlib.suppress(StoreDown):  # the worker says so, and goes on when Redis is back
             watched, owed = await look(session, store, narration)
-            if until_done and not watched and all(attempts >= PATIENCE for attempts in owed):
+            if until_done and not watched and all(attempts >= session.patience for attempts in owed):
                 if owed:
                     events = f"{len(owed)} event{'s' * (len(owed) != 1)}"
-                    narration.print(f"! {bare(session.url)} refused {events} twice: put it right, and run this again")
+                    narration.print(
+                        f"! {bare(session.url)} refused {events} {session.patience} times: put it right, and run this again"
+                    )
                 return await verdict(session, store)
         await asyncio.sleep(LOOK_SECONDS)
 

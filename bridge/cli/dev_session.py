@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bridge.settings import Settings
 
 SCHEDULE = "0,2,5,10,20,30,60,120,300"
-"""The waits before each attempt of a run in the foreground, whose receiver is being written: nobody waits for minutes."""
+"""The waits before each attempt of a run in the foreground, unless others are set: its receiver is being written."""
 
 
 @dataclass
@@ -56,6 +56,17 @@ class Session:
         whole |= {} if self.secret == self.default_secret else {"secret": self.secret}
         return whole if len(json.dumps(whole)) <= ENDPOINT_BYTES else {**whole, "tasks": ["*"]}
 
+    @property
+    def hastened(self) -> bool:
+        """Whether nobody chose a schedule, so that this run's own holds."""
+        default = type(self.settings).model_fields["delivery_schedule_seconds"].default
+        return bool(self.settings.delivery_schedule_seconds == default)
+
+    @property
+    def patience(self) -> int:
+        """How often an event may be refused before --until-done waits for it no longer."""
+        return 4 if self.hastened else 2
+
     def environment(self, redis_url: str | None) -> dict[str, str]:
         """The worker's: the user's own, and what this run needs beside it. InvalidInput for a URL not allowed."""
         networks, http = list(self.settings.delivery_allow_networks), self.settings.delivery_allow_http
@@ -74,10 +85,7 @@ class Session:
             "BRIDGE_DELIVERY_ALLOW_NETWORKS": json.dumps([str(one) for one in networks]),
             "BRIDGE_DELIVERY_ALLOW_HTTP": str(http).lower(),
         }
-        if (
-            self.settings.delivery_schedule_seconds
-            == type(self.settings).model_fields["delivery_schedule_seconds"].default
-        ):
+        if self.hastened:
             changed["BRIDGE_DELIVERY_SCHEDULE_SECONDS"] = SCHEDULE
         changed |= {"BRIDGE_REDIS_URL": redis_url} if redis_url else {}
         changed |= {"BRIDGE_CONFIG": self.config} if self.config else {}

@@ -136,8 +136,8 @@ def test_dev_tries_again_soon(tmp_path: Path) -> None:
     with simulator.in_thread(), receiver.in_thread():
         task = simulator.add_task(timeline=a_timeline(indexing=0.5), age_seconds=60)
         done = run_dev(simulator, tmp_path, task, "--to", receiver.url, "--until-done")
-    assert [arrival.attempt for arrival in receiver.arrivals][:2] == [1, 2]
-    assert "again in 2 s" in done.stdout
+    assert done.returncode == 0, done.stderr
+    assert [arrival.attempt for arrival in receiver.arrivals] == [1, 2, 3, 4]
 
 
 def test_dev_waits_for_no_attempt_that_is_minutes_away(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_dev_waits_for_no_attempt_that_is_minutes_away(tmp_path: Path) -> None:
         words = (task, "--until-done", "--to", receiver.url)
         done = run_dev(simulator, tmp_path, *words, BRIDGE_DELIVERY_SCHEDULE_SECONDS="0,0.2,600")
     assert done.returncode == 1, done.stderr
-    assert f"{receiver.url} refused 1 event twice" in done.stderr
+    assert f"{receiver.url} refused 1 event 2 times" in done.stderr
     assert [arrival.attempt for arrival in receiver.arrivals] == [1, 2]
 
 
