@@ -184,10 +184,9 @@ async def _until_done(session: Session, store: "Store", narration: "Console", un
             watched, owed = await look(session, store, narration)
             if until_done and not watched and all(attempts >= session.patience for attempts in owed):
                 if owed:
-                    events = f"{len(owed)} event{'s' * (len(owed) != 1)}"
-                    narration.print(
-                        f"! {bare(session.url)} refused {events} {session.patience} times: put it right, and run this again"
-                    )
+                    many = "s" * (len(owed) != 1)
+                    told = f"{bare(session.url)} refused {len(owed)} event{many} {session.patience} times"
+                    narration.print(f"! {told}: put it right, and run this again")
                 return await verdict(session, store)
         await asyncio.sleep(LOOK_SECONDS)
 
