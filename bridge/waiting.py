@@ -7,6 +7,9 @@ from typing import Any
 
 from bridge.model import DeliveryState
 
+REFUSED = "the running worker's settings refuse it, so each attempt at it is refused, too → bridge doctor"
+"""What to say of an endpoint whose `kept` is true, however this process judges it; and where to look."""
+
 
 class Holder(StrEnum):
     """What a delivery waits for, other than its moment."""

@@ -60,25 +60,38 @@ def enable(ctx: click.Context, name: str, output: str | None, as_json: bool) -> 
     Examples:
       bridge endpoint enable billing
     """
-    steered = with_store(ctx, lambda store, _: _enable(store, name))
+    steered, kept = with_store(ctx, lambda store, _: _enable(store, name))
     row = {"endpoint": name, "state": "active", "was": steered.before, "pending": steered.pending}
     emit_one(row, chosen(ctx, output, as_json), key="endpoint")
     if steered.before != "active":
         say(f"It was {steered.before} ({safe(steered.reason)}); {_deliveries(steered.pending)} due now.")
     else:
         say(f"It was active already; {_deliveries(steered.pending)} owed.")
+    _warn(kept=kept)
 
 
-async def _enable(store: "Store", name: str) -> "Steered":
-    """Let it go, with a bar where much is held; raises what a person has to hear."""
+async def _enable(store: "Store", name: str) -> "tuple[Steered, bool]":
+    """Let it go, with a bar where much is held; also whether the worker's settings refuse it all the same.
+
+    Raises what a person has to hear.
+    """
     from bridge.store.reading.endpoints import find_endpoint
+    from bridge.store.reading.standings import standings
     from bridge.store.steering import Steering
 
     view = await find_endpoint(store, name)
     with bar("Enabling", view.pending if view else 0) as advance:
         steered = await Steering(store).enable(name, moved=advance)
     _check(name, steered)
-    return steered
+    return steered, (await standings(store, [name]))[name].kept
+
+
+def _warn(*, kept: bool) -> None:
+    """Of an endpoint that is let go and yet gets nothing."""
+    from bridge.waiting import REFUSED
+
+    if kept:
+        say(f"! {REFUSED}")
 
 
 @click.command()
@@ -110,18 +123,21 @@ def recover(ctx: click.Context, /, name: str, **given: Any) -> int:
             f"no dead letter comes back from “{safe(strange[0])}”", fix=f"choose of {', '.join(NAMEABLE)}"
         )
     row = with_store(ctx, lambda store, _: _recover(store, name, given["since"], reasons, dry=given["dry_run"]))
-    left = row.pop("left")
+    left, kept = row.pop("left"), row.pop("kept")
     emit_one(row, chosen(ctx, given["output"], given["as_json"]), key="endpoint")
     _narrate(name, row, left)
+    _warn(kept=kept)
     return PARTLY if row["lost"] or row["more"] else 0
 
 
 async def _recover(
     store: "Store", name: str, since: str | None, reasons: Sequence[str], *, dry: bool
 ) -> dict[str, Any]:
-    """Count, bring back, enable; replies the row, and of those that stay dead how many for each reason."""
+    """Count, bring back, enable; replies the row, beside it of those that stay dead how many for each reason, and
+    whether the worker's settings refuse the endpoint."""
     from bridge.recovery import choose
     from bridge.store.reading.endpoints import find_endpoint
+    from bridge.store.reading.standings import standings
     from bridge.store.steering import Recovered, Steering
 
     steering = Steering(store)
@@ -151,6 +167,7 @@ async def _recover(
         "dry_run": dry,
         "more": letters.more,
         "left": dict(choice.left),
+        "kept": (await standings(store, [name]))[name].kept,
     }
 
 

@@ -47,7 +47,9 @@ async def _test(store: "Store", settings: "Settings", name: str, event_type: str
     from bridge.filters import matches
     from bridge.redaction import bare
     from bridge.store.reading.endpoints import find_endpoint
+    from bridge.store.reading.standings import standings
     from bridge.trial import TASK, advice, delivered, trial
+    from bridge.waiting import REFUSED
 
     endpoint = (await store.registry.reload_endpoints()).by_name.get(name)
     view = await find_endpoint(store, name)
@@ -63,8 +65,11 @@ async def _test(store: "Store", settings: "Settings", name: str, event_type: str
         told.append(f"! Its filter would keep such an event from it → bridge endpoint show {safe(name)}")
     if disabled:
         told.append(f"! It is {view.state} ({safe(view.reason)}): what is owed is held.")
-    next_ = advice(endpoint, outcome, disabled=disabled)
-    if next_:
+    kept = (await standings(store, [name]))[name].kept
+    next_ = "bridge doctor" if took and kept else advice(endpoint, outcome, disabled=disabled)
+    if kept:
+        told.append(f"! {REFUSED}")
+    if next_ and not (took and kept):
         told.append(f"→ {safe(next_)}")
     row = {
         "endpoint": name,

@@ -5,12 +5,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from owing import announce, claim
+from owing import announce, claim, with_store
 from redis import Redis
 
+from bridge.guard import Policy
 from bridge.sandbox.message import Response
 from bridge.sandbox.receiver import Receiver
 from bridge.signature import generate_secret, verify
+from bridge.store import Store
+from bridge.store.intake import Intake
 from bridge.tl_signature import verify_any
 
 Bridge = Callable[..., tuple[int, str, str]]
@@ -165,3 +168,39 @@ def test_without_a_secret_to_sign_with_nothing_is_sent(
     code, _, told = bridge("endpoint", "test", "a")
     assert (code, "set BRIDGE_DELIVERY_DEFAULT_SECRET" in told) == (2, True)
     assert len(receiver.arrivals) == 1
+
+
+@pytest.mark.usefixtures("billing")
+def test_what_only_the_worker_refuses_is_not_called_well(
+    bridge: Bridge, client: "Redis", receiver: Receiver, redis_url: str
+) -> None:
+    """This shell gets through and the worker does not: a trial, an enabling and a recovery lead to doctor, and say so.
+
+    To enable it is done all the same: whoever says it may be about to start the worker anew.
+    """
+    announce(redis_url, "t1", "ready")
+    refused_by_another(redis_url)
+    refused = "the running worker's settings refuse it"
+    for state in ("active", "disabled"):
+        client.hset("bridge:endpoint:billing", mapping={"state": state, "reason": "blocked"})
+        code, out, told = bridge("endpoint", "test", "billing", "--json")
+        assert (code, json.loads(out)["next"], refused in told) == (0, "bridge doctor", True), state
+        assert "→ bridge doctor" in told
+        assert "endpoint enable" not in told
+    assert len(receiver.valid) == 2
+    for verb in ("enable", "recover"):
+        client.hset("bridge:endpoint:billing", mapping={"state": "disabled", "reason": "blocked"})
+        code, out, told = bridge("endpoint", verb, "billing", "--json")
+        assert (code, json.loads(out)["state"], refused in told) == (0, "active", True), verb
+    assert bridge("endpoint", "set", "billing", "--ordering", "none")[0] == 0
+    for verb in ("test", "enable", "recover"):
+        assert refused not in bridge("endpoint", verb, "billing")[2], verb
+
+
+def refused_by_another(url: str) -> None:
+    """A round of intake by a worker that allows nothing which this shell allows."""
+
+    async def work(store: Store) -> None:
+        await Intake(store, Policy(), has_default_secret=True).run()
+
+    with_store(url, work)
