@@ -177,7 +177,7 @@ def _headers(lines: list[str]) -> dict[str, Any]:
 
 
 def _print(row: Row) -> None:
-    from bridge.waiting import next_command
+    from bridge.waiting import advised
 
     due = [f"next {ago(row['next_at'])}"] if row["next_at"] else []
     words = ", ".join([_state(row), *due, *filter(None, [waits(row)])])
@@ -195,8 +195,8 @@ def _print(row: Row) -> None:
             click.echo(f"      answered with {_line(attempt['answer_headers'])}")
         if attempt.get("excerpt"):
             click.echo(f"      answered: {safe(attempt['excerpt'])}")
-    if command := next_command(row):
-        click.echo(safe(f"  → {command}"))
+    for advice in advised(row):
+        click.echo(f"  {safe(advice)}")
 
 
 def _came(attempt: Row) -> str:

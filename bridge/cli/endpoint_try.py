@@ -49,7 +49,7 @@ async def _test(store: "Store", settings: "Settings", name: str, event_type: str
     from bridge.store.reading.endpoints import find_endpoint
     from bridge.store.reading.standings import standings
     from bridge.trial import TASK, advice, delivered, trial
-    from bridge.waiting import REFUSED
+    from bridge.waiting import REFUSED, Advice
 
     endpoint = (await store.registry.reload_endpoints()).by_name.get(name)
     view = await find_endpoint(store, name)
@@ -66,11 +66,14 @@ async def _test(store: "Store", settings: "Settings", name: str, event_type: str
     if disabled:
         told.append(f"! It is {view.state} ({safe(view.reason)}): what is owed is held.")
     kept = (await standings(store, [name]))[name].kept
-    next_ = "bridge doctor" if took and kept else advice(endpoint, outcome, disabled=disabled)
+    next_ = advice(endpoint, outcome)
     if kept:
         told.append(f"! {REFUSED}")
-    if next_ and not (took and kept):
-        told.append(f"→ {safe(next_)}")
+    if took and kept:
+        next_ = (Advice("bridge doctor"),)
+    elif took and disabled:
+        next_ = (Advice(f"bridge endpoint enable {name}"),)
+    told += [safe(one) for one in next_ if not (took and kept)]
     row = {
         "endpoint": name,
         "url": bare(endpoint.url),
@@ -82,6 +85,6 @@ async def _test(store: "Store", settings: "Settings", name: str, event_type: str
         "detail": outcome.detail,
         **{f"{phase}_ms": getattr(timing, f"{phase}_ms") for phase in ("dns", "connect", "tls", "wait", "total")},
         "answer": outcome.excerpt,
-        "next": next_,
+        "next": "; ".join(one.command if one.command and not one.when else str(one) for one in next_),
     }
     return row, told

@@ -72,7 +72,8 @@ def test_a_trial_is_a_delivery_like_any_other(
     [
         (Response(500, body=b"no \x1b[31m"), "look at the receiver's log"),
         (Response(302, (("location", "/elsewhere"),)), "redirects are not followed"),
-        (Response(401), "has it this endpoint's secret?"),
+        (Response(401), "the receiver holds another secret? → bridge endpoint rotate billing"),
+        (Response(403), "→ bridge verify --secret-file secret.txt request.txt"),
         (Response(404), "bridge endpoint set billing --url URL"),
         (Response(410), "bridge endpoint set billing --url URL"),
         (Response(reset=True), "closed the connection"),

@@ -13,7 +13,8 @@ Bridge = Callable[..., tuple[int, str, str]]
 URL = "http://127.0.0.1:9/hook"
 FAILED = Decision(DeliveryState.PENDING, EndpointEffect.FAILURE, retry_in_ms=3_600_000, probe_in_ms=240_000)
 REFUSED = json.dumps({"attempt": 1, "at": 1, "status_code": 401})
-SECRET_HINT = "the receiver holds another secret? bridge endpoint rotate billing"
+ROTATE, VERIFY = "→ bridge endpoint rotate billing", "bridge verify"
+"""What a refused signature suggests, a command for each cause; nothing follows the first on its line."""
 
 
 def said(bridge: Bridge, *words: str) -> str:
@@ -21,6 +22,12 @@ def said(bridge: Bridge, *words: str) -> str:
     code, out, told = bridge(*words)
     assert code in {0, 1}, told
     return " ".join((out + told).split())
+
+
+def lines(bridge: Bridge, *words: str) -> list[str]:
+    """All that a command says, line by line."""
+    _, out, told = bridge(*words)
+    return (out + told).splitlines()
 
 
 @pytest.fixture
@@ -37,7 +44,8 @@ def test_a_failing_endpoint_says_by_what(bridge: Bridge, failing: list[str]) -> 
     for words in ("doctor", "endpoint show billing", "task show t1", f"delivery show {failing[0]}"):
         text = said(bridge, *words.split())
         assert "HTTP 401" in text, words
-        assert SECRET_HINT in text, words
+        assert VERIFY in text, words
+        assert any(line.strip().endswith(ROTATE) for line in lines(bridge, *words.split())), words
     for words in ("endpoint ls", "delivery ls"):
         assert "last error: HTTP 401" in said(bridge, *words.split())
     assert json.loads(bridge("endpoint", "show", "billing", "--json")[1])["last_error"] == "HTTP 401"

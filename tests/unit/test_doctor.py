@@ -242,7 +242,16 @@ def test_workers_are_judged_by_life_and_lag(facts: work.RoleFacts, levels: list[
         (work.OwedFacts("a", "disabled", "he moves", pending=3), "an operator holds it; 3 deliveries are held"),
         (work.OwedFacts("a", "disabled", "blocked", kept=True), "active again by itself"),
         (work.OwedFacts("a", "held", "failing", pending=3, failures=12, probe_ms=240_000), "a is held (failing)"),
-        (work.OwedFacts("a", "held", "failing", probe_ms=240_000), "it is probed in 4 min, or now: bridge delivery ls"),
+        (
+            work.OwedFacts("a", "held", "failing", probe_ms=240_000),
+            "it is probed in 4 min, or now | bridge delivery ls",
+        ),
+        (
+            work.OwedFacts("a", "held", error="HTTP 401"),
+            "(`bridge verify` tells which); 0 deliveries wait; it is probed",
+        ),
+        (work.OwedFacts("a", "held", error="HTTP 401"), "| bridge endpoint rotate a"),
+        (work.OwedFacts("a", failures=1, error="HTTP 403"), "| bridge endpoint rotate a"),
         (
             work.OwedFacts("a", "held", failures=12, failing_ms=7_200_000),
             "the latest 12 attempts at it failed, for 2 h",
