@@ -67,6 +67,8 @@ class OwedFacts:
     url: str = ""
     """Of an implicit endpoint, whose name says nothing: where it leads, as that may be shown."""
     pending: int = 0
+    next_ms: int | None = None
+    """Until the first of these that waits for its moment; below 0 it is due, None when none waits for one."""
     overdue: int = 0
     """Due and unclaimed, while the endpoint takes deliveries."""
     oldest_ms: int = 0
@@ -201,8 +203,12 @@ def _dead(one: OwedFacts) -> Finding:
         f": {latest}" if whole else f", of the latest: {latest}" if latest else ""
     )
     why = "; ".join(f"{reason}: {_DEAD[reason]}" for reason in sorted(one.reasons) if reason in _DEAD)
-    fix = command(one.name, one.reasons) or f"bridge delivery ls --endpoint {one.name} --state dead"
-    return warn("dead letters", found, why, fix)
+    return warn("dead letters", found, why, way_back(one))
+
+
+def way_back(one: OwedFacts) -> str:
+    """What brings an endpoint's dead letters back, or where nothing does shows them."""
+    return command(one.name, one.reasons) or f"bridge delivery ls --endpoint {one.name} --state dead"
 
 
 def faulty(tasks: Sequence[TaskFacts]) -> list[Finding]:

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from owing import announce, claim, with_store
+from owing import DEAD, announce, claim, settle, with_store
 from redis import Redis
 
 from bridge.guard import Policy
+from bridge.model import DeadReason, Decision, DeliveryState, EndpointEffect
 from bridge.sandbox.message import Response
 from bridge.sandbox.receiver import Receiver
 from bridge.signature import generate_secret, verify
@@ -17,6 +19,7 @@ from bridge.store.intake import Intake
 from bridge.tl_signature import verify_any
 
 Bridge = Callable[..., tuple[int, str, str]]
+LATER = Decision(DeliveryState.PENDING, EndpointEffect.FAILURE, retry_in_ms=3_600_000)
 SECRET = generate_secret(bytes(range(32)))
 
 
@@ -91,7 +94,9 @@ def test_a_failed_trial_says_what_to_do(
     assert said in told
     assert said in row["next"]
     assert (row["fault"] == "reset") == answer.reset
-    assert "\x1b" not in bridge("endpoint", "test", "billing")[1]
+    _, shown, told = bridge("endpoint", "test", "billing")
+    assert ("\x1b" in shown, said in shown, said in told) == (False, False, True)
+    assert (row["total_ms"], row["wait_ms"]) == (round(row["total_ms"], 1), row["wait_ms"] and round(row["wait_ms"], 1))
     assert everything(client) == before
 
 
@@ -205,3 +210,23 @@ def refused_by_another(url: str) -> None:
         await Intake(store, Policy(), has_default_secret=True).run()
 
     with_store(url, work)
+
+
+@pytest.mark.usefixtures("billing")
+def test_after_a_mend_the_trial_leads_to_what_waits(bridge: Bridge, receiver: Receiver, redis_url: str) -> None:
+    """The commands that it names do what it says: the retry is due, and what is dead comes back."""
+    (dead,) = announce(redis_url, "t1", "ready")
+    settle(redis_url, replace(DEAD, reason=DeadReason.EXHAUSTED))
+    (waits,) = announce(redis_url, "t2", "ready")
+    settle(redis_url, LATER)
+    assert claim(redis_url) == []
+    code, _, told = bridge("endpoint", "test", "billing")
+    assert (code, len(receiver.valid)) == (0, 1)
+    listing = "bridge delivery ls --endpoint billing --state pending -o ids"
+    assert "1 waits, the next in " in told
+    assert f" → {listing} | bridge delivery retry -\n" in told
+    assert "1 is dead → bridge endpoint recover billing" in told
+    ids = bridge(*listing.split()[1:])[1]
+    assert bridge("delivery", "retry", "-", stdin=ids.encode())[0] == 0
+    assert bridge("endpoint", "recover", "billing")[0] == 0
+    assert {one.event_id for one in claim(redis_url)} == {dead, waits}
