@@ -1,11 +1,12 @@
 """Why a delivery that is owed is not on its way, what an endpoint last failed by, and the next command. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from bridge.model import DeliveryState
+from bridge.recovery import command
 
 REFUSED = "the running worker's settings refuse it, so each attempt at it is refused, too → bridge doctor"
 """What to say of an endpoint whose `kept` is true, however this process judges it; and where to look."""
@@ -105,12 +106,22 @@ def remedies(endpoint: str, error: str) -> tuple[Advice, ...]:
     )
 
 
+def registering(endpoint: str) -> str:
+    """How an endpoint that was removed comes back; that of a callback URL does as one with a name."""
+    return f"bridge endpoint add {'NAME' if endpoint.startswith('url:') else endpoint} URL"
+
+
 def advised(delivery: Mapping[str, Any]) -> tuple[Advice, ...]:
     """What a person who looks at this delivery may want to do about it; nothing where nothing helps."""
     name, event_id, hold = delivery["endpoint"], delivery["event_id"], delivery["hold"]
     retry = Advice(f"bridge delivery retry {event_id} --endpoint {name}")
+    if delivery["reason"] == "body-lost":
+        return ()
+    if delivery.get("endpoint_removed"):
+        return (Advice(registering(name), "its endpoint was removed"),)
     if delivery["state"] == DeliveryState.DEAD:
-        return () if delivery["reason"] == "body-lost" else (retry,)
+        recover = command(name, [delivery["reason"]])
+        return (replace(retry, when="this one"), *([Advice(recover, "all of these that it has")] if recover else []))
     if delivery["state"] != DeliveryState.PENDING:
         return (Advice(f"{retry.command} --force") if delivery["state"] != DeliveryState.CANCELLED else retry,)
     if hold and hold["by"] == Holder.DISABLED:

@@ -10,6 +10,7 @@ from bridge.cli.session import speakable, with_store
 from bridge.cli.task_steer import registering
 from bridge.cli.task_trouble import find_trouble
 from bridge.errors import NotFound
+from bridge.model import DeliveryState
 from bridge.waiting import advised
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def show(ctx: click.Context, task_id: str, output: str | None, as_json: bool) ->
             attempts = f"{delivery['attempts']} attempt{'s' * (delivery['attempts'] != 1)}"
             why = f", {waits(delivery)}" if waits(delivery) else ""
             click.echo(f"  → {safe(delivery['endpoint'])}  {safe(delivery['state'] + reason)}, {attempts}{safe(why)}")
-            for advice in advised(delivery) if why else ():
+            for advice in advised(delivery) if why or delivery["state"] == DeliveryState.DEAD else ():
                 click.echo(f"    {safe(advice)}")
 
 

@@ -49,7 +49,6 @@ def test_a_hold_is_told_in_words_with_what_ends_it(hold: Hold, words: str, comma
     [
         ("pending", None, None, "bridge delivery retry evt_1 --endpoint a"),
         ("pending", None, "HTTP 500", "bridge endpoint test a"),
-        ("dead", "exhausted", None, "bridge delivery retry evt_1 --endpoint a"),
         ("dead", "body-lost", None, ""),
         ("cancelled", None, None, "bridge delivery retry evt_1 --endpoint a"),
         ("delivered", None, None, "bridge delivery retry evt_1 --endpoint a --force"),
@@ -59,6 +58,22 @@ def test_what_nothing_holds_has_a_next_command_too(state: str, reason: str | Non
     """Of each state the one that a person who looks at it may want; without a body there is none."""
     row = {"endpoint": "a", "event_id": "evt_1", "state": state, "reason": reason, "hold": None}
     assert [one.command for one in advised(row | {"endpoint_error": error})] == ([command] if command else [])
+
+
+@pytest.mark.parametrize(
+    ("reason", "recover"),
+    [
+        ("exhausted", ["bridge endpoint recover a"]),
+        ("expired", ["bridge endpoint recover a --reason expired"]),
+        ("unreadable", ["bridge endpoint recover a --reason unreadable"]),
+    ],
+)
+def test_a_dead_one_comes_back_alone_or_with_the_others(reason: str, recover: list[str]) -> None:
+    """A progress event that had expired does by name; without its endpoint none does."""
+    row = {"endpoint": "a", "event_id": "evt_1", "state": "dead", "reason": reason, "hold": None}
+    alone = "bridge delivery retry evt_1 --endpoint a"
+    assert [one.command for one in advised(row)] == [alone, *recover]
+    assert [one.command for one in advised(row | {"endpoint_removed": True})] == ["bridge endpoint add a URL"]
 
 
 @pytest.mark.parametrize(
