@@ -7,7 +7,7 @@ from bridge.deployment import Deployment
 from bridge.doctor.findings import Finding, fail, ok, shortened, span, warn
 from bridge.recovery import command
 from bridge.schedule import RETRY_AFTER_SECONDS
-from bridge.waiting import CAUSES, remedies
+from bridge.waiting import CAUSES, registering, remedies
 
 LATE_WARN_MS, LATE_FAIL_MS = 15_000, 120_000
 """How late work may be. The second is what `bridge health` goes by."""
@@ -203,6 +203,8 @@ def _dead(one: OwedFacts) -> Finding:
         f": {latest}" if whole else f", of the latest: {latest}" if latest else ""
     )
     why = "; ".join(f"{reason}: {_DEAD[reason]}" for reason in sorted(one.reasons) if reason in _DEAD)
+    if one.state == "removed":
+        return warn("dead letters", f"{found}, and was removed", why, registering(one.name))
     return warn("dead letters", found, why, way_back(one))
 
 

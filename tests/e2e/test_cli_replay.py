@@ -100,6 +100,26 @@ def test_a_rate_is_kept(bridge: Bridge, redis_url: str) -> None:
     assert time.monotonic() - began >= 2.0
 
 
+def test_what_a_removed_endpoint_had_is_left_out_and_said(bridge: Bridge, redis_url: str) -> None:
+    """The count of a dry run is what the real one sends; added again, its dead letters are meant, and come back."""
+    ended(redis_url)
+    bridge("endpoint", "add", "five", "http://127.0.0.1:9/")
+    announce(redis_url, "t3", "ready")
+    while settle(redis_url, DEAD):
+        pass
+    bridge("endpoint", "rm", "five")
+    code, out, told = bridge("replay", "--dead", "--dry-run", "--json")
+    assert (code, [(row["endpoint"], row["dead"]) for row in json.loads(out)]) == (0, [("billing", 3)])
+    assert "! 1 left out, as five was removed → bridge endpoint add five URL\n" in told
+    assert "3 would be sent again" in told
+    doctor = bridge("doctor")[1]
+    assert "bridge endpoint add five URL" in doctor
+    assert "recover five" not in doctor
+    assert bridge("replay", "--dead")[2].splitlines()[-1].startswith("3 of 3 are owed again")
+    assert bridge("endpoint", "add", "five", "http://127.0.0.1:9/")[0] == 0
+    assert "1 of 1" in bridge("replay", "--endpoint", "five", "--dead")[2]
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

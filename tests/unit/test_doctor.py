@@ -288,6 +288,14 @@ def test_dead_letters_are_counted_by_reason_with_the_way_back() -> None:
     assert "of the latest: 20 poison" in many[0].found
 
 
+def test_dead_letters_of_a_removed_endpoint_are_recovered_by_nothing_but_adding_it() -> None:
+    """`recover` would say that there is no such endpoint."""
+    gone = work.OwedFacts("five", "removed", in_force=False, dead=2, reasons={"exhausted": 2})
+    (one,) = work.owed([gone])
+    assert (one.found, one.fix) == ("five has 2: 2 exhausted, and was removed", "bridge endpoint add five URL")
+    assert work.owed([replace(gone, name="url:0123")])[0].fix == "bridge endpoint add NAME URL"
+
+
 def test_tasks_that_keep_failing_are_named() -> None:
     """From the third fault in a row on."""
     tasks = [work.TaskFacts("t1", 2), work.TaskFacts("t2", 3, "HTTP 500")]
