@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from bridge.store.reading.replayable import Choice
 
 PARTLY = 6
+NAMED = 5
+"""Of how many endpoints it is told why nothing fits."""
 BATCH = 100
 """How many are asked for at a time, so that what is behind can be seen while it goes on."""
 
@@ -82,6 +84,8 @@ async def _replay(store: "Store", how: str, given: dict[str, Any]) -> int:
     chosen_ones = [one for one in found if standing[one.endpoint].state != "removed"]
     _tell_left_out([one.endpoint for one in found if standing[one.endpoint].state == "removed"])
     emit(_counted(chosen_ones), how, COLUMNS, key="endpoint") if chosen_ones or how != "table" else None
+    if not chosen_ones:
+        await _tell_never_told(store, choice)
     if given["dry_run"]:
         say(f"{len(chosen_ones)} would be sent again; nothing was changed.")
         return 0
@@ -90,6 +94,17 @@ async def _replay(store: "Store", how: str, given: dict[str, Any]) -> int:
         return 0
     words = await _revive(store, chosen_ones, given["rate"])
     return _tell(words, len(chosen_ones))
+
+
+async def _tell_never_told(store: "Store", choice: "Choice") -> None:
+    """Of endpoints that were named and have nothing that fits: whether there are events that they never were owed."""
+    from bridge.audience import never_told
+    from bridge.store.reading.unheard import unheard
+
+    for name in choice.endpoints[:NAMED] if not choice.only_dead else ():
+        missed = await unheard(store, name, choice)
+        for line in never_told(name, missed.events, missed.ended, missed.watched):
+            say(safe(line))
 
 
 def _tell_left_out(endpoints: Sequence[str]) -> None:
