@@ -21,11 +21,13 @@ PARTLY = 6
 @click.command()
 @click.argument("name", callback=speakable)
 @click.option(
-    "--reason", metavar="TEXT", default="operator", show_default=True, help="Why; it is shown wherever this is."
+    "--reason",
+    metavar="TEXT",
+    help="Why; it is shown wherever this is.  [default: as an operator said before, or operator]",
 )
 @output_option
 @click.pass_context
-def disable(ctx: click.Context, name: str, reason: str, output: str | None, as_json: bool) -> None:
+def disable(ctx: click.Context, name: str, reason: str | None, output: str | None, as_json: bool) -> None:
     """Hold everything that an endpoint is owed, until it is enabled. Nothing is dropped, nothing expires meanwhile.
 
     What is in flight finishes. Events that come are held, too; a definition that is written anew changes nothing of it.
@@ -38,10 +40,16 @@ def disable(ctx: click.Context, name: str, reason: str, output: str | None, as_j
     from bridge.rejection import redacted
     from bridge.store.steering import Steering
 
-    why = redacted(safe(reason.strip())) or "operator"
+    why = "" if reason is None else redacted(safe(reason.strip())) or "operator"
     steered = with_store(ctx, lambda store, _: Steering(store).disable(name, why))
     _check(name, steered)
-    row = {"endpoint": name, "state": "disabled", "reason": why, "was": steered.before, "pending": steered.pending}
+    row = {
+        "endpoint": name,
+        "state": "disabled",
+        "reason": steered.why,
+        "was": steered.before,
+        "pending": steered.pending,
+    }
     emit_one(row, chosen(ctx, output, as_json), key="endpoint")
     say(f"{_deliveries(steered.pending)} held, and so is what comes; nothing is lost → bridge endpoint enable {name}")
 
