@@ -10,6 +10,7 @@ from bridge.model import Endpoint
 
 SHOWN = 5
 """How many endpoints are told apart."""
+EVERY_ENDED = "bridge task ls --status ended --limit 0 -o ids | bridge task add -"
 WORDS = 5
 """How many patterns of each."""
 
@@ -50,6 +51,24 @@ def way_to_tell(task: str, *, watched: bool) -> str:
     if watched:
         return "bridge endpoint add NAME URL, or set NAME --events …: it hears of the task's changes from then on"
     return f"bridge endpoint add NAME URL, or set NAME --events …; then bridge task add {task} tells the present state"
+
+
+def never_told(endpoint: str, events: int, ended: Sequence[str], watched: Sequence[str]) -> list[str]:
+    """Why a replay has nothing of events that an endpoint never was owed, and what tells it of their tasks."""
+    if not events:
+        return []
+    had = f"{endpoint} has had no delivery of {events} event{'s' * (events != 1)} that fit{'s' * (events == 1)}"
+    told = [f"! {had}: it came later, or its filter keeps them from it; what was never sent cannot be sent again."]
+    if ended:
+        way = f"bridge task add {' '.join(ended)}" if len(ended) <= SHOWN else EVERY_ENDED
+        told.append(f"The present state of what has ended is told to those who miss it → {way}")
+    if watched:
+        told.append(
+            f"Of what is watched ({_listed(watched)}) it hears at the next change; at once only if the task names it "
+            f"beside all others who are to hear: `bridge task add ID --endpoint {endpoint},…`, which replaces the "
+            "task's options."
+        )
+    return told
 
 
 def _instead(one: Endpoint, event_type: str, task: str, index: str | None) -> str:

@@ -61,6 +61,20 @@ def event_hints(patterns: Iterable[object]) -> list[str]:
     return hints
 
 
+def mended(patterns: Iterable[object]) -> list[str]:
+    """These event patterns, as they were probably meant; empty where there is nothing to mend, or no near word."""
+    words = [one for one in patterns if isinstance(one, str)]
+    near = {word: _near(word[:NAME_CHARS].lower(), by_status=not _can_match(word)) for word in words if _odd(word)}
+    if not near or not all(near.values()):
+        return []
+    return list(dict.fromkeys(near[word][0] if word in near else word for word in words))
+
+
+def _odd(pattern: str) -> bool:
+    """Whether there is a hint about it."""
+    return bool(event_hints([pattern]))
+
+
 def _near(text: str, *, by_status: bool) -> list[str]:
     """The known type that is nearest, if one is near; `by_status`: also where the status alone was written."""
     spelt = [text, TYPE_PREFIX + text.rpartition(".")[2]] if by_status else [text]

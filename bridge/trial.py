@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from bridge import events, formats
 from bridge.errors import InvalidInput
 from bridge.model import Change, Delivery, Endpoint, Fault, Observation, Outcome, Snapshot
+from bridge.waiting import Advice, remedies
 
 TYPE = "bridge.endpoint.test"
 TRIGGER = "test"
@@ -46,31 +47,37 @@ def delivered(outcome: Outcome) -> bool:
     return outcome.status_code is not None and 200 <= outcome.status_code < 300
 
 
-def advice(endpoint: Endpoint, outcome: Outcome, *, disabled: bool) -> str:
-    """The next command, or thing to do."""
+def advice(endpoint: Endpoint, outcome: Outcome) -> tuple[Advice, ...]:
+    """What to do about a trial that was not taken; nothing about one that was."""
     name, status = endpoint.name, outcome.status_code
     if delivered(outcome):
-        return f"bridge endpoint enable {name}" if disabled else ""
-    move = (
-        f"bridge endpoint set {name} --url URL" if not name.startswith("url:") else "give its task another callback_url"
-    )
+        return ()
     if status is None:
-        return _FAULTS.get(outcome.fault or Fault.RESET, "look at the receiver's log").format(move=move)
+        when, moves = _FAULTS.get(outcome.fault or Fault.RESET, ("look at the receiver's log", False))
+        return (_moved(name, when) if moves else Advice("", when),)
     if 300 <= status < 400:
-        return f"redirects are not followed; name the place that it leads to: {move}"
-    if status in {401, 403}:
-        return f"the receiver refuses it: has it this endpoint's secret? bridge endpoint rotate {name} makes another"
+        return (_moved(name, "redirects are not followed; name the place that it leads to"),)
     if status in {404, 405, 410}:
-        return f"nothing takes a POST there: {move}"
-    return "look at the receiver's log: it got this request, and answered so"
+        return (_moved(name, "nothing takes a POST there"),)
+    return remedies(name, f"HTTP {status}") or (
+        Advice("", "look at the receiver's log: it got this request, and answered so"),
+    )
+
+
+def _moved(name: str, when: str) -> Advice:
+    """Have it lead elsewhere."""
+    if name.startswith("url:"):
+        return Advice("bridge task add ID --callback-url URL", when)
+    return Advice(f"bridge endpoint set {name} --url URL", when)
 
 
 _FAULTS = {
-    Fault.DNS: "its name does not resolve from here: {move}",
-    Fault.CONNECT: "nothing listens there, or a firewall is in between: start the receiver, or {move}",
-    Fault.TLS: "its certificate does not hold: put it right (name, date, chain)",
-    Fault.TIMEOUT: "the receiver has to answer within the deadline: answer first, work afterwards",
-    Fault.RESET: "the receiver, or a proxy before it, closed the connection: look at its log",
-    Fault.PROTOCOL: "what answers there does not speak HTTP as it should: {move}",
-    Fault.BLOCKED: "policy forbids this address: {move}, or allow it by BRIDGE_DELIVERY_ALLOW_NETWORKS",
+    Fault.DNS: ("its name does not resolve from here", True),
+    Fault.CONNECT: ("nothing listens there, or a firewall is in between: start the receiver, or", True),
+    Fault.TLS: ("its certificate does not hold: put it right (name, date, chain)", False),
+    Fault.TIMEOUT: ("the receiver has to answer within the deadline: answer first, work afterwards", False),
+    Fault.RESET: ("the receiver, or a proxy before it, closed the connection: look at its log", False),
+    Fault.PROTOCOL: ("what answers there does not speak HTTP as it should", True),
+    Fault.BLOCKED: ("policy forbids this address: allow it by BRIDGE_DELIVERY_ALLOW_NETWORKS, or", True),
 }
+"""What each means, and whether another URL may mend it."""

@@ -1,11 +1,15 @@
 """Why a delivery that is owed is not on its way, what an endpoint last failed by, and the next command. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from bridge.model import DeliveryState
+from bridge.recovery import command
+
+REFUSED = "the running worker's settings refuse it, so each attempt at it is refused, too → bridge doctor"
+"""What to say of an endpoint whose `kept` is true, however this process judges it; and where to look."""
 
 
 class Holder(StrEnum):
@@ -71,30 +75,59 @@ def error_of(attempt: Mapping[str, Any]) -> str:
     return ": ".join(str(attempt[name]) for name in ("fault", "detail") if attempt.get(name))
 
 
-def remedy(endpoint: str, error: str) -> str:
-    """What an error suggests, beyond looking at the receiver."""
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What a person may want to do: one command that can be pasted as it stands, and when it is the right one."""
+
+    command: str
+    """Empty where it is not a command of ours that helps."""
+    when: str = ""
+
+    def __str__(self) -> str:
+        arrow = f"→ {self.command}" if self.command else ""
+        return " ".join(filter(None, (self.when, arrow)))
+
+
+CAUSES = "it holds another secret, or verifies a body that it parsed and wrote anew (`bridge verify` tells which)"
+"""Why a receiver refuses a signature, where there is no room for a command each."""
+
+
+def remedies(endpoint: str, error: str) -> tuple[Advice, ...]:
+    """What an error suggests, beyond looking at the receiver: one for each cause that it may have."""
     if error not in {"HTTP 401", "HTTP 403"}:
-        return ""
+        return ()
+    rewritten = "or verifies a body that it parsed and wrote anew? with a request as it came:"
     if endpoint.startswith("url:"):
-        return "the receiver holds another secret? callback_urls are signed by BRIDGE_DELIVERY_DEFAULT_SECRET"
+        ours = "the receiver holds another secret than BRIDGE_DELIVERY_DEFAULT_SECRET, which signs callback_urls?"
+        return Advice("bridge config show", ours), Advice("bridge verify request.txt", rewritten)
     return (
-        f"the receiver holds another secret? bridge endpoint rotate {endpoint} makes one, "
-        f"bridge endpoint test {endpoint} tries it"
+        Advice(f"bridge endpoint rotate {endpoint}", "the receiver holds another secret?"),
+        Advice("bridge verify --secret-file secret.txt request.txt", rewritten),
     )
 
 
-def next_command(delivery: Mapping[str, Any]) -> str:
-    """What a person who looks at this delivery may want to do about it."""
+def registering(endpoint: str) -> str:
+    """How an endpoint that was removed comes back; that of a callback URL does as one with a name."""
+    return f"bridge endpoint add {'NAME' if endpoint.startswith('url:') else endpoint} URL"
+
+
+def advised(delivery: Mapping[str, Any]) -> tuple[Advice, ...]:
+    """What a person who looks at this delivery may want to do about it; nothing where nothing helps."""
     name, event_id, hold = delivery["endpoint"], delivery["event_id"], delivery["hold"]
-    retry = f"bridge delivery retry {event_id} --endpoint {name}"
+    retry = Advice(f"bridge delivery retry {event_id} --endpoint {name}")
+    if delivery["reason"] == "body-lost":
+        return ()
+    if delivery.get("endpoint_removed"):
+        return (Advice(registering(name), "its endpoint was removed"),)
     if delivery["state"] == DeliveryState.DEAD:
-        return "" if delivery["reason"] == "body-lost" else retry
+        recover = command(name, [delivery["reason"]])
+        return (replace(retry, when="this one"), *([Advice(recover, "all of these that it has")] if recover else []))
     if delivery["state"] != DeliveryState.PENDING:
-        return f"{retry} --force" if delivery["state"] != DeliveryState.CANCELLED else retry
+        return (Advice(f"{retry.command} --force") if delivery["state"] != DeliveryState.CANCELLED else retry,)
     if hold and hold["by"] == Holder.DISABLED:
-        return "bridge doctor" if hold["by_settings"] else f"bridge endpoint enable {name}"
-    if hint := remedy(name, delivery["endpoint_error"] or ""):
-        return hint
+        return (Advice("bridge doctor" if hold["by_settings"] else f"bridge endpoint enable {name}"),)
+    if found := remedies(name, delivery["endpoint_error"] or ""):
+        return found
     if hold and hold["by"] == Holder.LINE:
-        return f"bridge delivery show {hold['behind']} {name}"
-    return f"bridge endpoint test {name}" if delivery["endpoint_error"] else retry
+        return (Advice(f"bridge delivery show {hold['behind']} {name}"),)
+    return (Advice(f"bridge endpoint test {name}") if delivery["endpoint_error"] else retry,)

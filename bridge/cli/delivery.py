@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from bridge.cli.delivery_steer import cancel, retry
-from bridge.cli.output import Columns, Row, ago, chosen, emit, field, output_option, safe, when
+from bridge.cli.output import Columns, Row, ago, chosen, emit, field, output_option, safe, say, when
 from bridge.cli.session import speakable, with_store
 from bridge.errors import NotFound
 from bridge.model import DeliveryState
 from bridge.signature import ID_HEADER
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bridge.store import Store
     from bridge.store.reading.deliveries import DeliveryView
 
+WAYS_SHOWN = 5
+"""How many endpoints are told how their dead letters come back."""
 ERROR_WIDTH = 60
 """How much of an error stands beside a delivery; `endpoint show` has all of it."""
 
@@ -42,10 +46,10 @@ def _state(row: Row) -> str:
 
 
 def waits(row: Row) -> str:
-    """Why it is not on its way, and what its endpoint last failed by; empty where neither is so."""
+    """Why it is not on its way, and what its endpoint, or a dead one itself, last failed by; empty where neither is."""
     from bridge.waiting import told
 
-    hold, error = row["hold"], row["endpoint_error"]
+    hold, error = row["hold"], row["endpoint_error"] or row["last_error"]
     words = [told(hold, row["endpoint"], ago(hold["probe_at"]))] if hold else []
     return "; ".join([*words, *([f"last error: {shorten(error, ERROR_WIDTH, placeholder='…')}"] if error else [])])
 
@@ -82,7 +86,28 @@ def ls(ctx: click.Context, /, **given: Any) -> None:
     """
     views = with_store(ctx, lambda store, _: _listed(store, given))
     rows = [_row(view, log=False) for view in views]
-    emit(rows, chosen(ctx, given["output"], given["as_json"]), COLUMNS, key="delivery")
+    how = chosen(ctx, given["output"], given["as_json"])
+    emit(rows, how, COLUMNS, key="delivery")
+    if how == "table" and given["state"] == DeliveryState.DEAD:
+        _say_ways_back(views)
+
+
+def _say_ways_back(dead: "Sequence[DeliveryView]") -> None:
+    """The command that brings an endpoint's dead letters back, once for each endpoint."""
+    from bridge.recovery import command
+    from bridge.waiting import registering
+
+    removed = {one.endpoint for one in dead if one.endpoint_removed}
+    reasons: dict[str, set[str]] = {}
+    for one in dead:
+        reasons.setdefault(one.endpoint, set()).add(str(one.reason))
+    for name, theirs in list(reasons.items())[:WAYS_SHOWN]:
+        if name in removed:
+            say(f"{safe(name)} was removed → {safe(registering(name))}")
+        elif way := command(name, theirs):
+            say(f"{safe(name)} → {safe(way)}")
+    if len(reasons) > WAYS_SHOWN:
+        say(f"and {len(reasons) - WAYS_SHOWN} endpoints more → bridge endpoint ls")
 
 
 async def _listed(store: "Store", given: dict[str, Any]) -> "list[DeliveryView]":
@@ -177,7 +202,7 @@ def _headers(lines: list[str]) -> dict[str, Any]:
 
 
 def _print(row: Row) -> None:
-    from bridge.waiting import next_command
+    from bridge.waiting import advised
 
     due = [f"next {ago(row['next_at'])}"] if row["next_at"] else []
     words = ", ".join([_state(row), *due, *filter(None, [waits(row)])])
@@ -195,8 +220,8 @@ def _print(row: Row) -> None:
             click.echo(f"      answered with {_line(attempt['answer_headers'])}")
         if attempt.get("excerpt"):
             click.echo(f"      answered: {safe(attempt['excerpt'])}")
-    if command := next_command(row):
-        click.echo(safe(f"  → {command}"))
+    for advice in advised(row):
+        click.echo(f"  {safe(advice)}")
 
 
 def _came(attempt: Row) -> str:

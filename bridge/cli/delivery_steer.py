@@ -14,6 +14,7 @@ import rich_click as click
 from bridge.cli.output import Columns, ago, chosen, emit, field, output_option, safe, say
 from bridge.cli.session import ids_from, speakable, with_store
 from bridge.errors import InvalidInput, NotFound
+from bridge.waiting import registering
 
 if TYPE_CHECKING:
     from bridge.store import Store
@@ -158,7 +159,7 @@ def _retried(event_id: str, endpoint: str, came: "Retried") -> Told:
         return Told("in flight", "it is being attempted at this moment")
     refusals = {
         "missing": Told("missing", "no such delivery is kept", "bridge delivery ls"),
-        "removed": Told("refused", f"endpoint {endpoint} was removed", _register(endpoint)),
+        "removed": Told("refused", f"endpoint {endpoint} was removed", registering(endpoint)),
         "body-lost": Told("refused", "its body is gone from Redis, nothing can be sent", "bridge task add ID"),
         "behind": Told(
             "waits", f"{came.first} of its task goes first", f"bridge delivery retry {came.first}/{endpoint}"
@@ -168,11 +169,6 @@ def _retried(event_id: str, endpoint: str, came: "Retried") -> Told:
     }
     told = refusals.get(came.word) or Told("refused", f"it is {came.word}", show)
     return Told(told.result, told.note, told.fix, done=False)
-
-
-def _register(endpoint: str) -> str:
-    """How an endpoint that was removed comes back; that of a callback URL does as one with a name."""
-    return f"bridge endpoint add {'NAME' if endpoint.startswith('url:') else endpoint} URL"
 
 
 def _cancelled(event_id: str, endpoint: str, word: str) -> Told:

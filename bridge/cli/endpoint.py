@@ -202,14 +202,14 @@ def show(ctx: click.Context, name: str, output: str | None, as_json: bool) -> No
       bridge endpoint show billing
     """
     from bridge.store.reading.endpoints import find_endpoint
-    from bridge.waiting import remedy
+    from bridge.waiting import remedies
 
     view = with_store(ctx, lambda store, _: find_endpoint(store, name))
     if view is None:
         raise not_found(name)
     emit_one(_row(view), chosen(ctx, output, as_json), key="endpoint")
-    if hint := remedy(name, view.last_error or ""):
-        say(f"→ {hint}")
+    for hint in remedies(name, view.last_error or ""):
+        say(safe(hint))
 
 
 @endpoint.command()

@@ -21,11 +21,13 @@ PARTLY = 6
 @click.command()
 @click.argument("name", callback=speakable)
 @click.option(
-    "--reason", metavar="TEXT", default="operator", show_default=True, help="Why; it is shown wherever this is."
+    "--reason",
+    metavar="TEXT",
+    help="Why; it is shown wherever this is.  [default: as an operator said before, or operator]",
 )
 @output_option
 @click.pass_context
-def disable(ctx: click.Context, name: str, reason: str, output: str | None, as_json: bool) -> None:
+def disable(ctx: click.Context, name: str, reason: str | None, output: str | None, as_json: bool) -> None:
     """Hold everything that an endpoint is owed, until it is enabled. Nothing is dropped, nothing expires meanwhile.
 
     What is in flight finishes. Events that come are held, too; a definition that is written anew changes nothing of it.
@@ -38,10 +40,16 @@ def disable(ctx: click.Context, name: str, reason: str, output: str | None, as_j
     from bridge.rejection import redacted
     from bridge.store.steering import Steering
 
-    why = redacted(safe(reason.strip())) or "operator"
+    why = "" if reason is None else redacted(safe(reason.strip())) or "operator"
     steered = with_store(ctx, lambda store, _: Steering(store).disable(name, why))
     _check(name, steered)
-    row = {"endpoint": name, "state": "disabled", "reason": why, "was": steered.before, "pending": steered.pending}
+    row = {
+        "endpoint": name,
+        "state": "disabled",
+        "reason": steered.why,
+        "was": steered.before,
+        "pending": steered.pending,
+    }
     emit_one(row, chosen(ctx, output, as_json), key="endpoint")
     say(f"{_deliveries(steered.pending)} held, and so is what comes; nothing is lost → bridge endpoint enable {name}")
 
@@ -60,25 +68,38 @@ def enable(ctx: click.Context, name: str, output: str | None, as_json: bool) -> 
     Examples:
       bridge endpoint enable billing
     """
-    steered = with_store(ctx, lambda store, _: _enable(store, name))
+    steered, kept = with_store(ctx, lambda store, _: _enable(store, name))
     row = {"endpoint": name, "state": "active", "was": steered.before, "pending": steered.pending}
     emit_one(row, chosen(ctx, output, as_json), key="endpoint")
     if steered.before != "active":
         say(f"It was {steered.before} ({safe(steered.reason)}); {_deliveries(steered.pending)} due now.")
     else:
         say(f"It was active already; {_deliveries(steered.pending)} owed.")
+    _warn(kept=kept)
 
 
-async def _enable(store: "Store", name: str) -> "Steered":
-    """Let it go, with a bar where much is held; raises what a person has to hear."""
+async def _enable(store: "Store", name: str) -> "tuple[Steered, bool]":
+    """Let it go, with a bar where much is held; also whether the worker's settings refuse it all the same.
+
+    Raises what a person has to hear.
+    """
     from bridge.store.reading.endpoints import find_endpoint
+    from bridge.store.reading.standings import standings
     from bridge.store.steering import Steering
 
     view = await find_endpoint(store, name)
     with bar("Enabling", view.pending if view else 0) as advance:
         steered = await Steering(store).enable(name, moved=advance)
     _check(name, steered)
-    return steered
+    return steered, (await standings(store, [name]))[name].kept
+
+
+def _warn(*, kept: bool) -> None:
+    """Of an endpoint that is let go and yet gets nothing."""
+    from bridge.waiting import REFUSED
+
+    if kept:
+        say(f"! {REFUSED}")
 
 
 @click.command()
@@ -110,18 +131,21 @@ def recover(ctx: click.Context, /, name: str, **given: Any) -> int:
             f"no dead letter comes back from “{safe(strange[0])}”", fix=f"choose of {', '.join(NAMEABLE)}"
         )
     row = with_store(ctx, lambda store, _: _recover(store, name, given["since"], reasons, dry=given["dry_run"]))
-    left = row.pop("left")
+    left, kept = row.pop("left"), row.pop("kept")
     emit_one(row, chosen(ctx, given["output"], given["as_json"]), key="endpoint")
     _narrate(name, row, left)
+    _warn(kept=kept)
     return PARTLY if row["lost"] or row["more"] else 0
 
 
 async def _recover(
     store: "Store", name: str, since: str | None, reasons: Sequence[str], *, dry: bool
 ) -> dict[str, Any]:
-    """Count, bring back, enable; replies the row, and of those that stay dead how many for each reason."""
+    """Count, bring back, enable; replies the row, beside it of those that stay dead how many for each reason, and
+    whether the worker's settings refuse the endpoint."""
     from bridge.recovery import choose
     from bridge.store.reading.endpoints import find_endpoint
+    from bridge.store.reading.standings import standings
     from bridge.store.steering import Recovered, Steering
 
     steering = Steering(store)
@@ -151,6 +175,7 @@ async def _recover(
         "dry_run": dry,
         "more": letters.more,
         "left": dict(choice.left),
+        "kept": (await standings(store, [name]))[name].kept,
     }
 
 

@@ -12,10 +12,12 @@ from bridge.cli.output import chosen, emit_one, output_option, safe, say
 from bridge.cli.session import speakable, with_store
 
 if TYPE_CHECKING:
+    from bridge.model import Delivery, Endpoint, Outcome
     from bridge.settings import Settings
     from bridge.store import Store
 
 TYPE = "bridge.endpoint.test"
+PHASES = ("dns", "connect", "tls", "wait", "total")
 
 
 @click.command("test")
@@ -36,18 +38,21 @@ def test(ctx: click.Context, name: str, event_type: str, output: str | None, as_
       bridge endpoint test billing --type index.task.ready --json
     """
     row, told = with_store(ctx, lambda store, settings: _test(store, settings, name, event_type))
-    emit_one(row, chosen(ctx, output, as_json), key="endpoint")
+    how = chosen(ctx, output, as_json)
+    emit_one({key: one for key, one in row.items() if how != "table" or key != "next"}, how, key="endpoint")
     for line in told:
         say(line)
     return 0 if row["outcome"] == "delivered" else 1
 
 
 async def _test(store: "Store", settings: "Settings", name: str, event_type: str) -> tuple[dict[str, Any], list[str]]:
+    from bridge.doctor.mended import afterwards
     from bridge.engine import sender_from
     from bridge.filters import matches
-    from bridge.redaction import bare
+    from bridge.store.reading.checkup import owed_facts
     from bridge.store.reading.endpoints import find_endpoint
     from bridge.trial import TASK, advice, delivered, trial
+    from bridge.waiting import REFUSED
 
     endpoint = (await store.registry.reload_endpoints()).by_name.get(name)
     view = await find_endpoint(store, name)
@@ -56,27 +61,37 @@ async def _test(store: "Store", settings: "Settings", name: str, event_type: str
     delivery = trial(endpoint, event_type, now=int(time.time() * 1000), token=token_hex(16))
     async with sender_from(settings) as sender:
         outcome = await sender.post(endpoint, delivery)
-    took, disabled, timing = delivered(outcome), view.state != "active", outcome.timing
+    took, disabled = delivered(outcome), view.state != "active"
     told = []
     anybody = replace(endpoint, tasks=("*",), indexes=("*",), metadata={})
     if event_type != TYPE and not matches(anybody, event_type, TASK):
         told.append(f"! Its filter would keep such an event from it → bridge endpoint show {safe(name)}")
     if disabled:
         told.append(f"! It is {view.state} ({safe(view.reason)}): what is owed is held.")
-    next_ = advice(endpoint, outcome, disabled=disabled)
-    if next_:
-        told.append(f"→ {safe(next_)}")
-    row = {
-        "endpoint": name,
+    (owed,) = await owed_facts(store, {name: endpoint.url}, [name])
+    if owed.kept:
+        told.append(f"! {REFUSED}")
+    next_ = afterwards(owed) if took else advice(endpoint, outcome)
+    told += [safe(one) for one in next_ if not (took and owed.kept)]
+    next_text = "; ".join(one.command if one.command and not one.when else str(one) for one in next_)
+    return _row(endpoint, delivery, outcome) | {"next": next_text}, told
+
+
+def _row(endpoint: "Endpoint", delivery: "Delivery", outcome: "Outcome") -> dict[str, Any]:
+    """What came of it; times to a tenth of a millisecond."""
+    from bridge.redaction import bare
+    from bridge.trial import delivered
+
+    spent = {f"{phase}_ms": getattr(outcome.timing, f"{phase}_ms") for phase in PHASES}
+    return {
+        "endpoint": endpoint.name,
         "url": bare(endpoint.url),
         "type": delivery.type,
         "event_id": delivery.event_id,
-        "outcome": "delivered" if took else "failed",
+        "outcome": "delivered" if delivered(outcome) else "failed",
         "status_code": outcome.status_code,
         "fault": outcome.fault,
         "detail": outcome.detail,
-        **{f"{phase}_ms": getattr(timing, f"{phase}_ms") for phase in ("dns", "connect", "tls", "wait", "total")},
+        **{name: None if ms is None else round(ms, 1) for name, ms in spent.items()},
         "answer": outcome.excerpt,
-        "next": next_,
     }
-    return row, told

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from bridge.store.reading.replayable import Choice
 
 PARTLY = 6
+NAMED = 5
+"""Of how many endpoints it is told why nothing fits."""
 BATCH = 100
 """How many are asked for at a time, so that what is behind can be seen while it goes on."""
 
@@ -69,6 +71,7 @@ def _choice(given: dict[str, Any], now: int) -> "Choice":
 
 async def _replay(store: "Store", how: str, given: dict[str, Any]) -> int:
     from bridge.store.reading.replayable import replayable
+    from bridge.store.reading.standings import standings
     from bridge.store.reading.trips import names_with_deliveries
 
     choice = _choice(given, await store.scripts.now())
@@ -76,8 +79,13 @@ async def _replay(store: "Store", how: str, given: dict[str, Any]) -> int:
     for name in choice.endpoints:
         if name not in known:
             raise NotFound(f"nothing is kept of an endpoint “{safe(name)}”", fix="bridge endpoint ls")
-    chosen_ones = await replayable(store, choice)
+    found = await replayable(store, choice)
+    standing = await standings(store, sorted({one.endpoint for one in found}))
+    chosen_ones = [one for one in found if standing[one.endpoint].state != "removed"]
+    _tell_left_out([one.endpoint for one in found if standing[one.endpoint].state == "removed"])
     emit(_counted(chosen_ones), how, COLUMNS, key="endpoint") if chosen_ones or how != "table" else None
+    if not chosen_ones:
+        await _tell_never_told(store, choice)
     if given["dry_run"]:
         say(f"{len(chosen_ones)} would be sent again; nothing was changed.")
         return 0
@@ -86,6 +94,28 @@ async def _replay(store: "Store", how: str, given: dict[str, Any]) -> int:
         return 0
     words = await _revive(store, chosen_ones, given["rate"])
     return _tell(words, len(chosen_ones))
+
+
+async def _tell_never_told(store: "Store", choice: "Choice") -> None:
+    """Of endpoints that were named and have nothing that fits: whether there are events that they never were owed."""
+    from bridge.audience import never_told
+    from bridge.store.reading.unheard import unheard
+
+    for name in choice.endpoints[:NAMED] if not choice.only_dead else ():
+        missed = await unheard(store, name, choice)
+        for line in never_told(name, missed.events, missed.ended, missed.watched):
+            say(safe(line))
+
+
+def _tell_left_out(endpoints: Sequence[str]) -> None:
+    """How many deliveries are not meant, as their endpoints were removed."""
+    from bridge.waiting import registering
+
+    if endpoints:
+        names = sorted(set(endpoints))
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        who = f"{safe(names[0])}{more} {'were' if more else 'was'} removed"
+        say(f"! {len(endpoints)} left out, as {who} → {safe(registering(names[0]))}")
 
 
 def _counted(ones: "Sequence[DeliveryView]") -> list[Row]:

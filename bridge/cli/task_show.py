@@ -10,7 +10,8 @@ from bridge.cli.session import speakable, with_store
 from bridge.cli.task_steer import registering
 from bridge.cli.task_trouble import find_trouble
 from bridge.errors import NotFound
-from bridge.waiting import next_command
+from bridge.model import DeliveryState
+from bridge.waiting import advised
 
 if TYPE_CHECKING:
     from bridge.settings import Settings
@@ -50,8 +51,8 @@ def show(ctx: click.Context, task_id: str, output: str | None, as_json: bool) ->
             attempts = f"{delivery['attempts']} attempt{'s' * (delivery['attempts'] != 1)}"
             why = f", {waits(delivery)}" if waits(delivery) else ""
             click.echo(f"  → {safe(delivery['endpoint'])}  {safe(delivery['state'] + reason)}, {attempts}{safe(why)}")
-            if why:
-                click.echo(f"    → {safe(next_command(delivery))}")
+            for advice in advised(delivery) if why or delivery["state"] == DeliveryState.DEAD else ():
+                click.echo(f"    {safe(advice)}")
 
 
 async def _shown(store: "Store", settings: "Settings", member: str) -> dict[str, Any]:

@@ -95,7 +95,9 @@ def _read(file: str) -> bytes:
 def _at(text: str | None) -> float:
     if text is not None and text.isascii() and text.isdigit() and len(text) >= UNIX_DIGITS:
         return float(text[:12])
-    return time.time() if text is None else moment_from(text, int(time.time() * 1000)) / 1000
+    if text is None:
+        return time.time()
+    return moment_from(text.removesuffix(" ago").rstrip(), int(time.time() * 1000)) / 1000
 
 
 def _row(capture: "Capture", found: "Diagnosis") -> dict[str, Any]:

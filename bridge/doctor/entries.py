@@ -10,7 +10,7 @@ from bridge.deployment import Deployment
 from bridge.doctor.findings import Finding, exit_code, fail, ok, shortened, warn
 from bridge.doctor.work import TaskFacts
 from bridge.guard import OURS_TO_LIFT, Policy, Refused, Target
-from bridge.hints import endpoint_hints
+from bridge.hints import endpoint_hints, event_hints, mended
 from bridge.rejection import Rejection, redacted, rejected_field
 from bridge.sealing import Keyring
 
@@ -117,9 +117,12 @@ def _endpoint(raw_name: bytes, text: bytes, judge: Judge, answers: Answers | Non
         yield fail("endpoint", f"{name}: {rejection}", why, rejection.fix)
         return
     yield from _url(name, definition.url, judge.policy, answers)
+    patterns = json.loads(text).get("events") or []
+    events = ",".join(map(quote, mended(patterns)))
     for hint in endpoint_hints(json.loads(text)):
-        why = "it is legal, and looks like a mistake"
-        yield warn("endpoint", f"{name}: {hint}", why, f"bridge endpoint show {name}")
+        filters = events and hint in event_hints(patterns)
+        fix = f"bridge endpoint set {name} --events {events}" if filters else f"bridge endpoint show {name}"
+        yield warn("endpoint", f"{name}: {hint}", "it is legal, and looks like a mistake", fix)
 
 
 def _url(name: str, url: str, policy: Policy, answers: Answers | None) -> Iterator[Finding]:

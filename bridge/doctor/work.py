@@ -7,7 +7,7 @@ from bridge.deployment import Deployment
 from bridge.doctor.findings import Finding, fail, ok, shortened, span, warn
 from bridge.recovery import command
 from bridge.schedule import RETRY_AFTER_SECONDS
-from bridge.waiting import remedy
+from bridge.waiting import CAUSES, registering, remedies
 
 LATE_WARN_MS, LATE_FAIL_MS = 15_000, 120_000
 """How late work may be. The second is what `bridge health` goes by."""
@@ -67,6 +67,8 @@ class OwedFacts:
     url: str = ""
     """Of an implicit endpoint, whose name says nothing: where it leads, as that may be shown."""
     pending: int = 0
+    next_ms: int | None = None
+    """Until the first of these that waits for its moment; below 0 it is due, None when none waits for one."""
     overdue: int = 0
     """Due and unclaimed, while the endpoint takes deliveries."""
     oldest_ms: int = 0
@@ -140,9 +142,10 @@ def owed(facts: Sequence[OwedFacts]) -> list[Finding]:
 def _state(one: OwedFacts) -> Iterator[Finding]:
     if one.state == "held" and one.in_force:
         failing = f"the latest {one.failures} attempts at it failed, for {span(one.failing_ms)}{_last(one)}"
-        why = f"{failing}; {one.pending} deliveries wait"
-        cure = remedy(one.name, one.error) or "put its receiver right"
-        fix = f"{cure}; it is probed in {span(one.probe_ms)}, or now: {_PROBE.format(name=one.name)}"
+        cure, probed = _cure(one), f"it is probed in {span(one.probe_ms)}"
+        way = probed if cure else f"put its receiver right: {probed}, or now"
+        why = f"{failing}{_causes(one)}; {one.pending} deliveries wait; {way}"
+        fix = cure or _PROBE.format(name=one.name)
         yield warn("endpoint", f"{one.called} is held ({one.reason or 'failing'})", why, fix)
     elif one.state == "disabled" and one.in_force:
         yield _disabled(one)
@@ -162,8 +165,9 @@ def _state(one: OwedFacts) -> Iterator[Finding]:
             "endpoint", f"{one.called} has {one.overdue} overdue, the oldest for {span(one.oldest_ms)}", why, fix
         )
     elif one.failures and one.in_force:
-        why = f"the latest {one.failures} attempts at it failed{_last(one)}; {one.pending} deliveries are owed"
-        fix = remedy(one.name, one.error) or f"bridge endpoint test {one.name}"
+        failing = f"the latest {one.failures} attempts at it failed{_last(one)}{_causes(one)}"
+        why = f"{failing}; {one.pending} deliveries are owed"
+        fix = _cure(one) or f"bridge endpoint test {one.name}"
         yield warn("endpoint", f"{one.called} fails" + (f": {one.error}" if one.error else ""), why, fix)
 
 
@@ -183,6 +187,15 @@ def _last(one: OwedFacts) -> str:
     return f" (last error: {one.error})" if one.error else ""
 
 
+def _cure(one: OwedFacts) -> str:
+    """The first command that its error suggests; empty where it suggests none."""
+    return next((advice.command for advice in remedies(one.name, one.error)), "")
+
+
+def _causes(one: OwedFacts) -> str:
+    return f": {CAUSES}" if _cure(one) else ""
+
+
 def _dead(one: OwedFacts) -> Finding:
     latest = ", ".join(f"{count} {reason}" for reason, count in sorted(one.reasons.items()))
     whole = sum(one.reasons.values()) == one.dead
@@ -190,8 +203,14 @@ def _dead(one: OwedFacts) -> Finding:
         f": {latest}" if whole else f", of the latest: {latest}" if latest else ""
     )
     why = "; ".join(f"{reason}: {_DEAD[reason]}" for reason in sorted(one.reasons) if reason in _DEAD)
-    fix = command(one.name, one.reasons) or f"bridge delivery ls --endpoint {one.name} --state dead"
-    return warn("dead letters", found, why, fix)
+    if one.state == "removed":
+        return warn("dead letters", f"{found}, and was removed", why, registering(one.name))
+    return warn("dead letters", found, why, way_back(one))
+
+
+def way_back(one: OwedFacts) -> str:
+    """What brings an endpoint's dead letters back, or where nothing does shows them."""
+    return command(one.name, one.reasons) or f"bridge delivery ls --endpoint {one.name} --state dead"
 
 
 def faulty(tasks: Sequence[TaskFacts]) -> list[Finding]:

@@ -45,6 +45,8 @@ class Steered:
     """Why it was disabled until then; empty if it was not."""
     pending: int
     """How many deliveries it is owed."""
+    why: str = ""
+    """Of a hold that was asked for: its reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +75,11 @@ class Steering:
     def __init__(self, store: HasScripts) -> None:
         self._client, self._keys, self._scripts = store.client, store.keys, store.scripts
 
-    async def disable(self, name: str, reason: str) -> Steered:
-        """Hold everything that is owed to an endpoint, until somebody enables it. In-flight attempts finish."""
+    async def disable(self, name: str, reason: str = "") -> Steered:
+        """Hold everything that is owed to an endpoint, until somebody enables it. In-flight attempts finish.
+
+        Without a reason, that of an operator's hold which stands is kept.
+        """
         return await self._steer(name, "disable", reason)
 
     async def enable(self, name: str, *, moved: Callable[[int], None] = lambda _: None) -> Steered:
@@ -86,13 +91,13 @@ class Steering:
 
     async def _steer(self, name: str, verb: str, reason: str, moved: Callable[[int], None] = lambda _: None) -> Steered:
         token = token_hex(8)
-        word, state, why, pending = await self._scripts.call("steer_endpoint", name, verb, token, reason, BATCH)
+        word, state, before, pending, why = await self._scripts.call("steer_endpoint", name, verb, token, reason, BATCH)
         for _ in range(BATCHES):
             if word != b"more":
                 break
             moved(BATCH)
             word, *_ = await self._scripts.call("steer_endpoint", name, verb, token, reason, BATCH)
-        return Steered(as_text(word), as_text(state), as_text(why), int(pending))
+        return Steered(as_text(word), as_text(state), as_text(before), int(pending), as_text(why))
 
     async def dead_letters(self, name: str, since: int) -> DeadLetters:
         """The dead letters of an endpoint that ended at or after `since` (ms)."""

@@ -57,6 +57,20 @@ def test_a_disabled_endpoint_is_said_everywhere_until_it_is_enabled(bridge: Brid
 
 
 @pytest.mark.usefixtures("billing")
+def test_a_reason_stands_until_another_is_given(bridge: Bridge, client: "Redis") -> None:
+    """To disable a second time keeps it; one of the bridge's own is no operator's, and is not kept as such."""
+    assert of(bridge, "endpoint", "disable", "billing")[1]["reason"] == "operator"
+    for words, reason in ((("--reason", "it moves"), "it moves"), ((), "it moves"), (("--reason", ""), "operator")):
+        assert of(bridge, "endpoint", "disable", "billing", *words)[1]["reason"] == reason
+        assert of(bridge, "endpoint", "show", "billing")[1]["reason"] == reason
+    client.hset("bridge:endpoint:billing", mapping={"reason": "gone", "by": ""})
+    assert of(bridge, "endpoint", "disable", "billing")[1]["reason"] == "operator"
+    bridge("endpoint", "disable", "billing", "--reason", "it moves")
+    bridge("endpoint", "enable", "billing")
+    assert of(bridge, "endpoint", "disable", "billing")[1]["reason"] == "operator"
+
+
+@pytest.mark.usefixtures("billing")
 def test_a_reason_is_shown_without_what_it_may_hide(bridge: Bridge) -> None:
     """P8: neither a secret nor a URL's query nor a control character goes from it into Redis."""
     words = "see https://example.com/?token=hidden \x1b[31m whsec_" + "A" * 44

@@ -2,18 +2,24 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from owing import announce, claim
+from owing import DEAD, announce, claim, settle, with_store
 from redis import Redis
 
+from bridge.guard import Policy
+from bridge.model import DeadReason, Decision, DeliveryState, EndpointEffect
 from bridge.sandbox.message import Response
 from bridge.sandbox.receiver import Receiver
 from bridge.signature import generate_secret, verify
+from bridge.store import Store
+from bridge.store.intake import Intake
 from bridge.tl_signature import verify_any
 
 Bridge = Callable[..., tuple[int, str, str]]
+LATER = Decision(DeliveryState.PENDING, EndpointEffect.FAILURE, retry_in_ms=3_600_000)
 SECRET = generate_secret(bytes(range(32)))
 
 
@@ -69,7 +75,8 @@ def test_a_trial_is_a_delivery_like_any_other(
     [
         (Response(500, body=b"no \x1b[31m"), "look at the receiver's log"),
         (Response(302, (("location", "/elsewhere"),)), "redirects are not followed"),
-        (Response(401), "has it this endpoint's secret?"),
+        (Response(401), "the receiver holds another secret? → bridge endpoint rotate billing"),
+        (Response(403), "→ bridge verify --secret-file secret.txt request.txt"),
         (Response(404), "bridge endpoint set billing --url URL"),
         (Response(410), "bridge endpoint set billing --url URL"),
         (Response(reset=True), "closed the connection"),
@@ -87,7 +94,9 @@ def test_a_failed_trial_says_what_to_do(
     assert said in told
     assert said in row["next"]
     assert (row["fault"] == "reset") == answer.reset
-    assert "\x1b" not in bridge("endpoint", "test", "billing")[1]
+    _, shown, told = bridge("endpoint", "test", "billing")
+    assert ("\x1b" in shown, said in shown, said in told) == (False, False, True)
+    assert (row["total_ms"], row["wait_ms"]) == (round(row["total_ms"], 1), row["wait_ms"] and round(row["wait_ms"], 1))
     assert everything(client) == before
 
 
@@ -165,3 +174,59 @@ def test_without_a_secret_to_sign_with_nothing_is_sent(
     code, _, told = bridge("endpoint", "test", "a")
     assert (code, "set BRIDGE_DELIVERY_DEFAULT_SECRET" in told) == (2, True)
     assert len(receiver.arrivals) == 1
+
+
+@pytest.mark.usefixtures("billing")
+def test_what_only_the_worker_refuses_is_not_called_well(
+    bridge: Bridge, client: "Redis", receiver: Receiver, redis_url: str
+) -> None:
+    """This shell gets through and the worker does not: a trial, an enabling and a recovery lead to doctor, and say so.
+
+    To enable it is done all the same: whoever says it may be about to start the worker anew.
+    """
+    announce(redis_url, "t1", "ready")
+    refused_by_another(redis_url)
+    refused = "the running worker's settings refuse it"
+    for state in ("active", "disabled"):
+        client.hset("bridge:endpoint:billing", mapping={"state": state, "reason": "blocked"})
+        code, out, told = bridge("endpoint", "test", "billing", "--json")
+        assert (code, json.loads(out)["next"], refused in told) == (0, "bridge doctor", True), state
+        assert "→ bridge doctor" in told
+        assert "endpoint enable" not in told
+    assert len(receiver.valid) == 2
+    for verb in ("enable", "recover"):
+        client.hset("bridge:endpoint:billing", mapping={"state": "disabled", "reason": "blocked"})
+        code, out, told = bridge("endpoint", verb, "billing", "--json")
+        assert (code, json.loads(out)["state"], refused in told) == (0, "active", True), verb
+    assert bridge("endpoint", "set", "billing", "--ordering", "none")[0] == 0
+    for verb in ("test", "enable", "recover"):
+        assert refused not in bridge("endpoint", verb, "billing")[2], verb
+
+
+def refused_by_another(url: str) -> None:
+    """A round of intake by a worker that allows nothing which this shell allows."""
+
+    async def work(store: Store) -> None:
+        await Intake(store, Policy(), has_default_secret=True).run()
+
+    with_store(url, work)
+
+
+@pytest.mark.usefixtures("billing")
+def test_after_a_mend_the_trial_leads_to_what_waits(bridge: Bridge, receiver: Receiver, redis_url: str) -> None:
+    """The commands that it names do what it says: the retry is due, and what is dead comes back."""
+    (dead,) = announce(redis_url, "t1", "ready")
+    settle(redis_url, replace(DEAD, reason=DeadReason.EXHAUSTED))
+    (waits,) = announce(redis_url, "t2", "ready")
+    settle(redis_url, LATER)
+    assert claim(redis_url) == []
+    code, _, told = bridge("endpoint", "test", "billing")
+    assert (code, len(receiver.valid)) == (0, 1)
+    listing = "bridge delivery ls --endpoint billing --state pending -o ids"
+    assert "1 waits, the next in " in told
+    assert f" → {listing} | bridge delivery retry -\n" in told
+    assert "1 is dead → bridge endpoint recover billing" in told
+    ids = bridge(*listing.split()[1:])[1]
+    assert bridge("delivery", "retry", "-", stdin=ids.encode())[0] == 0
+    assert bridge("endpoint", "recover", "billing")[0] == 0
+    assert {one.event_id for one in claim(redis_url)} == {dead, waits}

@@ -5,8 +5,10 @@ import time
 from collections.abc import Callable
 
 import pytest
-from owing import DEAD, DELIVERED, announce, claim, deliver_all, settle
+from owing import DEAD, DELIVERED, announce, claim, deliver_all, settle, take_in, tell_again, with_store
 from redis import Redis
+
+from bridge.store import Store
 
 Bridge = Callable[..., tuple[int, str, str]]
 
@@ -98,6 +100,72 @@ def test_a_rate_is_kept(bridge: Bridge, redis_url: str) -> None:
     began = time.monotonic()
     assert "5 of 5" in bridge("replay", "--since", "1h", "--rate", "2")[2]
     assert time.monotonic() - began >= 2.0
+
+
+def test_what_a_removed_endpoint_had_is_left_out_and_said(bridge: Bridge, redis_url: str) -> None:
+    """The count of a dry run is what the real one sends; added again, its dead letters are meant, and come back."""
+    ended(redis_url)
+    bridge("endpoint", "add", "five", "http://127.0.0.1:9/")
+    announce(redis_url, "t3", "ready")
+    while settle(redis_url, DEAD):
+        pass
+    bridge("endpoint", "rm", "five")
+    code, out, told = bridge("replay", "--dead", "--dry-run", "--json")
+    assert (code, [(row["endpoint"], row["dead"]) for row in json.loads(out)]) == (0, [("billing", 3)])
+    assert "! 1 left out, as five was removed → bridge endpoint add five URL\n" in told
+    assert "3 would be sent again" in told
+    doctor = bridge("doctor")[1]
+    assert "bridge endpoint add five URL" in doctor
+    assert "recover five" not in doctor
+    assert bridge("replay", "--dead")[2].splitlines()[-1].startswith("3 of 3 are owed again")
+    assert bridge("endpoint", "add", "five", "http://127.0.0.1:9/")[0] == 0
+    assert "1 of 1" in bridge("replay", "--endpoint", "five", "--dead")[2]
+
+
+def test_an_endpoint_that_came_later_is_told_why_nothing_fits_and_what_does(
+    bridge: Bridge, client: "Redis", redis_url: str
+) -> None:
+    """Of an ended task to add it again tells it; of a watched one to name it among those who hear, and nothing less."""
+    announce(redis_url, "over", "ready", ends=True)
+    announce(redis_url, "under", "indexing")
+    deliver_all(redis_url)
+    assert bridge("endpoint", "add", "late", "http://127.0.0.1:9/")[0] == 0
+    code, _, told = bridge("replay", "--endpoint", "late", "--since", "2h", "--dry-run")
+    assert (code, "0 would be sent again" in told) == (0, True)
+    assert "late has had no delivery of 2 events that fit: it came later" in told
+    assert "→ bridge task add over\n" in told
+    assert "Of what is watched (under) it hears at the next change" in told
+    assert "has had no delivery" not in bridge("replay", "--endpoint", "late", "--dead", "--dry-run")[2]
+    assert "has had no delivery" not in bridge("replay", "--endpoint", "late", "--task", "none", "--dry-run")[2]
+    assert bridge("task", "add", "over")[0] == 0
+    take_in(redis_url)
+    assert with_store(redis_url, tell_again_those_that_ask) == ["over"]
+    assert [(one.endpoint, one.task) for one in claim(redis_url)] == [("late", "over")]
+    bridge("task", "rm", "under")
+    bridge("task", "add", "under")
+    take_in(redis_url)
+    assert not client.hexists("bridge:watch:under", "announce")
+
+
+async def tell_again_those_that_ask(store: Store) -> list[str]:
+    """Claim what is due and announce the present state where that was asked for, as a poller does; those tasks."""
+    await store.registry.reload_endpoints()
+    asked = [one for one in (await store.registry.claim_tasks(9, lease_ms=20_000)).tasks if one.announce]
+    for one in asked:
+        assert one.snapshot
+        assert await store.registry.announce(one, one.snapshot.event_id, delay_ms=-1) == "ok"
+    return [one.member for one in asked]
+
+
+def test_a_watched_task_that_names_a_later_endpoint_tells_it(bridge: Bridge, redis_url: str) -> None:
+    """As replay says: its present state, and to that one alone, as the other had it."""
+    announce(redis_url, "under", "indexing")
+    deliver_all(redis_url)
+    bridge("endpoint", "add", "late", "http://127.0.0.1:9/")
+    assert bridge("task", "add", "under", "--endpoint", "late,billing")[0] == 0
+    take_in(redis_url)
+    assert tell_again(redis_url, "under") == "ok"
+    assert [(one.endpoint, one.task) for one in claim(redis_url)] == [("late", "under")]
 
 
 @pytest.mark.parametrize(

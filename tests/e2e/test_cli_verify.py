@@ -87,12 +87,20 @@ def test_the_default_secret_serves_where_no_file_is_named(bridge: Bridge, monkey
     assert bridge("verify", "--at", str(NOW), "request", "-o", "ids")[:2] == (0, "ours\n")
 
 
+@pytest.mark.parametrize("when", ["0s ago", "0s", "2m ago", "2m"])
+def test_a_moment_is_read_as_its_help_writes_it(bridge: Bridge, when: str) -> None:
+    """`2h ago` as well as `2h`."""
+    words = ("verify", "--secret-file", "secret", "--at", when, "--tolerance", "9999d", "request", "-o", "ids")
+    assert bridge(*words)[:2] == (0, "ours\n")
+
+
 @pytest.mark.parametrize(
     "words",
     [
         ("body",), ("nowhere",), ("--headers", "nowhere", "body"), ("--headers", "secret", "body"),
         ("--secret-file", "nowhere", "request"), ("--secret-file", "short", "request"), ("--headers", "-", "-"),
-        ("--at", "soon", "request"), ("--tolerance", "soon", "request"), ("\0",), ("large",), (".",),
+        ("--at", "soon", "request"), ("--at", " ago", "request"),
+        ("--tolerance", "soon", "request"), ("\0",), ("large",), (".",),
     ],
 )  # fmt: skip
 def test_what_cannot_be_judged_is_told(bridge: Bridge, words: tuple[str, ...]) -> None:

@@ -7,13 +7,15 @@ import pytest
 from owing import announce, settle_as, take_in, tell_again
 from redis import Redis
 
-from bridge.model import Decision, DeliveryState, EndpointEffect
+from bridge.model import DeadReason, Decision, DeliveryState, EndpointEffect
 
 Bridge = Callable[..., tuple[int, str, str]]
 URL = "http://127.0.0.1:9/hook"
 FAILED = Decision(DeliveryState.PENDING, EndpointEffect.FAILURE, retry_in_ms=3_600_000, probe_in_ms=240_000)
+DEAD = Decision(DeliveryState.DEAD, EndpointEffect.FAILURE, reason=DeadReason.EXHAUSTED)
 REFUSED = json.dumps({"attempt": 1, "at": 1, "status_code": 401})
-SECRET_HINT = "the receiver holds another secret? bridge endpoint rotate billing"
+ROTATE, VERIFY = "→ bridge endpoint rotate billing", "bridge verify"
+"""What a refused signature suggests, a command for each cause; nothing follows the first on its line."""
 
 
 def said(bridge: Bridge, *words: str) -> str:
@@ -21,6 +23,12 @@ def said(bridge: Bridge, *words: str) -> str:
     code, out, told = bridge(*words)
     assert code in {0, 1}, told
     return " ".join((out + told).split())
+
+
+def lines(bridge: Bridge, *words: str) -> list[str]:
+    """All that a command says, line by line."""
+    _, out, told = bridge(*words)
+    return (out + told).splitlines()
 
 
 @pytest.fixture
@@ -37,7 +45,8 @@ def test_a_failing_endpoint_says_by_what(bridge: Bridge, failing: list[str]) -> 
     for words in ("doctor", "endpoint show billing", "task show t1", f"delivery show {failing[0]}"):
         text = said(bridge, *words.split())
         assert "HTTP 401" in text, words
-        assert SECRET_HINT in text, words
+        assert VERIFY in text, words
+        assert any(line.strip().endswith(ROTATE) for line in lines(bridge, *words.split())), words
     for words in ("endpoint ls", "delivery ls"):
         assert "last error: HTTP 401" in said(bridge, *words.split())
     assert json.loads(bridge("endpoint", "show", "billing", "--json")[1])["last_error"] == "HTTP 401"
@@ -96,3 +105,21 @@ def test_a_task_that_names_its_endpoints_says_so(bridge: Bridge, redis_url: str,
     announce(redis_url, "t1", "indexing")
     text = said(bridge, "task", "show", "t1")
     assert "no endpoint of those that the task names takes index.task.indexing: onlyfail takes index" in text
+
+
+def test_a_dead_letter_says_by_what_and_how_it_comes_back(bridge: Bridge, redis_url: str) -> None:
+    """In task show, delivery show and the list of the dead; once its endpoint was removed, nothing recovers it."""
+    bridge("endpoint", "add", "billing", URL)
+    (event,) = announce(redis_url, "t1", "ready")
+    settle_as(redis_url, DEAD, REFUSED)
+    places = (("task", "show", "t1"), ("delivery", "show", event), ("delivery", "ls", "--state", "dead"))
+    for words in places:
+        text = said(bridge, *words)
+        assert "last error: HTTP 401" in text, words
+        assert "→ bridge endpoint recover billing" in text, words
+    assert bridge("delivery", "ls", "--state", "dead", "--json")[2] == ""
+    bridge("endpoint", "rm", "billing")
+    for words in places:
+        text = said(bridge, *words)
+        assert "was removed → bridge endpoint add billing URL" in text, words
+        assert "recover" not in text, words

@@ -254,7 +254,16 @@ def test_workers_are_judged_by_life_and_lag(facts: work.RoleFacts, levels: list[
         (work.OwedFacts("a", "disabled", "he moves", pending=3), "an operator holds it; 3 deliveries are held"),
         (work.OwedFacts("a", "disabled", "blocked", kept=True), "active again by itself"),
         (work.OwedFacts("a", "held", "failing", pending=3, failures=12, probe_ms=240_000), "a is held (failing)"),
-        (work.OwedFacts("a", "held", "failing", probe_ms=240_000), "it is probed in 4 min, or now: bridge delivery ls"),
+        (
+            work.OwedFacts("a", "held", "failing", probe_ms=240_000),
+            "it is probed in 4 min, or now | bridge delivery ls",
+        ),
+        (
+            work.OwedFacts("a", "held", error="HTTP 401"),
+            "(`bridge verify` tells which); 0 deliveries wait; it is probed",
+        ),
+        (work.OwedFacts("a", "held", error="HTTP 401"), "| bridge endpoint rotate a"),
+        (work.OwedFacts("a", failures=1, error="HTTP 403"), "| bridge endpoint rotate a"),
         (
             work.OwedFacts("a", "held", failures=12, failing_ms=7_200_000),
             "the latest 12 attempts at it failed, for 2 h",
@@ -289,6 +298,14 @@ def test_dead_letters_are_counted_by_reason_with_the_way_back() -> None:
     assert held.fix == "bridge endpoint enable a"
     many = work.owed([work.OwedFacts("a", dead=300, reasons={"poison": 20})])
     assert "of the latest: 20 poison" in many[0].found
+
+
+def test_dead_letters_of_a_removed_endpoint_are_recovered_by_nothing_but_adding_it() -> None:
+    """`recover` would say that there is no such endpoint."""
+    gone = work.OwedFacts("five", "removed", in_force=False, dead=2, reasons={"exhausted": 2})
+    (one,) = work.owed([gone])
+    assert (one.found, one.fix) == ("five has 2: 2 exhausted, and was removed", "bridge endpoint add five URL")
+    assert work.owed([replace(gone, name="url:0123")])[0].fix == "bridge endpoint add NAME URL"
 
 
 def test_tasks_that_keep_failing_are_named() -> None:
@@ -344,7 +361,10 @@ def test_an_endpoint_that_looks_mistaken_is_a_warning_beside_the_good_word() -> 
     found = entries.endpoints({b"a": text}, {}, JUDGE)
     assert [one.level for one in found] == [Level.OK, Level.WARN, Level.WARN]
     assert "did you mean \u201cindex.task.ready\u201d?" in told(found)
-    assert found[1].fix == "bridge endpoint show a"
+    assert {one.fix for one in found[1:]} == {
+        "bridge endpoint show a",
+        "bridge endpoint set a --events index.task.ready",
+    }
 
 
 def test_addresses_are_judged_when_they_were_resolved() -> None:

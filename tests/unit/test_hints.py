@@ -9,7 +9,7 @@ from test_contract import CANARY, JSON
 
 from bridge.contract import OPTIONS, EndpointDefinition
 from bridge.filters import matches
-from bridge.hints import KNOWN_TYPES, endpoint_hints, event_hints, task_hints
+from bridge.hints import KNOWN_TYPES, endpoint_hints, event_hints, mended, task_hints
 from bridge.model import Endpoint
 
 
@@ -67,6 +67,25 @@ def test_a_pattern_that_looks_like_a_known_type_is_pointed_out(pattern: str, mea
 def test_a_pattern_that_may_match_needs_no_hint(pattern: str) -> None:
     """Known or not."""
     assert not event_hints([pattern])
+
+
+@pytest.mark.parametrize(
+    ("patterns", "meant"),
+    [
+        (["index.task.redy"], ["index.task.ready"]),
+        (["ready", "index.task.failed"], ["index.task.ready", "index.task.failed"]),
+        (["index.task.ready", "index.task.redy"], ["index.task.ready"]),
+        (["index.task.redy", "index.task.quarantined"], ["index.task.ready", "index.task.quarantined"]),
+        (["index.task.redy", "video.finished"], []),
+        (["index.task.ready"], []),
+        ([None, 3], []),
+        ([], []),
+    ],
+)
+def test_a_filter_is_mended_as_a_whole_or_not_at_all(patterns: list[object], meant: list[str]) -> None:
+    """What is written in its place replaces the whole list; nothing is guessed of what is near nothing."""
+    assert mended(patterns) == meant
+    assert not event_hints(meant)
 
 
 @given(st.sampled_from(KNOWN_TYPES[:-1]), st.integers(0, 30))

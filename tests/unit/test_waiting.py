@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.waiting import Hold, Holder, Standing, error_of, hold_of, next_command, remedy, told
+from bridge.waiting import Hold, Holder, Standing, advised, error_of, hold_of, remedies, told
 
 
 @given(
@@ -41,7 +41,7 @@ def test_a_hold_is_told_in_words_with_what_ends_it(hold: Hold, words: str, comma
     row = {"endpoint": "a", "event_id": "evt_1", "state": "pending", "reason": None, "hold": asdict(hold)}
     assert told(row["hold"], "a", "in 4 min") == words  # type: ignore[arg-type]
     failing = "HTTP 500" if hold.by is Holder.BREAKER else None
-    assert next_command(row | {"endpoint_error": failing}) == command
+    assert [one.command for one in advised(row | {"endpoint_error": failing})] == [command]
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,6 @@ def test_a_hold_is_told_in_words_with_what_ends_it(hold: Hold, words: str, comma
     [
         ("pending", None, None, "bridge delivery retry evt_1 --endpoint a"),
         ("pending", None, "HTTP 500", "bridge endpoint test a"),
-        ("pending", None, "HTTP 401", remedy("a", "HTTP 401")),
-        ("dead", "exhausted", None, "bridge delivery retry evt_1 --endpoint a"),
         ("dead", "body-lost", None, ""),
         ("cancelled", None, None, "bridge delivery retry evt_1 --endpoint a"),
         ("delivered", None, None, "bridge delivery retry evt_1 --endpoint a --force"),
@@ -59,7 +57,23 @@ def test_a_hold_is_told_in_words_with_what_ends_it(hold: Hold, words: str, comma
 def test_what_nothing_holds_has_a_next_command_too(state: str, reason: str | None, error: str, command: str) -> None:
     """Of each state the one that a person who looks at it may want; without a body there is none."""
     row = {"endpoint": "a", "event_id": "evt_1", "state": state, "reason": reason, "hold": None}
-    assert next_command(row | {"endpoint_error": error}) == command
+    assert [one.command for one in advised(row | {"endpoint_error": error})] == ([command] if command else [])
+
+
+@pytest.mark.parametrize(
+    ("reason", "recover"),
+    [
+        ("exhausted", ["bridge endpoint recover a"]),
+        ("expired", ["bridge endpoint recover a --reason expired"]),
+        ("unreadable", ["bridge endpoint recover a --reason unreadable"]),
+    ],
+)
+def test_a_dead_one_comes_back_alone_or_with_the_others(reason: str, recover: list[str]) -> None:
+    """A progress event that had expired does by name; without its endpoint none does."""
+    row = {"endpoint": "a", "event_id": "evt_1", "state": "dead", "reason": reason, "hold": None}
+    alone = "bridge delivery retry evt_1 --endpoint a"
+    assert [one.command for one in advised(row)] == [alone, *recover]
+    assert [one.command for one in advised(row | {"endpoint_removed": True})] == ["bridge endpoint add a URL"]
 
 
 @pytest.mark.parametrize(
@@ -76,9 +90,17 @@ def test_an_error_is_told_in_short(attempt: dict[str, object], words: str) -> No
     assert error_of(attempt) == words
 
 
-def test_a_refused_signature_asks_about_the_secret() -> None:
-    """Only 401 and 403 do; a callback_url has no secret of its own to rotate."""
-    assert "bridge endpoint rotate a" in remedy("a", "HTTP 401")
-    assert "bridge endpoint test a" in remedy("a", "HTTP 403")
-    assert "rotate" not in remedy("url:0123", "HTTP 401")
-    assert remedy("a", "HTTP 500") == remedy("a", "") == ""
+@pytest.mark.parametrize("error", ["HTTP 401", "HTTP 403"])
+def test_a_refused_signature_has_two_causes_and_a_command_for_each(error: str) -> None:
+    """Another secret, or a body that was written anew; a callback_url has no secret of its own to rotate."""
+    row = {"endpoint": "a", "event_id": "evt_1", "state": "pending", "reason": None, "hold": None}
+    another, rewritten = advised(row | {"endpoint_error": error})
+    assert (another.command, "another secret" in another.when) == ("bridge endpoint rotate a", True)
+    assert (rewritten.command.split()[:2], "wrote anew" in rewritten.when) == (["bridge", "verify"], True)
+    assert str(another).endswith("? → bridge endpoint rotate a")
+    assert [one.command.split()[1] for one in remedies("url:0123", error)] == ["config", "verify"]
+
+
+def test_other_errors_suggest_nothing_about_signatures() -> None:
+    """Nor does having none."""
+    assert remedies("a", "HTTP 500") == remedies("a", "") == ()

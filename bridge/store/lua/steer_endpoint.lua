@@ -3,11 +3,12 @@
 -- with: revive
 -- with: resume
 -- An operator holds an endpoint, or lets it be tried again. What is in flight finishes and settles either way.
--- ARGV  1 endpoint, 2 'disable' or 'enable', 3 token of this asking, 4 reason, 5 batch
+-- ARGV  1 endpoint, 2 'disable' or 'enable', 3 token of this asking, 4 reason ('': an operator's that stands, or
+--       else 'operator'), 5 batch
 -- Steps: nothing if this asking was heard before (its reply was lost), but the next batch. Held by an operator, also what
 --   we had disabled, since when it was. Or else: what is held is made due, a batch a call, and only then is it active, so
 --   that all of it goes out in order.
--- Reply {word, state before, reason before, pending}
+-- Reply {word, state before, reason before, pending, reason of the hold that was asked for}
 --   words: missing, done, same (it was so), more (call again with the same token for the next batch), overruled (it was
 --   done, and somebody else has said the opposite since)
 local endpoint, verb, token, batch = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[5])
@@ -16,8 +17,11 @@ local state, reason, by, asked = unpack(redis.call('HMGET', key, 'state', 'reaso
 local kept = redis.call('HLEN', P .. 'deliveries:' .. endpoint)
 local ended = redis.call('ZCARD', P .. 'done:' .. endpoint) + redis.call('ZCARD', P .. 'dead:' .. endpoint)
 
+local why = ARGV[4]
+if why == '' then why = state == 'disabled' and by == 'operator' and reason or 'operator' end
+
 local function said(word)
-  return {word, state or '', reason or '', math.max(0, kept - ended)}
+  return {word, state or '', reason or '', math.max(0, kept - ended), why}
 end
 
 if not state or state == 'removed' then return said('missing') end
@@ -25,9 +29,9 @@ local heard = asked == token
 redis.call('HSET', key, 'asked:' .. verb, token)
 if verb == 'disable' then
   if heard then return said(state == 'disabled' and 'done' or 'overruled') end
-  if state == 'disabled' and by == 'operator' and reason == ARGV[4] then return said('same') end
+  if state == 'disabled' and by == 'operator' and reason == why then return said('same') end
   if state ~= 'disabled' then redis.call('HSET', key, 'disabled_at', now) end
-  redis.call('HSET', key, 'state', 'disabled', 'reason', ARGV[4], 'by', 'operator')
+  redis.call('HSET', key, 'state', 'disabled', 'reason', why, 'by', 'operator')
   redis.call('HDEL', key, 'resuming', 'probe_at', 'probes')
   refresh(endpoint)
   return said('done')

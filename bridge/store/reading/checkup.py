@@ -154,10 +154,13 @@ async def endpoints_in_force(store: HasClient) -> dict[str, str]:
     return {as_text(name): str(as_record(text).get("url", "")) for name, text in pairs}
 
 
-async def owed_facts(store: HasClient, in_force: Mapping[str, str]) -> list[OwedFacts]:
-    """What each endpoint is owed. `in_force`: name → URL."""
+async def owed_facts(
+    store: HasClient, in_force: Mapping[str, str], names: Sequence[str] | None = None
+) -> list[OwedFacts]:
+    """What each endpoint is owed, or each of these. `in_force`: name → URL."""
     now = await store.scripts.now()
-    names = [as_text(one) async for one in _some(store.client.sscan_iter(store.keys.names, count=PAGE), ENDPOINTS)]
+    if names is None:
+        names = [as_text(one) async for one in _some(store.client.sscan_iter(store.keys.names, count=PAGE), ENDPOINTS)]
 
     def question(pipe: "Pipeline", name: str) -> None:
         keys = store.keys
@@ -203,6 +206,7 @@ async def _owed(store: HasClient, name: str, now: int, url: str | None, replies:
         in_force=url is not None,
         url=bare(url) if url and name.startswith("url:") else "",
         pending=max(0, kept - done - dead),
+        next_ms=int(head[0][1]) - now if head else None,
         overdue=due if takes else 0,
         oldest_ms=max(0, now - waits_since(head[0][1], fields[8:])) if head and takes else 0,
         paused_ms=resting,

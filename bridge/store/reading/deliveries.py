@@ -42,6 +42,10 @@ class DeliveryView:
     """Why a pending one is not sent at the moment that its schedule names."""
     endpoint_error: str | None = None
     """While it is pending: what its endpoint's latest attempt came to, if that failed."""
+    last_error: str | None = None
+    """Of a dead one: what its own latest attempt came to, as long as that is remembered."""
+    endpoint_removed: bool = False
+    """Its endpoint was removed: nothing goes there until one of that name is added."""
 
     @property
     def moved_at(self) -> int:

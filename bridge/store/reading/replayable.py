@@ -27,12 +27,17 @@ class Choice:
 
     def fits(self, one: DeliveryView) -> bool:
         """Whether this delivery is meant. One that an operator cancelled never is."""
-        made = one.created_at or 0
         return (
             one.state not in {DeliveryState.PENDING, DeliveryState.CANCELLED}
             and (not self.only_dead or one.state == DeliveryState.DEAD)
-            and (not self.tasks or one.task in self.tasks)
-            and (not self.types or any(fits(pattern, one.type) for pattern in self.types))
+            and self.takes(type_=one.type, task=one.task, made=one.created_at or 0)
+        )
+
+    def takes(self, *, type_: str, task: str, made: int) -> bool:
+        """Whether an event of this type and task, committed then, is meant."""
+        return (
+            (not self.tasks or task in self.tasks)
+            and (not self.types or any(fits(pattern, type_) for pattern in self.types))
             and (self.since is None or made >= self.since)
             and (self.until is None or made <= self.until)
         )

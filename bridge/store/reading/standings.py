@@ -34,16 +34,28 @@ async def standings(store: HasClient, names: Sequence[str]) -> dict[str, Standin
 
 
 async def with_holds(store: HasClient, views: "Sequence[DeliveryView]") -> "list[DeliveryView]":
-    """These deliveries; of the pending ones what holds them, or when they go out, and how their endpoint fails."""
+    """These deliveries; of the pending ones what holds them, or when they go out, and how their endpoint fails; of the
+    dead ones what they failed by; of all whether their endpoint was removed."""
+    known = await standings(store, sorted({view.endpoint for view in views}))
+    pending = [view for view in views if view.state == DeliveryState.PENDING]
+    dead = [view for view in views if view.state == DeliveryState.DEAD]
+    judged = await _held(store, pending, known) | await _failed(store, dead)
+    removed = {name for name, standing in known.items() if standing.state == "removed"}
+    found = [judged.get((view.endpoint, view.event_id), view) for view in views]
+    return [replace(view, endpoint_removed=True) if view.endpoint in removed else view for view in found]
 
+
+Judged = dict[tuple[str, str], "DeliveryView"]
+"""By endpoint and event."""
+
+
+async def _held(store: HasClient, pending: "Sequence[DeliveryView]", known: dict[str, Standing]) -> Judged:
     def question(pipe: "Pipeline", view: "DeliveryView") -> None:
         pipe.zscore(store.keys.queue(view.endpoint), view.event_id)
         line = store.keys.line(view.endpoint, view.task)
         pipe.lindex(line, 0)
         pipe.lpos(line, view.event_id)
 
-    pending = [view for view in views if view.state == DeliveryState.PENDING]
-    known = await standings(store, sorted({view.endpoint for view in pending}))
     replies = await ask(store, pending, question)
     judged = {}
     for i, view in enumerate(pending):
@@ -55,4 +67,15 @@ async def with_holds(store: HasClient, views: "Sequence[DeliveryView]") -> "list
         judged[view.endpoint, view.event_id] = replace(
             view, next_at=moment, hold=hold, endpoint_error=standing.error or None
         )
-    return [judged.get((view.endpoint, view.event_id), view) for view in views]
+    return judged
+
+
+async def _failed(store: HasClient, dead: "Sequence[DeliveryView]") -> Judged:
+    def question(pipe: "Pipeline", view: "DeliveryView") -> None:
+        pipe.lindex(store.keys.attempts(view.endpoint, view.event_id), -1)
+
+    latest = await ask(store, dead, question)
+    return {
+        (view.endpoint, view.event_id): replace(view, last_error=error_of(as_record(one)) or None)
+        for view, one in zip(dead, latest, strict=True)
+    }

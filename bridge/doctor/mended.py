@@ -1,0 +1,29 @@
+"""What to do about what an endpoint is owed, once its receiver takes events again."""
+
+from bridge.doctor.findings import span
+from bridge.doctor.work import OwedFacts, way_back
+from bridge.waiting import Advice
+
+SOON_MS = 10_000
+"""What is due sooner is not worth a command."""
+LISTED_UNASKED, LISTED = 100, 100_000
+"""How many deliveries `bridge delivery ls` names without --limit, and with it at most."""
+
+
+def afterwards(owed: OwedFacts) -> tuple[Advice, ...]:
+    """What to do, now that its receiver takes events, about what the endpoint is owed and does not get at once."""
+    if owed.kept:
+        return (Advice("bridge doctor"),)
+    dead = (Advice(way_back(owed), f"{owed.dead} {'is' if owed.dead == 1 else 'are'} dead"),) if owed.dead else ()
+    if owed.state != "active":
+        return Advice(f"bridge endpoint enable {owed.name}"), *dead
+    if not owed.pending or owed.next_ms is None:
+        return dead
+    waits = f"{owed.pending} wait{'s' * (owed.pending == 1)}"
+    if owed.paused_ms:
+        return Advice("", f"{waits}: it asked for a rest, which ends in {span(owed.paused_ms)}"), *dead
+    if owed.next_ms < SOON_MS:
+        return dead
+    limit = f" --limit {min(owed.pending, LISTED)}" if owed.pending > LISTED_UNASKED else ""
+    ids = f"bridge delivery ls --endpoint {owed.name} --state pending{limit} -o ids"
+    return Advice(f"{ids} | bridge delivery retry -", f"{waits}, the next in {span(owed.next_ms)}"), *dead
