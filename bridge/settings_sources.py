@@ -58,6 +58,9 @@ class Given:
     """The file that it was read from, if it was a secret's."""
 
 
+EMPTY = "its file is empty"
+
+
 class Place(PydanticBaseSettingsSource):
     """One place: names with their values. An empty text counts as not set, as in compose's `X: ${X:-}`."""
 
@@ -132,7 +135,10 @@ class ConfigFile(BareNames):
 
 
 class SecretFiles(Place):
-    """A directory with a file for each setting, as containers mount it; other files are not read."""
+    """A directory with a file for each setting, as containers mount it; other files are not read.
+
+    An empty one counts as not set, like an empty text elsewhere: a worker that waits for its key must not end for it.
+    """
 
     def __init__(self, cls: type[BaseSettings], directory: Path) -> None:
         super().__init__(cls, "secrets", {})
@@ -144,7 +150,7 @@ class SecretFiles(Place):
         files = [path for path in paths if path.name.upper() in known and path.is_file()]
         # Whoever reaches a mount of this container is meant to: what others may read is no news here.
         found = {path.name.upper(): read_secret(path, "secrets", str(path)) for path in files}
-        self.given = {name: replace(one, warning="") for name, one in found.items()}
+        self.given = {name: replace(one, warning="") for name, one in found.items() if one.problem != EMPTY}
 
 
 def read_secret(path: Path, origin: Origin, name: str) -> Given:
@@ -160,7 +166,7 @@ def read_secret(path: Path, origin: Origin, name: str) -> Given:
     except UnicodeDecodeError:
         return Given(None, origin, name, problem=f"{path} is not UTF-8 text")
     if not text:
-        return Given(None, origin, name, problem=f"{path} is empty")
+        return Given(None, origin, name, problem=EMPTY)
     warning = f"{path} can be read by every user of this machine: chmod o-r {path}" if mode & 0o004 else ""
     return Given(text, origin, name, warning=warning, file=str(path))
 

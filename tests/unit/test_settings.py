@@ -166,8 +166,14 @@ def test_an_unusable_secret_file_is_named(
     if content is not None:
         Path("key").write_bytes(content)
     monkeypatch.setenv("TWELVELABS_API_KEY_FILE", "key")
-    what = "the file" if content is None else "key"
+    what = {None: "the file", b"": "its file"}.get(content, "key")
     assert re.search(rf"TWELVELABS_API_KEY_FILE \(env\): {what} .*{reason}", refusal(load))
+
+
+def test_an_empty_file_of_a_container_is_as_good_as_none(load: Load) -> None:
+    """Written from a variable that was not set: the worker waits for its key, and does not end for it."""
+    put("secrets/TWELVELABS_API_KEY", "\n")
+    assert load().twelvelabs_api_key is None
 
 
 def test_a_secret_file_that_all_may_read_is_a_warning(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
