@@ -88,6 +88,8 @@ def ls(ctx: click.Context, /, **given: Any) -> None:
     rows = [_row(view, log=False) for view in views]
     how = chosen(ctx, given["output"], given["as_json"])
     emit(rows, how, COLUMNS, key="delivery")
+    if given["task_id"] and not rows:
+        say(f"No such delivery of task {safe(given['task_id'])} → bridge task show {safe(given['task_id'])}")
     if how == "table" and given["state"] == DeliveryState.DEAD:
         _say_ways_back(views)
 

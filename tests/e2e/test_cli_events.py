@@ -105,6 +105,12 @@ def test_deliveries_are_listed_newest_first(bridge: Bridge, client: "Redis") -> 
     assert bridge("delivery", "ls", "--state", "lost")[0] == 2
 
 
+def test_a_task_without_deliveries_is_no_silence(bridge: Bridge) -> None:
+    """A misspelt id and one that nobody was told of look alike: who knows more is named."""
+    code, out, told = bridge("delivery", "ls", "--task", "nope", "-o", "ids")
+    assert (code, out, "bridge task show nope" in told) == (0, "", True)
+
+
 def test_an_endpoint_that_there_is_not_owes_no_silence(bridge: Bridge, client: "Redis") -> None:
     """A misspelt name is exit code 3, not an empty table; one without deliveries, or removed with some, is found."""
     code, _, told = bridge("delivery", "ls", "--endpoint", "nope")
