@@ -2,13 +2,18 @@
 
 import asyncio
 import json
+from ipaddress import ip_network
+from typing import Any, cast
+from unittest.mock import patch
 
 import pytest
 from scene import LEASE_MS, Clock, Scene
 
 from bridge import events
+from bridge.guard import Policy
 from bridge.model import DeadReason, Decision, Delivery, DeliveryState, EndpointEffect
-from bridge.store import Store
+from bridge.store import Store, scripts
+from bridge.store.intake import Intake
 from bridge.store.sweep import Sweep
 
 DELIVERED = Decision(DeliveryState.DELIVERED, EndpointEffect.SUCCESS)
@@ -342,3 +347,31 @@ async def test_what_was_leased_when_its_endpoint_went_is_cancelled_too(scene: Sc
     assert {str((await record(scene.store, "a", event.id))["state"]) for event in made} == {"cancelled"}
     for key in ("queue:a", "leases:a", "line:a:t1", "endpoint:a"):
         assert not await scene.store.client.exists(f"bridge:{key}"), key
+
+
+async def test_an_endpoint_that_cannot_be_served_costs_the_others_nothing(redis_url: str, clock: Clock) -> None:
+    """Whatever a script trips over at one endpoint is said in bridge:rejected; what was claimed beside it goes out."""
+    original = scripts.script_text
+
+    def tripping(name: str, *, shebang: bool) -> str:
+        serve = "local function serve(endpoint)\n"
+        return original(name, shebang=shebang).replace(
+            serve, serve + "  if endpoint == 'b' then error('tripped') end\n"
+        )
+
+    with patch.object(scripts, "script_text", tripping):
+        async with Store.open(redis_url, clock=clock) as store:
+            policy = Policy(allow_networks=[ip_network("127.0.0.0/8")], allow_http=True)
+            scene = Scene(store, clock, Intake(store, policy, has_default_secret=True))
+            for name in ("a", "b", "c"):
+                await scene.endpoint(name)
+            await scene.task()
+            await scene.commit("ready")
+            assert {delivery.endpoint for delivery in await scene.claim()} == {"a", "c"}
+            entry = json.loads(await cast(Any, store.client.hget("bridge:rejected", "key:bridge:endpoint:b")))
+            assert "endpoint b cannot be served" in entry["reason"]
+            assert "tripped" in entry["reason"]
+    async with Store.open(redis_url, clock=clock) as store:
+        clock.advance(5_000)
+        claimed = (await store.outbox.claim(10, lease_ms=LEASE_MS)).deliveries
+        assert [delivery.endpoint for delivery in claimed] == ["b"]

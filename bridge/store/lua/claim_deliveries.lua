@@ -104,8 +104,10 @@ for _, endpoint in ipairs(redis.call('ZRANGEBYSCORE', P .. 'ready', '-inf', now,
     redis.call('ZADD', P .. 'ready', now + broken_ms, endpoint)
     local why = tostring(type(fault) == 'table' and fault.err or fault)
     if not string.find(why, 'WRONGTYPE', 1, true) then -- that the sweep says, and mends
-      remember_rejection('key:' .. P .. 'endpoint:' .. endpoint, cjson.encode({field = '', value = '', at = now,
-        reason = 'it cannot be served: ' .. string.sub(why, 1, 300), fix = 'bridge endpoint show ' .. endpoint}), bound)
+      local key = P .. 'endpoint:' .. endpoint
+      remember_rejection('key:' .. key, cjson.encode({field = '', value = '', at = now,
+        reason = 'endpoint ' .. endpoint .. ' cannot be served: ' .. string.sub(why, 1, 300),
+        fix = 'look at ' .. key .. ' for what somebody wrote there, then HDEL ' .. P .. 'rejected key:' .. key}), bound)
     end
   end
   if #claimed >= slots then break end
