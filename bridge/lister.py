@@ -30,6 +30,8 @@ FRESH_SECONDS = 30.0
 """… this long."""
 BUSY_TRIES, BUSY_SECONDS = 100, 0.1
 """How long what somebody else is reading by id is waited for: ten seconds, the deadline of a read."""
+STEPS = 1_000
+"""How often at most a step of tasks is brought forward; the next look goes on."""
 IDLE_SECONDS = 1.0
 SOON_SECONDS = 0.05
 """After a pass, its end has told Redis when the next one begins: that is asked for."""
@@ -239,8 +241,9 @@ class Lister:
         """The list does not tell any more: what relied on it is due soon."""
         within = int(self._policy.interval_seconds * 1000)
         reach = within + int(self._policy.lease_seconds * 1000)
-        while await self._listings.hasten(within_ms=within, reach_ms=reach):
-            pass
+        for _ in range(STEPS):
+            if not await self._listings.hasten(within_ms=within, reach_ms=reach):
+                return
 
 
 def is_useless(failure: FetchFailure) -> bool:

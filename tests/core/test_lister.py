@@ -291,6 +291,25 @@ async def test_nonsense_about_the_list_stops_nothing(listing: Listing, field: st
     assert [status for status, _ in await listing.told("t0")] == ["validating", "queued"]
 
 
+async def test_a_listing_of_a_wrong_type_is_made_anew(listing: Listing) -> None:
+    """Somebody wrote over it while tasks relied on it: they are read by id soon, and then by the list again."""
+    await listing.tasks(3)
+    await listing.look()
+    await listing.watch.round(INTERVAL_MS)
+    assert await listing.stage.due_in("t0") == RECONCILE_MS
+    await listing.stage.store.client.set("bridge:listing:default", "mine")
+    await listing.stage.task("t1")  # whose reading by id is settled meanwhile
+    await listing.watch.round()
+    assert await listing.stage.due_in("t1") == INTERVAL_MS
+    listing.watch.simulator.fault(LIST, unavailable(), repeat=True)
+    await listing.look(0)
+    await listing.look()
+    assert all([cast(float, await listing.stage.due_in(member)) <= INTERVAL_MS for member in listing.members])
+    listing.watch.simulator.clear_faults()
+    await listing.look()
+    assert await listing.told_at() not in {None, b"0"}
+
+
 async def test_few_tasks_are_read_by_id(stage: Stage) -> None:
     """Below the number from which a list is worthwhile there is no page, and no quarter of an hour."""
     await stage.endpoint("e1", "http://127.0.0.1:9/")

@@ -10,6 +10,11 @@
 --   words: yours, wait, few
 local account, token, lease, least = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local key = P .. 'listing:' .. account
+local kind = redis.call('TYPE', key).ok
+if kind ~= 'hash' and kind ~= 'none' then -- written over: nobody has listed, and what relied on it is to be read by id
+  redis.call('DEL', key)
+  redis.call('HSET', key, 'listed', 0)
+end
 local known = redis.call('HMGET', key, 'until', 'due', 'rests', 'mark', 'listed', 'deep')
 local function moment(index, ahead)
   local value = tonumber(known[index] or '')
