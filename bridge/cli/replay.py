@@ -131,6 +131,11 @@ def _counted(ones: "Sequence[DeliveryView]") -> list[Row]:
     return rows
 
 
+def pause_seconds(asked: int, rate: int | None, elapsed_seconds: float) -> float:
+    """How long to wait, so many having been asked for in this time, before more go out than the rate allows."""
+    return max(0.0, asked / rate - elapsed_seconds) if rate else 0.0
+
+
 async def _revive(store: "Store", ones: "Sequence[DeliveryView]", rate: int | None) -> Counter[str]:
     """Have each owed again, oldest first; replies how often the store said what."""
     words: Counter[str] = Counter()
@@ -138,8 +143,7 @@ async def _revive(store: "Store", ones: "Sequence[DeliveryView]", rate: int | No
     began = time.monotonic()
     with bar("Replaying", len(ones)) as done:
         for start in range(0, len(ones), step):
-            if rate:
-                await asyncio.sleep(began + start / rate - time.monotonic())
+            await asyncio.sleep(pause_seconds(start, rate, time.monotonic() - began))
             piece = ones[start : start + step]
             for one in piece:  # one after the other: each task's in their order
                 words[(await store.outbox.retry(one.event_id, one.endpoint, force=True)).word] += 1

@@ -1,13 +1,13 @@
 """`bridge replay`, on deliveries that real verbs made."""
 
 import json
-import time
 from collections.abc import Callable
 
 import pytest
 from owing import DEAD, DELIVERED, announce, claim, deliver_all, settle, take_in, tell_again, with_store
 from redis import Redis
 
+from bridge.cli.replay import pause_seconds
 from bridge.store import Store
 
 Bridge = Callable[..., tuple[int, str, str]]
@@ -94,12 +94,26 @@ def test_a_lost_body_is_said_and_the_others_are_sent(bridge: Bridge, redis_url: 
     assert bridge("replay", "--type", "index.task.queued")[0] == 1
 
 
-def test_a_rate_is_kept(bridge: Bridge, redis_url: str) -> None:
-    """Two a second: the last of five is asked for two seconds after the first, and not before."""
+def test_a_rate_is_kept(bridge: Bridge, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two a second: before the third of five, and before the fifth, it waits for what is left of the second."""
     ended(redis_url)
-    began = time.monotonic()
+    asked: list[tuple[int, int | None]] = []
+
+    def pause(number: int, rate: int | None, _: float) -> float:
+        asked.append((number, rate))
+        return 0.0
+
+    monkeypatch.setattr("bridge.cli.replay.pause_seconds", pause)
     assert "5 of 5" in bridge("replay", "--since", "1h", "--rate", "2")[2]
-    assert time.monotonic() - began >= 2.0
+    assert asked == [(0, 2), (2, 2), (4, 2)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "rate", "elapsed", "pause"), [(0, 2, 0, 0), (2, 2, 0.25, 0.75), (4, 2, 3, 0), (4, None, 0, 0)]
+)
+def test_the_pause_is_what_the_rate_leaves(asked: int, rate: int | None, elapsed: float, pause: float) -> None:
+    """None without a rate, and none for who is late."""
+    assert pause_seconds(asked, rate, elapsed) == pause
 
 
 def test_what_a_removed_endpoint_had_is_left_out_and_said(bridge: Bridge, redis_url: str) -> None:
