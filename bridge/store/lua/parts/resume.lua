@@ -17,12 +17,11 @@ local function resume(endpoint, batch)
       local in_line = head_of(P .. 'line:' .. endpoint .. ':' .. record.task) == waiting[i]
       record.again = ordering == 'first-attempt' and record.attempts > 0 or nil
       redis.call('HSET', P .. 'deliveries:' .. endpoint, waiting[i], cjson.encode(record))
-      if not redis.call('ZSCORE', queue, waiting[i]) then -- one before it has just taken its place at the head of the line
-      elseif record.again and not in_line then
+      if record.again and not in_line then
         redis.call('ZREM', queue, waiting[i])
         line_up(endpoint, waiting[i], record, ordering, score)
-      else
-        redis.call('ZADD', queue, score, waiting[i])
+      else -- unless one before it has just taken its place at the head of the line
+        redis.call('ZADD', queue, 'XX', score, waiting[i])
       end
       moved = moved + 1
     end
