@@ -73,9 +73,7 @@ class Keyring:
             return text
         found = self._read(text, self._keys)
         if found is None:
-            why = (
-                "is sealed, and no key here opens it" if self._keys else "is sealed, and BRIDGE_SECRETS_KEY is not set"
-            )
+            why = "no key here opens it" if self._keys else "BRIDGE_SECRETS_KEY is not set"
             raise CannotOpen(
                 f"a secret of endpoint {name} is sealed, and {why}",
                 fix="give this process the key that sealed it, in BRIDGE_SECRETS_KEY or its file, beside newer ones; "
