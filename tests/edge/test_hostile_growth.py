@@ -8,8 +8,9 @@ import asyncio
 import gzip
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import pytest
 from memory import GROWTH_BYTES, Memory, needs_proc
@@ -40,6 +41,8 @@ class Stronghold:
     receiver: Receiver
     client: "Redis"
     changes: int = 0
+    hostile: list[str] = field(default_factory=list)
+    """The endpoints that are registered beside the good one."""
 
     def change(self) -> None:
         """Change all tasks upstream."""
@@ -48,11 +51,19 @@ class Stronghold:
             self.simulator.change(f"t{n}", {"system_metadata": {"step": self.changes}}, touch=True)
 
     def register(self, url: str, names: dict[str, str]) -> None:
-        """Register endpoints, each for its tasks, and wait until all are in force."""
-        for name, tasks in names.items():
-            definition = {"url": url, "secret": SECRET, "events": ["*"], "tasks": [tasks]}
-            self.client.hset("bridge:endpoints", name, json.dumps(definition))
+        """Register endpoints, each for its tasks, instead of those of before, and wait until that is in force."""
+        written: dict[Any, Any] = {
+            name: json.dumps({"url": url, "secret": SECRET, "events": ["*"], "tasks": [tasks]})
+            for name, tasks in names.items()
+        }
+        with self.client.pipeline() as pipe:
+            if self.hostile:
+                pipe.hdel("bridge:endpoints", *self.hostile)
+            pipe.hset("bridge:endpoints", mapping=written)
+            pipe.execute()
+        gone, self.hostile = self.hostile, [name for name in names if name != "good"]
         until(lambda: all(self.client.hexists("bridge:registry", name) for name in names))
+        until(lambda: not gone or not self.client.exists(*(f"bridge:endpoint:{name}" for name in gone)))
 
     def good_ones(self) -> int:
         """How many tasks' latest change has reached the good endpoint."""
@@ -161,8 +172,6 @@ async def test_memory_does_not_grow(stronghold: Stronghold, script: Script) -> N
         await eventually(lambda: all(client.zcard(f"bridge:dead:{name}") for name in bad), 90)
         growth = held.memory.read("VmHWM") - before
         records = [json.loads(text) for name in bad for text in client.hvals(f"bridge:deliveries:{name}")]
-        client.hdel("bridge:endpoints", *bad)
-        await eventually(lambda: not client.exists(*(f"bridge:endpoint:{name}" for name in bad)))
     assert len(records) == TASKS
     assert {(one["state"], one["reason"], one["attempts"]) for one in records} == {("dead", "exhausted", ATTEMPTS)}
     print(f"grown by {growth:,} bytes")
@@ -173,21 +182,18 @@ async def test_memory_does_not_grow_with_kept_connections(stronghold: Stronghold
     """A crowd of endpoints that keep every connection open: so many idle ones are kept, and memory stays."""
     held, client, crowd = stronghold, stronghold.client, 60
     async with Misbehaviour(polite) as server:
-        definition = {"url": f"http://127.0.0.1:{server.origin.port}/", "secret": SECRET, "events": ["*"]}
-        names = [f"keeper{n}" for n in range(crowd)]
 
         def opened() -> int:
             return sum(not peer.closed_by_client.is_set() for peer in server.peers)
 
-        client.hset("bridge:endpoints", mapping={name: json.dumps(definition) for name in names})
-        await eventually(lambda: client.hexists("bridge:registry", names[-1]))
+        held.register(f"http://127.0.0.1:{server.origin.port}/", {f"keeper{n}": "*" for n in range(crowd)})
         before = held.memory.forget_peak()
         for round_ in (1, 2):
             held.change()
             await eventually(partial(has_asked, server, round_ * crowd * TASKS), 60)
         await eventually(lambda: crowd <= opened() <= Limits().idle_total)
         growth = held.memory.read("VmHWM") - before
-        client.hdel("bridge:endpoints", *names)
+        client.hdel("bridge:endpoints", *held.hostile)
         await eventually(lambda: not opened(), 30)
     print(f"grown by {growth:,} bytes in {len(server.peers)} connections")
     assert growth < GROWTH_BYTES, f"{growth:,} bytes"
