@@ -1,7 +1,6 @@
 """An independent receiver that fails every first attempt: all arrives, nothing is invented, memory is flat."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -26,7 +25,8 @@ from bridge.sandbox.twelvelabs import Simulator
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 TASKS = 24
-WAVES = 10 if os.environ.get("BRIDGE_SOAK") else 4
+WAVES = {False: 4, True: 10}
+"""How often all tasks change: in `make test`, and in `make soak`."""
 SETTINGS = {
     "BRIDGE_DELIVERY_DEADLINE_SECONDS": "0.5",
     "BRIDGE_DELIVERY_SCHEDULE_SECONDS": "0,0.1,1,2,4,8,16,32",
@@ -68,7 +68,7 @@ def delivered(client: "Redis") -> set[str]:
     return {event.decode() for event, record in records.items() if json.loads(record)["state"] == "delivered"}
 
 
-def test_every_first_attempt_fails_and_everything_arrives(tmp_path: Path) -> None:
+def test_every_first_attempt_fails_and_everything_arrives(tmp_path: Path, soak: bool) -> None:
     """Failures, waits, drips, floods and forgeries: each event is accepted once, as it was committed, and no other."""
     needs_proc()
     simulator, log = Simulator(), Log(tmp_path / "arrivals.jsonl")
@@ -88,7 +88,7 @@ def test_every_first_attempt_fails_and_everything_arrives(tmp_path: Path) -> Non
         (pid,) = running.children("deliver")
         memory = Memory(pid)
         before = memory.forget_peak()
-        for wave in range(1, WAVES + 1):
+        for wave in range(1, WAVES[soak] + 1):
             for n in range(TASKS):
                 simulator.change(f"t{n}", {"system_metadata": {"step": wave}}, touch=True)
             until(partial(all_committed, client, TASKS * (wave + 1)), 30)
@@ -99,7 +99,7 @@ def test_every_first_attempt_fails_and_everything_arrives(tmp_path: Path) -> Non
         trap.setblocking(False)
         with pytest.raises(BlockingIOError):  # the environment's proxy was never spoken to
             trap.accept()
-    assert_nothing_invented(log.lines(), events)
+    assert_nothing_invented(log.lines(), events, WAVES[soak])
     assert growth < GROWTH_BYTES, f"{growth:,} bytes"
     print(f"{len(events)} events accepted after {len(log.lines())} requests; grown by {growth:,} bytes")
 
@@ -115,7 +115,7 @@ def all_committed(client: "Redis", count: int) -> bool:
     return len(committed(client)) == count
 
 
-def assert_nothing_invented(lines: list[dict[str, Any]], events: set[str]) -> None:
+def assert_nothing_invented(lines: list[dict[str, Any]], events: set[str], waves: int) -> None:
     """Every request is an event of ours, unaltered, signed, in the order of its attempts, and none after a 2xx."""
     assert {line["start"] for line in lines} == {"POST /hook HTTP/1.1"}, "nobody followed the redirect"
     assert all(line["valid"] for line in lines)
@@ -131,7 +131,7 @@ def assert_nothing_invented(lines: list[dict[str, Any]], events: set[str]) -> No
         assert told[0]["body"] == told[1]["body"]
     assert {told[0]["answer"] for told in by_event.values()} == set(FAILURES)
     states = {(body["data"]["task_id"], step_of(body)) for body in (json.loads(line["body"]) for line in lines)}
-    assert states == {(f"t{n}", wave) for n in range(TASKS) for wave in range(WAVES + 1)}
+    assert states == {(f"t{n}", wave) for n in range(TASKS) for wave in range(waves + 1)}
 
 
 def step_of(body: dict[str, Any]) -> int:
