@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from nodejs import modules_with
 from redis import Redis
 from test_contract_by_hand import README, SECRET, major, observe, url_for, users_of, with_password
 
@@ -37,14 +38,7 @@ def python(directory: Path) -> list[str]:
 
 def node(directory: Path) -> list[str]:
     """How the Node program is run, where Node has its library: below NODE_PATH or among the global packages."""
-    if not shutil.which("node") or not shutil.which("npm"):
-        pytest.skip("node and npm are not installed here")
-    told = subprocess.run(["npm", "root", "-g"], capture_output=True, text=True)
-    places = [Path(one) for one in [*os.environ.get("NODE_PATH", "").split(":"), told.stdout.strip()] if one]
-    modules = next((one for one in places if (one / "ioredis").is_dir()), None)
-    if modules is None:
-        pytest.skip("ioredis is not installed here; with it in a directory, NODE_PATH=<directory>/node_modules")
-    (directory / "node_modules").symlink_to(modules.resolve())
+    (directory / "node_modules").symlink_to(modules_with("ioredis"))
     (directory / "recipe.mjs").write_text(program("js"))
     return ["node", "recipe.mjs"]
 
