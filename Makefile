@@ -31,7 +31,7 @@ check: .venv ## ruff, mypy --strict, import-linter, spelling, hadolint, the comp
 format: .venv ## let ruff rewrite what it can
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-bench: .venv ## figures at full length (the short form is part of `make test`)
+bench: $(VENV)/.bench ## figures at full length (the short form is part of `make test`)
 	@$(BIN)/python -m benchmarks
 
 soak: .venv ## the long proofs: crash, chaos and simulation at full size
@@ -46,6 +46,8 @@ lock: ## maintainers: resolve both locks again (needs uv)
 	  pyproject.toml --all-extras --group dev -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  -c requirements.lock pyproject.toml --extra crypto -o requirements.runtime.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  -c requirements.lock --group bench -o requirements.bench.lock
 
 .venv: $(VENV)/.ok ## make the environment and leave a working .venv/bin/bridge
 
@@ -61,6 +63,10 @@ $(VENV)/.ok: requirements.lock pyproject.toml
 	  $(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock; \
 	  $(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 	fi; touch $@
+
+$(VENV)/.bench: requirements.bench.lock $(VENV)/.ok
+	@if command -v uv >/dev/null 2>&1; then VIRTUAL_ENV=$(VENV) uv pip install -q --require-hashes -r $<; \
+	else $(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $<; fi; touch $@
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

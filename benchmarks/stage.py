@@ -60,12 +60,14 @@ class Result:
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else float("nan")
 
-    def line(self) -> str:
-        """The run in one line."""
+    def lines(self) -> str:
+        """In a person's words."""
         counts = f"served {self.served}, lost {self.lost}, invented {self.invented}, doubled {self.doubled}, "
         counts += f"out of order {self.out_of_order}, unverified {self.unverified}"
         times = "  ".join(f"p{share * 100:g} {self.quantile(share):.1f}" for share in (0.5, 0.9, 0.99, 1.0))
-        return f"{self.requests_per_second:.0f} reads/s, {counts}; ms: {times}"
+        cpu = ", ".join(f"{kind} {seconds:.1f} s" for kind, seconds in sorted(self.cpu_seconds.items()))
+        rest = f"CPU: {cpu}; worker.py ended with {self.stopped_with}"
+        return f"  {self.requests_per_second:.0f} reads/s, {counts}; ms: {times}\n  {rest}"
 
 
 def run(
@@ -115,7 +117,9 @@ def _answers(endpoints: Mapping[str, Mapping[str, object]], task: str) -> bool:
     )
 
 
-def start_worker(redis_url: str, base_url: str, settings: dict[str, str]) -> subprocess.Popen[bytes]:
+def start_worker(
+    redis_url: str, base_url: str, settings: dict[str, str], *, role: str = "all"
+) -> subprocess.Popen[bytes]:
     """`python worker.py` in an environment of its own: reads once a second, loopback callbacks allowed."""
     environment = {
         "PATH": os.environ["PATH"],
@@ -127,7 +131,7 @@ def start_worker(redis_url: str, base_url: str, settings: dict[str, str]) -> sub
         "BRIDGE_DELIVERY_ALLOW_HTTP": "true",
         **settings,
     }
-    return subprocess.Popen([sys.executable, "worker.py"], cwd=HERE, env=environment, stderr=subprocess.DEVNULL)
+    return subprocess.Popen([sys.executable, "worker.py", role], cwd=HERE, env=environment, stderr=subprocess.DEVNULL)
 
 
 def _wait_until_working(client: "Redis", worker: subprocess.Popen[bytes]) -> None:
@@ -151,7 +155,7 @@ def _wait_until_drained(client: "Redis", endpoints: Sequence[str]) -> None:
 
 def _cpu_seconds(supervisor: int) -> dict[str, float]:
     """CPU time of the worker processes so far, where /proc tells."""
-    tick, used = os.sysconf("SC_CLK_TCK"), {}
+    used = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(") ")[2].split()
@@ -159,8 +163,17 @@ def _cpu_seconds(supervisor: int) -> dict[str, float]:
         except OSError:
             continue
         if int(fields[1]) == supervisor:
-            used[command[-2] if len(command) > 1 else "?"] = (int(fields[11]) + int(fields[12])) / tick
+            used[command[-2] if len(command) > 1 else "?"] = process_seconds(int(stat.parent.name))
     return used
+
+
+def process_seconds(pid: int) -> float:
+    """CPU time of a process so far; 0 where /proc does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _judge(

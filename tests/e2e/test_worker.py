@@ -26,7 +26,7 @@ SECRET = generate_secret(bytes(range(32)))
 def is_exact(result: Result) -> bool:
     """Everything served arrived once, in order, rightly signed, and the worker ended well."""
     wrong = (result.lost, result.invented, result.doubled, result.out_of_order, result.unverified)
-    assert wrong == (0, 0, 0, 0, 0), result.line()
+    assert wrong == (0, 0, 0, 0, 0), result.lines()
     return result.stopped_with == 0 and result.served > 0
 
 

@@ -43,6 +43,14 @@ def test_the_image_is_made_of_the_lock() -> None:
     assert {name: hashes for name, hashes in image.items() if whole.get(name) != hashes} == {}
 
 
+def test_what_is_measured_against_moves_nothing_else() -> None:
+    """What `make bench` adds has the versions of the lock where the two meet: the same bridge is measured."""
+    names = {pin.partition("==")[0]: pin for pin in pins("requirements.lock")}
+    added = {pin.partition("==")[0]: pin for pin in pins("requirements.bench.lock")}
+    assert {"aiohttp", "celery"} <= added.keys()
+    assert {name: pin for name, pin in added.items() if names.get(name, pin) != pin} == {}
+
+
 def test_every_setting_that_is_no_secret_reaches_the_containers(compose: dict[str, Any]) -> None:
     """A variable in .env that compose kept to itself would be a setting without effect."""
     public = {shown_name(name) for name, info in Settings.model_fields.items() if not is_secret(info)}
