@@ -142,7 +142,8 @@ class Limits:
     idle_seconds: float = 20.0
     idle_per_pool: int = 64
     """Idle connections kept for one (pool, origin)."""
-    idle_total: int = 256
+    open_total: int = 1_024
+    """Connections open at once, in use or idle; beyond it the one that has been idle longest makes room."""
 
     @property
     def answers(self) -> int:

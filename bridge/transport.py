@@ -90,6 +90,8 @@ class Transport(httpx.AsyncBaseTransport):
         self._open: set[Connection] = set()
         self._idle: dict[Connection, tuple[Pool, float]] = {}
         """Every idle connection with its pool and the loop's time it went idle at, oldest first."""
+        self._under_way = 0
+        """Exchanges, of all pools; each has one connection or is about to."""
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
         self._emptied = asyncio.Event()
@@ -114,6 +116,7 @@ class Transport(httpx.AsyncBaseTransport):
         if ours is None:
             ours = self._pools[key] = Pool(key)
         ours.exchanges += 1
+        self._under_way += 1
         try:
             kept = self._take(ours)
             if kept is not None:
@@ -128,6 +131,7 @@ class Transport(httpx.AsyncBaseTransport):
             raise
         finally:
             ours.exchanges -= 1
+            self._under_way -= 1
             self._retire(ours)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -201,6 +205,8 @@ class Transport(httpx.AsyncBaseTransport):
         return answer
 
     async def _dial(self, pool: Pool, deadline: float, watch: Stopwatch) -> Connection:
+        if len(self._idle) + self._under_way > self._limits.open_total and self._idle:
+            self._drop(next(iter(self._idle)))
         make = partial(Connection, self._limits, opened=self._opened, lost=partial(self._lost, pool))
         return await self._dialler.dial(pool.key[1], make, deadline, watch)
 
@@ -238,7 +244,7 @@ class Transport(httpx.AsyncBaseTransport):
         self._idle[connection] = (pool, loop.time())
         if len(pool.idle) > self._limits.idle_per_pool:
             self._drop(next(iter(pool.idle)))
-        if len(self._idle) > self._limits.idle_total:
+        if len(self._idle) + self._under_way - 1 > self._limits.open_total:  # this exchange's own is counted twice
             self._drop(next(iter(self._idle)))
         if self._sweeper is None:
             self._sweeper = loop.call_later(self._limits.idle_seconds, self._sweep)

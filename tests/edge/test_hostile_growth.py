@@ -191,7 +191,7 @@ async def test_memory_does_not_grow_with_kept_connections(stronghold: Stronghold
         for round_ in (1, 2):
             held.change()
             await eventually(partial(has_asked, server, round_ * crowd * TASKS), 60)
-        await eventually(lambda: crowd <= opened() <= Limits().idle_total)
+        await eventually(lambda: crowd <= opened() <= Limits().open_total)
         growth = held.memory.read("VmHWM") - before
         client.hdel("bridge:endpoints", *held.hostile)
         await eventually(lambda: not opened(), 30)

@@ -240,13 +240,34 @@ async def test_closing_a_pool_lets_an_exchange_under_way_end(transport: Transpor
         await server.peers[0].closed_by_client.wait()
 
 
-@pytest.mark.parametrize(("limits", "pools"), [(Limits(idle_per_pool=1), "aaa"), (Limits(idle_total=1), "abc")])
+@pytest.mark.parametrize(("limits", "pools"), [(Limits(idle_per_pool=1), "aaa"), (Limits(open_total=1), "abc")])
 async def test_idle_connections_are_bounded(limits: Limits, pools: str) -> None:
     """Within a pool and over all of them, the oldest idle connection makes room."""
     async with Misbehaviour(polite) as server, Transport(allow, limits=limits) as transport:
         exchanges = [transport.exchange(pool, a_post(server), deadline_seconds=DEADLINE) for pool in pools]
         await asyncio.gather(*exchanges)
         await eventually(lambda: repr(transport) == "<Transport 1 pools, 1 connections, 1 idle>")
+
+
+async def test_an_idle_connection_makes_room_for_a_new_one() -> None:
+    """As many may be open as there are, in use or idle: the one that is idle closes before another is dialled."""
+    answered = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        while await peer.request():
+            if len(server.peers) == 3:
+                await answered.wait()
+            peer.send(OK)
+
+    async with Misbehaviour(script) as server, Transport(allow, limits=Limits(open_total=2)) as transport:
+        for pool in "ab":
+            await transport.exchange(pool, a_post(server), deadline_seconds=DEADLINE)
+        third = asyncio.ensure_future(transport.exchange("c", a_post(server), deadline_seconds=DEADLINE))
+        await server.peers[0].closed_by_client.wait()
+        answered.set()
+        assert (await third).status == 200
+        await eventually(lambda: repr(transport) == "<Transport 2 pools, 2 connections, 2 idle>")
+        assert not server.peers[1].closed_by_client.is_set()
 
 
 async def test_idle_connections_expire() -> None:
