@@ -8,6 +8,7 @@ from typing import Protocol, cast
 SCENARIOS = {
     "drain": "drain",
     "end-to-end": "scenarios",
+    "idle": "idle",
     "one-hangs": "scenarios",
     "ten-hang": "scenarios",
     "watching": "watching",

@@ -155,16 +155,20 @@ def _wait_until_drained(client: "Redis", endpoints: Sequence[str]) -> None:
 
 def _cpu_seconds(supervisor: int) -> dict[str, float]:
     """CPU time of the worker processes so far, where /proc tells."""
-    used = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(") ")[2].split()
-            command = (stat.parent / "cmdline").read_text().split("\0")
-        except OSError:
-            continue
-        if int(fields[1]) == supervisor:
-            used[command[-2] if len(command) > 1 else "?"] = process_seconds(int(stat.parent.name))
-    return used
+    return {_role(pid): process_seconds(pid) for pid in children(supervisor)}
+
+
+def children(supervisor: int) -> list[int]:
+    """The processes that `worker.py` has started, where /proc tells."""
+    try:
+        return [int(pid) for pid in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _role(pid: int) -> str:
+    """`poll` or `deliver`."""
+    return Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").rpartition("\0")[2]
 
 
 def process_seconds(pid: int) -> float:
