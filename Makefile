@@ -3,7 +3,8 @@ SHELL := /bin/bash
 PY    ?= python3
 VENV  := .venv
 BIN   := $(VENV)/bin
-JOBS  ?= 2
+# Tests at a time. On two cores four: half of the time they wait for processes and deadlines.
+JOBS  ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run test check format bench soak stack lock clean
@@ -18,7 +19,7 @@ run: .venv ## run the worker against BRIDGE_REDIS_URL and the real API
 	@$(BIN)/python worker.py
 
 test: .venv ## every test, on a real Redis that the tests start themselves
-	@$(BIN)/pytest -n $(JOBS) --dist load $(ARGS)
+	@$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 check: .venv ## ruff, mypy --strict, import-linter, spelling, hadolint, the compose schema
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
