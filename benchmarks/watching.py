@@ -1,12 +1,15 @@
-"""What watching costs and how soon it tells: the bridge, and the official SDK's `wait_for_done` in a thread per task.
+"""What watching costs and how soon it tells: the bridge, the official SDK's `wait_for_done` in a thread per task, and
+an RQ job for each read.
 
-Both watch the same simulated videos, whose states last tens of seconds, every five seconds.
+All watch the same simulated videos, whose states last tens of seconds, every five seconds.
 """
 
 import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +19,8 @@ from statistics import median
 
 from redis import Redis
 
-from benchmarks.stage import Result, start_worker
+from benchmarks import jobs_per_poll
+from benchmarks.stage import HERE, Result, start_worker
 from bridge.sandbox.receiver import Receiver
 from bridge.sandbox.redis import RedisServer
 from bridge.sandbox.timeline import Step, a_timeline
@@ -127,12 +131,37 @@ def by_the_sdk(tasks: int, seconds: float) -> Watched:
     return Watched(0, asked, ended, minutes, told)
 
 
+def by_jobs(tasks: int, seconds: float) -> Watched:
+    """An RQ job for each read, by one SimpleWorker; told when its job has seen it."""
+    simulator = Simulator()
+    with RedisServer() as redis, simulator.in_thread(), Redis.from_url(redis.url) as client:
+        members = [simulator.add_task(timeline=life) for life in lives(tasks, 1)]
+        environment = {"PATH": os.environ["PATH"], "BRIDGE_REDIS_URL": redis.url}
+        command = [sys.executable, "-m", "benchmarks.jobs_per_poll"]
+        worker = subprocess.Popen(command, cwd=HERE, env=environment, stderr=subprocess.DEVNULL)
+        loop = jobs_per_poll.Loop(redis.url, simulator.base_url, members, INTERVAL_SECONDS)
+        loop.start()
+        try:
+            time.sleep(2 * INTERVAL_SECONDS)
+            while client.hlen(jobs_per_poll.STATES) < tasks:
+                time.sleep(0.05)
+            before, began, heard = len(simulator.requests), time.monotonic(), client.llen(jobs_per_poll.TOLD)
+            time.sleep(seconds)
+            asked, minutes = len(simulator.requests) - before, (time.monotonic() - began) / 60
+            told = [line.decode().split(" ") for line in client.lrange(jobs_per_poll.TOLD, heard, -1)]
+        finally:
+            loop.stop()
+            worker.send_signal(signal.SIGTERM)
+            worker.wait(timeout=60)
+    late = [float(at) - _seconds(moment) for at, moment, _ in told if at]
+    return Watched(0, asked, sum(status in jobs_per_poll.TERMINAL for _, _, status in told), minutes, late)
+
+
 def watching(seconds: float) -> Iterator[tuple[str, Result | None]]:
     """The cost of watching, side by side."""
     for tasks in TASKS:
-        ours, theirs = by_the_bridge(tasks, seconds), by_the_sdk(tasks, seconds)
-        yield f"{tasks} tasks, bridge\n{ours.line(tasks)}", None
-        yield f"{tasks} tasks, SDK wait_for_done\n{theirs.line(tasks)}", None
+        for name, watch in (("bridge", by_the_bridge), ("SDK wait_for_done", by_the_sdk), ("RQ jobs", by_jobs)):
+            yield f"{tasks} tasks, {name}\n{watch(tasks, seconds).line(tasks)}", None
 
 
 def _seconds(moment: str) -> float:
