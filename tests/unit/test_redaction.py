@@ -91,7 +91,8 @@ def test_a_value_is_found_longest_first() -> None:
     [
         "whsec_C4N4RY.more*C4N4RY", "WHSEC_C4N4RY", "  whsk_C4N4RY", "whsec_ C4N4RY C4N4RY", "secret=C4N4RY",
         '{"token": "C4N4RY \\" C4N4RY", ', "{'api_key': 'C4N4RY C4N4RY", '"passwords": ["C4N4RY", "C4N4RY"]',
-        "X-Session: C4N4RY", "Bearer C4N4RY", "basic  C4N4RY=", "tlk_C4N4RY", "C4N4RYabcdefghijklmno/=", '{"a": "tlk_C4N4RY"}',
+        "X-Session: C4N4RY", "Bearer C4N4RY", "basic  C4N4RY=", "tlk_C4N4RY", "C4N4RYabcdefghijklmno/=",
+        '{"a": "tlk_C4N4RY"}',
     ],
 )  # fmt: skip
 def test_a_secret_in_a_wrong_field_is_not_shown(text: str) -> None:
