@@ -297,7 +297,7 @@ def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
 
 def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    field = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or _HEADER_NAME.fullmatch(part))
+    field = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or _is_showable(part))
     reason = first["msg"].removeprefix("Value error, ")
     fixes = {
         "": 'write one JSON object: {"url": "https://…", "events": ["index.task.*"], "secret": "whsec_…"}',
@@ -316,6 +316,11 @@ def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
     )
     value = bare(value) if field == "url" else value
     return Rejection(field, reason, fixes.get(field, f"correct “{field}” and HSET it again"), value)
+
+
+def _is_showable(name: str) -> bool:
+    """Whether a name within a definition may be repeated: it is no secret that stands in a name's place."""
+    return _HEADER_NAME.fullmatch(name) is not None and redacted(name) == name
 
 
 def _plain_value(raw: str, location: tuple[int | str, ...]) -> str:

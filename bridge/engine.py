@@ -15,7 +15,7 @@ import structlog
 
 from bridge.deliver import Deliverer
 from bridge.lister import Lister, ListPolicy, fresh_seconds
-from bridge.poll import Poller, PollPolicy
+from bridge.poll import KEY_PROBE_SECONDS, Poller, PollPolicy
 from bridge.pump import Permit, Pump, RedisClock
 from bridge.schedule import RetryPolicy
 from bridge.sealing import Keyring, keys_in
@@ -216,7 +216,9 @@ class Engine(threading.Thread):
                 permitted=lambda: permit.valid,
                 log=self._log,
             )
-            if not settings.twelvelabs_api_key:
+            if settings.twelvelabs_api_key:
+                await store.registry.hasten_probe(every_seconds=KEY_PROBE_SECONDS)
+            else:
                 fix = settings.deployment.with_secret("TWELVELABS_API_KEY")
                 self._log.warning("poll.no_key", reason="until there is one nothing is polled", fix=fix)
             sweep = Sweep(

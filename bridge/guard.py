@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 from urllib.parse import urlsplit
@@ -184,7 +185,8 @@ class Policy:
         _require(len(url) <= MAX_URL_CHARS, "url_too_long")
         _require(not _FORBIDDEN.search(url), "forbidden_character")
         scheme = url.partition(":")[0].lower()
-        _require(scheme == "https" or (scheme == "http" and self.allow_http), "scheme_not_https")
+        if scheme != "https" and not (scheme == "http" and self.allow_http):
+            raise Refused("scheme_not_https", _scheme_missed(url, scheme))
         parts = _URL.fullmatch(url)
         if parts is None:
             raise Refused("malformed_url")
@@ -281,6 +283,18 @@ def _read_host(host: str) -> str:
     _require(len(host) <= MAX_HOST_CHARS and all(map(_LABEL.fullmatch, labels)), "bad_hostname")
     _require(all(label[2:4] != "--" or _is_a_label(label) for label in labels), "bad_idn")
     return host
+
+
+def _scheme_missed(url: str, scheme: str) -> str:
+    """What to say of a scheme that no setting lets through; nothing of http, which one does."""
+    if scheme == "http":
+        return ""
+    near = get_close_matches(scheme, _DEFAULT_PORTS, 2, cutoff=0.7)  # what is not near may hold anything: not repeated
+    if near:
+        meant = " or ".join(f"{one}://" for one in near)
+        return f"The URL begins with “{scheme}:”, which is no known scheme; did you mean {meant}?"
+    what = "a scheme other than https or http" if "://" in url else "no scheme"
+    return f"The URL begins with {what}; write https:// before the host."
 
 
 def _is_a_label(label: str) -> bool:

@@ -238,7 +238,8 @@ class Poller:
             rest = Postponement.of(task, int(seconds * 1000), error=failure.detail)
         elif fault is FetchFault.CREDENTIAL:
             await self._pause(reading, KEY_PROBE_SECONDS, failure)
-            rest = Postponement.of(task, int(KEY_PROBE_SECONDS * 1000), error=failure.detail)
+            # The pause is the key's. Once a key is accepted, this task is read as soon as any other.
+            rest = Postponement.of(task, self._interval_ms(first=False), error=failure.detail)
         else:
             rest, self._trouble = self._after_fault(task, failure), failure.detail
         await self._postpone(reading, rest, str(fault))

@@ -19,7 +19,8 @@ PATH_TOKEN = re.compile(r"(?<=/)(?=[^/?#\s]*[0-9]|[^/?#\s]{32})[^/?#\s]{16,}")
 AUTHORITY = re.compile(r"(?:\[[^\]]*\]|[^:@?#\[]*)(?::\d*)?")
 """Host and port without a user: whatever else precedes an @ may be a password, slashes included."""
 
-SIGNING_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]+")
+SIGNING_SECRET = re.compile(r"whs(?:ec|k)_[A-Za-z0-9+/=_-][^\s,\"'}\]]*", re.IGNORECASE)
+"""A signing secret, also one that is misspelt; `whsec_…`, as we write it for one, is none."""
 _WORD = re.compile(r"[^\s\"]+")
 _QUERY = re.compile(r"(?<=.)\?.+", re.DOTALL)
 _FRAGMENT = re.compile(r"#.+", re.DOTALL)
@@ -28,6 +29,19 @@ _FRAGMENT = re.compile(r"#.+", re.DOTALL)
 def without_secrets(text: str) -> str:
     """A text without signing secrets, and without what a URL in it hides; every word may be one."""
     return _WORD.sub(lambda word: bare(word[0]), SIGNING_SECRET.sub("whsec_…", text))
+
+
+def value_without_secrets(text: str, head: int) -> str:
+    """The first `head` characters of a value that somebody wrote into a field where it does not belong.
+
+    Beside what `without_secrets` strikes out, that is credentials, and what stands under a name that says so.
+    """
+    if _BEGINS_AS_SECRET.match(text):
+        return "whsec_…"
+    if _RANDOM.fullmatch(text.strip()):
+        return "…"
+    shown = without_secrets(text)[:head]
+    return _UNDER_A_NAME.sub(r"\1…", _CREDENTIALS.sub(r"\1…", shown))
 
 
 def narrated(text: str) -> str:
@@ -98,6 +112,17 @@ SECRETIVE = re.compile("auth|cookie|key|password|secret|session|signature|token"
 """What is in the names of headers whose values are probably secrets."""
 TOKEN_LENGTH = 6
 """A shorter word of a query or of a header is no token: `true` and `json` stay in what a subscriber answers."""
+
+_RANDOM = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])[A-Za-z0-9+/=_-]{20,}")
+"""Nothing but a long word of capitals, small letters and digits: no status or id is written so, and secrets are."""
+_BEGINS_AS_SECRET = re.compile(r"\W*whs(?:ec|k)_", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"(\b(?:bearer|basic)\s+|tlk_)[^\s\"',}\]]+", re.IGNORECASE)
+_UNDER_A_NAME = re.compile(
+    rf"((?:{SECRETIVE.pattern})[\w-]*[\"']?\s*[:=]\s*)"
+    r"(?:\"(?:[^\"\\]|\\.)*\"?|'[^']*'?|[\[{].*|[^\s,;&}\]]+)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""`"token": "…"`, `secret=…` and the like, whatever is left of the value."""
 
 
 class Confidant:

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from bridge.redaction import without_secrets
+from bridge.redaction import SIGNING_SECRET, value_without_secrets, without_secrets
 
 REJECTED = 1_000
 """The most entries that `bridge:rejected` holds."""
@@ -29,11 +29,11 @@ class Rejection(Exception):
     def as_json(self, at: int) -> str:
         """The entry in `bridge:rejected`; `at` in milliseconds."""
         entry = {
-            "reason": self.reason,
+            "reason": SIGNING_SECRET.sub("whsec_…", self.reason),
             "field": self.field,
             "value": redacted(self.value),
             "at": at,
-            "fix": self.fix,
+            "fix": SIGNING_SECRET.sub("whsec_…", self.fix),
         }
         return json.dumps(entry)
 
@@ -55,6 +55,7 @@ def rejected_field(kind: str, raw: bytes) -> str:
 def redacted(text: str) -> str:
     """The head of a value that may hold secrets, fit to be shown.
 
-    Without signing secrets, and without the userinfo, query and fragment of a URL and what may be a token in its path.
+    Without signing secrets, credentials, what stands under a secret's name, and without the userinfo, query and
+    fragment of a URL and what may be a token in its path.
     """
-    return without_secrets(text).encode("utf-8", "backslashreplace").decode()[:VALUE_HEAD]
+    return value_without_secrets(text, VALUE_HEAD).encode("utf-8", "backslashreplace").decode()[:VALUE_HEAD]

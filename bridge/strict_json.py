@@ -6,8 +6,7 @@ from collections.abc import Callable
 from math import isfinite
 from typing import Any
 
-from bridge.rejection import Rejection
-from bridge.signature import SECRET_PREFIX
+from bridge.rejection import Rejection, redacted
 
 _SHOWN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 """A name that is fit to be shown."""
@@ -20,7 +19,7 @@ def each_once(field: str) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
         found = dict(pairs)
         if len(found) < len(pairs):
             ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
-            shown = f"“{name}”" if _SHOWN.fullmatch(name) and not name.startswith(SECRET_PREFIX) else "a name"
+            shown = f"“{name}”" if _SHOWN.fullmatch(name) and redacted(name) == name else "a name"
             raise Rejection(field, f"{shown} is there twice in one object", "write each name once")
         return found
 

@@ -13,10 +13,19 @@ MATCHES = 5
 """How often a notice is matched again because the endpoints changed meanwhile; then the next round has it."""
 
 
+class Waiting(Protocol):
+    """What is to be told."""
+
+    @property
+    def notices(self) -> Sequence[Notice | bytes]: ...
+    @property
+    def dropped(self) -> int: ...
+
+
 class Notices(Protocol):
     """Where notices wait."""
 
-    async def waiting(self) -> Sequence[Notice | bytes]: ...
+    async def waiting(self) -> Waiting: ...
     async def tell(self, notice: Notice, event: Event, endpoints: Sequence[str], version: str) -> str: ...
     async def drop(self, text: bytes | str) -> None: ...
 
@@ -48,15 +57,19 @@ class Teller:
     async def run(self) -> int:
         """Tell what waits, the oldest first; replies how many were told here. Raises StoreDown."""
         told = 0
-        for notice in await self._notices.waiting():
+        waiting = await self._notices.waiting()
+        dropped = waiting.dropped
+        for notice in waiting.notices:
             if isinstance(notice, bytes):
                 await self._notices.drop(notice)
-                self._log.warning("notice.unreadable", error="somebody wrote into bridge:notices; it is dropped")
+                dropped += 1
             elif await self._tell(notice):
                 self._report(notice)
                 told += 1
             else:
                 break  # somebody else is at it, or the endpoints change too fast: the rest keeps its order
+        if dropped:
+            self._log.warning("notice.unreadable", dropped=dropped, error="somebody wrote into bridge:notices")
         return told
 
     async def _tell(self, notice: Notice) -> bool:

@@ -1,6 +1,7 @@
 """A trial: an event that nobody is owed, for one POST at an endpoint, and what to do about what came of it. Pure."""
 
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 from bridge import events, formats
 from bridge.errors import InvalidInput
@@ -12,6 +13,13 @@ TRIGGER = "test"
 """What `bridge-trigger` says, whatever the type is."""
 TASK = "test"
 """The task id in an event of a task's type: it is nobody's."""
+
+THE_HOST = "host.docker.internal"
+"""The machine that runs the containers, as they call it."""
+FROM_A_CONTAINER = (
+    "nothing listens there for containers: an app on this machine has to listen on 0.0.0.0, as they do not come by "
+    "127.0.0.1 (`bridge listen --host 0.0.0.0`); or"
+)
 
 
 def trial(endpoint: Endpoint, event_type: str, *, now: int, token: str) -> Delivery:
@@ -52,6 +60,8 @@ def advice(endpoint: Endpoint, outcome: Outcome) -> tuple[Advice, ...]:
     name, status = endpoint.name, outcome.status_code
     if delivered(outcome):
         return ()
+    if outcome.fault is Fault.CONNECT and urlsplit(endpoint.url).hostname == THE_HOST:
+        return (_moved(name, FROM_A_CONTAINER),)
     if status is None:
         when, moves = _FAULTS.get(outcome.fault or Fault.RESET, ("look at the receiver's log", False))
         return (_moved(name, when) if moves else Advice("", when),)

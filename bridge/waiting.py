@@ -122,8 +122,12 @@ def advised(delivery: Mapping[str, Any]) -> tuple[Advice, ...]:
     if delivery["state"] == DeliveryState.DEAD:
         recover = command(name, [delivery["reason"]])
         return (replace(retry, when="this one"), *([Advice(recover, "all of these that it has")] if recover else []))
-    if delivery["state"] != DeliveryState.PENDING:
-        return (Advice(f"{retry.command} --force") if delivery["state"] != DeliveryState.CANCELLED else retry,)
+    if delivery["state"] == DeliveryState.DELIVERED:  # nothing is amiss, and to send it again would be a duplicate
+        return ()
+    if delivery["state"] == DeliveryState.SUPERSEDED:
+        return (Advice(f"{retry.command} --force", "to send it all the same"),)
+    if delivery["state"] == DeliveryState.CANCELLED:
+        return (retry,)
     if hold and hold["by"] == Holder.DISABLED:
         return (Advice("bridge doctor" if hold["by_settings"] else f"bridge endpoint enable {name}"),)
     if found := remedies(name, delivery["endpoint_error"] or ""):

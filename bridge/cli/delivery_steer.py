@@ -61,7 +61,9 @@ def retry(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
     force = given["force"]
 
     async def ask(store: "Store", event_id: str, endpoint: str) -> Told:
-        return _retried(event_id, endpoint, await store.outbox.retry(event_id, endpoint, force=force))
+        came = await store.outbox.retry(event_id, endpoint, force=force)
+        ours = await _forbidden(store, endpoint) if came.endpoint_state == "disabled" else ""
+        return _retried(event_id, endpoint, came, ours)
 
     return _steer(ctx, ids, given, ask, "to be attempted now")
 
@@ -139,8 +141,19 @@ async def _ask_all(store: "Store", pairs: Sequence[tuple[str, str | None]], ask:
     return told
 
 
-def _retried(event_id: str, endpoint: str, came: "Retried") -> Told:
-    """The reply of the store in words."""
+async def _forbidden(store: "Store", name: str) -> str:
+    """Which of the running worker's settings has disabled an endpoint, so that to enable it would not help; else ""."""
+    from bridge.store.reading.endpoints import find_endpoint
+    from bridge.store.reading.standings import standings
+    from bridge.waiting import hold_of
+
+    hold = hold_of((await standings(store, [name]))[name], None)
+    view = await find_endpoint(store, name) if hold and hold.by_settings else None
+    return view.note if view else ""
+
+
+def _retried(event_id: str, endpoint: str, came: "Retried", forbidden: str) -> Told:
+    """The reply of the store in words. `forbidden`: as `_forbidden` has it."""
     show = f"bridge delivery show {event_id} {endpoint}"
     if came.word in {"due", "revived"}:
         word = "due now" if came.word == "due" else "owed again"
@@ -148,6 +161,8 @@ def _retried(event_id: str, endpoint: str, came: "Retried") -> Told:
             return Told(
                 word, f"endpoint {endpoint} keeps failing and is held: it is probed now, with what waits longest"
             )
+        if forbidden:
+            return Told(word, f"held, as endpoint {endpoint} is disabled: {forbidden}", "bridge doctor")
         if came.endpoint_state != "active":
             return Told(
                 word, f"held, as endpoint {endpoint} is {came.endpoint_state}", f"bridge endpoint enable {endpoint}"

@@ -30,6 +30,16 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.5
 IDS = 1_000
 FAILED, UNFINISHED = 7, 1
+SENTENCES = {
+    "upstream.faulty": "TwelveLabs: {detail} (reads that failed since the last line: {reads}; they are tried again)",
+    "upstream.throttled": "TwelveLabs asks for a rest of {seconds} s: {detail}",
+    "task.refused": "{task}  TwelveLabs refuses this id: {detail}",
+    "delivery.not_attempted": "An event for {endpoint} could not be sent, and is tried again: {error}",
+    "endpoint.held": "{endpoint} keeps failing: what it is owed waits, and is tried less often",
+    "redis.away": "Redis: {error}",
+    "worker.ended": "A process of the worker ended (exit code {code}); another one takes its place",
+}
+"""What warnings of the worker's log mean to whoever runs it in the foreground."""
 NO_KEY = "export TWELVELABS_API_KEY=tlk_…  # without one: `bridge simulate` in another terminal, and what it prints"
 
 
@@ -45,6 +55,14 @@ def checked(ids: list[str]) -> list[str]:
     return ids
 
 
+def in_words(line: stage.Line) -> str:
+    """A warning of the worker's as a person reads it; one that has no sentence here with its name and fields."""
+    told = {k: v for k, v in line.items() if k not in {"event", "level", "logger", "timestamp", "fix"}}
+    with contextlib.suppress(LookupError):
+        return SENTENCES[str(line.get("event"))].format_map(told)
+    return f"{line.get('event')} {' '.join(f'{name}={value}' for name, value in told.items())}"
+
+
 def hearer(session: Session, lines: "Console", narration: "Console", *, attempts: bool) -> Callable[[stage.Line], None]:
     """What the worker's log lines become: attempts at our endpoint, and whatever is a warning."""
 
@@ -55,10 +73,10 @@ def hearer(session: Session, lines: "Console", narration: "Console", *, attempts
         elif event == "delivery.attempted":
             if attempts and line.get("endpoint") == session.name:
                 lines.print(stage.attempt_line(line))
+        elif event == "upstream.faulty" and session.ids:
+            pass  # `look` says so of each of them, once
         elif line.get("level") not in {"debug", "info"}:
-            told = {k: v for k, v in line.items() if k not in {"event", "level", "logger", "timestamp", "fix"}}
-            words = " ".join(f"{name}={value}" for name, value in told.items())
-            narration.print(f"! {stage.printable(f'{event} {words}', 500)}".rstrip())
+            narration.print(f"! {stage.printable(in_words(line), 500)}".rstrip())
             if fix := line.get("fix"):
                 narration.print(f"  {stage.printable(fix)}")
 

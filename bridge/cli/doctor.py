@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
@@ -10,7 +10,7 @@ import rich_click as click
 from bridge.cli.output import Columns, chosen, emit, output_option, safe, say
 from bridge.cli.output import field as shown
 from bridge.cli.session import OPEN_SECONDS, settings_of
-from bridge.doctor import Finding, Level, exit_code, fail, warn
+from bridge.doctor import Finding, Level, exit_code, fail, together, warn
 from bridge.errors import BridgeError, EgressDown, SettingsError, StoreDown
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ MARKS = {Level.OK: "✓", Level.WARN: "!", Level.FAIL: "✗"}
 COLUMNS: Columns = tuple((name, shown(name)) for name in ("level", "check", "found", "why", "fix"))
 NO_TASK = "0" * 24
 """An id that names no task: asking for it proves the key as well."""
+NAMED = 10
+"""How many are named that the same is to be said of; -o json has each with all that is said of it."""
 LOOK_SECONDS = 30.0
 """The longest that one part of the examination takes."""
 
@@ -47,8 +49,8 @@ def doctor(ctx: click.Context, resolve: bool, output: str | None, as_json: bool)
     how = chosen(ctx, output, as_json)
     findings = _examine(ctx, resolve=resolve)
     if how == "table":
-        for one in findings:
-            click.echo(_line(one))
+        for alike in together(findings):
+            click.echo(_lines(*alike))
     else:
         emit([_row(one) for one in findings], how, COLUMNS, key="check")
     counts = [sum(one.level is level for one in findings) for level in (Level.FAIL, Level.WARN, Level.OK)]
@@ -57,14 +59,16 @@ def doctor(ctx: click.Context, resolve: bool, output: str | None, as_json: bool)
 
 
 def _row(one: Finding) -> dict[str, Any]:
-    row = asdict(one)
-    del row["code"]
-    return row | {"level": str(one.level)}
+    return {name: getattr(one, name) for name, _ in COLUMNS} | {"level": str(one.level)}
 
 
-def _line(one: Finding) -> str:
+def _lines(one: Finding, *alike: Finding) -> str:
+    """A finding, and the names of those that the same is to be said of."""
+    names = [other.about for other in alike[:NAMED]]
+    more = f" and {len(alike) - NAMED} more" if len(alike) > NAMED else ""
+    same = f"the same of {', '.join(names)}{more}" if names else ""
     lines = [f"{MARKS[one.level]} {one.check:<16} {safe(one.found)}"]
-    lines += [f"{'':<19}{safe(text)}" for text in (one.why, f"→ {one.fix}" if one.fix else "") if text]
+    lines += [f"{'':<19}{safe(text)}" for text in (one.why, f"→ {one.fix}" if one.fix else "", same) if text]
     return "\n".join(lines)
 
 

@@ -15,6 +15,7 @@ import rich_click as click
 
 from bridge.cli import stage
 from bridge.cli.defining import secrets_from
+from bridge.cli.ways_in import in_a_container, ways_in
 from bridge.errors import InvalidInput
 from bridge.redaction import bare
 from bridge.sandbox.http import HttpServer
@@ -220,14 +221,17 @@ async def _listen(host: str, port: int, secrets: Sequence[str], url: str | None,
     listener = Listener(secrets, lambda heard: lines.print(heard.line()), answer=answer_from(respond), forward=forward)
     await listener.start(port, host)
     try:
-        narration.print(f"Listening on {listener.server.url} (Ctrl-C ends).")
+        here, *elsewhere = ways_in(host, listener.server.port, contained=in_a_container())
+        narration.print(f"Listening on {here.url}, as on any other path (Ctrl-C ends).")
         if not secrets:
             narration.print("! No secret, so nothing is verified: --secret-file F, or BRIDGE_DELIVERY_DEFAULT_SECRET.")
-        narration.print(
-            f"To register it: {stage.program()} endpoint add local {listener.server.url} "
-            f"{'--secret-file F' if own or not secrets else '--default-secret'}; its worker needs "
-            "BRIDGE_DELIVERY_ALLOW_HTTP=true and BRIDGE_DELIVERY_ALLOW_NETWORKS=127.0.0.1/32."
-        )
+        secret = "--secret-file F" if own or not secrets else "--default-secret"
+        for way in (here, *elsewhere):
+            narration.print(
+                f"To register it{way.whence}: {stage.program()} endpoint add local {way.url} {secret}; "
+                f"its worker needs BRIDGE_DELIVERY_ALLOW_HTTP=true and "
+                f"BRIDGE_DELIVERY_ALLOW_NETWORKS={way.networks}."
+            )
         await asyncio.Event().wait()
     finally:
         await listener.server.stop()

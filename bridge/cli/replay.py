@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
@@ -80,20 +80,35 @@ async def _replay(store: "Store", how: str, given: dict[str, Any]) -> int:
         if name not in known:
             raise NotFound(f"nothing is kept of an endpoint “{safe(name)}”", fix="bridge endpoint ls")
     found = await replayable(store, choice)
+    await _refuse_unknown(store, choice.tasks - {one.task for one in found}, nothing=not found)
     standing = await standings(store, sorted({one.endpoint for one in found}))
     chosen_ones = [one for one in found if standing[one.endpoint].state != "removed"]
     _tell_left_out([one.endpoint for one in found if standing[one.endpoint].state == "removed"])
     emit(_counted(chosen_ones), how, COLUMNS, key="endpoint") if chosen_ones or how != "table" else None
     if not chosen_ones:
         await _tell_never_told(store, choice)
+    if not chosen_ones:
+        say(f"Nothing that has ended fits. What is still owed: bridge delivery ls --state pending{_of(choice)}")
     if given["dry_run"]:
         say(f"{len(chosen_ones)} would be sent again; nothing was changed.")
-        return 0
-    if not chosen_ones:
-        say("Nothing that has ended fits. What is still owed: bridge delivery ls --state pending")
+    if given["dry_run"] or not chosen_ones:
         return 0
     words = await _revive(store, chosen_ones, given["rate"])
     return _tell(words, len(chosen_ones))
+
+
+async def _refuse_unknown(store: "Store", tasks: Set[str], *, nothing: bool) -> None:
+    """Name the tasks that were asked for and that nobody knows here. Raises NotFound where `nothing` else fits."""
+    from bridge.store.reading.tasks import find_tasks
+
+    unknown = [one.task for one in await find_tasks(store, sorted(tasks)) if one.state == "unknown"]
+    if not unknown:
+        return
+    more = f", nor are {len(unknown) - 1} more" if len(unknown) > 1 else ""
+    error = f"task {safe(unknown[0])} is not known here{more}"
+    if nothing and len(unknown) == len(tasks):
+        raise NotFound(error, fix="bridge task ls")
+    say(f"! {error} → bridge task ls")
 
 
 async def _tell_never_told(store: "Store", choice: "Choice") -> None:
@@ -105,6 +120,11 @@ async def _tell_never_told(store: "Store", choice: "Choice") -> None:
         missed = await unheard(store, name, choice)
         for line in never_told(name, missed.events, missed.ended, missed.watched):
             say(safe(line))
+
+
+def _of(choice: "Choice") -> str:
+    """The task that was asked for, if it was one, as an option."""
+    return f" --task {safe(next(iter(choice.tasks)))}" if len(choice.tasks) == 1 else ""
 
 
 def _tell_left_out(endpoints: Sequence[str]) -> None:

@@ -41,6 +41,8 @@ def show(ctx: click.Context, task_id: str, output: str | None, as_json: bool) ->
         return
     events = row.pop("events")
     row["delivered"] = f"{row['delivered']} of {row.pop('owed')}"
+    if row["state"] == "watched" and row["note"] and row["polled_at"]:
+        row["note"] = f"at its latest read, {ago(row['polled_at'])}: {row['note']}"
     emit_one(row, how, key="task")
     for event in events:
         click.echo(f"\n{safe(event['type'])}  {safe(event['event_id'])}  {ago(event['committed_at'])}")
@@ -61,6 +63,7 @@ async def _shown(store: "Store", settings: "Settings", member: str) -> dict[str,
     from bridge.store.reading.events import latest_events
     from bridge.store.reading.standings import with_holds
     from bridge.store.reading.tasks import task_with_deliveries
+    from bridge.store.reading.vitals import role
 
     view = await task_with_deliveries(store, member)
     if view.state == "unknown":
@@ -72,6 +75,8 @@ async def _shown(store: "Store", settings: "Settings", member: str) -> dict[str,
     silent = await untold(store, [event for event in events if event.event_id not in owed])
     if view.registered and not view.fix and (trouble := await find_trouble(store, settings, [view])):
         row |= {"note": view.note or trouble.reason, "fix": trouble.fix}
+    if view.next_at:  # nothing is read before the account's rest has ended
+        row["next_at"] = max(view.next_at, (await role(store, "poll")).paused_until_at or 0)
     row["events"] = [
         asdict(event)
         | {

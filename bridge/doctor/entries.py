@@ -93,7 +93,7 @@ def sealed(written: Mapping[bytes, bytes], keyring: Keyring) -> list[Finding]:
         name = raw.decode(errors="backslashreplace")
         if closed := keyring.closed(name, text.decode(errors="replace")):
             why = "whoever works with these settings cannot sign or send for it, and what it is owed waits"
-            found.append(fail("endpoint", f"{name}: {closed}", why, closed.fix))
+            found.append(fail("endpoint", f"{name}: {closed}", why, closed.fix, about=name, cause=str(closed)))
     return shortened(found, fix="bridge config show")
 
 
@@ -114,7 +114,7 @@ def _endpoint(raw_name: bytes, text: bytes, judge: Judge, answers: Answers | Non
         definition = endpoint(*_decoded(raw_name, text), judge.policy, has_default_secret=judge.has_default_secret)
     except Rejection as rejection:
         why = "it is refused, or works by its last good definition"
-        yield fail("endpoint", f"{name}: {rejection}", why, rejection.fix)
+        yield fail("endpoint", f"{name}: {rejection}", why, rejection.fix, about=name, cause=str(rejection))
         return
     yield from _url(name, definition.url, judge.policy, answers)
     patterns = json.loads(text).get("events") or []
@@ -122,7 +122,8 @@ def _endpoint(raw_name: bytes, text: bytes, judge: Judge, answers: Answers | Non
     for hint in endpoint_hints(json.loads(text)):
         filters = events and hint in event_hints(patterns)
         fix = f"bridge endpoint set {name} --events {events}" if filters else f"bridge endpoint show {name}"
-        yield warn("endpoint", f"{name}: {hint}", "it is legal, and looks like a mistake", fix)
+        why = "it is legal, and looks like a mistake"
+        yield warn("endpoint", f"{name}: {hint}", why, fix, about=name, cause=hint)
 
 
 def _url(name: str, url: str, policy: Policy, answers: Answers | None) -> Iterator[Finding]:
@@ -130,14 +131,17 @@ def _url(name: str, url: str, policy: Policy, answers: Answers | None) -> Iterat
     why = "its attempts are refused, and three in a row disable it"
     fix = f"bridge endpoint check {quote(redacted(url))} --resolve"
     if isinstance(target, Refused):
-        yield fail("endpoint", f"{name}: {target.reason}: {target.detail}", why, fix)
+        said = f"{target.reason}: {target.detail}"
+        yield fail("endpoint", f"{name}: {said}", why, fix, about=name, cause=said)
     elif answers is not None:
         if not target.is_address and target.host not in answers:
-            yield fail("endpoint", f"{name}: {target.host} does not resolve", "its attempts fail", fix)
+            said = f"{target.host} does not resolve"
+            yield fail("endpoint", f"{name}: {said}", "its attempts fail", fix, about=name, cause=said)
             return
         verdict = policy.judge(url, answers.get(target.host, ()))
         if not verdict.allowed:
-            yield fail("endpoint", f"{name}: {verdict.reason}: {verdict.detail}", why, fix)
+            said = f"{verdict.reason}: {verdict.detail}"
+            yield fail("endpoint", f"{name}: {said}", why, fix, about=name, cause=said)
 
 
 def _parsed(url: str, policy: Policy) -> Target | Refused:
@@ -162,7 +166,8 @@ def waiting(tasks: Sequence[Waiting], judge: Judge) -> list[Finding]:
         try:
             _judge_task(name, one, judge)
         except Rejection as rejection:
-            found.append(fail("task", f"{name[:200]}: {rejection}", "intake is going to refuse it", rejection.fix))
+            name, why, said = name[:200], "intake is going to refuse it", str(rejection)
+            found.append(fail("task", f"{name}: {said}", why, rejection.fix, about=name, cause=said))
     return shortened(found, fix="bridge task ls --status waiting")
 
 
@@ -205,12 +210,17 @@ def rejected(refusals: Sequence[Refusal], written: Mapping[bytes, bytes], judge:
         reason = one.reason or "no reason stands there"
         if one.kept and one.name in definitions and _admitted(*definitions[one.name], judge):
             why = f"{reason} It stays in force, and each attempt at it is refused"
-            found.append(fail("rejected", f"{one.name}: {THEIRS}", why, _like_us(one, judge)))
+            found.append(
+                fail("rejected", f"{one.name}: {THEIRS}", why, _like_us(one, judge), about=one.name, cause=why)
+            )
         elif not one.kept and _lifted_here(one, judge):
-            again = "once it is started with them, register this again"
-            found.append(fail("rejected", f"{one.name}: {THEIRS}", f"{reason} {again}", _like_us(one, judge)))
+            why = f"{reason} once it is started with them, register this again"
+            found.append(
+                fail("rejected", f"{one.name}: {THEIRS}", why, _like_us(one, judge), about=one.name, cause=why)
+            )
         else:
-            found.append(warn("rejected", one.name, reason, one.fix or f"HDEL bridge:rejected {quote(one.name)}"))
+            fix = one.fix or f"HDEL bridge:rejected {quote(one.name)}"
+            found.append(warn("rejected", one.name, reason, fix, about=one.name, cause=reason))
     return shortened(found, fix="HGETALL bridge:rejected") if found else [ok("rejected", "none")]
 
 

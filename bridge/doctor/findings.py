@@ -35,6 +35,10 @@ class Finding:
     """The exact next command or setting."""
     code: int = 0
     """The exit code that it asks for."""
+    about: str = ""
+    """The endpoint, task or entry that it is about, where there may be others in the same trouble."""
+    cause: str = ""
+    """What it shares with those: findings of one check, level and cause are alike. Empty: like no other."""
 
 
 def ok(check: str, found: str, why: str = "") -> Finding:
@@ -42,14 +46,16 @@ def ok(check: str, found: str, why: str = "") -> Finding:
     return Finding(Level.OK, check, found, why)
 
 
-def warn(check: str, found: str, why: str = "", fix: str = "") -> Finding:
+def warn(check: str, found: str, why: str = "", fix: str = "", *, about: str = "", cause: str = "") -> Finding:
     """Not well, and it works."""
-    return Finding(Level.WARN, check, found, why, fix)
+    return Finding(Level.WARN, check, found, why, fix, about=about, cause=cause)
 
 
-def fail(check: str, found: str, why: str = "", fix: str = "", *, code: int = 1) -> Finding:
+def fail(
+    check: str, found: str, why: str = "", fix: str = "", *, code: int = 1, about: str = "", cause: str = ""
+) -> Finding:
     """It does not work."""
-    return Finding(Level.FAIL, check, found, why, fix, code)
+    return Finding(Level.FAIL, check, found, why, fix, code, about, cause)
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
@@ -58,11 +64,26 @@ def exit_code(findings: Iterable[Finding]) -> int:
     return next((code for code in _PRECEDENCE if code in asked), 0)
 
 
+def together(findings: Iterable[Finding]) -> list[list[Finding]]:
+    """Those that are alike, each such group at the place of its first."""
+    groups: dict[object, list[Finding]] = {}
+    for one in findings:
+        key = (one.check, one.level, one.cause) if one.cause else id(one)
+        groups.setdefault(key, []).append(one)
+    return list(groups.values())
+
+
 def shortened(findings: Sequence[Finding], *, fix: str) -> list[Finding]:
-    """The first of many findings of one kind, the worst before the others, and how many more there are."""
+    """The first of many findings of one kind, the worst before the others, and how many more there are.
+
+    Of those that are alike one is shown before the others, so that many in one trouble hide no other trouble.
+    """
     worst = sorted(findings, key=lambda one: one.level is not Level.FAIL)
     if len(worst) <= SHOWN:
         return worst
+    turns = [(turn, one) for group in together(worst) for turn, one in enumerate(group)]
+    turns.sort(key=lambda pair: (pair[1].level is not Level.FAIL, pair[0]))
+    worst = [one for _, one in turns]
     rest = worst[SHOWN:]
     return [
         *worst[:SHOWN],

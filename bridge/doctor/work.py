@@ -1,7 +1,8 @@
 """The work: who does it, how late it is, what has failed for good, and what keeps failing."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bridge.deployment import Deployment
 from bridge.doctor.findings import Finding, fail, ok, shortened, span, warn
@@ -133,10 +134,16 @@ def role(facts: RoleFacts, deployment: Deployment = Deployment.BY_HAND) -> Itera
 
 def owed(facts: Sequence[OwedFacts]) -> list[Finding]:
     """Endpoints that take nothing, and what was given up."""
-    held = [finding for one in facts for finding in _state(one)]
-    dead = [_dead(one) for one in facts if one.dead]
+    held = [_alike(one, finding, one.state, one.reason, one.error) for one in facts for finding in _state(one)]
+    dead = [_alike(one, _dead(one), one.state, *sorted(one.reasons)) for one in facts if one.dead]
     findings = shortened(held, fix="bridge endpoint ls") + shortened(dead, fix="bridge delivery ls --state dead")
     return findings if dead else [*findings, ok("dead letters", "none")]
+
+
+def _alike(one: OwedFacts, finding: Finding, *causes: str) -> Finding:
+    """The finding as one of those that have these causes, and need the same: their numbers are their own."""
+    needs = re.sub(rf"(?<![\w.-]){re.escape(one.name)}(?![\w.-])", "NAME", finding.fix)
+    return replace(finding, about=one.called, cause="\n".join((*causes, needs)))
 
 
 def _state(one: OwedFacts) -> Iterator[Finding]:

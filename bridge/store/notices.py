@@ -2,42 +2,47 @@
 
 import json
 from collections.abc import Sequence
-from typing import cast
-
-from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from dataclasses import dataclass
 
 from bridge.model import Event, Notice, NoticeKind
-from bridge.store.keys import Keys
 from bridge.store.reading.trips import HasClient
 from bridge.store.registry import EVENTS_KEPT, FANOUT_STEP, as_text
-from bridge.store.scripts import Scripts, store_errors
+from bridge.store.scripts import Scripts
 
 LATEST_MS = 10**14
 """The year 5138: what names a later moment was written by hand."""
 NOTICES = 50
 """How many are told at a time."""
+NOTICE_BYTES = 1_024
+"""A longer entry of bridge:notices is none of ours, whose longest part is an endpoint's name."""
+KEPT = 50_000
+"""The most entries that the list holds; beyond, the oldest go."""
+DROPPED = 1_000
+"""The most entries that are dropped at a time, as they are no notices …"""
+DROPPED_BYTES = 1_048_576
+"""… and after how many bytes of them the next look has the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What is to be told: the oldest notices, and of those that somebody wrote over, the bytes."""
+
+    notices: list[Notice | bytes]
+    dropped: int
+    """How many entries before them were no notices, or more than are kept, and are gone."""
 
 
 class Notices:
     """Notices in Redis. They are told one by one, the oldest first, each exactly once."""
 
     def __init__(self, store: HasClient, *, events_kept: int = EVENTS_KEPT) -> None:
-        self._client: Redis = store.client
-        self._keys: Keys = store.keys
         self._scripts: Scripts = store.scripts
         self._events_kept = events_kept
 
-    async def waiting(self) -> list[Notice | bytes]:
-        """The oldest notices that nobody has told yet; of one that somebody wrote over, the bytes."""
-        try:
-            with store_errors():
-                texts = cast(list[bytes], await self._client.lrange(self._keys.notices, 0, NOTICES - 1))
-        except ResponseError as error:
-            if "WRONGTYPE" not in str(error):
-                raise
-            return []  # the doctor names it
-        return [_notice(text) for text in texts]
+    async def waiting(self) -> Waiting:
+        """The oldest notices that nobody has told yet. A list of another type is empty: the doctor names it."""
+        dropped, *texts = await self._scripts.call("read_notices", NOTICES, NOTICE_BYTES, KEPT, DROPPED, DROPPED_BYTES)
+        return Waiting([_notice(text) for text in texts], int(dropped))
 
     async def tell(self, notice: Notice, event: Event, endpoints: Sequence[str], version: str) -> str:
         """Commit a notice as an event that is owed to these endpoints. Replies `told`, `stale` or `changed`."""

@@ -48,6 +48,8 @@ UNREADABLE = Rejection(
 )
 REVISIONS_BELOW = 10**14
 """A revision is a time in ms, or a little more: beyond the year 5138 it is nonsense, which no other gets ahead of."""
+PROBE_SOON_MS = 5_000
+"""How soon a refused key is probed once a worker has started: often enough for a person, and not for a crash loop."""
 NEVER_SEEN = Rejection(
     "member", "TwelveLabs never knew a task by this id", "check the id, and whose key made the task; then add it again"
 )
@@ -226,6 +228,20 @@ class Registry:
             await self._client.zadd(self._keys.pauses, {account: until}, gt=True)
             if key_refused:
                 await self._client.hset(self._keys.account(account), "state", "refused")
+
+    async def hasten_probe(self, *, every_seconds: float, account: str = "default") -> None:
+        """Have a key that was refused, and is probed so often, probed within seconds: another may have come since.
+
+        A rest that upstream asked for is longer, and stands. Said again and again, no more than one probe in 5 s comes.
+        """
+        now = await self._scripts.now()
+        pipe = self._client.pipeline(transaction=False)
+        pipe.hget(self._keys.account(account), "state")
+        pipe.zscore(self._keys.pauses, account)
+        with store_errors():
+            state, until = await pipe.execute()
+            if state == b"refused" and until is not None and until <= now + every_seconds * 1000:
+                await self._client.zadd(self._keys.pauses, {account: now + PROBE_SOON_MS}, xx=True, lt=True)
 
     async def key_accepted(self, *, account: str = "default") -> None:
         """A probe got through: the account works again."""

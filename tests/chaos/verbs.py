@@ -98,7 +98,7 @@ async def fails(scene: Scene) -> Call:
 async def tell(scene: Scene) -> Call:
     """Notices about an endpoint wait, and another one wants to hear of it; telling the oldest."""
     await (await fails(scene))()
-    notice = (await scene.store.notices.waiting())[0]
+    notice = (await scene.store.notices.waiting()).notices[0]
     assert isinstance(notice, Notice)
     endpoints = await scene.store.registry.reload_endpoints()
     event, hearers = events.event_of(notice, None), endpoints.hearers(notice)

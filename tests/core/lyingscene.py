@@ -149,10 +149,11 @@ class Lying:
         )
 
     async def read(self, *, wait: float | None = None) -> Known:
-        """Let the task become due, have it read, and look. An exception out of the poller fails the test here."""
+        """Let it become due, and the account's rest end, have it read, and look. What the poller raises fails here."""
         due = await self.stage.due_in(TASK) if wait is None else wait
         assert due is not None, "it is not watched any more"
-        assert await self.watch.round(max(0, int(due))) == 1
+        pause = (await self.known()).pause or 0
+        assert await self.watch.round(max(0, int(due), int(pause))) == 1
         return await self.known()
 
     def heal(self) -> None:

@@ -20,6 +20,7 @@ from bridge.sandbox.redis import RedisServer
 from bridge.sandbox.timeline import ABSENT
 from bridge.sandbox.twelvelabs import API_KEY
 from bridge.store import Store
+from bridge.store.registry import PROBE_SOON_MS
 
 PATH = "/tasks/*"
 LATER = INTERVAL_MS + 500
@@ -243,6 +244,50 @@ async def test_a_refused_key_rests_and_is_probed_once_a_minute(watch: Watching) 
     assert not await watch.stage.rejected()
     assert len(watch.stage.log.named("key.refused")) == 6
     assert len(watch.stage.log.named("key.accepted")) == 1
+
+
+async def test_with_a_mended_key_no_task_waits_for_a_minute(watch: Watching) -> None:
+    """The pause is the key's alone: the task that it was refused for is read with the others, and its error is gone."""
+    for number in range(2):
+        watch.simulator.add_task(f"t{number}", timeline=(), status="indexing")
+    await watch.stage.task("t0")
+    watch.simulator.revoke_key(API_KEY)
+    assert await watch.round() == 1
+    watch.simulator.add_key(API_KEY)
+    await watch.stage.task("t1")
+    assert await watch.round(int(KEY_PROBE_SECONDS * 1000) - INTERVAL_MS) == 0
+    assert await watch.round(INTERVAL_MS) == 1
+    assert await watch.round(1) == 1
+    assert [await watch.stage.store.client.hget(f"bridge:watch:t{number}", "error") for number in range(2)] == [b""] * 2
+
+
+async def test_a_worker_that_starts_has_a_refused_key_probed_soon(watch: Watching) -> None:
+    """It may have another key. However often one starts, one probe in five seconds is the most that upstream sees."""
+    watch.simulator.add_task("t0", timeline=(), status="indexing")
+    await watch.stage.task("t0")
+    watch.simulator.revoke_key(API_KEY)
+    assert await watch.round() == 1
+    registry = watch.stage.store.registry
+    probes = []
+    for _ in range(20):
+        await registry.hasten_probe(every_seconds=KEY_PROBE_SECONDS)
+        probes.append(await watch.round(1_000))
+    assert probes == [0, 0, 0, 0, 1] * 4
+    watch.simulator.add_key(API_KEY)
+    await registry.hasten_probe(every_seconds=KEY_PROBE_SECONDS)
+    assert await watch.round(PROBE_SOON_MS) == 1
+    assert await watch.stage.event_types() == ["index.task.indexing"]
+
+
+@pytest.mark.parametrize("refused", [True, False], ids=["refused", "accepted"])
+async def test_a_rest_that_was_asked_for_is_not_cut_short(watch: Watching, refused: bool) -> None:
+    """P6: Retry-After is obeyed, whoever starts and whatever became of the key."""
+    watch.simulator.add_task("t0", timeline=(), status="indexing")
+    await watch.stage.task("t0")
+    await watch.stage.store.registry.pause_account(600 if refused else 30, key_refused=refused)
+    await watch.stage.store.registry.hasten_probe(every_seconds=KEY_PROBE_SECONDS)
+    assert await watch.round(29_000) == 0
+    assert await watch.round(600_000) == 1
 
 
 async def test_a_probe_that_finds_a_missing_task_proves_the_key(watch: Watching) -> None:

@@ -204,3 +204,13 @@ async def test_a_swallowed_cancel_ends_it_all_the_same(stage: Stage) -> None:
     await waiting.wait()
     running.cancel()
     assert (await asyncio.wait({running}, timeout=5))[0]
+
+
+async def test_what_somebody_wrote_into_the_notices_is_one_line(stage: Stage) -> None:
+    """However many there were, of either kind: no line for each, and none once they are gone."""
+    await stage.store.client.rpush("bridge:notices", *["junk"] * 20, *['{"endpoint": "a", "at": "x"}'] * 20)
+    teller = Teller(stage.store.notices, stage.store.registry, stage.log)
+    assert [await teller.run() for _ in range(2)] == [0, 0]
+    (line,) = stage.log.named("notice.unreadable")
+    assert line["dropped"] == 40
+    assert not await stage.store.client.exists("bridge:notices")

@@ -53,7 +53,8 @@ def assert_told(before: Known, after: Known, word: str) -> None:
 def assert_waits(after: Known, then: Then, *, lies: int) -> None:
     """When it is read again, and how the lie is remembered."""
     assert after.due is not None
-    assert then.wait - then.slack <= after.due <= then.wait
+    waits = max(after.due, after.pause or 0)
+    assert then.wait - then.slack <= waits <= then.wait
     remembered = {name: after.record.get(name, "") for name in ("doubt", "faults", "absences")}
     expected = {"doubt": "", "faults": "0", "absences": "0"}
     if then.record == "doubt":
@@ -66,7 +67,7 @@ def assert_waits(after: Known, then: Then, *, lies: int) -> None:
     assert remembered == expected
     assert then.says in after.record["error"]
     assert bool(after.record["error"]) is bool(then.says)
-    assert after.pause == (after.due if then.rests else None)
+    assert after.pause == (waits if then.rests else None)
     assert after.key == ("refused" if then.rests and then.wait == PROBE_MS else None)
 
 

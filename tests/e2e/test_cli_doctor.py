@@ -289,3 +289,19 @@ def test_the_egress_proxy_is_tried(bridge: Bridge, client: "Redis", monkeypatch:
     assert f"the egress proxy {where} cannot be reached: connection refused" in bad(rows, "proxy")
     assert "BRIDGE_DELIVERY_PROXY_URL" in bad(rows, "proxy")
     assert "s3cret" not in str(rows)
+
+
+def test_many_endpoints_in_one_trouble_are_told_once(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The names of all, a dozen at most, under one cause; JSON has each with all that is to be said of it."""
+    for number in range(14):
+        assert bridge("endpoint", "add", f"e{number}", f"http://127.0.0.1:9/{number}")[0] == 0
+    monkeypatch.setenv("BRIDGE_DELIVERY_ALLOW_HTTP", "false")
+    _, out, told = bridge("doctor")
+    assert out.count("BRIDGE_DELIVERY_ALLOW_HTTP") == 1
+    (same,) = [line for line in out.splitlines() if "the same of" in line]
+    assert same.endswith(" and 3 more")
+    assert same.count(", ") == 9
+    rows = [row for row in doctor(bridge)[1] if "scheme_not_https" in row["found"]]
+    assert {row["fix"] for row in rows} == {f"bridge endpoint check http://127.0.0.1:9/{n}" for n in range(14)}
+    assert set(rows[0]) == {"level", "check", "found", "why", "fix"}
+    assert int(told.split()[0]) >= 14

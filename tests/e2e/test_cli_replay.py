@@ -182,6 +182,29 @@ def test_a_watched_task_that_names_a_later_endpoint_tells_it(bridge: Bridge, red
     assert [(one.endpoint, one.task) for one in claim(redis_url)] == [("late", "under")]
 
 
+def test_a_task_that_nobody_knows_is_named(bridge: Bridge, redis_url: str) -> None:
+    """A misspelt id is no “nothing to do”: exit code 3, and nothing on standard output; beside a known one a line."""
+    ended(redis_url)
+    for words in ((), ("--dry-run",), ("--json",)):
+        code, out, told = bridge("replay", "--task", "nope", *words)
+        assert (code, out) == (3, "")
+        assert "task nope is not known here" in told
+        assert "→ bridge task ls" in told
+    assert "none is not known here, nor are 1 more" in bridge("replay", "--task", "nope,none")[2]
+    code, _, told = bridge("replay", "--task", "t1,nope", "--dry-run")
+    assert (code, "! task nope is not known here → bridge task ls" in told) == (0, True)
+    assert "3 would be sent again" in told
+
+
+def test_a_known_task_of_which_nothing_has_ended_says_where_to_look(bridge: Bridge, redis_url: str) -> None:
+    """Also with --dry-run: what is owed for it is shown by another command."""
+    announce(redis_url, "t3", "pending")
+    for words in ((), ("--dry-run",)):
+        code, _, told = bridge("replay", "--task", "t3", *words)
+        assert code == 0
+        assert "Nothing that has ended fits. What is still owed: bridge delivery ls --state pending --task t3" in told
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

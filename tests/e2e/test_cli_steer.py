@@ -5,11 +5,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from owing import DEAD, DELIVERED, announce, claim, settle
+from owing import DEAD, DELIVERED, announce, claim, settle, with_store
 from redis import Redis
 
-from bridge.model import DeadReason, EndpointEffect
-from bridge.store.outbox import CLAIMS_BEFORE_POISON
+from bridge.guard import Policy
+from bridge.model import DeadReason, Decision, DeliveryState, EndpointEffect
+from bridge.store import Store
+from bridge.store.intake import Intake
+from bridge.store.outbox import BLOCKED_BEFORE_DISABLED, CLAIMS_BEFORE_POISON
 
 Bridge = Callable[..., tuple[int, str, str]]
 
@@ -127,3 +130,26 @@ def test_a_poisoned_delivery_is_listed_and_revived(bridge: Bridge, redis_url: st
     assert (code, "dead (poison)" in out) == (0, True)
     assert bridge("delivery", "retry", event)[0] == 0
     assert [one.event_id for one in claim(redis_url)] == [event]
+
+
+@pytest.mark.usefixtures("billing")
+def test_where_the_workers_settings_hold_it_retry_names_the_setting(bridge: Bridge, redis_url: str) -> None:
+    """To enable the endpoint would not help: it would be refused again. One that an operator holds, that does help."""
+    (event,) = announce(redis_url, "t1", "ready")
+
+    async def forbid(store: Store) -> None:
+        await Intake(store, Policy(), has_default_secret=True).run()
+
+    with_store(redis_url, forbid)
+    for _ in range(BLOCKED_BEFORE_DISABLED):
+        assert settle(redis_url, Decision(DeliveryState.PENDING, EndpointEffect.BLOCKED, retry_in_ms=0)) == [event]
+    code, _, told = bridge("delivery", "retry", event)
+    assert code == 0
+    assert "the running worker's settings refuse it: scheme_not_https" in told
+    assert "BRIDGE_DELIVERY_ALLOW_HTTP" in told
+    assert "→ bridge doctor" in told
+    assert "endpoint enable" not in told
+    assert bridge("endpoint", "add", "other", "http://127.0.0.1:9/")[0] == 0
+    (event,) = announce(redis_url, "t2", "ready")
+    assert bridge("endpoint", "disable", "other")[0] == 0
+    assert "→ bridge endpoint enable other" in bridge("delivery", "retry", f"{event}/other")[2]

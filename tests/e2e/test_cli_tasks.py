@@ -1,14 +1,20 @@
 """`bridge task` on a real Redis."""
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 import pytest
+from owing import take_in, with_store
 from redis import Redis
 from until import until
+
+from bridge.model import Postponement
+from bridge.store import Store
 
 Bridge = Callable[..., tuple[int, str, str]]
 Fields = dict[Any, Any]
@@ -202,6 +208,25 @@ def test_no_command_is_named_that_cannot_work(bridge: Bridge, verb: str) -> None
     """What can be no task is not to be registered."""
     code, _, told = bridge("task", verb, "bad id")
     assert (code, "bridge task add" in told, "→ bridge task ls" in told) == (3, False, True)
+
+
+def test_an_error_of_a_read_is_told_as_of_then(bridge: Bridge, redis_url: str) -> None:
+    """It may be over by now; and nothing is read before the account's rest has ended, whenever the task is due."""
+    assert bridge("task", "add", "t1")[0] == 0
+    take_in(redis_url)
+
+    async def refuse(store: Store) -> None:
+        (task,) = (await store.registry.claim_tasks(1, lease_ms=20_000)).tasks
+        assert await store.registry.postpone(task, Postponement.of(task, 1_000, error="HTTP 401 no")) == "ok"
+        await store.registry.pause_account(60, key_refused=True)
+
+    with_store(redis_url, refuse)
+    shown = {line.partition("  ")[0]: line for line in bridge("task", "show", "t1")[1].splitlines()}
+    assert re.search(r"at its latest read, \d+ s ago: HTTP 401 no$", shown["note"])
+    row = json.loads(bridge("task", "show", "t1", "--json")[1])
+    assert row["note"] == "HTTP 401 no"
+    waits = datetime.fromisoformat(row["next_at"]) - datetime.fromisoformat(row["polled_at"])
+    assert waits >= timedelta(seconds=59)
 
 
 def test_a_task_that_upstream_never_knew_is_shown_with_its_cause(bridge: Bridge, client: "Redis") -> None:

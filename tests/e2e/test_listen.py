@@ -34,7 +34,7 @@ class Listening:
         )  # fmt: skip
         assert self.process.stderr is not None
         first = self.process.stderr.readline()
-        self.port = int(first.split("127.0.0.1:")[1].split()[0])
+        self.port = int(first.split("127.0.0.1:")[1].split("/")[0])
 
     def post(self, body: bytes = BODY, headers: Mapping[str, str] | None = None, method: str = "POST") -> int:
         """Send one request, rightly signed unless `headers` are given; the status it is answered."""

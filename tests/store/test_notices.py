@@ -10,6 +10,7 @@ from scene import Clock, Scene
 from bridge.events import event_of
 from bridge.model import Decision, DeliveryState, EndpointEffect, Notice, NoticeKind
 from bridge.store import Store
+from bridge.store.notices import DROPPED, DROPPED_BYTES, KEPT, NOTICE_BYTES, Waiting
 
 WINDOW_MS = 100_000
 FAILED = Decision(DeliveryState.PENDING, EndpointEffect.FAILURE, retry_in_ms=1, window_ms=WINDOW_MS)
@@ -28,7 +29,7 @@ async def fail_at(scene: Scene, *moments: int) -> list[str]:
 
 
 async def notices(scene: Scene) -> list[Notice]:
-    found = await scene.store.notices.waiting()
+    found = (await scene.store.notices.waiting()).notices
     assert all(isinstance(one, Notice) for one in found)
     return [one for one in found if isinstance(one, Notice)]
 
@@ -103,7 +104,7 @@ async def test_killed_between_the_settle_and_the_telling(failing: Scene, redis_u
     """What was to be told stands in Redis: another process finds it and tells it."""
     await fail_at(failing, 0, 50)
     async with Store.open(redis_url, clock=clock) as other:
-        (notice,) = await other.notices.waiting()
+        (notice,) = (await other.notices.waiting()).notices
         assert isinstance(notice, Notice)
         endpoints = await other.registry.reload_endpoints()
         event = event_of(notice, None)
@@ -139,18 +140,62 @@ async def test_without_hearers_no_body_is_kept(scene: Scene) -> None:
 
 
 async def test_nonsense_in_the_list_stops_nothing(failing: Scene) -> None:
-    """Somebody writes into bridge:notices: it can be dropped, and what is behind it told."""
-    await failing.store.client.rpush("bridge:notices", "what?")
+    """Somebody writes into bridge:notices: it goes at the next look, and what is behind it is told."""
+    await failing.store.client.rpush("bridge:notices", "what?", "{}", '{"endpoint": 1}', "[" * 900, b"\xff")
     await fail_at(failing, 0, 50)
-    first, second = await failing.store.notices.waiting()
-    assert first == b"what?"
+    waiting = await failing.store.notices.waiting()
+    assert waiting.dropped == 5
+    (notice,) = waiting.notices
+    assert isinstance(notice, Notice)
+    assert await tell(failing, notice) == "told"
+    assert await failing.store.notices.waiting() == Waiting([], 0)
+
+
+async def test_what_only_looks_like_a_notice_is_told_as_unreadable(failing: Scene) -> None:
+    """Its numbers are none: whoever tells drops it by its bytes, and goes on."""
+    await failing.store.client.rpush("bridge:notices", '{"endpoint": "a", "at": "x"}')
+    await fail_at(failing, 0, 50)
+    first, second = (await failing.store.notices.waiting()).notices
+    assert isinstance(first, bytes)
     await failing.store.notices.drop(first)
     assert isinstance(second, Notice)
     assert await tell(failing, second) == "told"
+
+
+async def test_a_long_entry_is_never_handed_out(failing: Scene) -> None:
+    """Not at the head, nor behind a notice: what is read stays small, whatever stands in the list."""
+    await failing.store.client.rpush("bridge:notices", json.dumps({"endpoint": "a" * NOTICE_BYTES}))
+    await fail_at(failing, 0, 50)
+    await failing.store.client.rpush("bridge:notices", "x" * (DROPPED_BYTES + 1), "y", "z")
+    waiting = await failing.store.notices.waiting()
+    assert (waiting.dropped, len(waiting.notices)) == (1, 1)
+    assert isinstance(notice := waiting.notices[0], Notice)
+    assert await tell(failing, notice) == "told"
+    assert await failing.store.notices.waiting() == Waiting([], 1)
+    assert await failing.store.notices.waiting() == Waiting([], 2)
+
+
+async def test_a_heap_of_nonsense_goes_step_by_step(failing: Scene) -> None:
+    """One look drops so many and no more, and the notice behind them is reached."""
+    await failing.store.client.rpush("bridge:notices", *["junk"] * (2 * DROPPED + 1))
+    await fail_at(failing, 0, 50)
+    assert await failing.store.notices.waiting() == Waiting([], DROPPED)
+    assert await failing.store.notices.waiting() == Waiting([], DROPPED)
+    waiting = await failing.store.notices.waiting()
+    assert (waiting.dropped, len(waiting.notices)) == (1, 1)
+
+
+async def test_the_list_has_a_bound(failing: Scene) -> None:
+    """Beyond it the oldest go, also where nobody could tell them from notices; the latest are told."""
+    for _ in range(11):
+        await failing.store.client.rpush("bridge:notices", *['{"endpoint": "a"}'] * (KEPT // 10))
+    await fail_at(failing, 0, 50)
+    assert (await failing.store.notices.waiting()).dropped == KEPT // 10 + 1
+    assert await cast(Any, failing.store.client.llen("bridge:notices")) == KEPT
 
 
 async def test_a_list_of_a_wrong_type_costs_the_notice_only(failing: Scene) -> None:
     """Somebody writes over bridge:notices: attempts are settled all the same."""
     await failing.store.client.set("bridge:notices", "x")
     assert await fail_at(failing, 0, 50, 100) == ["ok", "ok", "disabled"]
-    assert await failing.store.notices.waiting() == []
+    assert await failing.store.notices.waiting() == Waiting([], 0)

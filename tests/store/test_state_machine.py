@@ -114,7 +114,7 @@ class TheStore(ClientsAndTime):
     @rule(who=st.integers(0, 1), echo=st.booleans(), fresh=st.booleans())
     def tell(self, who: int, echo: bool, fresh: bool) -> None:
         """Upkeep: the oldest notice about an endpoint becomes an event, for endpoints as they were last read."""
-        notices = self._do(self._store.notices.waiting())
+        notices = self._do(self._store.notices.waiting()).notices
         if notices:
             if fresh:
                 self._do(self._registries[who].reload_endpoints())

@@ -15,6 +15,7 @@ from bridge.contract import (
     METADATA_BYTES,
     METADATA_DEPTH,
     TASK_ENDPOINTS,
+    EndpointDefinition,
     check_member,
     endpoint,
     implicit_name,
@@ -25,6 +26,7 @@ from bridge.formats import standard
 from bridge.guard import Policy
 from bridge.model import Change, Endpoint, Ordering, WatchOptions
 from bridge.rejection import VALUE_HEAD, Rejection, redacted
+from bridge.signature import generate_secret
 
 STRICT = Policy()
 LOCAL = Policy(allow_networks=[ip_network("127.0.0.0/8")], allow_http=True)
@@ -697,6 +699,31 @@ def test_a_refused_callback_url_shows_no_secret(has_default_secret: bool) -> Non
 def test_a_shown_value_keeps_what_helps_and_hides_what_is_secret(text: str, shown: str) -> None:
     """Host and path stay; signing secrets, user info, query and fragment go."""
     assert redacted(text) == shown
+
+
+FIELDS = [name for name in EndpointDefinition.model_fields if name not in {"url", "secret"}]
+
+
+@pytest.mark.parametrize("field", [*FIELDS, "x-token"])
+@pytest.mark.parametrize("shape", ["plain", "list", "name", "value", "old secret"])
+def test_a_signing_secret_in_any_field_is_shown_nowhere(field: str, shape: str) -> None:
+    """P8: typed into the wrong place, as a value or as a name, it stands in no part of `bridge:rejected`."""
+    secret = f"whsec_{CANARY}.x"
+    value = {
+        "plain": secret, "list": [secret], "name": {secret: [1]}, "value": {"a": {"b": secret}},
+        "old secret": [{"secret": secret, "until": secret}],
+    }[shape]  # fmt: skip
+    text = json.dumps({"url": "https://example.com/", "secret": generate_secret(bytes(32)), field: value})
+    assert CANARY not in refusal(text)
+
+
+def refusal(text: str) -> str:
+    """What stands in `bridge:rejected` for this definition; nothing for one that is none of its errors."""
+    try:
+        endpoint("a", text, Policy(), has_default_secret=True)
+    except Rejection as rejection:
+        return rejection.as_json(0)
+    return ""
 
 
 @given(st.text(st.characters()) | st.from_regex(r"\A(https?:)?//[a-z:/?#@.\[\]]{0,30}\Z"))

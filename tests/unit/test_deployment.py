@@ -1,7 +1,11 @@
 """What the stack of docker-compose.yml promises by its text; `tests/stack` runs it."""
 
 import io
+import os
+import pty
 import re
+import subprocess
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +78,45 @@ def test_the_demo_sees_no_secret_of_its_owner(compose: dict[str, Any]) -> None:
         places = [volume for volume in service.get("volumes", []) if "secrets" in volume]
         assert set(places) <= {"${SECRETS_FROM:-./config/secrets}:/run/secrets:ro"}, name
     assert compose["services"]["worker"]["volumes"] == compose["x-bridge"]["volumes"]
+
+
+def test_the_simulator_is_had_alone_and_with_the_demo(compose: dict[str, Any]) -> None:
+    """For a receiver of one's own: no other receiver, and no videos that nobody asked for."""
+
+    def started(profile: str) -> set[str]:
+        return {name for name, one in compose["services"].items() if profile in one.get("profiles", [profile])}
+
+    assert started("") == {"redis", "worker"}
+    assert started("simulator") == {"redis", "worker", "simulator"}
+    assert started("demo") == {"redis", "worker", "simulator", "receiver", "demo"}
+    for profile in ("simulator", "demo"):
+        for name in started(profile):
+            assert set(compose["services"][name].get("depends_on", {})) <= started(profile)
+
+
+def tutorials_demo(tmp_path: Path, command: str) -> list[str]:
+    """What a shell runs that has the tutorial's `demo`, and a `docker` that does nothing but print its words."""
+    text = (ROOT / "docs/tutorial.md").read_text()
+    function = textwrap.dedent(text[text.index("    demo() {") : text.index("    demo endpoint add")])
+    (tmp_path / "docker").write_text('#!/bin/sh\nprintf "%s\\n" "$*"\n')
+    (tmp_path / "docker").chmod(0o755)
+    return ["sh", "-c", f"PATH={tmp_path}:$PATH\n{function}\n{command}"]
+
+
+def test_the_command_line_in_a_container_keeps_its_streams_apart_in_a_pipe(tmp_path: Path) -> None:
+    """A terminal of the container's own mixes them: none is made unless all three are terminals here."""
+    piped = subprocess.run(tutorials_demo(tmp_path, "demo task ls -o ids"), capture_output=True, text=True, check=True)
+    whole = "compose --progress quiet --env-file config/demo.env run --rm -T bridge task ls -o ids"
+    assert piped.stdout.strip() == whole
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as screen:
+        words = tutorials_demo(tmp_path, "demo task ls; demo task add - < /dev/null; demo event ls 2> /dev/null")
+        done = subprocess.run(words, stdin=theirs, stdout=theirs, stderr=theirs, check=True, timeout=20)
+        os.close(theirs)
+        assert done.returncode == 0
+        told = screen.read(4_096).decode().splitlines()
+    rests = [one.partition(" run --rm ")[2] for one in told]
+    assert rests == ["bridge task ls", "-T bridge task add -", "-T bridge event ls"]
 
 
 def test_every_container_may_as_little_as_possible(compose: dict[str, Any]) -> None:

@@ -12,7 +12,20 @@ from redis.exceptions import AuthenticationError
 
 from bridge.contract import UNSIGNED_CALLBACK
 from bridge.deployment import Deployment
-from bridge.doctor import Finding, Level, entries, exit_code, fail, ok, server, shortened, upstream, warn, work
+from bridge.doctor import (
+    Finding,
+    Level,
+    entries,
+    exit_code,
+    fail,
+    ok,
+    server,
+    shortened,
+    together,
+    upstream,
+    warn,
+    work,
+)
 from bridge.doctor.findings import SHOWN, span
 from bridge.errors import LOG_IN, START_REDIS, UnsafeRedis
 from bridge.guard import Policy
@@ -520,6 +533,38 @@ def test_of_many_findings_the_worst_are_shown(fails: list[bool]) -> None:
     assert levels == sorted(levels, key=lambda level: level is not Level.FAIL)
     if len(many) > SHOWN:
         assert shown[-1].found == f"{len(many) - SHOWN} more like these"
+
+
+def test_many_in_one_trouble_hide_no_other() -> None:
+    """Of a hundred alike and one other, both are among those that are shown."""
+    many = [fail("endpoint", f"{number}: x", about=str(number), cause="x") for number in range(100)]
+    shown = shortened([*many, fail("endpoint", "a: y", about="a", cause="y")], fix="all")
+    assert [one.about for one in shown[:3]] == ["0", "a", "1"]
+    assert shown[-1].found == "81 more like these"
+
+
+def test_what_shares_its_cause_is_told_together() -> None:
+    """Of one check and level; what has no cause of its own stays alone."""
+    a, b, c = (fail("endpoint", f"{name}: x", about=name, cause="x") for name in "abc")
+    alone, other, mild = (
+        fail("endpoint", "one"),
+        fail("endpoint", "two"),
+        warn("endpoint", "c: x", about="c", cause="x"),
+    )
+    assert together([a, alone, b, other, mild, c]) == [[a, b, c], [alone], [other], [mild]]
+
+
+def test_endpoints_that_need_the_same_are_alike_whatever_their_numbers() -> None:
+    """Names, short ones too, are no difference; another error, another state or another remedy is."""
+    refused = work.OwedFacts("a", pending=1, failures=3, error="HTTP 500")
+    told = work.owed(
+        [
+            *(refused, replace(refused, name="b", pending=9), replace(refused, name="long.name", failures=4)),
+            *(replace(refused, name="c", error="HTTP 401"), replace(refused, name="d", state="held", reason="failing")),
+        ]
+    )
+    groups = [[one.about for one in alike] for alike in together(told) if alike[0].check == "endpoint"]
+    assert sorted(groups) == [["a", "b", "long.name"], ["c"], ["d"]]
 
 
 @pytest.mark.parametrize(

@@ -54,13 +54,32 @@ def test_parse(url: str, target: Target) -> None:
     assert LAB.parse(url) == target
 
 
-@pytest.mark.parametrize("url", ["ftp://example.com/", "example.com/hook", "y"])
-def test_a_setting_is_named_for_what_it_lets_through(url: str) -> None:
-    """BRIDGE_DELIVERY_ALLOW_HTTP is for http://, and no way out for what is none."""
-    detail = Policy().judge_url(url).detail
+def test_a_setting_is_named_for_what_it_lets_through() -> None:
+    """BRIDGE_DELIVERY_ALLOW_HTTP is for http://."""
+    detail = Policy().judge_url("http://example.com/").detail
     assert "(http:// needs BRIDGE_DELIVERY_ALLOW_HTTP=true)" in detail
-    assert "use it or" not in detail
-    assert Policy(allow_http=True).judge_url(url).reason == "scheme_not_https"
+    assert HTTP.judge_url("http://example.com/").allowed
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("htp://localhost/hook", "“htp:”, which is no known scheme; did you mean http:// or https://?"),
+        ("htps://example.com/", "“htps:”, which is no known scheme; did you mean https:// or http://?"),
+        ("ftp://example.com/", "a scheme other than https or http; write https:// before the host"),
+        ("whsec_c2VjcmV0://example.com/", "a scheme other than https or http; write https:// before the host"),
+        ("localhost:300/hook", "no scheme; write https:// before the host"),
+        ("y", "no scheme; write https:// before the host"),
+    ],
+    ids=["near http", "near https", "other", "a secret", "host and port", "a word"],
+)
+def test_a_scheme_that_no_setting_lets_through_is_told_as_such(url: str, said: str) -> None:
+    """A misspelt scheme sends nobody to a setting that would not help; the reason's name is the one it always was."""
+    for policy in (Policy(), HTTP):
+        verdict = policy.judge_url(url)
+        assert verdict.reason == "scheme_not_https"
+        assert said in verdict.detail
+        assert "BRIDGE_DELIVERY_ALLOW_HTTP" not in verdict.detail
 
 
 def test_parse_raises_what_judge_url_says() -> None:

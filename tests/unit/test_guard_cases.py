@@ -170,7 +170,9 @@ ADMISSION: dict[tuple[str, str], list[str]] = {
 def test_refused_at_admission(url: str, reason: str) -> None:
     """More spellings of each class are refused before anything is resolved, by the rule that names them best."""
     verdict = Policy().judge_url(url)
-    assert (verdict.allowed, verdict.reason, verdict.detail) == (False, reason, REASONS[reason])
+    assert (verdict.allowed, verdict.reason) == (False, reason)
+    if reason != "scheme_not_https":  # of that one there are several, told in test_guard.py
+        assert verdict.detail == REASONS[reason]
 
 
 ADMITTED = [

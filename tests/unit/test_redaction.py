@@ -14,7 +14,7 @@ from bridge.guard import Policy
 from bridge.logs import Redactor
 from bridge.model import Endpoint
 from bridge.redaction import Confidant, narrated, pattern_of, spellings
-from bridge.rejection import rejected_field
+from bridge.rejection import Rejection, rejected_field
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(200, 232))).decode()
 URL = "https://example.com/hooks/T0AbCdEfGhIjKlMnOp/in?key=C4N4RY%2FQUERY&mode=json"
@@ -84,6 +84,31 @@ def test_a_value_is_found_longest_first() -> None:
     assert pattern.sub("***", f"abcdefgh {SECRET} {SECRET[6:]}") == "*** *** ***"
     assert pattern_of(["", "abc"]) is None
     assert "a%2fb" in spellings("a/b")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "whsec_C4N4RY.more*C4N4RY", "WHSEC_C4N4RY", "  whsk_C4N4RY", "whsec_ C4N4RY C4N4RY", "secret=C4N4RY",
+        '{"token": "C4N4RY \\" C4N4RY", ', "{'api_key': 'C4N4RY C4N4RY", '"passwords": ["C4N4RY", "C4N4RY"]',
+        "X-Session: C4N4RY", "Bearer C4N4RY", "basic  C4N4RY=", "tlk_C4N4RY", "C4N4RYabcdefghijklmno/=",
+        '{"a": "tlk_C4N4RY"}',
+    ],
+)  # fmt: skip
+def test_a_secret_in_a_wrong_field_is_not_shown(text: str) -> None:
+    """Nor what stands under a name that says what it is; `Rejection` shows a value, a reason and a fix."""
+    rejection = Rejection("format", f"no such {text.strip()}" if "whs" in text and " C" not in text else "", "", text)
+    assert "C4N4RY" not in rejection.as_json(0)
+
+
+@pytest.mark.parametrize(
+    "text", ["cloudevent", "index.task.redi", '{"order": 42,', "6a0b1c2d3e4f5a6b7c8d9e01", "whsec_…", "keynote"]
+)
+def test_an_innocent_value_is_shown_as_it_is(text: str) -> None:
+    """What was written is half of what helps to mend it."""
+    assert json.loads(Rejection("format", text, text, text).as_json(0)) == {
+        "reason": text, "field": "format", "value": text, "at": 0, "fix": text
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ import pytest
 from pydantic import SecretStr
 
 from bridge.errors import SettingsError
+from bridge.sandbox.twelvelabs import API_KEY
 from bridge.settings import Settings, explain, load_settings, render_toml
-from bridge.settings_sources import env_names, read_secret, unreadable
+from bridge.settings_sources import OF_THE_SIMULATOR, env_names, read_secret, unreadable
 
 ROOT = Path(__file__).parents[2]
 SIGNING = "whsec_" + base64.b64encode(b"k" * 32).decode()
@@ -182,6 +183,15 @@ def test_a_secret_file_that_all_may_read_is_a_warning(load: Load, monkeypatch: p
     monkeypatch.setenv("BRIDGE_REDIS_URL_FILE", str(put("r", "redis://h", mode=0o444)))
     (warning,) = load().warnings
     assert "r can be read by every user" in warning
+
+
+def test_the_key_of_the_demo_is_no_secret(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """config/demo.key is the simulator's, comes with the clone, and can be read by all: there is nothing to warn of."""
+    demo = ROOT / "config/demo.key"
+    assert demo.read_text().strip() == API_KEY == OF_THE_SIMULATOR
+    monkeypatch.setenv("TWELVELABS_API_KEY_FILE", str(put("demo.key", demo.read_text(), mode=0o444)))
+    assert load().twelvelabs_api_key == SecretStr(API_KEY)
+    assert not load().warnings
 
 
 def test_foreign_files_beside_the_secrets_are_not_read(load: Load) -> None:

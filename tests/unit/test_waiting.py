@@ -51,11 +51,12 @@ def test_a_hold_is_told_in_words_with_what_ends_it(hold: Hold, words: str, comma
         ("pending", None, "HTTP 500", "bridge endpoint test a"),
         ("dead", "body-lost", None, ""),
         ("cancelled", None, None, "bridge delivery retry evt_1 --endpoint a"),
-        ("delivered", None, None, "bridge delivery retry evt_1 --endpoint a --force"),
+        ("superseded", None, None, "bridge delivery retry evt_1 --endpoint a --force"),
+        ("delivered", None, None, ""),
     ],
 )
 def test_what_nothing_holds_has_a_next_command_too(state: str, reason: str | None, error: str, command: str) -> None:
-    """Of each state the one that a person who looks at it may want; without a body there is none."""
+    """The one that a person who looks at it may want; none without a body, and none to send what is delivered again."""
     row = {"endpoint": "a", "event_id": "evt_1", "state": state, "reason": reason, "hold": None}
     assert [one.command for one in advised(row | {"endpoint_error": error})] == ([command] if command else [])
 
