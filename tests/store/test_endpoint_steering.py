@@ -401,3 +401,16 @@ async def test_enabled_what_was_attempted_takes_its_turn_before_what_was_not(sce
         assert delivery.event_id == event.id
         await settle(scene, delivery, DELIVERED)
     assert await scene.claim() == []
+
+
+async def test_enabled_what_was_attempted_follows_what_is_on_its_way(scene: Scene, steering: Steering) -> None:
+    """A later one of its task is in flight, and cannot be called back: it goes right after that, before the rest."""
+    first, *_ = await some_events(scene, *STATUSES[:3])
+    (delivery,) = await scene.claim()
+    await settle(scene, delivery, RETRY)
+    (on_its_way,) = await scene.claim()
+    await steering.disable("a", "operator")
+    await steering.enable("a")
+    assert await scene.claim() == []
+    await settle(scene, on_its_way, DELIVERED)
+    assert (await drain(scene))[0] == first.id
