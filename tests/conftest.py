@@ -57,6 +57,11 @@ def pytest_report_header() -> str:
     return f"bridge: python {platform.python_version()}, {binary} {server_version(binary)}, {packages}"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones first, so that at the end no process is left alone with them."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     """A real Redis of this worker process. A test that kills or pauses a server starts one of its own."""
