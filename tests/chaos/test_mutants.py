@@ -9,6 +9,8 @@ from redis import Redis as SyncRedis
 from scenario import tell
 from weather import Storm
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
 SEEDS = 60
 
 

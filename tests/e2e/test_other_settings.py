@@ -11,7 +11,7 @@ import pytest
 from town import HERE, Town, a_town
 from until import until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 ALLOWING = {"BRIDGE_DELIVERY_ALLOW_NETWORKS": "127.0.0.0/8", "BRIDGE_DELIVERY_ALLOW_HTTP": "true"}
 THEIRS = "endpoint:mine: this shell's settings allow it, the running worker's do not"
 
