@@ -52,7 +52,7 @@ def idle(seconds: float) -> Iterator[tuple[str, Idle | None]]:
             client = stack.enter_context(Redis.from_url(redis.url))
             asyncio.run(owe(redis.url, 9, generate_secret(os.urandom(32)), past))
             _finish(client)
-            worker = start_worker(redis.url, "http://127.0.0.1:9/v1.3", {})
+            worker = start_worker(redis.url, "http://127.0.0.1:9/v1.3", {"BRIDGE_POLL_INTERVAL_SECONDS": "5"})
             stack.callback(worker.wait, 60)
             stack.callback(worker.send_signal, signal.SIGTERM)
             time.sleep(SETTLE_SECONDS)

@@ -203,7 +203,7 @@ class Engine(threading.Thread):
                 slots=settings.poll_concurrency,
                 claim=poller.claim,
                 work=poller.read,
-                wait=asyncio.sleep,
+                wait=_unwoken,
                 permit=permit,
                 log=self._log,
                 gap_seconds=POLL_GAP_SECONDS,
@@ -277,6 +277,12 @@ def list_policy(settings: Settings) -> ListPolicy:
         requests_per_minute=settings.twelvelabs_requests_per_minute,
         least_tasks=least,
     )
+
+
+async def _unwoken(seconds: float) -> bool:
+    """Due tasks are known by their time, and new ones by intake, which tells the pump of its own process."""
+    await asyncio.sleep(seconds)
+    return False
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -32,7 +32,10 @@ from bridge.settings import Settings, load_settings
 from bridge.store import connect_for_rq
 from bridge.store.shifts import Shifts
 
-BEAT_SECONDS = 1.0
+PERMIT_SECONDS = 1.0
+"""How often a shift says that claiming is allowed …"""
+BEAT_SECONDS = 2.0
+"""… and tells Redis that it is alive."""
 POLL_SECONDS = 0.1
 LOOK_SECONDS = 1
 """How often a worker without a job looks whether it is to stop."""
@@ -314,24 +317,28 @@ class WorkerProcess:
         self._ends += 1
 
     def _shift(self, shifts: Shifts, seconds: float) -> None:
-        """Permit claiming for a while, saying once a second that we are alive."""
+        """Permit claiming for a while, saying now and then that we are alive."""
         shift, ends = token_hex(8), time.monotonic() + seconds
         try:
             if self._stop.rung or not shifts.start(shift):
                 return
         except StoreDown:
             return  # Redis is away; another shift is sent when it is back
-        placed = True
+        placed, beat = True, time.monotonic()
         while not self._stop.rung and time.monotonic() < ends:
+            was_permitted = self._permit.valid
             self._permit.extend(GRACE_SECONDS)
-            self._engine.permitted()
-            self._stop.wait(BEAT_SECONDS)
+            if not was_permitted:
+                self._engine.permitted()
+            self._stop.wait(PERMIT_SECONDS)
             try:
-                if time.monotonic() < ends - HANDOVER_SECONDS:
+                if time.monotonic() >= ends - HANDOVER_SECONDS:
+                    if placed:
+                        shifts.end(shift)
+                        placed = False
+                elif time.monotonic() >= beat + BEAT_SECONDS:
                     shifts.beat(shift)
-                elif placed:
-                    shifts.end(shift)
-                    placed = False
+                    beat = time.monotonic()
             except StoreDown:
                 continue  # Redis is away; the pump waits for it too
         if self._stop.rung:

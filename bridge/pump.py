@@ -1,7 +1,7 @@
 """Claims work while there are free slots and while it is permitted; never waits for a batch to end.
 
 Polling and delivering are the same loop with another claim and another deed. It wakes for a nudge, for a slot that came
-free, for the next due moment, and otherwise once a second.
+free, for the next due moment, and otherwise now and then.
 """
 
 import asyncio
@@ -13,10 +13,12 @@ from typing import Generic, Protocol, TypeVar
 
 from bridge.errors import StoreDown
 
-IDLE_SECONDS = 1.0
-"""The longest that an idle pump waits before it looks again."""
+IDLE_SECONDS = 4.0
+"""The longest that an idle pump waits before it looks again: a nudge may be lost with the process that it went to."""
 RETRY_SECONDS = 1.0
 """The longest wait between two tries while Redis is away."""
+BUSY_SECONDS = 0.1
+"""A pump that may claim nothing leaves nudges to others, and looks so often whether it may."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -85,7 +87,7 @@ class Pump(Generic[Item]):
         slots: int,
         claim: Callable[[int], Awaitable[Batch[Item]]],
         work: Callable[[Item], Awaitable[None]],
-        wait: Callable[[float], Awaitable[None]],
+        wait: Callable[[float], Awaitable[bool]],
         permit: Permit,
         log: Log,
         gap_seconds: float = 0.0,
@@ -116,7 +118,7 @@ class Pump(Generic[Item]):
         try:
             while not self._stopping:
                 self._signal.clear()
-                if not self._permit.valid or len(self._in_flight) >= self._slots:
+                if not self._may_claim:
                     await self._sleep(IDLE_SECONDS)
                     continue
                 try:
@@ -196,18 +198,23 @@ class Pump(Generic[Item]):
         except TimeoutError:
             return
 
+    @property
+    def _may_claim(self) -> bool:
+        return self._permit.valid and len(self._in_flight) < self._slots
+
     async def _listen(self) -> None:
         while not is_cancelled():
+            if not self._may_claim:
+                await asyncio.sleep(BUSY_SECONDS)
+                continue
             try:
-                await self._wait(IDLE_SECONDS)
+                if await self._wait(IDLE_SECONDS):
+                    self._signal.set()
             except StoreDown:
                 await asyncio.sleep(RETRY_SECONDS)
-                continue
             except Exception:
                 self._log.exception("pump.fault")
                 await asyncio.sleep(RETRY_SECONDS)
-                continue
-            self._signal.set()
 
 
 def is_cancelled() -> bool:

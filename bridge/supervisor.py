@@ -23,7 +23,7 @@ from bridge.jobs import Bell, queue_for, send_shift
 from bridge.settings import Settings, load_settings
 from bridge.store import connect_for_rq
 from bridge.store.scripts import as_store_error
-from bridge.store.shifts import Shifts
+from bridge.store.shifts import Fleet
 
 TICK_SECONDS = 1.0
 QUICK_SECONDS = 10.0
@@ -65,8 +65,7 @@ class Supervisor:
         self._quick: Counter[Kind] = Counter()
         self._not_before: dict[Kind, float] = {}
         self._stop = Bell()
-        self._connection: Redis | None = None
-        self._shifts: dict[Kind, Shifts] = {}
+        self._connected: tuple[Redis, Fleet] | None = None
         self._away = 0
 
     def run(self) -> int:
@@ -110,11 +109,17 @@ class Supervisor:
     def _fill(self) -> None:
         """Send the shifts that are missing."""
         try:
-            connection = self._connect()
-            for kind in self._counts:
-                workers = [child.name for child in tuple(self._children) if child.kind == kind]
-                queue = queue_for(connection, self._settings.prefix, kind)
-                for _ in range(self._shifts[kind].fill(queue.key, workers)):
+            connection, fleet = self._connect()
+            children = tuple(self._children)
+            queues = {kind: queue_for(connection, self._settings.prefix, kind) for kind in self._counts}
+            missing = fleet.missing(
+                {
+                    kind: (queue.key, [child.name for child in children if child.kind == kind])
+                    for kind, queue in queues.items()
+                }
+            )
+            for kind, queue in queues.items():
+                for _ in range(missing[kind]):
                     send_shift(queue, kind, self._settings.shift_seconds)
             if self._away:
                 self._log.info("redis.back", after_seconds=self._away)
@@ -124,12 +129,11 @@ class Supervisor:
                 _log_away(error)
             self._away += 1
 
-    def _connect(self) -> "Redis":
-        if self._connection is None:
+    def _connect(self) -> tuple["Redis", Fleet]:
+        if self._connected is None:
             connection = connect_for_rq(self._settings.redis_url.get_secret_value())
-            self._shifts = {kind: Shifts(connection, self._settings.prefix, kind) for kind in self._counts}
-            self._connection = connection
-        return self._connection
+            self._connected = connection, Fleet(connection, self._settings.prefix)
+        return self._connected
 
     def _end(self) -> int:
         """Ask every child to stop, wait as long as an attempt may take, and report whether all did."""

@@ -3,16 +3,22 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from bridge.errors import StoreDown
 from bridge.pump import Log, is_cancelled
 
-INTAKE_SECONDS = 0.5
+INTAKE_SECONDS = 0.9
 """How soon a hand-written ZADD is noticed, at the latest."""
+NUDGE_SECONDS = 4.0
+"""How long one wait for a nudge lasts."""
 ENDPOINTS_SECONDS = 2.0
 """How soon a hand-written HSET of an endpoint is noticed, at the latest (before a new task: at once)."""
-SWEEP_SECONDS = 5.0
+SWEEP_SECONDS = 15.0
+"""Between two pages of the sweep, …"""
+BUSY_SWEEP_SECONDS = 5.0
+"""… and after one that found something to put right or to forget."""
 
 
 class Taken(Protocol):
@@ -28,6 +34,8 @@ class Taken(Protocol):
     def trouble(self) -> str: ...
     @property
     def more(self) -> bool: ...
+    @property
+    def notices(self) -> bool: ...
 
 
 class Intake(Protocol):
@@ -49,7 +57,8 @@ class Teller(Protocol):
 
 
 class Upkeep:
-    """One process' upkeep. `wait` returns at a nudge or after so many seconds; `taken` is called when work came in."""
+    """One process' upkeep. `wait` waits so many seconds for a nudge, and says whether there was one; `taken` is called
+    when work came in."""
 
     def __init__(
         self,
@@ -57,28 +66,47 @@ class Upkeep:
         sweep: Sweep,
         teller: Teller,
         *,
-        wait: Callable[[float], Awaitable[None]],
+        wait: Callable[[float], Awaitable[bool]],
         taken: Callable[[], None],
         report: Callable[[], None],
         log: Log,
     ) -> None:
         self._intake, self._sweep, self._teller, self._log = intake, sweep, teller, log
         self._wait, self._taken, self._report = wait, taken, report
-        self._looked_at_endpoints = self._swept = self._reported = 0.0
+        self._looked_at_endpoints = self._reported = self._sweep_from = 0.0
         self._trouble = ""
+        self._nudged = asyncio.Event()
 
     async def run(self) -> None:
         """Round and round, until cancelled. While Redis is away it only waits."""
+        listener = asyncio.create_task(self._listen())
+        try:
+            while not is_cancelled():
+                self._nudged.clear()
+                try:
+                    if await self._round():
+                        continue
+                except StoreDown:
+                    pass
+                except Exception:
+                    # A fault of ours must not end the intake of everybody's work.
+                    self._log.exception("upkeep.fault")
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._nudged.wait(), INTAKE_SECONDS)
+        finally:
+            listener.cancel()
+            await asyncio.gather(listener, return_exceptions=True)
+
+    async def _listen(self) -> None:
         while not is_cancelled():
             try:
-                if not await self._round():
-                    await self._wait(INTAKE_SECONDS)
+                if await self._wait(NUDGE_SECONDS):
+                    self._nudged.set()
             except StoreDown:
-                await self._pause()
+                await asyncio.sleep(INTAKE_SECONDS)
             except Exception:
-                # A fault of ours must not end the intake of everybody's work.
                 self._log.exception("upkeep.fault")
-                await self._pause()
+                await asyncio.sleep(INTAKE_SECONDS)
 
     async def _round(self) -> bool:
         """One round; replies whether more waits to be taken in."""
@@ -98,13 +126,15 @@ class Upkeep:
         if now - self._reported >= 1.0:
             self._reported = now
             self._report()
-        await self._teller.run()
+        if taken.notices:
+            await self._teller.run()
         return taken.more
 
     async def _sweep_at(self, now: float) -> None:
-        if now - self._swept >= SWEEP_SECONDS:
-            self._swept = now
-            await self._sweep.page()
+        if now >= self._sweep_from:
+            self._sweep_from = now + BUSY_SWEEP_SECONDS  # also where it fails
+            if not await self._sweep.page():
+                self._sweep_from = now + SWEEP_SECONDS
 
     def _tell(self, taken: Taken) -> None:
         if taken.tasks:
@@ -117,6 +147,3 @@ class Upkeep:
             self._trouble = taken.trouble
             if taken.trouble:
                 self._log.warning("intake.paused", reason=taken.trouble)
-
-    async def _pause(self) -> None:
-        await asyncio.sleep(INTAKE_SECONDS)

@@ -25,8 +25,8 @@ DATA_VERSION = 1
 SOCKET_SECONDS = 5.0
 VOLATILE = "BRIDGE_REDIS_ALLOW_VOLATILE=true if losing events is fine"
 CONNECT_SECONDS = 2.0
-WAKE_SECONDS = 1.0
-"""The longest that one blocking wait lasts; well below the socket's own limit."""
+WAKE_SECONDS = 4.0
+"""The longest that one blocking wait lasts; below the socket's own limit."""
 
 
 class Store:
@@ -85,10 +85,10 @@ class Store:
         finally:
             await client.aclose()
 
-    async def wait_for_wake(self, kind: str, seconds: float) -> None:
-        """Wait until somebody nudges this kind of pump, at most `seconds` (and at most WAKE_SECONDS)."""
+    async def wait_for_wake(self, kind: str, seconds: float) -> bool:
+        """Wait until somebody nudges this kind of pump, at most `seconds` (and WAKE_SECONDS); whether somebody did."""
         with store_errors():
-            await self.client.blpop([self.keys.wake(kind)], timeout=min(seconds, WAKE_SECONDS))
+            return bool(await self.client.blpop([self.keys.wake(kind)], timeout=min(seconds, WAKE_SECONDS)))
 
     async def wake(self, kind: str) -> None:
         """Nudge a waiting pump; bounded, as in the scripts."""

@@ -53,9 +53,32 @@ class Taken:
     """Why nothing could be taken in: a client's key has the wrong type."""
     more: bool = False
     """The batch was full: come again at once."""
+    notices: bool = False
+    """Something is to be told of an endpoint."""
 
 
-_Seen = tuple[dict[bytes, bytes], bytes | None]
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What clients had written at one moment."""
+
+    requests: list[bytes]
+    """Members whose score is a request by now."""
+    mistaken: list[bytes]
+    """Members whose score is in milliseconds by mistake."""
+    notices: int
+    endpoints: "_Endpoints | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoints:
+    """What stands in `bridge:endpoints`, which of it was taken in, and the version of the set in force."""
+
+    raw: dict[bytes, bytes]
+    registered: set[bytes]
+    version: bytes
+
+
+_Seen = tuple[dict[bytes, bytes], bytes]
 """What clients had written, and the version of the set in force, at one moment."""
 
 
@@ -87,10 +110,10 @@ class Intake:
         async with self._lock:
             try:
                 await self._recover()
-                members, mistaken = await self._requests()
-                taken = await self._take_endpoints() if endpoints or members else Taken()
-                tasks, rejected = await self._take_tasks(members, mistaken)
-                if endpoints or members:  # else bridge:endpoints was not looked at
+                written = await self._read(endpoints=endpoints)
+                taken = await self._take_endpoints(written.endpoints) if written.endpoints else Taken()
+                tasks, rejected = await self._take_tasks(written.requests, written.mistaken)
+                if written.endpoints:
                     self._troubled, self._trouble = False, ""
             except ResponseError as error:
                 if "WRONGTYPE" in str(error):
@@ -99,16 +122,16 @@ class Intake:
             except (RedisError, OSError, RuntimeError) as error:
                 raise as_store_error(error) from None
             refused, more = (*taken.rejected, *rejected), tasks + len(rejected) >= BATCH
-            return Taken(tasks, taken.endpoints, refused, self._trouble, more)
+            return Taken(tasks, taken.endpoints, refused, self._trouble, more, written.notices > 0)
 
-    async def _requests(self) -> tuple[list[bytes], list[bytes]]:
-        """Members whose score is a request by now, and members whose score is in milliseconds by mistake."""
-        seconds = await self._scripts.now() // 1000
-        pipe = self._client.pipeline(transaction=False)
-        pipe.zrangebyscore(self._keys.tasks, "-inf", seconds + 1, start=0, num=BATCH)
-        pipe.zrangebyscore(self._keys.tasks, MILLISECONDS_FROM, "(inf", start=0, num=BATCH)
-        requests, mistaken = await pipe.execute()
-        return requests, mistaken
+    async def _read(self, *, requests: bool = True, endpoints: bool = True) -> _Written:
+        reply = await self._scripts.call("read_written", int(requests), int(endpoints), BATCH, MILLISECONDS_FROM)
+        if len(reply) == 3:
+            return _Written(*reply)
+        asked, mistaken, notices, flat, names, version = reply
+        return _Written(
+            asked, mistaken, notices, _Endpoints(dict(zip(flat[::2], flat[1::2], strict=True)), set(names), version)
+        )
 
     # -- a client's key of the wrong type --
 
@@ -131,7 +154,9 @@ class Intake:
         self._trouble = "; ".join(word for _, word in trouble)
         if self._keys.endpoints in dict(trouble):
             return Taken(trouble=self._trouble)
-        return replace(await self._take_endpoints(), trouble=self._trouble)
+        written = await self._read(requests=False)
+        taken = await self._take_endpoints(written.endpoints) if written.endpoints else Taken()
+        return replace(taken, trouble=self._trouble)
 
     async def _recover(self) -> None:
         """Write back what was registered in a client's key that had the wrong type and has not any more."""
@@ -158,13 +183,8 @@ class Intake:
                 rejected_field("endpoint", name) for name, word in zip(written, words, strict=True) if word in REFUSED
             ]
 
-    async def _take_endpoints(self) -> Taken:
-        pipe = self._client.pipeline(transaction=True)
-        pipe.hgetall(self._keys.endpoints)
-        pipe.hkeys(self._keys.registry)
-        pipe.hget(self._keys.meta, "endpoints_version")
-        raw, keys, version = cast(tuple[dict[bytes, bytes], list[bytes], bytes | None], await pipe.execute())
-        registered = set(keys)
+    async def _take_endpoints(self, written: _Endpoints) -> Taken:
+        raw, registered, version = written.raw, written.registered, written.version
         # What we saw before counts only while Redis knows it too (it may have lost a second, or everything), and while
         # nobody put another definition in force meanwhile: what is written now may be what we saw, and yet not be it.
         if (raw, version) == self._seen and registered >= raw.keys():
@@ -175,7 +195,7 @@ class Intake:
         self._remember(raw, [(name, text, word) for (name, text), word in zip(fresh, words, strict=True)])
         gone = [as_text(name) for name in sorted(registered - raw.keys()) if not as_text(name).startswith("url:")]
         await asyncio.gather(*(self._cancel(name) for name in gone))
-        if fresh or gone or as_text(version) != self._registry.endpoints.version:
+        if fresh or gone or (as_text(version) or "0") != self._registry.endpoints.version:
             await self._registry.reload_endpoints()
         # What moved, or was put back or deleted, is looked at again rather than remembered as it is not.
         self._seen = None if any(word not in TAKEN for word in words) else (raw, version)

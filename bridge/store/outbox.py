@@ -113,10 +113,8 @@ class Outbox:
         return int(await self._scripts.call("fan_out", FANOUT_STEP))
 
     async def prune(self, endpoint: str, *, delivered_ms: int, dead_ms: int) -> int:
-        """Forget ended deliveries of an endpoint that are older than retention asks, a batch; replies how many."""
-        done = await self._scripts.call("prune", "done", endpoint, delivered_ms, PRUNE_BATCH)
-        dead = await self._scripts.call("prune", "dead", endpoint, dead_ms, PRUNE_BATCH)
-        return int(done) + int(dead)
+        """Forget ended deliveries of an endpoint that are older than retention asks, a batch of each kind; how many."""
+        return int(await self._scripts.call("prune", endpoint, delivered_ms, dead_ms, PRUNE_BATCH))
 
     async def prune_tasks(self, *, older_than_ms: int) -> int:
         """Forget tasks that ended longer ago than this, a batch; replies how many."""

@@ -1,8 +1,9 @@
 """Shifts: which RQ jobs are alive, and how many are missing. Synchronous, on RQ's own connection."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from redis import Redis
+from redis.commands.core import Script
 from redis.exceptions import RedisError
 
 from bridge.store.keys import Keys
@@ -10,8 +11,31 @@ from bridge.store.scripts import as_store_error, script_text
 
 TICKET_MS = 5_000
 """How long a job that was sent is believed to be on its way."""
-ALIVE_MS = 3_000
-"""How long a shift is believed to be alive after it said so; it says so once a second."""
+ALIVE_MS = 5_000
+"""How long a shift is believed to be alive after it said so; it says so every two seconds."""
+
+
+class Fleet:
+    """What a supervisor asks: who is missing."""
+
+    def __init__(self, connection: "Redis", prefix: str) -> None:
+        self._prefix = prefix
+        self._fill = _script(connection, "fill_shifts")
+
+    def missing(self, kinds: Mapping[str, tuple[str, Sequence[str]]]) -> dict[str, int]:
+        """Say which workers of ours are alive, and hear how many shifts are missing in all; kind → (RQ's key, workers).
+
+        What is missing is ours to send. Raises StoreDown.
+        """
+        arguments: list[str | int] = [TICKET_MS]
+        for kind, (_, workers) in kinds.items():
+            arguments += [kind, len(workers), *workers]
+        queues = [queue for queue, _ in kinds.values()]
+        try:
+            reply = self._fill(keys=[self._prefix, *queues], args=[*arguments, 0])
+        except (RedisError, OSError) as error:
+            raise as_store_error(error) from None
+        return dict(zip(kinds, map(int, reply), strict=True))
 
 
 class Shifts:
@@ -21,17 +45,7 @@ class Shifts:
         self._prefix, self._kind = prefix, kind
         self._keys = Keys(prefix)
         self._connection = connection
-        major = int(str(connection.info("server")["redis_version"]).split(".", 1)[0])
-        self._fill = connection.register_script(script_text("fill_shifts", shebang=major >= 7))
-        self._beat = connection.register_script(script_text("beat_shift", shebang=major >= 7))
-
-    def fill(self, queue_key: str, workers: Sequence[str]) -> int:
-        """Say which workers of ours are alive, and hear how many shifts are missing in all. Raises StoreDown."""
-        try:
-            reply = self._fill(keys=[self._prefix, queue_key], args=[self._kind, TICKET_MS, *workers, 0])
-        except (RedisError, OSError) as error:
-            raise as_store_error(error) from None
-        return int(reply)
+        self._beat = _script(connection, "beat_shift")
 
     def start(self, shift: str) -> bool:
         """Begin a shift; False if there are enough without it. Raises StoreDown."""
@@ -54,3 +68,8 @@ class Shifts:
         except (RedisError, OSError) as error:
             raise as_store_error(error) from None
         return bytes(reply)
+
+
+def _script(connection: "Redis", name: str) -> Script:
+    major = int(str(connection.info("server")["redis_version"]).split(".", 1)[0])
+    return connection.register_script(script_text(name, shebang=major >= 7))

@@ -51,13 +51,19 @@ class Work:
         return self._gates.setdefault(item, asyncio.Event())
 
 
+async def unwoken(seconds: float) -> bool:
+    """Nobody says anything."""
+    await asyncio.sleep(seconds)
+    return False
+
+
 def a_pump(
     work: Work,
     *,
     slots: int = 3,
     permit: Permit | None = None,
     log: Lines | None = None,
-    wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    wait: Callable[[float], Awaitable[bool]] = unwoken,
 ) -> Pump[str]:
     if permit is None:
         permit = Permit()
@@ -226,9 +232,10 @@ async def test_the_listener_wakes_it() -> None:
     """When what it listens to answers, it looks."""
     news = asyncio.Event()
 
-    async def wait(_: float) -> None:
+    async def wait(_: float) -> bool:
         await news.wait()
         news.clear()
+        return True
 
     work = Work(hold=False)
     async with Running(a_pump(work, wait=wait)):
@@ -243,11 +250,11 @@ async def test_the_listener_survives_its_faults(fault: Exception) -> None:
     """Whatever goes wrong while listening, it listens again, and does not do so in a frenzy."""
     calls = []
 
-    async def wait(_: float) -> None:
+    async def wait(_: float) -> bool:
         calls.append(1)
         if len(calls) == 1:
             raise fault
-        await asyncio.Event().wait()
+        return await asyncio.Event().wait()
 
     async with Running(a_pump(Work(), wait=wait)):
         await eventually(lambda: len(calls) == 2)
@@ -257,10 +264,10 @@ async def test_a_listener_that_swallows_its_cancel_does_not_hold_up_the_end() ->
     """A client library that turns a cancel into a fault of its own: the pump ends all the same."""
     listening = asyncio.Event()
 
-    async def wait(_: float) -> None:
+    async def wait(_: float) -> bool:
         listening.set()
         try:
-            await asyncio.Event().wait()
+            return await asyncio.Event().wait()
         except asyncio.CancelledError:
             raise StoreDown("away") from None
 

@@ -137,7 +137,7 @@ async def test_a_fault_does_not_end_it(stage: Stage, fault: Exception) -> None:
         Faulty(),
         Sweep(stage.store, delivered_ms=1_000, dead_ms=1_000, tasks_ms=1_000),
         Teller(stage.store.notices, stage.store.registry, stage.log),
-        wait=asyncio.sleep,
+        wait=lambda seconds: stage.store.wait_for_wake("poll", seconds),
         taken=lambda: None,
         report=lambda: None,
         log=stage.log,
@@ -184,10 +184,10 @@ async def test_a_swallowed_cancel_ends_it_all_the_same(stage: Stage) -> None:
     """A client library that turns a cancel into a fault of its own must not make it run for ever."""
     waiting = asyncio.Event()
 
-    async def swallow(_: float) -> None:
+    async def swallow(_: float) -> bool:
         waiting.set()
         try:
-            await asyncio.Event().wait()
+            return await asyncio.Event().wait()
         except asyncio.CancelledError:
             raise StoreDown("away") from None
 

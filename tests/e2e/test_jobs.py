@@ -30,7 +30,7 @@ from bridge.sandbox.message import Response
 from bridge.sandbox.receiver import Receiver
 from bridge.sandbox.redis import RedisServer
 from bridge.store import connect_for_rq
-from bridge.store.shifts import Shifts
+from bridge.store.shifts import Fleet, Shifts
 
 # ---------------------------------------------------------------- forged jobs
 
@@ -304,13 +304,18 @@ def test_the_job_class_runs_its_own_name_only(redis_url: str) -> None:
 
 
 @pytest.fixture
-def shifts(redis_url: str) -> Iterator[Shifts]:
+def connection(redis_url: str) -> Iterator["Redis"]:
     connection = connect_for_rq(redis_url)
-    yield Shifts(connection, "bridge:", "poll")
+    yield connection
     connection.close()
 
 
 QUEUE = "rq:queue:bridge-poll"
+
+
+def missing(connection: "Redis", *workers: str) -> int:
+    """What a supervisor with these poll workers hears."""
+    return Fleet(connection, "bridge:").missing({"poll": (QUEUE, workers)})["poll"]
 
 
 def a_moment_later() -> None:
@@ -319,27 +324,39 @@ def a_moment_later() -> None:
     until(lambda: time.time() - began > 0.002)
 
 
-def test_two_supervisors_do_not_double(shifts: Shifts) -> None:
+def test_two_supervisors_do_not_double(connection: "Redis") -> None:
     """Each asks for what is missing in all; what one sends, the other does not."""
-    assert shifts.fill(QUEUE, ["a:1", "a:2"]) == 2
+    shifts = Shifts(connection, "bridge:", "poll")
+    assert missing(connection, "a:1", "a:2") == 2
     a_moment_later()
-    assert shifts.fill(QUEUE, ["b:1"]) == 1
-    assert shifts.fill(QUEUE, ["a:1", "a:2"]) == 0
+    assert missing(connection, "b:1") == 1
+    assert missing(connection, "a:1", "a:2") == 0
     for name in ("one", "two", "three"):
         assert shifts.start(name)
     assert not shifts.start("surplus")
-    assert shifts.fill(QUEUE, ["a:1", "a:2"]) == 0
+    assert missing(connection, "a:1", "a:2") == 0
     shifts.end("two")
-    assert shifts.fill(QUEUE, ["b:1"]) == 1
-    assert shifts.fill(QUEUE, ["a:1", "a:2"]) == 0
+    assert missing(connection, "b:1") == 1
+    assert missing(connection, "a:1", "a:2") == 0
 
 
-def test_a_shift_that_stops_beating_is_replaced(shifts: Shifts) -> None:
-    """No beat for three seconds: its place is free."""
-    assert shifts.fill(QUEUE, ["a:1"]) == 1
-    assert shifts.start("dead")
-    assert shifts.fill(QUEUE, ["a:1"]) == 0
-    until(lambda: shifts.fill(QUEUE, ["a:1"]) == 1)
+def test_a_supervisor_asks_for_all_kinds_at_once(connection: "Redis") -> None:
+    """Each kind has its own workers, shifts and queue; of a kind without workers none is missing."""
+    fleet = Fleet(connection, "bridge:")
+    asked = {"poll": (QUEUE, ["a:1"]), "deliver": ("rq:queue:bridge-deliver", ["a:2", "a:3"]), "other": ("rq:o", [])}
+    assert fleet.missing(asked) == {"poll": 1, "deliver": 2, "other": 0}
+    assert Shifts(connection, "bridge:", "deliver").start("one")
+    connection.rpush("rq:queue:bridge-deliver", "job")
+    a_moment_later()
+    assert fleet.missing(asked) == {"poll": 0, "deliver": 0, "other": 0}
+
+
+def test_a_shift_that_stops_beating_is_replaced(connection: "Redis") -> None:
+    """No beat for five seconds: its place is free."""
+    assert missing(connection, "a:1") == 1
+    assert Shifts(connection, "bridge:", "poll").start("dead")
+    assert missing(connection, "a:1") == 0
+    until(lambda: missing(connection, "a:1") == 1)
 
 
 def test_a_bell_rings_out_of_a_signal_handler() -> None:
