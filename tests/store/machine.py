@@ -234,9 +234,8 @@ class ClientsAndTime(RuleBasedStateMachine):
             self._do(self._intakes[0].run())
             while self._do(self._store.outbox.fan_out()):
                 pass
-            for delivery in self._do(self._store.outbox.claim(100, lease_ms=LEASE_MS)).deliveries:
-                self._take_turn(delivery.endpoint, delivery.task, delivery.revision)
-                self._do(self._store.outbox.settle(delivery, DELIVERED, "{}"))
+            while self._deliver_all():
+                pass
             self._do(self._sweep.page())
             state = self._read()
             held = {name for name, known in under(state, "endpoint") if known.get("state") == "disabled"}
@@ -246,6 +245,14 @@ class ClientsAndTime(RuleBasedStateMachine):
             self.advance(30_000)
         assert not owed, f"never delivered: {owed}"
         check_state(state, self.clock.now, CAP, reordered=self._reordered())
+
+    def _deliver_all(self) -> int:
+        """Deliver what is due, as much as the caps allow at a time; replies how much that was."""
+        due = self._do(self._store.outbox.claim(100, lease_ms=LEASE_MS)).deliveries
+        for delivery in due:
+            self._take_turn(delivery.endpoint, delivery.task, delivery.revision)
+            self._do(self._store.outbox.settle(delivery, DELIVERED, "{}"))
+        return len(due)
 
     # -- what must hold --
 
