@@ -71,15 +71,15 @@ def drain(_: float) -> Iterator[tuple[str, Drained | None]]:
         yield f"drain: the bridge sends {ratio:.1f} times what {peer} does", None
 
 
-async def owe(url: str, receiver: int, secret: str, deliveries: int) -> None:
+async def owe(url: str, receiver: int, secret: str, deliveries: int, endpoints: int = ENDPOINTS) -> None:
     """Have so many events owed, of 1 KiB each, one for each task, over all endpoints evenly."""
     async with Store.open(url) as store:
-        for n in range(ENDPOINTS):
+        for n in range(endpoints):
             definition = {"url": f"http://127.0.0.1:{receiver}/{n}", "secret": secret, "tasks": [f"e{n}-*"]}
             await store.client.hset("bridge:endpoints", f"e{n}", json.dumps(definition))
         for start in range(0, deliveries, CLAIM):
             numbers = range(start, min(start + CLAIM, deliveries))
-            ids = {f"e{number % ENDPOINTS}-{number}": 0 for number in numbers}
+            ids = {f"e{number % endpoints}-{number}": 0 for number in numbers}
             await store.client.zadd("bridge:tasks", ids, nx=True)
         intake = Intake(
             store, Policy(allow_networks=[ip_network("127.0.0.0/8")], allow_http=True), has_default_secret=False
@@ -93,7 +93,7 @@ async def owe(url: str, receiver: int, secret: str, deliveries: int) -> None:
             owed += len(claim.tasks)
             if not claim.tasks:
                 await intake.run()
-        due = [await store.client.zcard(f"bridge:queue:e{n}") for n in range(ENDPOINTS)]
+        due = [await store.client.zcard(f"bridge:queue:e{n}") for n in range(endpoints)]
         assert sum(due) == deliveries, due
 
 

@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 from bridge.errors import StoreDown
 
-IDLE_SECONDS = 4.0
+IDLE_SECONDS = 5.0
 """The longest that an idle pump waits before it looks again: a nudge may be lost with the process that it went to."""
 RETRY_SECONDS = 1.0
 """The longest wait between two tries while Redis is away."""

@@ -15,7 +15,7 @@ NUDGE_SECONDS = 4.0
 """How long one wait for a nudge lasts."""
 ENDPOINTS_SECONDS = 2.0
 """How soon a hand-written HSET of an endpoint is noticed, at the latest (before a new task: at once)."""
-SWEEP_SECONDS = 15.0
+SWEEP_SECONDS = 20.0
 """Between two pages of the sweep, …"""
 BUSY_SWEEP_SECONDS = 5.0
 """… and after one that found something to put right or to forget."""
