@@ -43,6 +43,8 @@ class Page:
     """Those that can be read, in upstream's order."""
     count: int
     """How many there were; fewer than were asked for is the last page."""
+    dated: datetime | None = None
+    """What time it was upstream."""
 
 
 class TwelveLabs:
@@ -93,7 +95,7 @@ def observe(answer: Answer, task_id: str) -> Observation | FetchFailure:
         return _transient(answer, "the task has no readable status")
     if task.get("_id") is not None and task["_id"] != task_id:
         return _transient(answer, "the answer is about another task")
-    return _observation(task)
+    return replace(_observation(task), dated=_date(answer))
 
 
 def page(answer: Answer) -> Page | FetchFailure:
@@ -107,7 +109,8 @@ def page(answer: Answer) -> Page | FetchFailure:
     if not isinstance(data, list) or len(data) > PAGE_ROWS_READ:
         return _transient(answer, "the page has no list of tasks")
     rows = [row for row in data if isinstance(row, dict) and _has_status(row) and isinstance(row.get("_id"), str)]
-    return Page(tuple(map(_observation, rows)), len(data))
+    listed = (replace(_observation(row), from_list=True) for row in rows)
+    return Page(tuple(listed), len(data), _date(answer))
 
 
 def _decoded(answer: Answer) -> dict[str, Any] | FetchFailure:
@@ -179,10 +182,14 @@ def _wait_asked(answer: Answer, now: datetime) -> float | None:
 
 def _dated(answer: Answer, now: datetime) -> datetime | None:
     """The answer's own Date; None if it has none, or one too far from our clock."""
+    moment = _date(answer)
+    return moment if moment and abs((moment - now).total_seconds()) <= CLOCKS_APART_SECONDS else None
+
+
+def _date(answer: Answer) -> datetime | None:
     try:
         moment = parsedate_to_datetime(answer.header("date") or "")
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return moment if abs((moment - now).total_seconds()) <= CLOCKS_APART_SECONDS else None
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, IndexError, TypeError, OverflowError):
         return None
 
