@@ -216,6 +216,7 @@ class Engine(threading.Thread):
                 permitted=lambda: permit.valid,
                 log=self._log,
             )
+            poller.found = lister.compare
             if settings.twelvelabs_api_key:
                 await store.registry.hasten_probe(every_seconds=KEY_PROBE_SECONDS)
             else:

@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from bridge import diff, events, schedule
@@ -22,6 +22,8 @@ from bridge.model import (
 )
 from bridge.pump import Batch, Log, RedisClock, persist
 
+CLOSELY_SECONDS = 600.0
+"""How long a task that the list contradicted is read at the interval, whatever the list tells."""
 UNPROMPTED_PAUSE_SECONDS = 15.0
 """How long a key rests after a 429 that does not say how long; what TwelveLabs' own examples wait."""
 KEY_PROBE_SECONDS = 60.0
@@ -89,6 +91,10 @@ class Reading:
     task: WatchedTask
     claimed_at: float
     probe: bool
+    due: bool = True
+    """It was its turn to be read; False: upstream's list had news of it."""
+    closely: bool = False
+    """The list contradicts it: it is read again soon, and for a while as often as without a list."""
 
 
 class Poller:
@@ -109,6 +115,8 @@ class Poller:
         self._tally: Counter[str] = Counter()
         self._latest = 0
         self._trouble = ""
+        self.found: Callable[[WatchedTask, Observation], Awaitable[None]] | None = None
+        """Told of each change that was found because it was a task's turn to be read."""
 
     async def claim(self, slots: int) -> Batch[Reading]:
         """Lease due tasks."""
@@ -136,7 +144,7 @@ class Poller:
         """Readings of tasks that were claimed by name at `now`, Redis' time (ms)."""
         if tasks:
             self._clock.set(now)
-        return [Reading(task, time.monotonic(), probe=False) for task in tasks]
+        return [Reading(task, time.monotonic(), probe=False, due=False) for task in tasks]
 
     async def hear(self, reading: Reading, seen: Observation | FetchFailure, *, again: bool = False) -> None:
         """Commit what a reading says, or that it says nothing new. `again`: the task is read once more, soon."""
@@ -188,7 +196,7 @@ class Poller:
         """Ask again soon, once: what says something else each time is read at the interval like anything else."""
         task, now = reading.task, self._clock.now()
         again = verdict.fingerprint == task.doubt and task.doubted_at is not None
-        soon = again or task.doubt is None
+        soon = (again or task.doubt is None) and verdict.lasting_ms == diff.DOUBT_MS
         delay = diff.DOUBT_MS + CLOCK_MARGIN_MS if soon else self._interval_ms(first=False)
         since = task.doubted_at if again else now
         error = f"doubted and asked again: {verdict.why}"
@@ -200,7 +208,7 @@ class Poller:
         task, snapshot = reading.task, reading.task.snapshot
         if snapshot is None:
             raise AssertionError("a first sight is a change")
-        delay = self._delay_after(snapshot)
+        delay = closer(reading, self._delay_after(snapshot))
         if task.announce:
             await self._persist(
                 reading, lambda: self._registry.announce(task, snapshot.event_id, delay_ms=delay), "announced"
@@ -213,7 +221,8 @@ class Poller:
         now, metadata = self._clock.now(), task.options.metadata
         event = events.event_from(change, task.member, now=now, metadata=metadata, behind_ms=task.behind_ms)
         snapshot = events.snapshot_after(change, event)
-        delay: Delay = CLOCK_MARGIN_MS if again else self._delay_after(snapshot, first=change.previous is None)
+        usual = self._delay_after(snapshot, first=change.previous is None)
+        delay = CLOCK_MARGIN_MS if again else closer(reading, usual)
         word = await self._persist(
             reading, lambda: self._registry.commit(task, event, snapshot, delay_ms=delay), "changed"
         )
@@ -226,6 +235,8 @@ class Poller:
             changed=",".join(change.changed),
             outcome=word,
         )
+        if self.found and reading.due and change.previous and change.observation:
+            await self.found(task, change.observation)
 
     async def _failed(self, reading: Reading, failure: FetchFailure) -> None:
         task, fault = reading.task, failure.fault
@@ -294,13 +305,14 @@ class Poller:
         near = self._interval_ms(first=first)
         if not self._policy.reconcile_seconds or snapshot.status in TERMINAL_STATUSES:
             return near
-        far = schedule.poll_in_ms(self._policy.reconcile_seconds, first=first, jitter=self._jitter())
-        return Relying(near, max(near, far), int(self._policy.list_fresh_seconds * 1000))
+        far, fresh = int(self._policy.reconcile_seconds * 1000), int(self._policy.list_fresh_seconds * 1000)
+        return Relying(near, far, fresh, 1 - schedule.FIRST_SPREAD * abs(self._jitter()))
 
     def _interval_ms(self, *, first: bool) -> int:
         return schedule.poll_in_ms(self._policy.interval_seconds, first=first, jitter=self._jitter())
 
     async def _postpone(self, reading: Reading, rest: Postponement, kind: str) -> None:
+        rest = replace(rest, delay_ms=closer(reading, rest.delay_ms))
         await self._persist(reading, lambda: self._registry.postpone(reading.task, rest), kind)
 
     async def _persist(
@@ -310,6 +322,14 @@ class Poller:
         if count:
             self._tally[kind] += 1
         return await persist(step, until=until, log=self._log)
+
+
+def closer(reading: Reading, delay: Delay) -> Delay:
+    """The delay, or a short one where the list contradicts the task; one that has ended has ended."""
+    near_ms = delay.near_ms if isinstance(delay, Relying) else delay
+    if not reading.closely or near_ms < 0:
+        return delay
+    return Relying(min(near_ms, diff.DOUBT_MS + CLOCK_MARGIN_MS), 0, 0, closely_ms=int(CLOSELY_SECONDS * 1000))
 
 
 def pause_seconds(asked: float | None) -> float:
