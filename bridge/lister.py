@@ -16,7 +16,7 @@ from bridge.errors import StoreDown
 from bridge.model import FetchFailure, FetchFault, Observation, WatchedTask
 from bridge.poll import Reading
 from bridge.pump import Log, is_cancelled
-from bridge.skim import DEEP_MS, LONGEST_REST_SECONDS, Pass, Weight, is_plain, weigh
+from bridge.skim import DEEP_MS, LONGEST_REST_SECONDS, Pass, Weight, fresh_seconds, is_plain, is_useless, weigh
 
 PAGES = 40
 """The most pages of one pass; an account where more moves in an interval is read by id."""
@@ -24,14 +24,13 @@ ABREAST = 50
 """How many tasks are claimed, and settled, at a time."""
 LEASE_SECONDS = 30.0
 """Whoever lists and dies is replaced after this; it is said anew with each page."""
-FRESH_PASSES = 3.0
-"""Tasks are read seldom only while a pass was complete within so many intervals, and …"""
-FRESH_SECONDS = 30.0
-"""… this long."""
 BUSY_TRIES, BUSY_SECONDS = 100, 0.1
 """How long what somebody else is reading by id is waited for: ten seconds, the deadline of a read."""
 STEPS = 1_000
 """How often at most a step of tasks is brought forward; the next look goes on."""
+SCARCE = "no request is left for a page"
+PAGE_WAITS, PAGE_WAIT_SECONDS = 24, 5.0
+"""How often and how long a request for a further page is waited for: two minutes."""
 IDLE_SECONDS = 1.0
 SOON_SECONDS = 0.05
 """After a pass, its end has told Redis when the next one begins: that is asked for."""
@@ -123,11 +122,6 @@ class ListPolicy:
     page_rows: int = 50
 
 
-def fresh_seconds(interval_seconds: float) -> float:
-    """How long after a complete pass the list is relied on."""
-    return max(FRESH_PASSES * interval_seconds, FRESH_SECONDS)
-
-
 class Lister:
     """One process' part in listing. It works while `permitted`, and never beside another's turn."""
 
@@ -143,7 +137,7 @@ class Lister:
         log: Log,
     ) -> None:
         self._listings, self._upstream, self._poller, self._policy = listings, upstream, poller, policy
-        self._fresh_ms = fresh_seconds(policy.interval_seconds) * 1000
+        self._fresh_ms = fresh_seconds(policy.interval_seconds, policy.requests_per_minute) * 1000
         self._permitted, self._sleep, self._log = permitted, sleep, log
         self._failing = ""
 
@@ -180,7 +174,10 @@ class Lister:
         return SOON_SECONDS if done else policy.interval_seconds
 
     async def _pass(self, turn: Turn) -> bool:
-        """One pass, and what follows from how it ended; replies whether it was complete, and told what is so."""
+        """One pass, and what follows from how it ended; replies whether the list may be relied on.
+
+        It was complete, and told what is so; or there was no request for it, and so is none for reading by id.
+        """
         made = Pass(turn.mark, turn.now, deep=turn.deep)
         again_ms = int(self._policy.interval_seconds * 1000)
         failure = await self._read(turn, made)
@@ -201,7 +198,7 @@ class Lister:
                 self._log.warning("list.fails", detail=failure.detail)
             await self._poller.rest(failure)
             await self._listings.failed(turn.token, again_ms=again_ms, why=failure.detail)
-        return False
+        return failure is not None and failure.detail == SCARCE
 
     async def compare(self, task: WatchedTask, seen: Observation) -> None:
         """A change was found by id. A list that should have told of it, and did not, is believed no longer."""
@@ -222,8 +219,8 @@ class Lister:
     async def _read(self, turn: Turn, made: Pass) -> FetchFailure | None:
         """Read pages until the pass is complete, or a page fails."""
         for number in range(1, PAGES + 1):
-            if await self._listings.grant(per_minute=self._policy.requests_per_minute):
-                return FetchFailure(FetchFault.TRANSIENT, "no request is left for a page")
+            if not await self._is_granted(turn, waits=PAGE_WAITS if number > 1 else 0):
+                return FetchFailure(FetchFault.TRANSIENT, SCARCE)
             page = await self._upstream.fetch_page(number)
             if isinstance(page, FetchFailure):
                 return page
@@ -235,6 +232,16 @@ class Lister:
             if not await self._listings.go_on(turn.token, lease_ms=int(LEASE_SECONDS * 1000)):
                 return FetchFailure(FetchFault.TRANSIENT, "somebody else lists")
         return FetchFailure(FetchFault.BAD_WATCH, f"more than {PAGES} pages moved since the pass before")
+
+    async def _is_granted(self, turn: Turn, *, waits: int) -> bool:
+        """Whether there is a request for a page. What was read of a pass is not thrown away for the want of one."""
+        for _ in range(waits):
+            if not await self._listings.grant(per_minute=self._policy.requests_per_minute):
+                return True
+            await self._sleep(PAGE_WAIT_SECONDS)
+            if not await self._listings.go_on(turn.token, lease_ms=int(LEASE_SECONDS * 1000)):
+                return False
+        return not await self._listings.grant(per_minute=self._policy.requests_per_minute)
 
     async def _commit(self, turn: Turn, made: Pass) -> None:
         """Whatever is new, in the order of its instants, each task's one after the other."""
@@ -283,9 +290,3 @@ class Lister:
         for _ in range(STEPS):
             if not await self._listings.hasten(within_ms=within, reach_ms=reach):
                 return
-
-
-def is_useless(failure: FetchFailure) -> bool:
-    """Whether upstream's answer says that there is no such list, or not for us; else it may be there the next time."""
-    refused = failure.fault in {FetchFault.GONE, FetchFault.BAD_WATCH, FetchFault.FORBIDDEN}
-    return refused or failure.status_code in {200, 405, 410, 501}

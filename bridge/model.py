@@ -206,13 +206,16 @@ class Relying:
     """A list tells if a pass over it was complete within this."""
     share: float = 1.0
     """The part of the long delay that it is to be, so that not all are over at once."""
+    pace_ms: int = 0
+    """Of all tasks, one is due in such a time, and not more; 0: as many as may be."""
     closely_ms: int = 0
     """From now on so long, the short delay it is, whatever the list tells."""
     account: str = "default"
 
     def __str__(self) -> str:
         share = int(self.share * 1000)
-        return f"{self.near_ms} {self.far_ms} {self.fresh_ms} {share} {self.closely_ms} {self.account}"
+        words = (self.near_ms, self.far_ms, self.fresh_ms, share, self.pace_ms, self.closely_ms, self.account)
+        return " ".join(map(str, words))
 
 
 Delay = int | Relying

@@ -14,7 +14,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 from bridge.diff import SECOND, is_onward, order
-from bridge.model import TERMINAL_STATUSES, Observation, Snapshot
+from bridge.model import TERMINAL_STATUSES, FetchFailure, FetchFault, Observation, Snapshot
 
 DEEP_MS = 60_000
 """A pass ends where the one before began. Once in this time it is a deep one, and goes on …"""
@@ -36,6 +36,10 @@ REST_SECONDS = 600.0
 """How long a list that is of no use, or lied, is not asked for; each lie more rests it twice as long …"""
 LONGEST_REST_SECONDS = 86_400.0
 """… up to this. A day without a lie, and the ones before are forgotten."""
+FRESH_PASSES = 3.0
+"""Tasks are read seldom only while a pass was complete within so many intervals, and …"""
+FRESH_SECONDS = 30.0
+"""… this long."""
 CONTRADICTIONS = 20
 """More rows than this in one pass that their tasks contradict are a list that does not tell what is so."""
 
@@ -139,6 +143,18 @@ def weigh(known: Snapshot | None, row: Observation, seen: Observation) -> Weight
         return Weight.CONTRADICTS
     news = known is not None and (order(row, known) > 0 or is_onward(known.status, row.status))
     return Weight.MOVED_ON if news and row.status not in TERMINAL_STATUSES else Weight.AGREES
+
+
+def fresh_seconds(interval_seconds: float, requests_per_minute: int = 0) -> float:
+    """How long after a complete pass the list is relied on: where requests are few, long enough for three of a page."""
+    scarce = FRESH_PASSES * 3 * 60 / requests_per_minute if requests_per_minute else 0
+    return max(FRESH_PASSES * interval_seconds, FRESH_SECONDS, scarce)
+
+
+def is_useless(failure: FetchFailure) -> bool:
+    """Whether upstream's answer says that there is no such list, or not for us; else it may be there the next time."""
+    refused = failure.fault in {FetchFault.GONE, FetchFault.BAD_WATCH, FetchFault.FORBIDDEN}
+    return refused or failure.status_code in {200, 405, 410, 501}
 
 
 def _disorder(rows: Iterable[Observation]) -> int:

@@ -206,13 +206,13 @@ class Examination:
 
     async def _list(self) -> list[Finding]:
         from bridge.doctor import upstream
-        from bridge.lister import fresh_seconds
+        from bridge.skim import fresh_seconds
         from bridge.store.reading.vitals import list_facts
 
         if self.settings.twelvelabs_strategy == "retrieve":
             return []
-        fresh_ms = int(fresh_seconds(self.settings.poll_interval_seconds) * 1000)
-        return list(upstream.listing(await list_facts(self.store, fresh_ms=fresh_ms)))
+        fresh = fresh_seconds(self.settings.poll_interval_seconds, self.settings.twelvelabs_requests_per_minute)
+        return list(upstream.listing(await list_facts(self.store, fresh_ms=int(fresh * 1000))))
 
     async def _endpoints(self) -> list[Finding]:
         from bridge.doctor import entries

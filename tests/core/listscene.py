@@ -32,7 +32,9 @@ class Listing:
         for member in self.members:
             self.watch.simulator.add_task(member, timeline=(), status="validating")
             await self.stage.store.client.zadd("bridge:tasks", {member: 0})
-        await self.stage.intake.run()
+        client = self.stage.store.client
+        while await client.zcard("bridge:watch") < number:  # so many at a time are taken in
+            await self.stage.intake.run()
         while await self.watch.round():
             pass
         await self.look()

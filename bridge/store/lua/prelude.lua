@@ -332,14 +332,15 @@ local function announced(member)
 end
 
 -- When a task is due again, in ms, and whether it is left to the list till then: a number, or '<near> <far> <fresh> <share>
--- <closely> <account>', which is far away while a pass over that account's list was complete within the fresh ms, and else
+-- <pace> <closely> <account>', which is far away while a pass over that account's list was complete within the fresh ms, and else
 -- near. It is near, too, while the list contradicted the task: for `closely` ms from when that was said. A list is believed
--- for no longer than it has told, and one of all tasks is due in a minute, so that a lie is found; of that, `share`
--- thousandths. Judged here, in the step that writes it: a process that has not heard yet that the list tells no more must
+-- for no longer than it has told, and one of all tasks is due in a minute, so that a lie is found; where requests are few,
+-- one in `pace` ms at most; of that, `share` thousandths. Judged here, in the step that writes it: a process that has not heard yet that the list tells no more must
 -- not rely on it.
 local LEAST_FAR = 60000
 local function delay_of(key, text)
-  local near, far, fresh, share, closely, account = string.match(text, '^(%d+) (%d+) (%d+) (%d+) (%d+) (%S+)$')
+  local near, far, fresh, share, pace, closely, account =
+    string.match(text, '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%S+)$')
   if not near then return tonumber(text), false end
   near = tonumber(near)
   if closely ~= '0' then redis.call('HSET', key, 'closely', now + closely) end
@@ -348,7 +349,8 @@ local function delay_of(key, text)
   local listed = whole(known[1], nil, 0, now + 1000)
   if not listed or now - listed > tonumber(fresh) then return near, false end
   local told = now - whole(known[2], now, 0, now)
-  far = math.min(far, math.max(LEAST_FAR, told), LEAST_FAR * redis.call('ZCARD', P .. 'watch'))
+  local tasks = redis.call('ZCARD', P .. 'watch')
+  far = math.min(far, math.max(LEAST_FAR, told, pace * tasks), math.max(LEAST_FAR, pace) * tasks)
   far = math.floor(far * share / 1000)
   return math.max(near, far), far > near
 end
