@@ -218,7 +218,7 @@ class Engine(threading.Thread):
                 permitted=lambda: permit.valid,
                 log=self._log,
             )
-            poller.found = lister.compare
+            poller.found, upstream.used_up = lister.compare, poller.use_up
             if settings.twelvelabs_api_key:
                 await store.registry.hasten_probe(every_seconds=KEY_PROBE_SECONDS)
             else:

@@ -3,10 +3,12 @@
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from bridge import diff, events, schedule
+from bridge.errors import StoreDown
 from bridge.model import (
     TERMINAL_STATUSES,
     Change,
@@ -30,6 +32,8 @@ UNPROMPTED_PAUSE_SECONDS = 15.0
 """How long a key rests after a 429 that does not say how long; what TwelveLabs' own examples wait."""
 KEY_PROBE_SECONDS = 60.0
 """How long a refused key rests between two probes."""
+USED_UP_SECONDS = 60.0
+"""The longest rest for a header alone, of an answer that was a good one."""
 LEAST_PAUSE_SECONDS = 1.0
 """A 429 that names a moment now or past still rests the key: asking again at once would only feed it."""
 GRANT_SECONDS = 1.0
@@ -158,6 +162,11 @@ class Poller:
     async def put_off(self, reading: Reading, when: int) -> None:
         """Give a task back unread, to be read at a moment (Redis' time, ms) at which there is a request for it."""
         await self._postpone(reading, Postponement.of(reading.task, max(0, when - self._clock.now())), "late")
+
+    async def use_up(self, seconds: float) -> None:
+        """An answer said that it was the last one for so long: rest; after a minute at most, see whether that is so."""
+        with suppress(StoreDown):  # the next answer says so again
+            await self._registry.pause_account(min(max(seconds, LEAST_PAUSE_SECONDS), USED_UP_SECONDS))
 
     async def rest(self, failure: FetchFailure) -> bool:
         """Rest the key if a request that was about no task was refused or throttled; replies whether it rests."""

@@ -6,7 +6,7 @@ is tolerant: only `status` must be there; what is missing is unknown, what is ne
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -31,6 +31,14 @@ PAGE_ROWS_READ = 1_000
 POOL = "twelvelabs"
 CLOCKS_APART_SECONDS = 86_400
 """An answer's Date further than this from our clock is not believed."""
+
+LIMITS = (
+    ("x-ratelimit-remaining", "x-ratelimit-reset"),
+    ("x-ratelimit-request-remaining", "x-ratelimit-request-reset"),
+)
+"""Two families of headers say how many requests are left, and when there are more: both are seen, and both are read."""
+EPOCH = 1_000_000_000
+"""A reset is a Unix time; a smaller number is so many seconds, in the family that does not say which it is."""
 
 _BY_STATUS = {401: FetchFault.CREDENTIAL, 403: FetchFault.FORBIDDEN, 404: FetchFault.GONE, 429: FetchFault.THROTTLED}
 
@@ -57,6 +65,8 @@ class TwelveLabs:
         self._path = parts.path.rstrip("/")
         self._transport, self._deadline = transport, deadline_seconds
         self._key = pattern_of([api_key])
+        self.used_up: Callable[[float], Awaitable[None]] | None = None
+        """Told when a good answer was the last for so many seconds, as its headers say."""
         self._headers = (
             ("x-api-key", api_key),
             ("accept", "application/json"),
@@ -80,9 +90,13 @@ class TwelveLabs:
             answer = await self._transport.exchange(POOL, request, deadline_seconds=self._deadline)
         except TransportFault as fault:
             return FetchFailure(FetchFault.TRANSIENT, f"{fault.fault}: {fault.detail}")
+        now = datetime.now(UTC)
         if answer.status == 200:
+            waits = [seconds for spent, seconds in resets(answer, now) if spent]
+            if waits and self.used_up:
+                await self.used_up(max(waits))
             return answer
-        failed = failure(answer, now=datetime.now(UTC))
+        failed = failure(answer, now=now)
         return replace(failed, detail=self._key.sub(HIDDEN, failed.detail)) if self._key else failed
 
 
@@ -174,10 +188,22 @@ def _wait_asked(answer: Answer, now: datetime) -> float | None:
     asked = parse_retry_after(answer.header("retry-after"), now=theirs)
     if asked is not None or answer.status != 429:
         return asked
-    reset = answer.header("x-ratelimit-reset") or ""
-    if not (reset.isascii() and reset.isdigit() and len(reset) <= 11):
-        return None
-    return max(0.0, int(reset) - theirs.timestamp())
+    known = resets(answer, now)
+    waits = [seconds for spent, seconds in known if spent] or [seconds for _, seconds in known]
+    return max(waits, default=None)
+
+
+def resets(answer: Answer, now: datetime) -> list[tuple[bool, float]]:
+    """For each family of rate-limit headers: whether no request is left, and in how many seconds there are more."""
+    theirs, found = _dated(answer, now) or now, []
+    for left, reset in LIMITS:
+        text = (answer.header(reset) or "").strip()
+        if text.isascii() and text.isdigit() and len(text) <= 11:
+            moment = int(text)
+            relative = moment < EPOCH and reset != LIMITS[0][1]
+            seconds = float(moment) if relative else moment - theirs.timestamp()
+            found.append(((answer.header(left) or "").strip() == "0", max(0.0, seconds)))
+    return found
 
 
 def _dated(answer: Answer, now: datetime) -> datetime | None:

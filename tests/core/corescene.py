@@ -215,6 +215,7 @@ async def watching(
         jitter=lambda: jitter,
         log=stage.log,
     )
+    upstream.used_up = poller.use_up
     try:
         yield Watching(stage, simulator, poller)
     finally:
