@@ -8,6 +8,7 @@ fails, or is found to lie, they are read again as often as without one.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -193,7 +194,7 @@ class Lister:
         elif is_useless(failure):
             await self._rests(await self._listings.rest(turn.token, failure.detail, lied=False), failure.detail)
         else:
-            if failure.detail != self._failing:
+            if failure.detail not in {self._failing, SCARCE}:
                 self._failing = failure.detail
                 self._log.warning("list.fails", detail=failure.detail)
             await self._poller.rest(failure)
@@ -207,7 +208,8 @@ class Lister:
         theirs = seen.dated or datetime.now(UTC)
         age_ms = int((theirs - seen.updated_at).total_seconds() * 1000)
         why = f"it did not show that {task.member} is “{seen.status}”"
-        await self._rests(await self._listings.missed(why, age_ms=age_ms, relied_at=task.relied_at), why)
+        with suppress(StoreDown):  # the change is committed; the next one shows it, too
+            await self._rests(await self._listings.missed(why, age_ms=age_ms, relied_at=task.relied_at), why)
 
     async def _rests(self, rest_ms: int, why: str) -> None:
         """The list rests from now on, if it does."""

@@ -25,7 +25,9 @@ from bridge.model import (
 from bridge.pump import Batch, Log, RedisClock, persist
 
 COMPARED = 4
-"""One in so many requests, where they are few, compares a task with what the list tells."""
+"""One in so many requests, where they are few, compares a task with what the list tells; …"""
+PACE_MS = 100
+"""… where they are not, one in so long a time."""
 CLOSELY_SECONDS = 600.0
 """How long a task that the list contradicted is read at the interval, whatever the list tells."""
 UNPROMPTED_PAUSE_SECONDS = 15.0
@@ -318,7 +320,7 @@ class Poller:
             return near
         far, fresh = int(self._policy.reconcile_seconds * 1000), int(self._policy.list_fresh_seconds * 1000)
         share, per_minute = 1 - schedule.FIRST_SPREAD * abs(self._jitter()), self._policy.requests_per_minute
-        return Relying(near, far, fresh, share, 60_000 * COMPARED // per_minute if per_minute else 0)
+        return Relying(near, far, fresh, share, 60_000 * COMPARED // per_minute if per_minute else PACE_MS)
 
     def _interval_ms(self, *, first: bool) -> int:
         return schedule.poll_in_ms(self._policy.interval_seconds, first=first, jitter=self._jitter())
