@@ -120,13 +120,14 @@ def _answers(endpoints: Mapping[str, Mapping[str, object]], task: str) -> bool:
 def start_worker(
     redis_url: str, base_url: str, settings: dict[str, str], *, role: str = "all"
 ) -> subprocess.Popen[bytes]:
-    """`python worker.py` in an environment of its own: reads once a second, loopback callbacks allowed."""
+    """`python worker.py` in an environment of its own: reads each task once a second, loopback callbacks allowed."""
     environment = {
         "PATH": os.environ["PATH"],
         "BRIDGE_REDIS_URL": redis_url,
         "BRIDGE_TWELVELABS_BASE_URL": base_url,
         "TWELVELABS_API_KEY": "tlk_benchmark",
         "BRIDGE_POLL_INTERVAL_SECONDS": "1",
+        "BRIDGE_TWELVELABS_STRATEGY": "retrieve",
         "BRIDGE_DELIVERY_ALLOW_NETWORKS": "127.0.0.0/8",
         "BRIDGE_DELIVERY_ALLOW_HTTP": "true",
         **settings,

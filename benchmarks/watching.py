@@ -88,7 +88,7 @@ def by_the_bridge(tasks: int, seconds: float) -> Watched:
             worker.wait(timeout=60)
     pages = sum(path.endswith("/tasks") for path in asked)
     ahead = time.time() - time.monotonic()
-    late = [one.at + ahead - _seconds(one.data["updated_at"]) for one in arrivals]
+    late = [one.at + ahead - _seconds(one.data["updated_at"]) for one in arrivals if "status" in one.data["changed"]]
     ends = sum(one.status in {"ready", "failed"} for one in arrivals)
     return Watched(pages, len(asked) - pages, ends, minutes, late)
 

@@ -3,12 +3,13 @@
 import json
 import re
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Protocol
 
 from bridge.model import (
     KNOWN_STATUSES,
+    STAGES,
     TERMINAL_HLS_STATUSES,
     TERMINAL_STATUSES,
     Change,
@@ -18,6 +19,12 @@ from bridge.model import (
 
 DOUBT_MS = 1_000
 """A doubted reading is believed when a reading at least this much later says the same."""
+
+TAKEN_BACK_MS = 60_000
+"""What a row of upstream's list said is taken back when the task, read by id, has said something older for so long."""
+
+SECOND = timedelta(seconds=1)
+"""Where one time shows whole seconds and the other more, however it was cut, less than this between them is nothing."""
 
 FUTURE_MS = 24 * 3_600_000
 """An `updated_at` further ahead of our clock than this is unknown, as an unreadable one: nothing was updated then."""
@@ -53,6 +60,17 @@ class Doubtful:
 
     fingerprint: str
     why: str
+    lasting_ms: int = DOUBT_MS
+    """It is believed when a reading so much later says the same."""
+
+
+class Dated(Protocol):
+    """What says when a task was updated, and how exactly it says so."""
+
+    @property
+    def updated_at(self) -> datetime | None: ...
+    @property
+    def updated_at_text(self) -> str | None: ...
 
 
 Verdict = Change | Unchanged | Stale | Doubtful
@@ -74,19 +92,45 @@ def diff(
     future = _is_ahead(observation.updated_at, FUTURE_MS, now)
     if future:
         observation = replace(observation, updated_at=None)
-    older = snapshot is not None and _is_older(observation.updated_at, snapshot.updated_at)
+    older = snapshot is not None and order(observation, snapshot) < 0
+    lasting, why = DOUBT_MS, ""
     if older and snapshot and not _is_ahead(snapshot.updated_at, AHEAD_MS, now):
-        return Stale()
+        if not snapshot.from_list or observation.from_list:
+            return Stale()
+        if observation.status == snapshot.status:
+            return Unchanged()
+        lasting, why = TAKEN_BACK_MS, "it is older than what upstream's list said"
     changed = _changed_fields(snapshot, observation)
     if not changed:
         return Unchanged()
-    why = "it is older than what was known, whose time has not come yet" if older else ""
+    if older:
+        why = why or "it is older than what was known, whose time has not come yet"
     if why := why or _doubt(snapshot, observation, future=future):
         fingerprint = digest_of(said(observation))
-        agreed = doubt == fingerprint and doubted_at is not None and now - doubted_at >= DOUBT_MS
+        agreed = doubt == fingerprint and doubted_at is not None and now - doubted_at >= lasting
         if not agreed:
-            return Doubtful(fingerprint, why)
+            return Doubtful(fingerprint, why, lasting)
     return Change(observation=observation, previous=snapshot, changed=changed)
+
+
+def order(one: Dated, other: Dated) -> int:
+    """1 if `one` was updated after `other`, -1 if before, 0 if neither is sure.
+
+    Not sure is also what is within a second where one side shows whole seconds and the other side more: upstream's list
+    and its tasks may show the same instant differently.
+    """
+    if one.updated_at is None or other.updated_at is None:
+        return 0
+    apart = one.updated_at - other.updated_at
+    if _is_coarse(one) != _is_coarse(other) and abs(apart) < SECOND:
+        return 0
+    return (apart > timedelta()) - (apart < timedelta())
+
+
+def is_onward(known: str, seen: str) -> bool:
+    """Whether a status comes after another one in a task's documented life; of what is not documented, nothing does."""
+    later = len(STAGES) if seen in TERMINAL_STATUSES else STAGES.get(seen, -1)
+    return known in STAGES and later > STAGES[known]
 
 
 def gone(snapshot: Snapshot | None) -> Change | Unchanged:
@@ -145,8 +189,14 @@ def said(observation: Observation) -> list[Any]:
     return [observation.status, instant, observation.hls_status, metadata_digest(observation)]
 
 
-def _is_older(observed: datetime | None, known: datetime | None) -> bool:
-    return observed is not None and known is not None and observed < known
+def _is_coarse(one: Dated) -> bool:
+    return "." not in (one.updated_at_text or ".")
+
+
+def _is_backward(known: Snapshot, seen: Observation) -> bool:
+    """Whether neither the time, as exactly as it is shown, nor the status tells that this comes after what is known."""
+    unsure = order(seen, known) == 0 and seen.updated_at != known.updated_at and known.updated_at is not None
+    return unsure and not is_onward(known.status, seen.status)
 
 
 def _is_ahead(instant: datetime | None, ms: int, now: int) -> bool:
@@ -162,6 +212,8 @@ def _changed_fields(snapshot: Snapshot | None, observation: Observation) -> tupl
         ("system_metadata", snapshot and snapshot.system_metadata_digest, metadata_digest(observation)),
     )
     changed = tuple(name for name, known, observed in readings if observed is not None and observed != known)
+    if changed == ("updated_at",) and snapshot and snapshot.updated_at and order(observation, snapshot) == 0:
+        changed = ()  # the same instant, shown in another way
     return ("gone", *changed) if snapshot and snapshot.gone else changed
 
 
@@ -173,6 +225,8 @@ def _doubt(snapshot: Snapshot | None, observation: Observation, *, future: bool)
         return "its updated_at is more than a day ahead" if future else "its updated_at is missing or unreadable"
     if snapshot and observation.status == snapshot.status:
         return ""
+    if snapshot and _is_backward(snapshot, observation):
+        return f"within a second of “{snapshot.status}”, and maybe before it"
     if observation.status not in KNOWN_STATUSES:
         return f"the status “{observation.status}” is not known"
     if snapshot and snapshot.status in TERMINAL_STATUSES and not snapshot.gone:

@@ -14,13 +14,14 @@ from typing import Any, Literal
 import structlog
 
 from bridge.deliver import Deliverer
-from bridge.lister import Lister, ListPolicy, fresh_seconds
+from bridge.lister import Lister, ListPolicy
 from bridge.poll import KEY_PROBE_SECONDS, Poller, PollPolicy
 from bridge.pump import Permit, Pump, RedisClock
 from bridge.schedule import RetryPolicy
 from bridge.sealing import Keyring, keys_in
 from bridge.sender import Sender
 from bridge.settings import Settings
+from bridge.skim import fresh_seconds
 from bridge.store import Store
 from bridge.store.intake import Intake
 from bridge.store.sweep import Sweep
@@ -183,6 +184,7 @@ class Engine(threading.Thread):
     async def _poll(self, store: Store) -> AsyncIterator[tuple[Pump[Any], list[Coroutine[Any, Any, None]]]]:
         settings = self._settings
         async with upstream_from(settings) as upstream:
+            per_minute = settings.twelvelabs_requests_per_minute
             by_id_alone = settings.twelvelabs_strategy == "retrieve"
             poller = Poller(
                 store.registry,
@@ -190,9 +192,9 @@ class Engine(threading.Thread):
                 PollPolicy(
                     interval_seconds=settings.poll_interval_seconds,
                     lease_seconds=settings.poll_lease_seconds,
-                    requests_per_minute=settings.twelvelabs_requests_per_minute,
+                    requests_per_minute=per_minute,
                     reconcile_seconds=0 if by_id_alone else settings.poll_reconcile_seconds,
-                    list_fresh_seconds=fresh_seconds(settings.poll_interval_seconds),
+                    list_fresh_seconds=fresh_seconds(settings.poll_interval_seconds, per_minute),
                 ),
                 clock=RedisClock(),
                 jitter=lambda: random.uniform(-1, 1),
@@ -216,6 +218,7 @@ class Engine(threading.Thread):
                 permitted=lambda: permit.valid,
                 log=self._log,
             )
+            poller.found, upstream.used_up = lister.compare, poller.use_up
             if settings.twelvelabs_api_key:
                 await store.registry.hasten_probe(every_seconds=KEY_PROBE_SECONDS)
             else:

@@ -88,6 +88,7 @@ def snapshot_after(change: Change, event: Event) -> Snapshot:
         announced=announced,
         terminal_since=since if status in TERMINAL_STATUSES else None,
         gone=seen is None,
+        from_list=seen is not None and seen.from_list,
     )
 
 

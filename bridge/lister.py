@@ -1,20 +1,23 @@
 """Watching by upstream's list: one request tells of fifty tasks, so that watching costs as much as what changes.
 
 Of all workers one lists at a time. What the list has news of is claimed by name and committed as any other reading:
-from the row itself while a task is on its way, and from one read by id when it has ended, because rows are thin. Tasks
-are read by id all the same, seldom: that finds what a moving list hides. Where the list fails, they are again as often.
+from the row itself while a task is on its way and nothing speaks against it, and else from one read by id. Tasks are
+read by id all the same, seldom: that finds what a moving list hides, and a list that does not tell what is so. Where it
+fails, or is found to lie, they are read again as often as without one.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Protocol
 
 from bridge.errors import StoreDown
-from bridge.model import TERMINAL_STATUSES, FetchFailure, FetchFault, Observation, WatchedTask
+from bridge.model import FetchFailure, FetchFault, Observation, WatchedTask
 from bridge.poll import Reading
 from bridge.pump import Log, is_cancelled
-from bridge.skim import DEEP_MS, Pass
+from bridge.skim import DEEP_MS, LONGEST_REST_SECONDS, Pass, Weight, fresh_seconds, is_plain, is_useless, weigh
 
 PAGES = 40
 """The most pages of one pass; an account where more moves in an interval is read by id."""
@@ -22,16 +25,13 @@ ABREAST = 50
 """How many tasks are claimed, and settled, at a time."""
 LEASE_SECONDS = 30.0
 """Whoever lists and dies is replaced after this; it is said anew with each page."""
-REST_SECONDS = 600.0
-"""How long a list that misbehaved is not asked for."""
-FRESH_PASSES = 3.0
-"""Tasks are read seldom only while a pass was complete within so many intervals, and …"""
-FRESH_SECONDS = 30.0
-"""… this long."""
 BUSY_TRIES, BUSY_SECONDS = 100, 0.1
 """How long what somebody else is reading by id is waited for: ten seconds, the deadline of a read."""
 STEPS = 1_000
 """How often at most a step of tasks is brought forward; the next look goes on."""
+SCARCE = "no request is left for a page"
+PAGE_WAITS, PAGE_WAIT_SECONDS = 24, 5.0
+"""How often and how long a request for a further page is waited for: two minutes."""
 IDLE_SECONDS = 1.0
 SOON_SECONDS = 0.05
 """After a pass, its end has told Redis when the next one begins: that is asked for."""
@@ -74,7 +74,9 @@ class Listings(Protocol):
     async def grant(self, *, per_minute: int) -> int: ...
     async def go_on(self, token: str, *, lease_ms: int) -> bool: ...
     async def done(self, token: str, *, again_ms: int, mark: int | None, deep_ms: int | None) -> None: ...
-    async def failed(self, token: str, *, again_ms: int, rests_ms: int = 0) -> None: ...
+    async def failed(self, token: str, *, again_ms: int, why: str) -> None: ...
+    async def rest(self, token: str, why: str, *, lied: bool) -> int: ...
+    async def missed(self, why: str, *, age_ms: int, relied_at: int) -> int: ...
     async def news(self, rows: Sequence[Observation]) -> list[Observation]: ...
     async def claim_named(self, members: Sequence[str], *, lease_ms: int) -> Named: ...
     async def hasten(self, *, within_ms: int, reach_ms: int) -> int: ...
@@ -87,6 +89,8 @@ class Page(Protocol):
     def rows(self) -> Sequence[Observation]: ...
     @property
     def count(self) -> int: ...
+    @property
+    def dated(self) -> datetime | None: ...
 
 
 class Upstream(Protocol):
@@ -119,11 +123,6 @@ class ListPolicy:
     page_rows: int = 50
 
 
-def fresh_seconds(interval_seconds: float) -> float:
-    """How long after a complete pass the list is relied on."""
-    return max(FRESH_PASSES * interval_seconds, FRESH_SECONDS)
-
-
 class Lister:
     """One process' part in listing. It works while `permitted`, and never beside another's turn."""
 
@@ -139,8 +138,9 @@ class Lister:
         log: Log,
     ) -> None:
         self._listings, self._upstream, self._poller, self._policy = listings, upstream, poller, policy
-        self._fresh_ms = fresh_seconds(policy.interval_seconds) * 1000
+        self._fresh_ms = fresh_seconds(policy.interval_seconds, policy.requests_per_minute) * 1000
         self._permitted, self._sleep, self._log = permitted, sleep, log
+        self._failing = ""
 
     async def run(self) -> None:
         """Pass after pass, until cancelled. While Redis is away it only waits."""
@@ -158,48 +158,92 @@ class Lister:
     async def round(self) -> float:
         """One look: whose turn it is, and a pass if it is ours. Replies when to look again (seconds)."""
         policy = self._policy
-        again_ms, rest_ms = int(policy.interval_seconds * 1000), int(REST_SECONDS * 1000)
         turn = await self._listings.claim(
-            lease_ms=int(LEASE_SECONDS * 1000), least=policy.least_tasks, interval_ms=again_ms, rest_ms=rest_ms
+            lease_ms=int(LEASE_SECONDS * 1000),
+            least=policy.least_tasks,
+            interval_ms=int(policy.interval_seconds * 1000),
+            rest_ms=int(LONGEST_REST_SECONDS * 1000),
         )
         stale = turn.listed_at is not None and (turn.word == "few" or turn.now - turn.listed_at > self._fresh_ms)
         if turn.word != "yours":
             if stale:
                 await self._leave()
             return min(max(turn.next_at - turn.now, 50) / 1000, policy.interval_seconds)
+        done = await self._pass(turn)
+        if stale and not done:
+            await self._leave()
+        return SOON_SECONDS if done else policy.interval_seconds
+
+    async def _pass(self, turn: Turn) -> bool:
+        """One pass, and what follows from how it ended; replies whether the list may be relied on.
+
+        It was complete, and told what is so; or there was no request for it, and so is none for reading by id.
+        """
         made = Pass(turn.mark, turn.now, deep=turn.deep)
+        again_ms = int(self._policy.interval_seconds * 1000)
         failure = await self._read(turn, made)
-        if failure is None and made.complete:
+        if failure is None and not made.lie:
             await self._commit(turn, made)
+        if made.lie:
+            await self._rests(await self._listings.rest(turn.token, made.lie, lied=True), made.lie)
+        elif failure is None:
             deep_ms = DEEP_MS if turn.deep else None
             await self._listings.done(turn.token, again_ms=again_ms, mark=made.next_mark, deep_ms=deep_ms)
-            return SOON_SECONDS
-        rests_ms = 0
-        if failure is None or is_useless(failure):
-            rests_ms = rest_ms
-            why = failure.detail if failure else f"more than {PAGES} pages moved since the pass before"
-            self._log.warning("list.rests", seconds=REST_SECONDS, detail=why, fix="none needed: tasks are read by id")
+            self._failing = ""
+            return True
+        elif is_useless(failure):
+            await self._rests(await self._listings.rest(turn.token, failure.detail, lied=False), failure.detail)
         else:
+            if failure.detail not in {self._failing, SCARCE}:
+                self._failing = failure.detail
+                self._log.warning("list.fails", detail=failure.detail)
             await self._poller.rest(failure)
-        await self._listings.failed(turn.token, again_ms=again_ms, rests_ms=rests_ms)
-        if stale:
+            await self._listings.failed(turn.token, again_ms=again_ms, why=failure.detail)
+        return failure is not None and failure.detail == SCARCE
+
+    async def compare(self, task: WatchedTask, seen: Observation) -> None:
+        """A change was found by id. A list that should have told of it, and did not, is believed no longer."""
+        if task.relied_at is None or seen.updated_at is None:
+            return
+        theirs = seen.dated or datetime.now(UTC)
+        age_ms = int((theirs - seen.updated_at).total_seconds() * 1000)
+        why = f"it did not show that {task.member} is “{seen.status}”"
+        with suppress(StoreDown):  # the change is committed; the next one shows it, too
+            await self._rests(await self._listings.missed(why, age_ms=age_ms, relied_at=task.relied_at), why)
+
+    async def _rests(self, rest_ms: int, why: str) -> None:
+        """The list rests from now on, if it does."""
+        if rest_ms:
+            fix = "none needed: tasks are read by id"
+            self._log.warning("list.rests", seconds=rest_ms // 1000, detail=why, fix=fix)
             await self._leave()
-        return policy.interval_seconds
 
     async def _read(self, turn: Turn, made: Pass) -> FetchFailure | None:
         """Read pages until the pass is complete, or a page fails."""
         for number in range(1, PAGES + 1):
-            if await self._listings.grant(per_minute=self._policy.requests_per_minute):
-                return FetchFailure(FetchFault.TRANSIENT, "no request is left for a page")
+            if not await self._is_granted(turn, waits=PAGE_WAITS if number > 1 else 0):
+                return FetchFailure(FetchFault.TRANSIENT, SCARCE)
             page = await self._upstream.fetch_page(number)
             if isinstance(page, FetchFailure):
                 return page
-            made.add(page.rows, last=page.count < self._policy.page_rows)
-            if made.complete:
+            if number == 1 and not page.rows:
+                return FetchFailure(FetchFault.TRANSIENT, "the list is empty")
+            made.add(page.rows, last=page.count < self._policy.page_rows, dated=page.dated)
+            if made.complete or made.lie:
                 return None
             if not await self._listings.go_on(turn.token, lease_ms=int(LEASE_SECONDS * 1000)):
                 return FetchFailure(FetchFault.TRANSIENT, "somebody else lists")
-        return None
+        return FetchFailure(FetchFault.BAD_WATCH, f"more than {PAGES} pages moved since the pass before")
+
+    async def _is_granted(self, turn: Turn, *, waits: int) -> bool:
+        """Whether there is a request for a page. What was read of a pass is not thrown away for the want of one."""
+        for _ in range(waits):
+            if not await self._listings.grant(per_minute=self._policy.requests_per_minute):
+                return True
+            await self._sleep(PAGE_WAIT_SECONDS)
+            if not await self._listings.go_on(turn.token, lease_ms=int(LEASE_SECONDS * 1000)):
+                return False
+        return not await self._listings.grant(per_minute=self._policy.requests_per_minute)
 
     async def _commit(self, turn: Turn, made: Pass) -> None:
         """Whatever is new, in the order of its instants, each task's one after the other."""
@@ -207,24 +251,24 @@ class Lister:
             news = await self._listings.news(layer)
             for start in range(0, len(news), ABREAST):
                 await self._listings.go_on(turn.token, lease_ms=int(LEASE_SECONDS * 1000))
-                await self._settle({str(row.task_id): row for row in news[start : start + ABREAST]})
+                await self._settle(made, {str(row.task_id): row for row in news[start : start + ABREAST]})
 
-    async def _settle(self, rows: dict[str, Observation]) -> None:
+    async def _settle(self, made: Pass, rows: dict[str, Observation]) -> None:
         """Claim these tasks and commit what their rows say; one that is being read by id is waited for."""
         left = list(rows)
         for _ in range(BUSY_TRIES):
             named = await self._listings.claim_named(left, lease_ms=int(self._policy.lease_seconds * 1000))
             readings = self._poller.named(named.now, named.tasks)
-            await asyncio.gather(*(self._hear(reading, rows[reading.task.member]) for reading in readings))
+            await asyncio.gather(*(self._hear(made, reading, rows[reading.task.member]) for reading in readings))
             left = list(named.busy)
             if not left:
                 return
             await self._sleep(BUSY_SECONDS)
 
-    async def _hear(self, reading: Reading, row: Observation) -> None:
+    async def _hear(self, made: Pass, reading: Reading, row: Observation) -> None:
+        """Tell what a row says, or what the task says where the row is not enough."""
         known = reading.task.snapshot
-        older = bool(known and known.updated_at and row.updated_at and row.updated_at < known.updated_at)
-        if row.status not in TERMINAL_STATUSES and not older:
+        if known and is_plain(known, row) and not made.is_ahead(row):
             await self._poller.hear(reading, row)
             return
         when = await self._listings.grant(per_minute=self._policy.requests_per_minute)
@@ -232,8 +276,12 @@ class Lister:
             await self._poller.put_off(reading, when)
             return
         seen = await self._upstream.fetch(reading.task.member)
-        if isinstance(seen, Observation) and seen.status != row.status and not older:
-            await self._poller.hear(reading, row, again=True)  # it has moved on: first this, then what it is now
+        weight = weigh(known, row, seen) if isinstance(seen, Observation) else Weight.AGREES
+        if weight is Weight.MOVED_ON:
+            await self._poller.hear(reading, row, again=True)  # first this, then what it is now
+        elif weight is Weight.CONTRADICTS:
+            made.contradict()
+            await self._poller.hear(replace(reading, closely=True), seen)
         else:
             await self._poller.hear(reading, seen)
 
@@ -244,9 +292,3 @@ class Lister:
         for _ in range(STEPS):
             if not await self._listings.hasten(within_ms=within, reach_ms=reach):
                 return
-
-
-def is_useless(failure: FetchFailure) -> bool:
-    """Whether upstream's answer says that there is no such list, or not for us; else it may be there the next time."""
-    refused = failure.fault in {FetchFault.GONE, FetchFault.BAD_WATCH, FetchFault.FORBIDDEN}
-    return refused or failure.status_code in {200, 405, 410, 501}

@@ -15,6 +15,9 @@ KNOWN_STATUSES = frozenset({"uploading", "validating", "pending", "queued", "ind
 TERMINAL_STATUSES = frozenset({"ready", "failed"})
 """The statuses that a video indexing task does not leave."""
 
+STAGES = {word: place for place, word in enumerate(("uploading", "validating", "pending", "queued", "indexing"))}
+"""The documented order of what comes before these."""
+
 TERMINAL_HLS_STATUSES = frozenset({"COMPLETE", "CANCELED", "ERROR"})
 """The states that `hls.status` does not leave; it may still be PROCESSING when the task is `ready`."""
 
@@ -95,6 +98,10 @@ class Observation:
     system_metadata: Mapping[str, Any] | None
     task: Mapping[str, Any]
     """The whole upstream object, as served."""
+    from_list: bool = False
+    """A row of upstream's list said so, not the task read by id."""
+    dated: datetime | None = None
+    """What time it was when upstream said so, by its own clock; None where it did not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +130,8 @@ class Snapshot:
     terminal_since: int | None = None
     gone: bool = False
     """Upstream no longer knew the task when it was last watched."""
+    from_list: bool = False
+    """A row of upstream's list said so: what the task says, read by id, may take it back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +191,8 @@ class WatchedTask:
     due_at: int
     behind_ms: int = 0
     """How far Redis' clock is behind where it has been: revisions are ahead of that."""
+    relied_at: int | None = None
+    """Since when it was left to upstream's list to tell of it; None: it was not, but read at the interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +201,21 @@ class Relying:
 
     near_ms: int
     far_ms: int
+    """The longest; a list that has not told for so long, or tells of few, is believed for less."""
     fresh_ms: int
     """A list tells if a pass over it was complete within this."""
+    share: float = 1.0
+    """The part of the long delay that it is to be, so that not all are over at once."""
+    pace_ms: int = 0
+    """Of all tasks, one is due in such a time, and not more; 0: as many as may be."""
+    closely_ms: int = 0
+    """From now on so long, the short delay it is, whatever the list tells."""
     account: str = "default"
 
     def __str__(self) -> str:
-        return f"{self.near_ms} {self.far_ms} {self.fresh_ms} {self.account}"
+        share = int(self.share * 1000)
+        words = (self.near_ms, self.far_ms, self.fresh_ms, share, self.pace_ms, self.closely_ms, self.account)
+        return " ".join(map(str, words))
 
 
 Delay = int | Relying

@@ -3,10 +3,12 @@
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from bridge import diff, events, schedule
+from bridge.errors import StoreDown
 from bridge.model import (
     TERMINAL_STATUSES,
     Change,
@@ -22,10 +24,18 @@ from bridge.model import (
 )
 from bridge.pump import Batch, Log, RedisClock, persist
 
+COMPARED = 4
+"""One in so many requests, where they are few, compares a task with what the list tells; …"""
+PACE_MS = 100
+"""… where they are not, one in so long a time."""
+CLOSELY_SECONDS = 600.0
+"""How long a task that the list contradicted is read at the interval, whatever the list tells."""
 UNPROMPTED_PAUSE_SECONDS = 15.0
 """How long a key rests after a 429 that does not say how long; what TwelveLabs' own examples wait."""
 KEY_PROBE_SECONDS = 60.0
 """How long a refused key rests between two probes."""
+USED_UP_SECONDS = 60.0
+"""The longest rest for a header alone, of an answer that was a good one."""
 LEAST_PAUSE_SECONDS = 1.0
 """A 429 that names a moment now or past still rests the key: asking again at once would only feed it."""
 GRANT_SECONDS = 1.0
@@ -89,6 +99,10 @@ class Reading:
     task: WatchedTask
     claimed_at: float
     probe: bool
+    due: bool = True
+    """It was its turn to be read; False: upstream's list had news of it."""
+    closely: bool = False
+    """The list contradicts it: it is read again soon, and for a while as often as without a list."""
 
 
 class Poller:
@@ -109,6 +123,8 @@ class Poller:
         self._tally: Counter[str] = Counter()
         self._latest = 0
         self._trouble = ""
+        self.found: Callable[[WatchedTask, Observation], Awaitable[None]] | None = None
+        """Told of each change that was found because it was a task's turn to be read."""
 
     async def claim(self, slots: int) -> Batch[Reading]:
         """Lease due tasks."""
@@ -136,7 +152,7 @@ class Poller:
         """Readings of tasks that were claimed by name at `now`, Redis' time (ms)."""
         if tasks:
             self._clock.set(now)
-        return [Reading(task, time.monotonic(), probe=False) for task in tasks]
+        return [Reading(task, time.monotonic(), probe=False, due=False) for task in tasks]
 
     async def hear(self, reading: Reading, seen: Observation | FetchFailure, *, again: bool = False) -> None:
         """Commit what a reading says, or that it says nothing new. `again`: the task is read once more, soon."""
@@ -148,6 +164,11 @@ class Poller:
     async def put_off(self, reading: Reading, when: int) -> None:
         """Give a task back unread, to be read at a moment (Redis' time, ms) at which there is a request for it."""
         await self._postpone(reading, Postponement.of(reading.task, max(0, when - self._clock.now())), "late")
+
+    async def use_up(self, seconds: float) -> None:
+        """An answer said that it was the last one for so long: rest; after a minute at most, see whether that is so."""
+        with suppress(StoreDown):  # the next answer says so again
+            await self._registry.pause_account(min(max(seconds, LEAST_PAUSE_SECONDS), USED_UP_SECONDS))
 
     async def rest(self, failure: FetchFailure) -> bool:
         """Rest the key if a request that was about no task was refused or throttled; replies whether it rests."""
@@ -188,7 +209,7 @@ class Poller:
         """Ask again soon, once: what says something else each time is read at the interval like anything else."""
         task, now = reading.task, self._clock.now()
         again = verdict.fingerprint == task.doubt and task.doubted_at is not None
-        soon = again or task.doubt is None
+        soon = (again or task.doubt is None) and verdict.lasting_ms == diff.DOUBT_MS
         delay = diff.DOUBT_MS + CLOCK_MARGIN_MS if soon else self._interval_ms(first=False)
         since = task.doubted_at if again else now
         error = f"doubted and asked again: {verdict.why}"
@@ -200,7 +221,7 @@ class Poller:
         task, snapshot = reading.task, reading.task.snapshot
         if snapshot is None:
             raise AssertionError("a first sight is a change")
-        delay = self._delay_after(snapshot)
+        delay = closer(reading, self._delay_after(snapshot))
         if task.announce:
             await self._persist(
                 reading, lambda: self._registry.announce(task, snapshot.event_id, delay_ms=delay), "announced"
@@ -213,7 +234,8 @@ class Poller:
         now, metadata = self._clock.now(), task.options.metadata
         event = events.event_from(change, task.member, now=now, metadata=metadata, behind_ms=task.behind_ms)
         snapshot = events.snapshot_after(change, event)
-        delay: Delay = CLOCK_MARGIN_MS if again else self._delay_after(snapshot, first=change.previous is None)
+        usual = self._delay_after(snapshot, first=change.previous is None)
+        delay = CLOCK_MARGIN_MS if again else closer(reading, usual)
         word = await self._persist(
             reading, lambda: self._registry.commit(task, event, snapshot, delay_ms=delay), "changed"
         )
@@ -226,6 +248,8 @@ class Poller:
             changed=",".join(change.changed),
             outcome=word,
         )
+        if self.found and reading.due and change.previous and change.observation:
+            await self.found(task, change.observation)
 
     async def _failed(self, reading: Reading, failure: FetchFailure) -> None:
         task, fault = reading.task, failure.fault
@@ -294,13 +318,15 @@ class Poller:
         near = self._interval_ms(first=first)
         if not self._policy.reconcile_seconds or snapshot.status in TERMINAL_STATUSES:
             return near
-        far = schedule.poll_in_ms(self._policy.reconcile_seconds, first=first, jitter=self._jitter())
-        return Relying(near, max(near, far), int(self._policy.list_fresh_seconds * 1000))
+        far, fresh = int(self._policy.reconcile_seconds * 1000), int(self._policy.list_fresh_seconds * 1000)
+        share, per_minute = 1 - schedule.FIRST_SPREAD * abs(self._jitter()), self._policy.requests_per_minute
+        return Relying(near, far, fresh, share, 60_000 * COMPARED // per_minute if per_minute else PACE_MS)
 
     def _interval_ms(self, *, first: bool) -> int:
         return schedule.poll_in_ms(self._policy.interval_seconds, first=first, jitter=self._jitter())
 
     async def _postpone(self, reading: Reading, rest: Postponement, kind: str) -> None:
+        rest = replace(rest, delay_ms=closer(reading, rest.delay_ms))
         await self._persist(reading, lambda: self._registry.postpone(reading.task, rest), kind)
 
     async def _persist(
@@ -310,6 +336,14 @@ class Poller:
         if count:
             self._tally[kind] += 1
         return await persist(step, until=until, log=self._log)
+
+
+def closer(reading: Reading, delay: Delay) -> Delay:
+    """The delay, or a short one where the list contradicts the task; one that has ended has ended."""
+    near_ms = delay.near_ms if isinstance(delay, Relying) else delay
+    if not reading.closely or near_ms < 0:
+        return delay
+    return Relying(min(near_ms, diff.DOUBT_MS + CLOCK_MARGIN_MS), 0, 0, closely_ms=int(CLOSELY_SECONDS * 1000))
 
 
 def pause_seconds(asked: float | None) -> float:

@@ -85,14 +85,14 @@ class Settings(BaseSettings):
     )
 
     twelvelabs_strategy: Annotated[Literal["auto", "list", "retrieve"], types.Lower] = knob(
-        "retrieve",
-        "How tasks are watched: list reads pages of all tasks of the account, and only what changed by id; retrieve "
-        "reads each task by id; auto lists from 20 tasks on, and where the list fails, reads by id.",
+        "auto",
+        "How tasks are watched: list reads pages of all tasks of the account, and by id what ends and a sample; "
+        "retrieve reads each task by id; auto lists from 20 tasks on. A list that fails or lies is left.",
     )
 
     poll_interval_seconds: float = knob(5, "Time between two reads of a task, or of the list.", "seconds", 0.2, DAY)
     poll_reconcile_seconds: float = knob(
-        1800, "Time between two reads by id of a task that the list tells of.", "seconds", 10, DAY
+        1800, "The longest time between two reads by id of a task that the list tells of.", "seconds", 10, DAY
     )
     poll_deadline_seconds: float = knob(10, "A read that takes longer is given up.", "seconds", 0.1, 120)
     poll_lease_seconds: float = knob(

@@ -6,7 +6,7 @@ is tolerant: only `status` must be there; what is missing is unknown, what is ne
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -32,6 +32,14 @@ POOL = "twelvelabs"
 CLOCKS_APART_SECONDS = 86_400
 """An answer's Date further than this from our clock is not believed."""
 
+LIMITS = (
+    ("x-ratelimit-remaining", "x-ratelimit-reset"),
+    ("x-ratelimit-request-remaining", "x-ratelimit-request-reset"),
+)
+"""Two families of headers say how many requests are left, and when there are more: both are seen, and both are read."""
+EPOCH = 1_000_000_000
+"""A reset is a Unix time; a smaller number is so many seconds, in the family that does not say which it is."""
+
 _BY_STATUS = {401: FetchFault.CREDENTIAL, 403: FetchFault.FORBIDDEN, 404: FetchFault.GONE, 429: FetchFault.THROTTLED}
 
 
@@ -43,6 +51,8 @@ class Page:
     """Those that can be read, in upstream's order."""
     count: int
     """How many there were; fewer than were asked for is the last page."""
+    dated: datetime | None = None
+    """What time it was upstream."""
 
 
 class TwelveLabs:
@@ -55,6 +65,8 @@ class TwelveLabs:
         self._path = parts.path.rstrip("/")
         self._transport, self._deadline = transport, deadline_seconds
         self._key = pattern_of([api_key])
+        self.used_up: Callable[[float], Awaitable[None]] | None = None
+        """Told when a good answer was the last for so many seconds, as its headers say."""
         self._headers = (
             ("x-api-key", api_key),
             ("accept", "application/json"),
@@ -78,9 +90,13 @@ class TwelveLabs:
             answer = await self._transport.exchange(POOL, request, deadline_seconds=self._deadline)
         except TransportFault as fault:
             return FetchFailure(FetchFault.TRANSIENT, f"{fault.fault}: {fault.detail}")
+        now = datetime.now(UTC)
         if answer.status == 200:
+            waits = [seconds for spent, seconds in resets(answer, now) if spent]
+            if waits and self.used_up:
+                await self.used_up(max(waits))
             return answer
-        failed = failure(answer, now=datetime.now(UTC))
+        failed = failure(answer, now=now)
         return replace(failed, detail=self._key.sub(HIDDEN, failed.detail)) if self._key else failed
 
 
@@ -93,7 +109,7 @@ def observe(answer: Answer, task_id: str) -> Observation | FetchFailure:
         return _transient(answer, "the task has no readable status")
     if task.get("_id") is not None and task["_id"] != task_id:
         return _transient(answer, "the answer is about another task")
-    return _observation(task)
+    return replace(_observation(task), dated=_date(answer))
 
 
 def page(answer: Answer) -> Page | FetchFailure:
@@ -107,7 +123,8 @@ def page(answer: Answer) -> Page | FetchFailure:
     if not isinstance(data, list) or len(data) > PAGE_ROWS_READ:
         return _transient(answer, "the page has no list of tasks")
     rows = [row for row in data if isinstance(row, dict) and _has_status(row) and isinstance(row.get("_id"), str)]
-    return Page(tuple(map(_observation, rows)), len(data))
+    listed = (replace(_observation(row), from_list=True) for row in rows)
+    return Page(tuple(listed), len(data), _date(answer))
 
 
 def _decoded(answer: Answer) -> dict[str, Any] | FetchFailure:
@@ -171,18 +188,34 @@ def _wait_asked(answer: Answer, now: datetime) -> float | None:
     asked = parse_retry_after(answer.header("retry-after"), now=theirs)
     if asked is not None or answer.status != 429:
         return asked
-    reset = answer.header("x-ratelimit-reset") or ""
-    if not (reset.isascii() and reset.isdigit() and len(reset) <= 11):
-        return None
-    return max(0.0, int(reset) - theirs.timestamp())
+    known = resets(answer, now)
+    waits = [seconds for spent, seconds in known if spent] or [seconds for _, seconds in known]
+    return max(waits, default=None)
+
+
+def resets(answer: Answer, now: datetime) -> list[tuple[bool, float]]:
+    """For each family of rate-limit headers: whether no request is left, and in how many seconds there are more."""
+    theirs, found = _dated(answer, now) or now, []
+    for left, reset in LIMITS:
+        text = (answer.header(reset) or "").strip()
+        if text.isascii() and text.isdigit() and len(text) <= 11:
+            moment = int(text)
+            relative = moment < EPOCH and reset != LIMITS[0][1]
+            seconds = float(moment) if relative else moment - theirs.timestamp()
+            found.append(((answer.header(left) or "").strip() == "0", max(0.0, seconds)))
+    return found
 
 
 def _dated(answer: Answer, now: datetime) -> datetime | None:
     """The answer's own Date; None if it has none, or one too far from our clock."""
+    moment = _date(answer)
+    return moment if moment and abs((moment - now).total_seconds()) <= CLOCKS_APART_SECONDS else None
+
+
+def _date(answer: Answer) -> datetime | None:
     try:
         moment = parsedate_to_datetime(answer.header("date") or "")
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return moment if abs((moment - now).total_seconds()) <= CLOCKS_APART_SECONDS else None
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, IndexError, TypeError, OverflowError):
         return None
 

@@ -125,9 +125,9 @@ class Examination:
         parts: dict[str, Part] = {"key": self._key if not down else lambda: self._ask_upstream(None)}
         if not down:
             parts |= {
-                "types": self._types, "endpoint": self._endpoints, "task": self._tasks, "rejected": self._rejected,
-                "poll worker": lambda: self._role("poll"), "deliver worker": lambda: self._role("deliver"),
-                "dead letters": self._owed, "proxy": self._proxy,
+                "list": self._list, "types": self._types, "endpoint": self._endpoints, "task": self._tasks,
+                "rejected": self._rejected, "poll worker": lambda: self._role("poll"),
+                "deliver worker": lambda: self._role("deliver"), "dead letters": self._owed, "proxy": self._proxy,
             }  # fmt: skip
         for name, part in parts.items():
             try:
@@ -203,6 +203,16 @@ class Examination:
             came = await api.fetch(member or NO_TASK)
         base_url, deployment = self.settings.twelvelabs_base_url, self.settings.deployment
         return list(upstream.key(came, base_url, refused_for_ms=refused_for_ms, deployment=deployment))
+
+    async def _list(self) -> list[Finding]:
+        from bridge.doctor import upstream
+        from bridge.skim import fresh_seconds
+        from bridge.store.reading.vitals import list_facts
+
+        if self.settings.twelvelabs_strategy == "retrieve":
+            return []
+        fresh = fresh_seconds(self.settings.poll_interval_seconds, self.settings.twelvelabs_requests_per_minute)
+        return list(upstream.listing(await list_facts(self.store, fresh_ms=int(fresh * 1000))))
 
     async def _endpoints(self) -> list[Finding]:
         from bridge.doctor import entries

@@ -28,6 +28,18 @@ class SettingsFacts:
     has_default_secret: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class ListFacts:
+    """How watching by upstream's list fares. Times are milliseconds."""
+
+    told_ms: int | None = None
+    """Since a pass over it was complete; None: nobody relies on it."""
+    rests_ms: int = 0
+    """Until it is asked for again."""
+    why: str = ""
+    """What the latest pass failed for, or what it was found out by."""
+
+
 def broken(lines: Sequence[str], fix: str) -> list[Finding]:
     """A configuration that cannot be used: one finding a mistake, and what could not be looked at for it."""
     rest = "Redis, the key, endpoints and workers were not looked at"
@@ -106,6 +118,18 @@ def key(
     else:
         why = f"{came.detail} without an error code of theirs: this may be another server"
         yield warn("key", f"{base_url} answers strangely", why, "check BRIDGE_TWELVELABS_BASE_URL")
+
+
+def listing(facts: ListFacts) -> Iterator[Finding]:
+    """What upstream's list is worth just now; nothing, where it was not asked for yet."""
+    by_id = "until then every task is read by id, as without a list: nothing is missed, and it costs more requests"
+    if facts.rests_ms > 0:
+        fix = "none needed; to ask for it at once: redis-cli HDEL bridge:listing:default rests"
+        yield warn("list", f"rests for {span(facts.rests_ms)}: {facts.why or 'somebody wrote it there'}", by_id, fix)
+    elif facts.told_ms is not None:
+        yield ok("list", f"upstream's list tells what changes; last read {span(facts.told_ms)} ago")
+    elif facts.why:
+        yield warn("list", f"does not tell: {facts.why}", by_id, "none needed; it is asked for again by itself")
 
 
 def _accepted(found: str, refused_for_ms: int | None, deployment: Deployment) -> Iterator[Finding]:

@@ -1,13 +1,13 @@
 """`GET /tasks`: the query, the filters, the order and the page. Pure: states in, one page of them out."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from bridge.sandbox.timeline import Fields
+from bridge.sandbox.timeline import Fields, Timeline, instant, merged
 
 PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX = 10, 50
 EXACT = ("index_id",)
@@ -23,6 +23,36 @@ class DateFilter(StrEnum):
     AT_OR_AFTER = "at-or-after"
     SAME_DAY = "same-day"
     """At or after the given time, and on its UTC day."""
+
+
+@dataclass
+class Distortion:
+    """How the list departs from the tasks, without saying so. Its fields may be set at any time."""
+
+    empty: bool = False
+    sort_by: str | None = None
+    """Sort by this instead, whatever was asked for."""
+    as_of: float | None = None
+    """Show every task as it was at this time (Unix seconds): a list that is kept and not made anew."""
+    hides: set[str] = field(default_factory=set)
+    """Ids that are not listed."""
+    patches: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Id → fields that its row shows instead; it is sorted by them, too."""
+
+    def states(self, tasks: Mapping[str, Timeline], now: float) -> list[Fields]:
+        """What there is to be listed."""
+        if self.empty:
+            return []
+        shown = {name: timeline for name, timeline in list(tasks.items()) if name not in self.hides}
+        moment = instant(now)
+        return [
+            merged(
+                timeline.state(now) if self.as_of is None else timeline.past(self.as_of),
+                self.patches.get(name, {}),
+                moment,
+            )
+            for name, timeline in shown.items()
+        ]
 
 
 class ParameterError(Exception):

@@ -110,6 +110,14 @@ class Timeline:
             self._applied += 1
         return self._state
 
+    def past(self, moment: float) -> Fields:
+        """The fields as they were at an earlier moment, or are."""
+        state = dict(self._base)
+        for step in self._steps:
+            if step.at <= moment - self.started:
+                state = self._apply(state, step)
+        return state
+
     def _apply(self, state: Fields, step: Step) -> Fields:
         moment = instant(self.started + step.at)
         after = merged(state, step.patch, moment)

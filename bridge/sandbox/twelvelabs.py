@@ -14,10 +14,10 @@ from typing import Any
 
 from bridge.model import TERMINAL_STATUSES
 from bridge.sandbox.answers import Answer, Asked, RefusalError, Route, Served
-from bridge.sandbox.faults import Fault, FaultRule, FaultScript
+from bridge.sandbox.faults import Fault, FaultRule, FaultScript, http_date
 from bridge.sandbox.http import HttpServer
 from bridge.sandbox.limits import Budget, RateLimit
-from bridge.sandbox.listing import DateFilter, ParameterError, page, query
+from bridge.sandbox.listing import DateFilter, Distortion, ParameterError, page, query
 from bridge.sandbox.message import Request, Response, json_response
 from bridge.sandbox.thread import LoopThread, in_thread
 from bridge.sandbox.timeline import Fields, Step, Timeline, TimeStyle, a_timeline, instant, merged, rendered
@@ -61,6 +61,11 @@ class Simulator:
         self.full_rows = full_rows
         self.missing_status = missing_status
         self.strict_params = strict_params
+        self.distortion = Distortion()
+        self.retrieve_lag_seconds = 0.0
+        """A task read by id is shown as it was so long ago."""
+        self.dated = True
+        """Whether answers say what time it is."""
         self.requests: deque[Asked] = deque(maxlen=LOG_LIMIT)
         self.served: deque[Served] = deque(maxlen=LOG_LIMIT)
         self._clock = clock
@@ -189,7 +194,10 @@ class Simulator:
             response = fault.response()
         else:
             response = self._true_response(request, path, fault)
-        return replace(response, headers=(*response.headers, ("X-Api-Version", "1.3")))
+        always = [("X-Api-Version", "1.3")]
+        if self.dated and all(name.lower() != "date" for name, _ in response.headers):
+            always.append(("Date", http_date(instant(self.now()))))
+        return replace(response, headers=(*response.headers, *always))
 
     def _true_response(self, request: Request, path: str, fault: Fault | None) -> Response:
         limits: tuple[tuple[str, str], ...] = ()
@@ -241,13 +249,15 @@ class Simulator:
         raise RefusalError(404, "api_not_found", f"There is nothing at {request.path}.")
 
     def _retrieve(self, _: Request, match: re.Match[str]) -> Answer:
-        task = rendered(self._found(match["id"]).state(self.now()), self.time_style)
+        found, now = self._found(match["id"]), self.now()
+        lag = self.retrieve_lag_seconds
+        task = rendered(found.past(now - lag) if lag else found.state(now), self.time_style)
         return Answer(task, tasks=(task,))
 
     def _list(self, request: Request, _: re.Match[str]) -> Answer:
         asked = query(request.params, strict=self.strict_params)
-        now = self.now()
-        states, info = page((timeline.state(now) for timeline in list(self._tasks.values())), asked, self.date_filter)
+        asked = replace(asked, sort_by=self.distortion.sort_by or asked.sort_by)
+        states, info = page(self.distortion.states(self._tasks, self.now()), asked, self.date_filter)
         style = self.list_time_style or self.time_style
         rows = tuple(rendered(self._row(state), style) for state in states)
         return Answer({"data": rows, "page_info": info}, tasks=rows, via="list")

@@ -3,23 +3,22 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime
 from secrets import token_hex
 from typing import Any, Protocol
 
 from redis.asyncio import Redis
 
-from bridge.diff import parse_instant
+from bridge.diff import order, parse_instant
 from bridge.model import Observation, WatchedTask
 from bridge.rejection import REJECTED
-from bridge.skim import AHEAD_MS, DEEP_MS
+from bridge.skim import CLOCKS_APART_MS, DEEP_MS, LONGEST_REST_SECONDS, OVERLAP_MS, REST_SECONDS
 from bridge.store.keys import Keys
 from bridge.store.reading.trips import ask
 from bridge.store.registry import BROKEN_SNAPSHOT, as_text, watched_task
 from bridge.store.scripts import Scripts, store_errors
 
-PRECISION = timedelta(seconds=1)
-"""A row may be this much older than what it follows: a list may show whole seconds where a task shows milliseconds."""
+REST_MS, LONGEST_REST_MS = int(REST_SECONDS * 1000), int(LONGEST_REST_SECONDS * 1000)
 HASTENED = 500
 """How many tasks one step brings forward."""
 
@@ -58,6 +57,14 @@ class Named:
     busy: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """When a task was updated, as it stands in Redis."""
+
+    updated_at: datetime | None
+    updated_at_text: str
+
+
 class Listings:
     """The verbs of listing. Each raises StoreDown when Redis is away, and may then be repeated."""
 
@@ -71,7 +78,7 @@ class Listings:
         """Take the turn, if it is time and `least` tasks are watched; `interval_ms` and `rest_ms` as they are given."""
         token = token_hex(16)
         reply = await self._scripts.call(
-            "claim_listing", account, token, lease_ms, least, interval_ms, rest_ms, DEEP_MS, AHEAD_MS
+            "claim_listing", account, token, lease_ms, least, interval_ms, rest_ms, DEEP_MS, CLOCKS_APART_MS
         )
         word, now, next_at, mark, listed, deep = reply
         return Turn(as_text(word), int(now), int(next_at), _or_none(mark), _or_none(listed), deep == 1, token)
@@ -82,18 +89,36 @@ class Listings:
 
     async def go_on(self, token: str, *, lease_ms: int, account: str = "default") -> bool:
         """Keep the turn for so much longer; False if somebody else has it."""
-        return bool(await self._scripts.call("settle_listing", account, token, "more", lease_ms, "", 0, "") == b"ok")
+        return bool(await self._scripts.call("settle_listing", account, token, "more", lease_ms, "", "", "") == b"ok")
 
     async def done(
         self, token: str, *, again_ms: int, mark: int | None, deep_ms: int | None = None, account: str = "default"
     ) -> None:
         """The pass was complete: the next one in `again_ms`, from this mark on; `deep_ms`: this was a deep one."""
         text = "" if mark is None else mark
-        await self._scripts.call("settle_listing", account, token, "done", again_ms, text, 0, deep_ms or "")
+        await self._scripts.call("settle_listing", account, token, "done", again_ms, text, deep_ms or "", "")
 
-    async def failed(self, token: str, *, again_ms: int, rests_ms: int = 0, account: str = "default") -> None:
-        """The pass was not complete, or the list is of no use for a while."""
-        await self._scripts.call("settle_listing", account, token, "failed", again_ms, "", rests_ms, "")
+    async def failed(self, token: str, *, again_ms: int, why: str, account: str = "default") -> None:
+        """The pass was not complete, for this reason; the next one may be."""
+        await self._scripts.call("settle_listing", account, token, "failed", again_ms, "", "", why)
+
+    async def rest(self, token: str, why: str, *, lied: bool, account: str = "default") -> int:
+        """Ask for no list and rely on none for a while; each time that it lied again, twice as long.
+
+        Replies for how long (ms); 0 if somebody else has the turn.
+        """
+        return await self._rest(account, token, REST_MS, LONGEST_REST_MS if lied else REST_MS, why)
+
+    async def missed(self, why: str, *, age_ms: int, relied_at: int, account: str = "default") -> int:
+        """A read by id found a change of this age, of a task that was left to the list at that moment (ms).
+
+        If a pass should have shown it, the list rests as one that lied. Replies as `rest`.
+        """
+        return await self._rest(account, "", REST_MS, LONGEST_REST_MS, why, age_ms, relied_at, OVERLAP_MS)
+
+    async def _rest(self, *arguments: str | int) -> int:
+        word, *rest_ms = await self._scripts.call("rest_listing", *arguments)
+        return int(rest_ms[0]) if word == b"rests" else 0
 
     async def news(self, rows: Sequence[Observation]) -> list[Observation]:
         """Those rows that say something else of a watched task that has been seen before, and are not older."""
@@ -128,16 +153,12 @@ class Listings:
 
 
 def _is_news(row: Observation, snapshot: Sequence[bytes | None]) -> bool:
-    """Whether a row says something else and is not older, but for what is lost where lists show whole seconds."""
+    """Whether a row says something else and is not surely older."""
     status, updated = map(as_text, snapshot)
-    known = parse_instant(updated) if updated else None
     if not status or row.updated_at is None:
         return False
-    if known is None:
-        return row.status != status
-    if row.status == status:
-        return row.updated_at > known
-    return row.updated_at > known - PRECISION
+    since = order(row, Known(parse_instant(updated), updated))
+    return since > 0 if row.status == status else since >= 0
 
 
 def _or_none(value: Any) -> int | None:

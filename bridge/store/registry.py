@@ -346,7 +346,7 @@ def options_from_json(text: bytes | str | None) -> WatchOptions:
 
 def snapshot_from_fields(fields: Sequence[bytes | None]) -> Snapshot | None:
     """A snapshot from the values of its fields, in the order that `claim_tasks.lua` reads them."""
-    status, updated, hls, digest, revision, event_id, announced, since, gone = (
+    status, updated, hls, digest, revision, event_id, announced, since, gone, listed = (
         None if value is None else value.decode() for value in fields
     )
     if revision is None:
@@ -364,6 +364,7 @@ def snapshot_from_fields(fields: Sequence[bytes | None]) -> Snapshot | None:
         announced=tuple((announced or "").split()),
         terminal_since=int(since) if since else None,
         gone=gone == "1",
+        from_list=listed == "1",
     )
 
 
@@ -378,13 +379,14 @@ def _snapshot_fields(snapshot: Snapshot, observed_at: int) -> list[Argument]:
         "announced", " ".join(snapshot.announced),
         "terminal_since", _or_empty(snapshot.terminal_since),
         "gone", "1" if snapshot.gone else "",
+        "listed", "1" if snapshot.from_list else "",
         "observed_at", observed_at,
     ]  # fmt: skip
 
 
 def watched_task(entry: Sequence[Any], token: str, *, behind_ms: int) -> WatchedTask:
     member, due, watch, snapshot = entry
-    options, announce, faults, absences, absent_since, doubt, doubted_at = watch
+    options, announce, faults, absences, absent_since, doubt, doubted_at, relied = watch
     return WatchedTask(
         member=member.decode(),
         token=token,
@@ -398,6 +400,7 @@ def watched_task(entry: Sequence[Any], token: str, *, behind_ms: int) -> Watched
         doubted_at=int(doubted_at) if doubted_at else None,
         due_at=int(float(due)),
         behind_ms=behind_ms,
+        relied_at=int(relied) if relied else None,
     )
 
 

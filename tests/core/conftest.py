@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from corescene import Delivering, MovedClock, Stage, Watching, delivering, watching
+from listscene import Listing, listing_of
 
 from bridge.store import Store
 
@@ -25,3 +26,11 @@ async def watch(stage: Stage) -> AsyncIterator[Watching]:
 async def deliver(stage: Stage) -> AsyncIterator[Delivering]:
     async with delivering(stage) as scene:
         yield scene
+
+
+@pytest.fixture
+async def listing(stage: Stage) -> AsyncIterator[Listing]:
+    """A lister that is worthwhile from one task on."""
+    await stage.endpoint("e1", "http://127.0.0.1:9/")
+    async with watching(stage) as watch:
+        yield listing_of(stage, watch)

@@ -117,7 +117,9 @@ class Stage:
     async def commit_claimed(self, task: WatchedTask, status: str) -> Event:
         """Commit this status for a task claimed before; it is due again at once."""
         moment = self.clock.moment()
-        seen = Observation(task.member, status, moment, moment.isoformat(), None, None, {"_id": task.member})
+        seen = Observation(
+            task.member, status, moment, moment.isoformat(timespec="milliseconds"), None, None, {"_id": task.member}
+        )
         change = diff.diff(task.snapshot, seen, now=self.clock.now)
         assert isinstance(change, Change)
         event = events.event_from(change, task.member, now=self.clock.now)
@@ -213,6 +215,7 @@ async def watching(
         jitter=lambda: jitter,
         log=stage.log,
     )
+    upstream.used_up = poller.use_up
     try:
         yield Watching(stage, simulator, poller)
     finally:

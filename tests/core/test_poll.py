@@ -15,6 +15,7 @@ from until import eventually
 from bridge.poll import GRANT_SECONDS, KEY_PROBE_SECONDS, UNPROMPTED_PAUSE_SECONDS, Poller, PollPolicy, Reading
 from bridge.pump import RedisClock
 from bridge.sandbox.faults import Fault, http_date, redirect, throttled, unauthorized, unavailable
+from bridge.sandbox.limits import LimitHeaders, RateLimit, RetryAfter
 from bridge.sandbox.receiver import Receiver
 from bridge.sandbox.redis import RedisServer
 from bridge.sandbox.timeline import ABSENT
@@ -352,6 +353,32 @@ async def test_a_429_may_name_a_date(watch: Watching) -> None:
     await watch.round(LATER)
     assert await watch.round(200_000) == 0
     assert await watch.round(101_000) == 1
+
+
+@pytest.mark.parametrize("headers", [LimitHeaders.BOTH, LimitHeaders.DOCUMENTED, LimitHeaders.REQUEST])
+async def test_the_last_request_is_known_before_a_429(watch: Watching, headers: LimitHeaders) -> None:
+    """The headers say that none is left: the key rests, no longer than a minute, and upstream refuses nothing."""
+    for n in range(9):
+        await watch.add("indexing", f"t{n}")
+    budget = watch.simulator.limit(RateLimit(per_minute=4, headers=headers, retry_after=RetryAfter.ABSENT))
+    watch.stage.clock.advance(LATER)
+    for expected in (4, 8):
+        for _ in range(9):
+            batch = await watch.poller.claim(1)
+            for reading in batch.items:
+                await watch.poller.read(reading)
+        assert (budget.granted, budget.refused) == (expected, 0)
+        watch.stage.clock.advance(60_000)
+
+
+async def test_a_429_without_retry_after_says_when_in_either_family(watch: Watching) -> None:
+    """So many seconds, or a Unix time: the one that is used up counts."""
+    await watch.add("indexing")
+    extra = {"X-RateLimit-Request-Remaining": "0", "X-RateLimit-Request-Reset": "40", "X-Ratelimit-Reset": "1000"}
+    watch.simulator.fault(PATH, throttled(None, extra))
+    await watch.round(LATER)
+    assert await watch.round(39_000) == 0
+    assert await watch.round(1_100) == 1
 
 
 async def test_one_throttled_task_keeps_the_others_waiting(watch: Watching) -> None:

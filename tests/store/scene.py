@@ -82,7 +82,7 @@ class Scene:
 def an_observation(member: str, status: str, now: int, **fields: object) -> Observation:
     """A whole, believable reading."""
     moment = datetime.fromtimestamp(now / 1000, UTC)
-    text = moment.isoformat()
+    text = moment.isoformat(timespec="milliseconds")
     task = {"_id": member, "status": status, "updated_at": text}
     defaults: dict[str, object] = {
         "task_id": member, "status": status, "updated_at": moment, "updated_at_text": text,

@@ -16,7 +16,7 @@ def instant(milliseconds: int) -> datetime:
 def an_observation(status: str = "indexing", at: int | None = START, **fields: Any) -> Observation:
     """A whole, believable reading of task t1, updated `at` (milliseconds)."""
     moment = None if at is None else instant(at)
-    text = moment.isoformat() if moment else None
+    text = moment.isoformat(timespec="milliseconds") if moment else None
     defaults: dict[str, Any] = {
         "task_id": "t1",
         "status": status,
@@ -35,7 +35,7 @@ def a_snapshot(status: str = "indexing", at: int | None = START, **fields: Any) 
     defaults: dict[str, Any] = {
         "status": status,
         "updated_at": moment,
-        "updated_at_text": moment.isoformat() if moment else None,
+        "updated_at_text": moment.isoformat(timespec="milliseconds") if moment else None,
         "hls_status": None,
         "system_metadata_digest": None,
         "revision": 1,

@@ -1,5 +1,6 @@
 """What counts as a change, what is doubted first, and how instants are read."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -15,6 +16,7 @@ from bridge.diff import (
     GONE_ANSWERS,
     GONE_MS,
     HLS_PATIENCE_MS,
+    TAKEN_BACK_MS,
     Doubtful,
     Stale,
     Unchanged,
@@ -24,6 +26,7 @@ from bridge.diff import (
     is_finished,
     is_gone,
     metadata_digest,
+    order,
     parse_instant,
 )
 from bridge.model import KNOWN_STATUSES, TERMINAL_HLS_STATUSES, TERMINAL_STATUSES, Change, Observation, Snapshot
@@ -466,3 +469,54 @@ def test_a_digest_depends_on_the_value_and_not_on_the_order_of_keys(value: dict[
     assert set(digest) <= set("0123456789abcdef")
     assert digest == digest_of(dict(reversed(value.items())))
     assert digest != digest_of([value])
+
+
+# -- precision, and what only a list said --
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("12:00:00Z", "12:00:00.950Z", 0),
+        ("12:00:00.950Z", "12:00:00Z", 0),
+        ("12:00:01Z", "12:00:00.950Z", 0),
+        ("12:00:01Z", "12:00:00Z", 1),
+        ("12:00:00.950Z", "12:00:00.951Z", -1),
+        ("12:00:00.95Z", "12:00:00.951Z", -1),
+        ("12:00:02Z", "12:00:00.950Z", 1),
+        ("12:00:00.950Z", "12:00:01.950000Z", -1),
+    ],
+)
+def test_instants_are_compared_as_exactly_as_both_are_shown(one: str, other: str, expected: int) -> None:
+    """Whole seconds beside parts of them, cut or rounded: less than a second is nothing."""
+    assert order(spelt(f"2027-01-15T{one}"), spelt(f"2027-01-15T{other}")) == expected
+
+
+@pytest.mark.parametrize(("known", "seen"), [("12:00:00Z", "12:00:00.4Z"), ("12:00:00.4Z", "12:00:00Z")])
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [("ready", Change), ("failed", Change), ("indexing", Unchanged), ("queued", Doubtful), ("composting", Doubtful)],
+)
+def test_within_a_second_what_comes_later_in_a_tasks_life_came_later(
+    known: str, seen: str, status: str, verdict: type
+) -> None:
+    """Another status is news, the same is none, and a step back is asked for again."""
+    snapshot = a_snapshot(updated_at=parse_instant(f"2027-01-15T{known}"), updated_at_text=f"2027-01-15T{known}")
+    assert isinstance(diff(snapshot, spelt(f"2027-01-15T{seen}", status=status), now=START), verdict)
+
+
+def test_a_row_is_taken_back_by_what_the_task_has_said_for_a_minute() -> None:
+    """The list said something later; the task, read by id, goes on saying something older, and other."""
+    snapshot = a_snapshot("indexing", START + 30_000, from_list=True)
+    seen = an_observation("ready", START)
+    first = diff(snapshot, seen, now=START + 40_000)
+    assert isinstance(first, Doubtful)
+    soon, late = (
+        diff(snapshot, seen, doubt=first.fingerprint, doubted_at=START, now=START + ms)
+        for ms in (TAKEN_BACK_MS - 1, TAKEN_BACK_MS)
+    )
+    assert isinstance(soon, Doubtful)
+    assert isinstance(late, Change)
+    assert isinstance(diff(snapshot, an_observation("indexing", START), now=START), Unchanged)
+    assert isinstance(diff(snapshot, an_observation("ready", START, from_list=True), now=START), Stale)
+    assert isinstance(diff(replace(snapshot, from_list=False), seen, now=START), Stale)

@@ -209,6 +209,28 @@ def test_one_read_tells_of_key_and_address(came: FetchFailure, level: str, code:
     assert (one.level, exit_code([one]), word in one.found) == (Level(level), code, True), one
 
 
+@pytest.mark.parametrize(
+    ("facts", "level", "word"),
+    [
+        (upstream.ListFacts(told_ms=3_000), "ok", "3.0 s ago"),
+        (upstream.ListFacts(rests_ms=540_000, why="its rows are not sorted by updated_at"), "warn", "not sorted"),
+        (upstream.ListFacts(rests_ms=540_000), "warn", "somebody wrote it there"),
+        (upstream.ListFacts(why="HTTP 503"), "warn", "HTTP 503"),
+    ],
+    ids=["tells", "lied", "no reason", "fails"],
+)
+def test_what_upstreams_list_is_worth_is_said(facts: upstream.ListFacts, level: str, word: str) -> None:
+    """Who wonders why so many requests are made finds the reason, and that nothing is missed."""
+    (one,) = upstream.listing(facts)
+    assert (one.level, word in one.found) == (level, True)
+    assert one.level == Level.OK or ("nothing is missed" in one.why and one.fix)
+
+
+def test_a_list_that_nobody_asked_for_is_not_spoken_of() -> None:
+    """As few tasks are watched."""
+    assert list(upstream.listing(upstream.ListFacts())) == []
+
+
 def test_an_address_that_is_the_container_itself_is_said() -> None:
     """Exported for a simulator by hand, and taken by compose, too: curl on the host would find it well."""
     failed = FetchFailure(FetchFault.TRANSIENT, "connect: refused")

@@ -4,7 +4,8 @@
 -- Lease due tasks: each one's due moment moves to the lease's end, and the token is the proof that it is ours.
 -- ARGV  slots, lease ms, token, account, requests per minute (0: no bound of ours),
 --       reason JSON for a snapshot, or a watch, that is not a hash, bound on bridge:rejected
--- Steps: nothing while the account rests; no more than its budget leaves; a task that its client took back or that
+-- Steps: nothing while the account rests; no more than its budget leaves, of which a third is for the list while somebody has
+--   asked for that within a minute; a task that its client took back or that
 --   expired is unwatched instead; while the key is refused one task a minute is let through, as a probe.
 -- Reply {now, next moment ms or '', probe 0|1, ms that the clock is behind where it has been, then per task {member, due
 --   ms, fields of bridge:watch:<member> and of bridge:snapshot:<member> in the order of parts/lease_task.lua}}
@@ -18,7 +19,14 @@ if paused_until > now then return {now, paused_until, 0, 0} end
 local probe = redis.call('HGET', P .. 'account:' .. account, 'state') == 'refused'
 if probe then slots = 1 end
 
-local left, more_at = left_of(account, per_minute)
+local left, more_at, listed = left_of(account, per_minute)
+if per_minute > 1 then
+  local began = whole(redis.pcall('HGET', P .. 'listing:' .. account, 'began'), 0, 0, now)
+  if now - began <= 60000 then
+    left = left - math.max(0, math.ceil(per_minute / 3) - listed)
+    more_at = math.min(more_at, now + 1000)
+  end
+end
 slots = math.min(slots, left)
 if left <= 0 then return {now, more_at, 0, 0} end
 

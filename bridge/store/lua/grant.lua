@@ -10,5 +10,5 @@ if paused_until > now then return paused_until end
 if redis.call('HGET', P .. 'account:' .. account, 'state') == 'refused' then return now + 5000 end
 local left, more_at = left_of(account, per_minute)
 if left <= 0 then return more_at end
-spend(account, per_minute, 1)
+spend(account, per_minute, 1, true)
 return 0

@@ -331,23 +331,39 @@ local function announced(member)
   if redis.call('HEXISTS', key, 'again') == 0 then redis.call('HDEL', key, 'announce') end
 end
 
--- When a task is due again, in ms: a number, or '<near> <far> <fresh> <account>', which is far away while a pass over that
--- account's list was complete within the fresh ms, and else near. Judged here, in the step that writes it: a process that
--- has not heard yet that the list tells no more must not rely on it.
-local function delay_of(text)
-  local near, far, fresh, account = string.match(text, '^(%d+) (%d+) (%d+) (%S+)$')
-  if not near then return tonumber(text) end
-  local listed = tonumber(redis.pcall('HGET', P .. 'listing:' .. account, 'listed'))
-  return tonumber(listed and listed <= now + 1000 and now - listed <= tonumber(fresh) and far or near)
+-- When a task is due again, in ms, and whether it is left to the list till then: a number, or '<near> <far> <fresh> <share>
+-- <pace> <closely> <account>', which is far away while a pass over that account's list was complete within the fresh ms, and else
+-- near. It is near, too, while the list contradicted the task: for `closely` ms from when that was said. A list is believed
+-- for no longer than it has told, and one of all tasks is due in a minute, so that a lie is found; where requests are few,
+-- one in `pace` ms at most; of that, `share` thousandths. Judged here, in the step that writes it: a process that has not heard yet that the list tells no more must
+-- not rely on it.
+local LEAST_FAR = 60000
+local function delay_of(key, text)
+  local near, far, fresh, share, pace, closely, account =
+    string.match(text, '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%S+)$')
+  if not near then return tonumber(text), false end
+  near = tonumber(near)
+  if closely ~= '0' then redis.call('HSET', key, 'closely', now + closely) end
+  if whole(redis.call('HGET', key, 'closely'), 0, 0, now + 86400000) > now then return near, false end
+  local known = redis.pcall('HMGET', P .. 'listing:' .. account, 'listed', 'since')
+  local listed = whole(known[1], nil, 0, now + 1000)
+  if not listed or now - listed > tonumber(fresh) then return near, false end
+  local told = now - whole(known[2], now, 0, now)
+  local tasks = redis.call('ZCARD', P .. 'watch')
+  far = math.min(far, math.max(LEAST_FAR, told, pace * tasks), math.max(LEAST_FAR, pace) * tasks)
+  far = math.floor(far * share / 1000)
+  return math.max(near, far), far > near
 end
 
 -- The claim is done: the task is due again after this delay, or at once if somebody asked meanwhile; below 0 it has ended.
 local function rest(member, delay)
-  local key, delay_ms = P .. 'watch:' .. member, delay_of(delay)
+  local key = P .. 'watch:' .. member
+  local delay_ms, relies = delay_of(key, delay)
   local again = redis.call('HGET', key, 'again')
   if delay_ms < 0 and not again then return unwatch(member) end
   if again then delay_ms = 0 end
-  redis.call('HDEL', key, 'token', 'again')
+  redis.call('HDEL', key, 'token', 'again', 'relied')
+  if relies and not again then redis.call('HSET', key, 'relied', now) end
   redis.call('ZADD', P .. 'watch', now + delay_ms, member)
 end
 

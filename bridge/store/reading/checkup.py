@@ -35,7 +35,7 @@ TYPES = CLIENTS_KEYS | {
     "registry": "hash", "meta": "hash", "rejected": "hash", "stats": "hash", "events": "stream", "watch": "zset",
     "ready": "zset", "names": "set", "ended": "zset", "orphans": "zset", "pauses": "zset", "fanout": "list",
     "notices": "list",
-    "account:default": "hash", "spent:default": "hash",
+    "account:default": "hash", "spent:default": "hash", "listing:default": "hash",
     **{f"{what}:{kind}": wanted for what, wanted in (("wake", "list"), ("workers", "zset"), ("shifts", "zset"))
        for kind in ("poll", "deliver")},
 }  # fmt: skip

@@ -1,10 +1,11 @@
 """Is it alive, and does it keep up? Shifts, workers, lags, and what Redis says of itself."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from bridge.doctor.upstream import ListFacts
 from bridge.store.reading.endpoints import EndpointView, list_endpoints
 from bridge.store.reading.tasks import count_tasks, statuses
 from bridge.store.reading.trips import MADE_DUE, HasClient, as_ms, ask, waits_since
@@ -51,6 +52,15 @@ class Status:
     """Age of the oldest delivery that is due at an endpoint that takes deliveries."""
     counters: dict[str, int]
     redis: dict[str, Any]
+
+
+async def list_facts(store: HasClient, *, fresh_ms: int, account: str = "default") -> ListFacts:
+    """How watching by upstream's list fares; nobody relies on one that was last read longer than `fresh_ms` ago."""
+    now, key = await store.scripts.now(), store.keys("listing", account)
+    known = cast(Awaitable[list[bytes | None]], store.client.hmget(key, ["listed", "rests", "why"]))
+    listed, rests, why = map(as_text, await known)
+    told_ms = now - (as_ms(listed) or 0)
+    return ListFacts(told_ms if told_ms <= fresh_ms else None, max(0, (as_ms(rests) or 0) - now), why)
 
 
 async def role(store: HasClient, kind: str) -> Role:

@@ -11,7 +11,7 @@ local function lease_task(member, lease, token, broken, bound)
     return nil
   end
   local snapshot = redis.pcall('HMGET', P .. 'snapshot:' .. member, 'status', 'updated_at', 'hls_status',
-    'system_metadata_digest', 'revision', 'event_id', 'announced', 'terminal_since', 'gone')
+    'system_metadata_digest', 'revision', 'event_id', 'announced', 'terminal_since', 'gone', 'listed')
   if snapshot.err or written_over then
     unwatch(member)
     remember_rejection('task:' .. member, broken, bound)
@@ -21,5 +21,6 @@ local function lease_task(member, lease, token, broken, bound)
   redis.call('ZADD', watch, now + lease, member)
   redis.call('HSET', key, 'token', token)
   return {member, due,
-    redis.call('HMGET', key, 'options', 'announce', 'faults', 'absences', 'absent_since', 'doubt', 'doubted_at'), snapshot}
+    redis.call('HMGET', key, 'options', 'announce', 'faults', 'absences', 'absent_since', 'doubt', 'doubted_at', 'relied'),
+    snapshot}
 end
