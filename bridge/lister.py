@@ -32,6 +32,9 @@ STEPS = 1_000
 SCARCE = "no request is left for a page"
 PAGE_WAITS, PAGE_WAIT_SECONDS = 24, 5.0
 """How often and how long a request for a further page is waited for: two minutes."""
+BRISK = 0.75
+"""A pass that told something is followed by the next after this part of the interval: a pass itself takes its time, and
+what has just moved moves again."""
 IDLE_SECONDS = 1.0
 SOON_SECONDS = 0.05
 """After a pass, its end has told Redis when the next one begins: that is asked for."""
@@ -182,8 +185,8 @@ class Lister:
         made = Pass(turn.mark, turn.now, deep=turn.deep)
         again_ms = int(self._policy.interval_seconds * 1000)
         failure = await self._read(turn, made)
-        if failure is None and not made.lie:
-            await self._commit(turn, made)
+        if failure is None and not made.lie and await self._commit(turn, made):
+            again_ms = int(again_ms * BRISK)
         if made.lie:
             await self._rests(await self._listings.rest(turn.token, made.lie, lied=True), made.lie)
         elif failure is None:
@@ -245,13 +248,16 @@ class Lister:
                 return False
         return not await self._listings.grant(per_minute=self._policy.requests_per_minute)
 
-    async def _commit(self, turn: Turn, made: Pass) -> None:
-        """Whatever is new, in the order of its instants, each task's one after the other."""
+    async def _commit(self, turn: Turn, made: Pass) -> bool:
+        """Whatever is new, in the order of its instants, each task's one after the other; whether there was any."""
+        told = False
         for layer in made.layers():
             news = await self._listings.news(layer)
+            told = told or bool(news)
             for start in range(0, len(news), ABREAST):
                 await self._listings.go_on(turn.token, lease_ms=int(LEASE_SECONDS * 1000))
                 await self._settle(made, {str(row.task_id): row for row in news[start : start + ABREAST]})
+        return told
 
     async def _settle(self, made: Pass, rows: dict[str, Observation]) -> None:
         """Claim these tasks and commit what their rows say; one that is being read by id is waited for."""
