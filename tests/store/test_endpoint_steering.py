@@ -414,3 +414,22 @@ async def test_enabled_what_was_attempted_follows_what_is_on_its_way(scene: Scen
     assert await scene.claim() == []
     await settle(scene, on_its_way, DELIVERED)
     assert (await drain(scene))[0] == first.id
+
+
+async def test_enabled_twice_each_has_one_turn(scene: Scene, steering: Steering) -> None:
+    """Two that were attempted wait in line to be sent again; the first fails again, and the endpoint is held again."""
+    first, second, third = await some_events(scene, *STATUSES[:3])
+    for _ in (first, second):
+        (delivery,) = await scene.claim()
+        await settle(scene, delivery, RETRY)
+    for _ in range(2):
+        scene.clock.advance(1_000)
+        await steering.disable("a", "operator")
+        await steering.enable("a")
+        (delivery,) = await scene.claim()
+        assert delivery.event_id == first.id
+        await settle(scene, delivery, RETRY)
+    scene.clock.advance(1_000)
+    await steering.disable("a", "operator")
+    await steering.enable("a")
+    assert await drain(scene) == [first.id, second.id, third.id]

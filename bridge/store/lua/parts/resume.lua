@@ -14,7 +14,9 @@ local function resume(endpoint, batch)
     local record = record_of(endpoint, waiting[i])
     if record and renew(record, whole(resumed, nil, 0, 1e14)) then
       local score = math.min(tonumber(record.revision), now)
-      local in_line = head_of(P .. 'line:' .. endpoint .. ':' .. record.task) == waiting[i]
+      local line = P .. 'line:' .. endpoint .. ':' .. record.task
+      local head = head_of(line)
+      local in_line = head == waiting[i] or (record.again and head and redis.call('LPOS', line, waiting[i]))
       record.again = ordering == 'first-attempt' and record.attempts > 0 or nil
       redis.call('HSET', P .. 'deliveries:' .. endpoint, waiting[i], cjson.encode(record))
       if record.again and not in_line then
