@@ -432,4 +432,6 @@ async def test_enabled_twice_each_has_one_turn(scene: Scene, steering: Steering)
     scene.clock.advance(1_000)
     await steering.disable("a", "operator")
     await steering.enable("a")
+    line: Any = await scene.store.client.lrange(scene.store.keys.prefix + "line:a:t1", 0, -1)
+    assert [event_id.decode() for event_id in line] == [first.id, second.id, third.id]
     assert await drain(scene) == [first.id, second.id, third.id]
