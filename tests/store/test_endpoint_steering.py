@@ -1,6 +1,7 @@
 """An operator's word about an endpoint: held and not dropped, tried again in order, dead letters brought back."""
 
 import json
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -417,21 +418,24 @@ async def test_enabled_what_was_attempted_follows_what_is_on_its_way(scene: Scen
 
 
 async def test_enabled_twice_each_has_one_turn(scene: Scene, steering: Steering) -> None:
-    """Two that were attempted wait in line to be sent again; the first fails again, and the endpoint is held again."""
-    first, second, third = await some_events(scene, *STATUSES[:3])
-    for _ in (first, second):
-        (delivery,) = await scene.claim()
-        await settle(scene, delivery, RETRY)
-    for _ in range(2):
-        scene.clock.advance(1_000)
+    """Three that were attempted wait in line to be sent again; two fail again, and the endpoint is held again."""
+    soon = replace(RETRY, retry_in_ms=1_000)
+    events = await some_events(scene, *STATUSES[:3])
+
+    async def hold_and_let_go() -> None:
+        scene.clock.advance(10_000)
         await steering.disable("a", "operator")
         await steering.enable("a")
-        (delivery,) = await scene.claim()
-        assert delivery.event_id == first.id
+
+    for _ in events:
+        (delivery,) = await scene.claim(1)
         await settle(scene, delivery, RETRY)
-    scene.clock.advance(1_000)
-    await steering.disable("a", "operator")
-    await steering.enable("a")
+    await hold_and_let_go()
+    for _ in events[:2]:
+        (delivery,) = await scene.claim(1)
+        await settle(scene, delivery, soon)
+        scene.clock.advance(5_000)
+    await hold_and_let_go()
     line: Any = await scene.store.client.lrange(scene.store.keys.prefix + "line:a:t1", 0, -1)
-    assert [event_id.decode() for event_id in line] == [first.id, second.id, third.id]
-    assert await drain(scene) == [first.id, second.id, third.id]
+    assert [event_id.decode() for event_id in line] == [event.id for event in events]
+    assert await drain(scene) == [event.id for event in events]
