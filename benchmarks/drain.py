@@ -156,7 +156,14 @@ def working(peer: str, redis_url: str) -> Iterator[subprocess.Popen[bytes]]:
     environment = {"PATH": os.environ["PATH"], "BRIDGE_REDIS_URL": redis_url, "TWELVELABS_API_KEY": "tlk_benchmark"}
     environment |= {"BRIDGE_DELIVERY_ALLOW_NETWORKS": "127.0.0.0/8", "BRIDGE_DELIVERY_ALLOW_HTTP": "true"}
     command = [sys.executable, "-m", "benchmarks.peers", peer]
-    process = subprocess.Popen(command, cwd=HERE, env=environment, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command,
+        cwd=HERE,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         yield process
     finally:
