@@ -89,7 +89,7 @@ async def owe(url: str, receiver: int, secret: str, deliveries: int, endpoints: 
         owed = 0
         while owed < deliveries:
             claim = await store.registry.claim_tasks(CLAIM, lease_ms=60_000)
-            await asyncio.gather(*(_commit(store, task, claim.now) for task in claim.tasks))
+            await asyncio.gather(*(a_commit(store, task, claim.now, filler=FILLER_BYTES) for task in claim.tasks))
             owed += len(claim.tasks)
             if not claim.tasks:
                 await intake.run()
@@ -97,12 +97,15 @@ async def owe(url: str, receiver: int, secret: str, deliveries: int, endpoints: 
         assert sum(due) == deliveries, due
 
 
-async def _commit(store: Store, task: WatchedTask, now: int) -> None:
+async def a_commit(
+    store: Store, task: WatchedTask, now: int, *, status: str = "ready", delay_ms: int = -1, filler: int = 0
+) -> None:
+    """Commit that a task was seen in this status."""
     moment = "2026-11-01T10:04:39.871Z"
-    whole = {"_id": task.member, "status": "ready", "updated_at": moment, "filler": "x" * FILLER_BYTES}
+    whole = {"_id": task.member, "status": status, "updated_at": moment, "filler": "x" * filler}
     seen = Observation(
         task_id=task.member,
-        status="ready",
+        status=status,
         updated_at=diff.parse_instant(moment),
         updated_at_text=moment,
         hls_status=None,
@@ -112,7 +115,7 @@ async def _commit(store: Store, task: WatchedTask, now: int) -> None:
     change = diff.diff(task.snapshot, seen, now=now)
     assert isinstance(change, Change)
     event = events.event_from(change, task.member, now=now)
-    word = await store.registry.commit(task, event, events.snapshot_after(change, event), delay_ms=-1)
+    word = await store.registry.commit(task, event, events.snapshot_after(change, event), delay_ms=delay_ms)
     assert word == "ok", word
 
 

@@ -1,0 +1,83 @@
+"""What registered tasks cost that have long ended: memory, and the time of a claim of those that have not."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from redis import Redis
+
+from benchmarks.drain import a_commit
+from bridge.guard import Policy
+from bridge.model import WatchedTask
+from bridge.sandbox.redis import RedisServer
+from bridge.store import Store
+from bridge.store.intake import Intake
+
+ACTIVE = 1_000
+REGISTERED = 100_000
+CLAIMS = 2_000
+SLOTS = 50
+BATCH = 500
+FAR_MS = 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """So many registered tasks, a thousand of which are active."""
+
+    tasks: int
+    bytes_for_each: float
+    """Of Redis' memory, snapshot and current event included."""
+    claims_ms: list[float]
+
+    def lines(self) -> str:
+        """In a person's words."""
+        ordered = sorted(self.claims_ms)
+        times = ", ".join(f"p{share * 100:g} {ordered[int(len(ordered) * share)]:.2f} ms" for share in (0.5, 0.99))
+        return f"  {self.bytes_for_each:.0f} bytes of Redis for each; a claim of {SLOTS}: {times}"
+
+
+def registered(_: float) -> Iterator[tuple[str, Registered]]:
+    """A thousand active tasks alone, then the same beside 99,000 that have ended."""
+    for tasks in (ACTIVE, REGISTERED):
+        with RedisServer(fsync="everysec") as redis:
+            yield f"{tasks:,} registered tasks, {ACTIVE:,} of them active", asyncio.run(_measure(redis.url, tasks))
+
+
+async def _measure(url: str, tasks: int) -> Registered:
+    async with Store.open(url) as store:
+        with Redis.from_url(url) as client:
+            before = _used(client)
+            await _fill(store, tasks)
+            each = (_used(client) - before) / tasks
+        claims = []
+        for _ in range(CLAIMS):
+            active = [f"t{number}" for number in range(ACTIVE)]
+            await store.client.zadd("bridge:watch", dict.fromkeys(active, 0), xx=True)
+            began = time.perf_counter()
+            claim = await store.registry.claim_tasks(SLOTS, lease_ms=20_000)
+            claims.append((time.perf_counter() - began) * 1000)
+            assert len(claim.tasks) == SLOTS
+        return Registered(tasks, each, claims)
+
+
+async def _fill(store: Store, tasks: int) -> None:
+    """Have every task seen once; all but the first thousand have ended by then."""
+    for start in range(0, tasks, BATCH):
+        numbers = range(start, min(start + BATCH, tasks))
+        await store.client.zadd("bridge:tasks", {f"t{number}": 0 for number in numbers}, nx=True)
+        await Intake(store, Policy(), has_default_secret=False).run()
+        claim = await store.registry.claim_tasks(BATCH, lease_ms=60_000)
+        await asyncio.gather(*(_see(store, task, claim.now) for task in claim.tasks))
+
+
+async def _see(store: Store, task: WatchedTask, now: int) -> None:
+    if int(task.member[1:]) >= ACTIVE:
+        await a_commit(store, task, now, status="ready", delay_ms=-1)
+    else:
+        await a_commit(store, task, now, status="indexing", delay_ms=FAR_MS)
+
+
+def _used(client: "Redis") -> int:
+    return int(client.info("memory")["used_memory"])
