@@ -319,16 +319,15 @@ def endpoint_from_json(name: str, text: bytes | str) -> Endpoint:
 
 
 def options_to_json(options: WatchOptions) -> str:
-    """A task's options as kept beside its watch."""
-    return json.dumps(
-        {
-            "metadata": options.metadata,
-            "endpoints": options.endpoints,
-            "callback": options.callback,
-            "account": options.account,
-            "expires_at": options.expires_at,
-        }
-    )
+    """A task's options as kept beside its watch: those that it has."""
+    named = {
+        "metadata": options.metadata,
+        "endpoints": options.endpoints,
+        "callback": options.callback,
+        "account": None if options.account == "default" else options.account,
+        "expires_at": options.expires_at,
+    }
+    return json.dumps({name: value for name, value in named.items() if value is not None})
 
 
 def options_from_json(text: bytes | str | None) -> WatchOptions:
