@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from bridge.contract import OPTIONS, EndpointDefinition
-from bridge.events import ENDPOINT_PREFIX, ENDPOINT_TYPES, FAMILIES, GONE, TYPE_PREFIX, UPDATED
-from bridge.model import KNOWN_STATUSES
+from bridge.events import ENDPOINT_PREFIX, ENDPOINT_TYPES
+from bridge.kinds import FAMILIES, KINDS, TASK
 from bridge.rejection import redacted
 
 KNOWN_TYPES = (
-    *sorted(TYPE_PREFIX + status for status in KNOWN_STATUSES),
-    *(GONE, UPDATED, TYPE_PREFIX + "*"),
+    *(kind.family + status for kind in KINDS.values() for status in sorted(kind.statuses)),
+    *(word for kind in KINDS.values() for word in (kind.gone, kind.updated, kind.family + "*")),
     *(*ENDPOINT_TYPES, ENDPOINT_PREFIX + "*", "bridge.*"),
 )
 _WORD = re.compile(r"[a-z0-9_]+")
@@ -77,7 +77,7 @@ def _odd(pattern: str) -> bool:
 
 def _near(text: str, *, by_status: bool) -> list[str]:
     """The known type that is nearest, if one is near; `by_status`: also where the status alone was written."""
-    spelt = [text, TYPE_PREFIX + text.rpartition(".")[2]] if by_status else [text]
+    spelt = [text, TASK.family + text.rpartition(".")[2]] if by_status else [text]
     return next(filter(None, (get_close_matches(one, KNOWN_TYPES, 1, cutoff=0.85) for one in spelt)), [])
 
 

@@ -9,8 +9,8 @@ from typing import Protocol
 
 from bridge import diff, events, schedule
 from bridge.errors import StoreDown
+from bridge.kinds import TASK, kind_of
 from bridge.model import (
-    TERMINAL_STATUSES,
     Change,
     Delay,
     Event,
@@ -194,7 +194,8 @@ class Poller:
 
     async def _seen(self, reading: Reading, seen: Observation, *, again: bool) -> None:
         task, now = reading.task, self._clock.now()
-        verdict = diff.diff(task.snapshot, seen, doubt=task.doubt, doubted_at=task.doubted_at, now=now)
+        kind = kind_of(task.member)
+        verdict = diff.diff(task.snapshot, seen, doubt=task.doubt, doubted_at=task.doubted_at, now=now, kind=kind)
         if isinstance(verdict, Change):
             await self._commit(reading, verdict, again=again)
         elif isinstance(verdict, diff.Doubtful):
@@ -221,7 +222,7 @@ class Poller:
         task, snapshot = reading.task, reading.task.snapshot
         if snapshot is None:
             raise AssertionError("a first sight is a change")
-        delay = closer(reading, self._delay_after(snapshot))
+        delay = closer(reading, self._delay_after(task.member, snapshot))
         if task.announce:
             await self._persist(
                 reading, lambda: self._registry.announce(task, snapshot.event_id, delay_ms=delay), "announced"
@@ -234,7 +235,7 @@ class Poller:
         now, metadata = self._clock.now(), task.options.metadata
         event = events.event_from(change, task.member, now=now, metadata=metadata, behind_ms=task.behind_ms)
         snapshot = events.snapshot_after(change, event)
-        usual = self._delay_after(snapshot, first=change.previous is None)
+        usual = self._delay_after(task.member, snapshot, first=change.previous is None)
         delay = CLOCK_MARGIN_MS if again else closer(reading, usual)
         word = await self._persist(
             reading, lambda: self._registry.commit(task, event, snapshot, delay_ms=delay), "changed"
@@ -311,12 +312,14 @@ class Poller:
         )
         self._log.warning("key.refused" if refused else "upstream.throttled", seconds=seconds, detail=failure.detail)
 
-    def _delay_after(self, snapshot: Snapshot, *, first: bool = False) -> Delay:
-        finished = diff.is_finished(snapshot.status, snapshot.hls_status, snapshot.terminal_since, self._clock.now())
+    def _delay_after(self, member: str, snapshot: Snapshot, *, first: bool = False) -> Delay:
+        kind, now = kind_of(member), self._clock.now()
+        finished = diff.is_finished(snapshot.status, snapshot.hls_status, snapshot.terminal_since, now, kind)
         if finished or snapshot.gone:
             return ENDED
         near = self._interval_ms(first=first)
-        if not self._policy.reconcile_seconds or snapshot.status in TERMINAL_STATUSES:
+        listed = kind is TASK and self._policy.reconcile_seconds  # no other kind's list is read
+        if not listed or snapshot.status in kind.terminal:
             return near
         far, fresh = int(self._policy.reconcile_seconds * 1000), int(self._policy.list_fresh_seconds * 1000)
         share, per_minute = 1 - schedule.FIRST_SPREAD * abs(self._jitter()), self._policy.requests_per_minute

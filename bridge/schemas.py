@@ -24,10 +24,11 @@ from bridge.contract import (
     TASK_ENDPOINTS,
     EndpointDefinition,
 )
-from bridge.events import ENDPOINT_TYPES, TYPE_PREFIX
+from bridge.events import ENDPOINT_TYPES
 from bridge.filters import METADATA_FIELDS, METADATA_WORDS
 from bridge.formats import BODY_BYTES, TWELVELABS, WILDCARD_TYPES
 from bridge.guard import MAX_URL_CHARS
+from bridge.kinds import ASSET, FAMILIES, TASK
 from bridge.rejection import REJECTED, VALUE_HEAD
 from bridge.rotation import PREVIOUS_SECRETS
 from bridge.sealing import SEALED, SEALED_BYTES
@@ -40,6 +41,8 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 URL = r"[Hh][Tt][Tt][Pp][Ss]?://[!$-;=?-\[\]_a-z~]+"
 """What every URL that the guard may admit looks like: printable ASCII without a fragment."""
 MOMENT = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"
+TASK_TYPE = rf"^({'|'.join(map(re.escape, FAMILIES))})(status\.)?[a-z0-9_]+$"
+INDEX_TYPE = rf"^({re.escape(TASK.family)}|{re.escape(ASSET.family)})(status\.)?[a-z0-9_]+$"
 GUARD = (
     "Judged by the guard beyond this schema (`bridge endpoint check <url>` tells): https, a public host name, port "
     "443 or 8443, unless the operator allows more."
@@ -141,7 +144,8 @@ def event_schema() -> Schema:
     """The body that a subscriber receives in the format `standard`."""
     text = {"type": ["string", "null"]}
     data: dict[str, Schema] = {
-        "task_id": {"type": "string", "description": "The member that was registered."},
+        "task_id": {"type": "string", "description": "The member as it was registered: an id, or "
+                    "<kind>:<path>, as in asset:<index>/<id>."},
         "status": text | {"description": "Upstream's word, an open set; null for a task that was never seen."},
         "updated_at": text | {"description": "As upstream wrote it."},
         "revision": {"type": "integer", "minimum": 1, "description": "Grows with each change of a task. Apply the "
@@ -158,7 +162,7 @@ def event_schema() -> Schema:
         "metadata": {"description": "The task's own, as it was registered."},
     }  # fmt: skip
     omitted = {"const": True, "description": f"There only where `task` would make the body exceed {BODY_BYTES} bytes."}
-    unseen = {"const": True, "description": "There only in `index.task.gone`: upstream never knew this id."}
+    unseen = {"const": True, "description": "There only in `….gone`: upstream never knew this id."}
     sometimes = {"task_omitted": omitted, "never_seen": unseen}
     return {
         "$schema": DIALECT,
@@ -169,7 +173,7 @@ def event_schema() -> Schema:
         "type": "object",
         "required": ["type", "timestamp", "data"],
         "properties": {
-            "type": {"type": "string", "pattern": f"^{re.escape(TYPE_PREFIX)}(status\\.)?[a-z0-9_]+$"},
+            "type": {"type": "string", "pattern": TASK_TYPE},
             "timestamp": {
                 "type": "string",
                 "format": "date-time",
@@ -188,18 +192,19 @@ def twelvelabs_schema() -> Schema:
         "$schema": DIALECT,
         "title": "Event, as TwelveLabs' own webhooks have it",
         "description": f"The body of a delivery, in the format `{TWELVELABS}`. Verify the header TL-Signature over the "
-        "raw bytes first. Other types than ready and failed come only to endpoints that name them in full.",
+        "raw bytes first. Other types than ready and failed come only to endpoints that name them in full; those of "
+        "indexed assets, of which TwelveLabs sends none, have the same fields.",
         "type": "object",
         "required": ["id", "created_at", "type", "data"],
         "properties": {
             "id": {**text, "pattern": "^whe_", "description": "The event's: the same on each attempt and replay."},
             "created_at": {**text, "format": "date-time", "description": "When the change was observed."},
-            "type": {**text, "pattern": f"^{re.escape(TYPE_PREFIX)}(status\\.)?[a-z0-9_]+$"},
+            "type": {**text, "pattern": INDEX_TYPE},
             "data": {
                 "type": "object",
                 "required": ["id", "metadata", "status", "models", "tags"],
                 "properties": {
-                    "id": {**text, "description": "The task's id."},
+                    "id": {**text, "description": "The task as it was registered: its id."},
                     "metadata": {"type": "object", "description": "The task's system_metadata, such as its duration."},
                     "status": {**text, "description": "Upstream's word; `gone` for a task that is no longer there."},
                     "models": {"const": [], "description": "Always empty: what is polled does not tell them."},
