@@ -14,6 +14,8 @@ from typing import Any, Literal
 import structlog
 
 from bridge.deliver import Deliverer
+from bridge.entries import Judge
+from bridge.finder import Finder, FindPolicy
 from bridge.lister import Lister, ListPolicy
 from bridge.poll import KEY_PROBE_SECONDS, Poller, PollPolicy
 from bridge.pump import Permit, Pump, RedisClock
@@ -27,7 +29,7 @@ from bridge.store.intake import Intake
 from bridge.store.sweep import Sweep
 from bridge.tell import Teller
 from bridge.transport import Limits, Proxy, Transport
-from bridge.twelvelabs import BODY_BYTES, TwelveLabs
+from bridge.twelvelabs import BODY_BYTES, PAGE_ROWS, TwelveLabs
 from bridge.upkeep import Upkeep
 
 LEAST_TASKS = 20
@@ -219,6 +221,15 @@ class Engine(threading.Thread):
                 log=self._log,
             )
             poller.found, upstream.used_up = lister.compare, poller.use_up
+            finder = Finder(
+                store.watches,
+                store.listings,
+                upstream,
+                poller,
+                find_policy(settings),
+                permitted=lambda: permit.valid,
+                log=self._log,
+            )
             if settings.twelvelabs_api_key:
                 await store.registry.hasten_probe(every_seconds=KEY_PROBE_SECONDS)
             else:
@@ -239,7 +250,7 @@ class Engine(threading.Thread):
                 report=poller.report,
                 log=self._log,
             )
-            yield pump, [upkeep.run(), lister.run()]
+            yield pump, [upkeep.run(), lister.run(), finder.run()]
 
     @asynccontextmanager
     async def _deliver(self, store: Store) -> AsyncIterator[tuple[Pump[Any], list[Coroutine[Any, Any, None]]]]:
@@ -286,6 +297,16 @@ async def _unwoken(seconds: float) -> bool:
     """Due tasks are known by their time, and new ones by intake, which tells the pump of its own process."""
     await asyncio.sleep(seconds)
     return False
+
+
+def find_policy(settings: Settings) -> FindPolicy:
+    """How tasks are found, as configured."""
+    return FindPolicy(
+        interval_seconds=settings.poll_find_seconds,
+        requests_per_minute=settings.twelvelabs_requests_per_minute,
+        judge=Judge(settings.policy, settings.delivery_default_secret is not None),
+        page_rows=PAGE_ROWS,
+    )
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -8,6 +8,7 @@ from bridge.contract import OPTIONS, EndpointDefinition
 from bridge.events import ENDPOINT_PREFIX, ENDPOINT_TYPES
 from bridge.kinds import FAMILIES, KINDS, TASK
 from bridge.rejection import redacted
+from bridge.watches import WatchDefinition
 
 KNOWN_TYPES = (
     *(kind.family + status for kind in KINDS.values() for status in sorted(kind.statuses)),
@@ -41,6 +42,11 @@ def endpoint_hints(definition: object) -> list[str]:
 def task_hints(options: Iterable[str]) -> list[str]:
     """Of the names of a task's options."""
     return _misspelt(options, OPTIONS)
+
+
+def watch_hints(definition: object) -> list[str]:
+    """Of a watch, as read from its JSON."""
+    return _misspelt(definition, tuple(WatchDefinition.model_fields)) if isinstance(definition, Mapping) else []
 
 
 def event_hints(patterns: Iterable[object]) -> list[str]:

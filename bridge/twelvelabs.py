@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeGuard
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from bridge import __version__
 from bridge.diff import parse_instant
@@ -90,6 +90,23 @@ class TwelveLabs:
         answer = await self._ask(target, TASK)
         return answer if isinstance(answer, FetchFailure) else page(answer)
 
+    async def fetch_created(self, kind: Kind, index: str | None, number: int, *, on_way: bool) -> Page | FetchFailure:
+        """Read a page of what there is of a kind in an index, or in the account, those that were created last first.
+
+        `on_way`: only what has not ended, as far as its statuses are documented.
+        """
+        if kind.listing is None:
+            raise ValueError(f"{kind.what} is in no list")
+        query = [("sort_by", "created_at"), ("sort_option", "desc"), ("page_limit", str(PAGE_ROWS))]
+        if index is not None and "{index}" not in kind.listing:
+            query.append(("index_id", index))
+        if on_way:
+            query += [("status", status) for status in sorted(kind.statuses - kind.terminal)]
+        query.append(("page", str(number)))
+        target = f"{kind.listing.format_map({'index': index})}?{urlencode(query)}"
+        answer = await self._ask(target, kind)
+        return answer if isinstance(answer, FetchFailure) else page(answer, kind)
+
     async def _ask(self, target: str, kind: Kind) -> Answer | FetchFailure:
         request = Request("GET", self._origin, f"{self._path}{target}", self._headers)
         try:
@@ -118,7 +135,7 @@ def observe(answer: Answer, task_id: str, kind: Kind = TASK) -> Observation | Fe
     return replace(_observation(task, kind), dated=_date(answer))
 
 
-def page(answer: Answer) -> Page | FetchFailure:
+def page(answer: Answer, kind: Kind = TASK) -> Page | FetchFailure:
     """Read a 200 answer that is a page. A row that is no task is left out: tasks are read by id, too, if seldom."""
     body = _decoded(answer)
     if isinstance(body, FetchFailure):
@@ -128,8 +145,10 @@ def page(answer: Answer) -> Page | FetchFailure:
         data = []
     if not isinstance(data, list) or len(data) > PAGE_ROWS_READ:
         return _transient(answer, "the page has no list of tasks")
-    rows = [row for row in data if isinstance(row, dict) and _has_status(row) and isinstance(row.get("_id"), str)]
-    listed = (replace(_observation(row, TASK), from_list=True) for row in rows)
+    rows = [
+        row for row in data if isinstance(row, dict) and _has_status(row) and isinstance(row.get(kind.id_field), str)
+    ]
+    listed = (replace(_observation(row, kind), from_list=True) for row in rows)
     return Page(tuple(listed), len(data), _date(answer))
 
 
