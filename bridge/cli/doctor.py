@@ -126,7 +126,7 @@ class Examination:
         if not down:
             parts |= {
                 "list": self._list, "types": self._types, "endpoint": self._endpoints, "task": self._tasks,
-                "rejected": self._rejected, "poll worker": lambda: self._role("poll"),
+                "watch": self._watches, "rejected": self._rejected, "poll worker": lambda: self._role("poll"),
                 "deliver worker": lambda: self._role("deliver"), "dead letters": self._owed, "proxy": self._proxy,
             }  # fmt: skip
         for name, part in parts.items():
@@ -239,6 +239,12 @@ class Examination:
         known = frozenset(self.in_force) | {name.decode(errors="replace") for name in self.written}
         waiting = entries.waiting(await waiting_tasks(self.store), self._judge())
         return [*waiting, *entries.unknown_names(tasks, known), *work.faulty(tasks)]
+
+    async def _watches(self) -> list[Finding]:
+        from bridge.doctor import entries
+        from bridge.store.reading.watches import faulty, list_watches
+
+        return entries.watches({view.watch: view.note for view in faulty(await list_watches(self.store))})
 
     async def _rejected(self) -> list[Finding]:
         from bridge.doctor import entries

@@ -18,6 +18,7 @@ from bridge.errors import InvalidInput
 
 if TYPE_CHECKING:
     from bridge.deployment import Deployment
+    from bridge.kinds import Kind
     from bridge.settings import Settings
     from bridge.store import Store
 
@@ -90,7 +91,7 @@ def add(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
     Examples:
       bridge task add 6a0b1c2d3e4f5a6b7c8d9e01
       bridge task add ID --metadata '{"order": 42}' --endpoint billing
-      bridge task add asset:69f0aa11bb22cc33dd44ee55/6a0b1c2d3e4f5a6b7c8d9e01
+      bridge task add asset:INDEX/ID --endpoint billing
       cat ids.txt | bridge task add -
     """
     options = {name: given[name] for name in ("callback_url", "metadata") if given[name] is not None}
@@ -142,7 +143,9 @@ async def _add(store: "Store", settings: "Settings", members: list[str], options
         named = names_in([options.get("endpoints", "")])
         await say_what_lacks(store, settings.deployment, named, everybody=not named)
         if "callback_url" not in options:
-            await say_who_lacks(store, good, named)
+            from bridge.kinds import kind_of
+
+            await say_who_lacks(store, list(dict.fromkeys(map(kind_of, good))), named)
     notes = {"known": "registered already: unchanged", "updated": "registered already: its options are replaced"}
     return [
         {
@@ -167,12 +170,12 @@ async def say_what_lacks(store: "Store", deployment: "Deployment", named: Sequen
         say(f"! no worker is running → {deployment.start()}")
 
 
-async def say_who_lacks(store: "Store", members: Sequence[str], named: Sequence[str]) -> None:
+async def say_who_lacks(store: "Store", kinds: Sequence["Kind"], named: Sequence[str]) -> None:
     """Warn whoever registered other tasks than index tasks of what no endpoint takes: few ask for that unasked."""
-    from bridge.kinds import TASK, kind_of
+    from bridge.kinds import TASK
     from bridge.store.reading.audience import takers
 
-    for kind in dict.fromkeys(map(kind_of, members)):
+    for kind in kinds:
         if kind is TASK or (heard := await takers(store, kind, named)) or heard is None:
             continue
         events = f"{TASK.family}*,{kind.family}*"

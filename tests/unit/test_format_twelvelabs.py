@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from test_formats import JSON
 
+from bridge.event_schemas import twelvelabs_schema
 from bridge.events import event_from
 from bridge.filters import matches, takes_nothing
 from bridge.formats import BODY_BYTES, CONTENT_TYPES, WILDCARD_TYPES, Unwritable, rendered
 from bridge.model import Change, Endpoint, Event, Observation, Snapshot
-from bridge.schemas import twelvelabs_schema
 
 DOCUMENTED = (
     b'{"id":"whe_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx","created_at":"2022-08-01T17:22:18.372553+09:00",'
