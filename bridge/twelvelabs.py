@@ -107,12 +107,18 @@ class TwelveLabs:
         answer = await self._ask(target, kind)
         return answer if isinstance(answer, FetchFailure) else page(answer, kind)
 
-    async def _ask(self, target: str, kind: Kind) -> Answer | FetchFailure:
+    async def look(self, target: str) -> Answer | FetchFailure:
+        """GET a path below the base URL, as it is answered; FetchFailure only where there is no answer."""
         request = Request("GET", self._origin, f"{self._path}{target}", self._headers)
         try:
-            answer = await self._transport.exchange(POOL, request, deadline_seconds=self._deadline)
+            return await self._transport.exchange(POOL, request, deadline_seconds=self._deadline)
         except TransportFault as fault:
             return FetchFailure(FetchFault.TRANSIENT, f"{fault.fault}: {fault.detail}")
+
+    async def _ask(self, target: str, kind: Kind) -> Answer | FetchFailure:
+        answer = await self.look(target)
+        if isinstance(answer, FetchFailure):
+            return answer
         now = datetime.now(UTC)
         if answer.status == 200:
             waits = [seconds for spent, seconds in resets(answer, now) if spent]
