@@ -196,6 +196,7 @@ class Engine(threading.Thread):
                     lease_seconds=settings.poll_lease_seconds,
                     requests_per_minute=per_minute,
                     reconcile_seconds=0 if by_id_alone else settings.poll_reconcile_seconds,
+                    stalled_seconds=settings.poll_stalled_seconds,
                     list_fresh_seconds=fresh_seconds(settings.poll_interval_seconds, per_minute),
                 ),
                 clock=RedisClock(),
@@ -221,15 +222,6 @@ class Engine(threading.Thread):
                 log=self._log,
             )
             poller.found, upstream.used_up = lister.compare, poller.use_up
-            finder = Finder(
-                store.watches,
-                store.listings,
-                upstream,
-                poller,
-                find_policy(settings),
-                permitted=lambda: permit.valid,
-                log=self._log,
-            )
             if settings.twelvelabs_api_key:
                 await store.registry.hasten_probe(every_seconds=KEY_PROBE_SECONDS)
             else:
@@ -250,7 +242,19 @@ class Engine(threading.Thread):
                 report=poller.report,
                 log=self._log,
             )
+            finder = self._finder(store, upstream, poller, permit)
             yield pump, [upkeep.run(), lister.run(), finder.run()]
+
+    def _finder(self, store: Store, upstream: TwelveLabs, poller: Poller, permit: Permit) -> Finder:
+        return Finder(
+            store.watches,
+            store.listings,
+            upstream,
+            poller,
+            find_policy(self._settings),
+            permitted=lambda: permit.valid,
+            log=self._log,
+        )
 
     @asynccontextmanager
     async def _deliver(self, store: Store) -> AsyncIterator[tuple[Pump[Any], list[Coroutine[Any, Any, None]]]]:

@@ -38,7 +38,11 @@ def event_schema() -> Schema:
     }  # fmt: skip
     omitted = {"const": True, "description": f"There only where `task` would make the body exceed {BODY_BYTES} bytes."}
     unseen = {"const": True, "description": "There only in `….gone`: upstream never knew this id."}
-    sometimes = {"task_omitted": omitted, "never_seen": unseen}
+    stalled = {
+        "type": "string", "format": "date-time", "pattern": MOMENT,
+        "description": "There only in `….stalled`: since when the task has stood still.",
+    }  # fmt: skip
+    sometimes = {"task_omitted": omitted, "never_seen": unseen, "stalled_since": stalled}
     return {
         "$schema": DIALECT,
         "title": "Event",

@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-from bridge import formats
+from bridge import formats, stall
 from bridge.diff import digest_of, metadata_digest, said
 from bridge.kinds import TASK, Kind, family_of, kind_of
 from bridge.model import Change, Event, Notice, NoticeKind, Snapshot
@@ -89,20 +89,22 @@ def snapshot_after(change: Change, event: Event) -> Snapshot:
 
 
 def type_of(change: Change, kind: Kind = TASK) -> str:
-    """`index.task.<status>` when the status is news, `index.task.updated` when something else is, `index.task.gone`;
-    of another kind its own family stands before that.
+    """`index.task.<status>` when the status is news, `index.task.updated` when something else is, `index.task.gone`, or
+    `index.task.stalled` when nothing is for too long; of another kind its own family stands before that.
 
     A filter must get what it names: upstream's own `gone` or `updated`, and a `ready?` that lost its question mark on
     the way into a type, are `index.task.status.<word>`, which no other status makes.
     """
     if change.observation is None:
         return kind.gone
+    if change.stalled_since is not None:
+        return kind.stalled
     if not {"status", "gone"} & set(change.changed):
         return kind.updated
     lower = change.observation.status.lower()
     word = _NOT_A_WORD.sub("_", lower).strip("_") or "unknown"
     event_type = kind.family + word
-    if event_type in {kind.gone, kind.updated} or (word in kind.statuses and word != lower):
+    if event_type in {kind.gone, kind.updated, kind.stalled} or (word in kind.statuses and word != lower):
         return kind.family + IMPOSTOR_PREFIX + word
     return event_type
 
@@ -129,6 +131,8 @@ def is_lasting(event_type: str, body: bytes) -> bool:
 
 
 def _digest(change: Change, task: str, event_type: str) -> str:
+    if change.observation is not None and change.stalled_since is not None:
+        return stall.digest(change.observation, task)
     if change.observation is not None:
         return digest_of([task, event_type, *said(change.observation)])
     known = change.previous

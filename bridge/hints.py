@@ -12,7 +12,7 @@ from bridge.watches import WatchDefinition
 
 KNOWN_TYPES = (
     *(kind.family + status for kind in KINDS.values() for status in sorted(kind.statuses)),
-    *(word for kind in KINDS.values() for word in (kind.gone, kind.updated, kind.family + "*")),
+    *(word for kind in KINDS.values() for word in (kind.gone, kind.updated, kind.stalled, kind.family + "*")),
     *(*ENDPOINT_TYPES, ENDPOINT_PREFIX + "*", "bridge.*"),
 )
 _WORD = re.compile(r"[a-z0-9_]+")

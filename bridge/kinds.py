@@ -53,6 +53,11 @@ class Kind:
         return self.family + "updated"
 
     @property
+    def stalled(self) -> str:
+        """The type of the event that it has stood still for longer than its length explains."""
+        return self.family + "stalled"
+
+    @property
     def shape(self) -> str:
         """What a member looks like, for a person."""
         path = "/".join(f"<{part}>" for part in self.parts)

@@ -23,6 +23,7 @@ from bridge.model import (
     WatchedTask,
 )
 from bridge.pump import Batch, Log, RedisClock, persist
+from bridge.stall import stall
 
 COMPARED = 4
 """One in so many requests, where they are few, compares a task with what the list tells; …"""
@@ -88,6 +89,8 @@ class PollPolicy:
     requests_per_minute: int = 0
     reconcile_seconds: float = 0.0
     """The interval of a task that upstream's list tells of; 0: none does."""
+    stalled_seconds: float = 0.0
+    """What has stood still for so long, and for longer than its video lasts, has stalled; 0: nothing ever has."""
     list_fresh_seconds: float = 30.0
     """The list tells while a pass over it was complete within this."""
 
@@ -204,7 +207,7 @@ class Poller:
             rest = Postponement(self._interval_ms(first=False), error=STALE)
             await self._postpone(reading, rest, "stale")
         else:
-            await self._unchanged(reading)
+            await self._unchanged(reading, seen)
 
     async def _doubted(self, reading: Reading, verdict: diff.Doubtful) -> None:
         """Ask again soon, once: what says something else each time is read at the interval like anything else."""
@@ -218,15 +221,18 @@ class Poller:
             reading, Postponement(delay, doubt=verdict.fingerprint, doubted_at=since, error=error), "doubted"
         )
 
-    async def _unchanged(self, reading: Reading) -> None:
+    async def _unchanged(self, reading: Reading, seen: Observation) -> None:
         task, snapshot = reading.task, reading.task.snapshot
         if snapshot is None:
             raise AssertionError("a first sight is a change")
         delay = closer(reading, self._delay_after(task.member, snapshot))
+        patience_ms = int(self._policy.stalled_seconds * 1000)
         if task.announce:
             await self._persist(
                 reading, lambda: self._registry.announce(task, snapshot.event_id, delay_ms=delay), "announced"
             )
+        elif stalled := stall(snapshot, seen, task.member, patience_ms=patience_ms, now=self._clock.now()):
+            await self._commit(reading, stalled)
         else:
             await self._postpone(reading, Postponement(delay), "unchanged")
 

@@ -48,13 +48,15 @@ def _sample(event_type: str, member: str, now: int) -> bytes:
     """What an event of a task would say, the first of its task."""
     moment, text = datetime.fromtimestamp(now / 1000, UTC), formats.rfc3339(now)
     kind = family_of(event_type) or TASK
-    status = "ready" if event_type == kind.updated else event_type.removeprefix(kind.family)
+    own = {kind.updated: "ready", kind.stalled: kind.stages[-1]}
+    status = own.get(event_type, event_type.removeprefix(kind.family))
     task = {kind.id_field: ID, "status": status, **({kind.marker: text} if kind.marker else {})}
     seen = Observation(ID, status, moment, text, None, None, task)
-    before = Snapshot("ready", moment, text, None, None, now - 1, "")
+    before = Snapshot(own.get(event_type, "ready"), moment, text, None, None, now - 1, "")
     change = {
         kind.gone: Change(None, before, ("gone",)),
         kind.updated: Change(seen, before, ("system_metadata",)),
+        kind.stalled: Change(seen, before, ("stalled",), stalled_since=now),
     }.get(event_type, Change(seen, None, ("status", "updated_at")))
     if events.type_of(change, kind) != event_type:
         raise InvalidInput("no event has this type", fix=f"write {TYPE}, index.task.ready or the like")

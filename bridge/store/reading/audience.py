@@ -64,7 +64,7 @@ async def takers(store: HasClient, kind: Kind, named: Sequence[str] = ()) -> lis
     asked = {name: one for name, one in endpoints.items() if not named or name in named}
     if not asked:
         return None
-    types = [kind.gone, kind.updated, *(kind.family + status for status in kind.statuses)]
+    types = [kind.gone, kind.updated, kind.stalled, *(kind.family + status for status in kind.statuses)]
     return [name for name, one in asked.items() if any(takes(one, event_type) for event_type in types)]
 
 
