@@ -38,7 +38,7 @@ COMMANDS = {
     "replay": ("bridge.cli.replay:replay", "Send again what has ended, by range: dead letters, or what was delivered."),
     "contract": ("bridge.cli.contract:contract", "Show and check what may be written into Redis by hand."),
     "config": ("bridge.cli.config:config", "Look at the configuration."),
-    "export": ("bridge.cli.exporting:export", "Print endpoints and tasks as JSON lines, without secrets."),
+    "export": ("bridge.cli.exporting:export", "Print endpoints, watches and tasks as JSON lines, without secrets."),
     "import": ("bridge.cli.importing:import_", "Register what a file declares: JSON lines, or config/endpoints.toml."),
     "completion": ("bridge.cli.completion:completion", "Print the completion script of bash, zsh or fish."),
 }

@@ -13,6 +13,7 @@ from until import until
 
 from bridge.finding import Search
 from bridge.sandbox.shelf import INDEX_ID
+from bridge.signature import generate_secret
 
 Bridge = Callable[..., tuple[int, str, str]]
 INDEX = "69f0aa11bb22cc33dd44ee55"
@@ -121,6 +122,40 @@ def test_watches_are_judged_beforehand(bridge: Bridge, client: "Redis") -> None:
     client.hset("bridge:watches", "account", "{")
     code, out, _ = bridge("contract", "check", "--live", "--json")
     assert (code, json.loads(out)[0]["entry"]) == (1, "watch:account")
+
+
+def test_watches_are_carried_from_one_redis_to_another(bridge: Bridge, client: "Redis") -> None:
+    """`export` and `import`: whole with secrets; a bad one stops no other."""
+    definition = {"endpoints": ["a"], "metadata": {"k": 1}, "x-owner": "Ana"}
+    client.hset("bridge:watches", mapping={"account": json.dumps(definition), f"index:{INDEX}": '{"kinds":["asset"]}'})
+    first = bridge("export", "--with-secrets")[1]
+    kept = [json.loads(line) for line in first.splitlines()][1:-1]
+    assert [one["name"] for one in kept] == ["account", f"index:{INDEX}"]
+    assert kept[0] == {"kind": "watch", "name": "account", **definition}
+    assert "2 unchanged" in bridge("import", "-", stdin=first.encode())[2]
+    client.flushall()
+    assert "2 added" in bridge("import", "-", stdin=first.encode())[2]
+    assert bridge("export", "--with-secrets")[1] == first
+    lines = [{"kind": "watch", "name": "account", "since": 5, "sinc": 1}, {"kind": "watch", "name": "index:a b"}]
+    code, out, told = bridge("import", "-", "--json", stdin="\n".join(map(json.dumps, lines)).encode())
+    assert (code, [row["result"] for row in json.loads(out)]) == (6, ["changed", "rejected"])
+    assert "did you mean “since”?" in told
+    assert json.loads(client.hget("bridge:watches", "account") or "")["since"] == 5
+
+
+def test_an_export_without_secrets_shows_no_token_of_a_watch(
+    bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P8: and imported over what is there, the URL stays whole; elsewhere it is refused."""
+    monkeypatch.setenv("BRIDGE_DELIVERY_DEFAULT_SECRET", generate_secret(bytes(range(32))))
+    url = "http://127.0.0.1:9/hook?token=hidden"
+    client.hset("bridge:watches", "account", json.dumps({"callback_url": url}))
+    out = bridge("export")[1]
+    assert "hidden" not in out
+    assert "1 unchanged" in bridge("import", "-", stdin=out.encode())[2]
+    client.flushall()
+    code, _, told = bridge("import", "-", stdin=out.encode())
+    assert (code, "left out of the export" in told) == (2, True)
 
 
 @pytest.mark.slow
