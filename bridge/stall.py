@@ -23,6 +23,8 @@ def stall(snapshot: Snapshot, seen: Observation, member: str, *, patience_ms: in
     kind = kind_of(member)
     if not patience_ms or snapshot.gone or seen.status in kind.terminal:
         return None
+    if seen.system_metadata is None and snapshot.system_metadata_digest:
+        return None  # a row of a list, which does not say how long the video lasts
     since = snapshot.observed_at
     if kind.marker and seen.updated_at is not None:
         since = int(seen.updated_at.timestamp() * 1000)

@@ -70,6 +70,13 @@ def test_without_a_time_of_upstreams_ours_counts() -> None:
     assert stalls(analysis, PATIENCE, member="analyze:n1") is not None
 
 
+def test_a_row_that_leaves_the_length_out_tells_no_stall() -> None:
+    """A reading by id says how long the video lasts, and comes."""
+    known = a_snapshot(observed_at=START, system_metadata_digest="x")
+    assert stalls(an_observation(), PATIENCE, known=known) is None
+    assert stalls(an_observation(system_metadata={}), PATIENCE, known=known) is not None
+
+
 def test_none_is_told_where_it_is_turned_off_or_the_task_is_gone() -> None:
     """0 is never."""
     assert stalls(an_observation(), 10**12, patience_ms=0) is None
