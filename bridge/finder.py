@@ -242,6 +242,9 @@ class Finder:
 
     async def _failed(self, turn: Turn, job: Job, search: Search, failure: FetchFailure) -> bool:
         refused = failure.fault in REFUSED
+        if refused and search.page > 1:  # the page before was full, and this one is not there
+            known = after_page(search, (), last=True, now=turn.now, again_ms=self._again_ms).search
+            return await self._remember(turn, job, known, ()) in GOES_ON
         known = after_failure(search, failure.detail, refused=refused, now=turn.now, again_ms=self._again_ms)
         if known.error != job.search.error:
             self._log.warning("watch.faulty", watch=job.watch.name, detail=failure.detail)

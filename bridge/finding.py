@@ -113,8 +113,14 @@ def after_page(search: Search, rows: Sequence[Row], *, last: bool, now: int, aga
 
 
 def after_failure(search: Search, why: str, *, refused: bool, now: int, again_ms: int) -> Search:
-    """A page could not be read. `refused`: upstream says that there is no such list, or not for us."""
+    """A page could not be read. `refused`: upstream says that there is no such list, or not for us.
+
+    Those on their way are a help, and wait for later, so that the list itself is read again.
+    """
     wait = max(again_ms, REFUSED_MS) if refused else again_ms
+    if search.on_way:
+        rest = replace(search, on_way=False, page=1, way_due=now + max(wait, WAY_MS))
+        return replace(rest, due=now + again_ms, error=why)
     return replace(search, due=now + wait, error=why)
 
 

@@ -14,6 +14,7 @@ from bridge.errors import StoreDown
 from bridge.finder import Finder, FindPolicy
 from bridge.finding import WAY_MS, Search
 from bridge.kinds import TASK
+from bridge.model import FetchFailure, FetchFault
 from bridge.sandbox.faults import Fault, throttled, unauthorized, unavailable
 from bridge.sandbox.shelf import INDEX_ID
 from bridge.store import Store
@@ -49,9 +50,9 @@ class Finding:
         """What is registered."""
         return [one.decode() for one in await self.client.zrange("bridge:tasks", 0, -1)]
 
-    async def known(self, name: str, word: str = "task") -> Search:
+    async def known(self, name: str, word: str = "task", *, since: int | None = None) -> Search:
         """How far a search has come."""
-        return Search.read(await self.client.hget("bridge:finding", f"state:{word}:{name}"), since=None)
+        return Search.read(await self.client.hget("bridge:finding", f"state:{word}:{name}"), since=since)
 
     @property
     def client(self) -> Any:
@@ -421,3 +422,41 @@ async def test_rows_of_another_index_are_left_alone(find: Finding) -> None:
     find.watch.simulator.fault("/tasks", Fault(patch={"index_id": "other"}), repeat=True)
     find.add("ours")
     assert await find.round() == []
+
+
+async def test_a_list_whose_further_pages_are_refused_ends_there(find: Finding) -> None:
+    """A full last page is followed by one that does not exist, whatever upstream answers for it; that is no fault."""
+    for n in range(50):
+        find.add(f"t{n:02}")
+    page = find.watch.poller._upstream.fetch_created  # type: ignore[attr-defined]
+
+    async def to_the_end(kind: Any, index: Any, number: int, *, on_way: bool) -> Any:
+        if number > 1:
+            return FetchFailure(FetchFault.BAD_WATCH, "HTTP 400 parameter_invalid", status_code=400)
+        return await page(kind, index, number, on_way=on_way)
+
+    find.finder._upstream.fetch_created = to_the_end  # type: ignore[method-assign]
+    await find.wants("account", since=1)
+    assert len(await find.round()) == 50
+    known = await find.known("account", since=1_000)
+    assert (known.error, known.mark is None) == ("", False)
+    find.add("new")
+    assert await find.round() == ["new"]
+
+
+async def test_a_status_filter_that_is_refused_stops_no_finding(find: Finding) -> None:
+    """It is told, and the list is read as ever."""
+    page = find.watch.poller._upstream.fetch_created  # type: ignore[attr-defined]
+
+    async def unfiltered(kind: Any, index: Any, number: int, *, on_way: bool) -> Any:
+        if on_way:
+            return FetchFailure(FetchFault.BAD_WATCH, "HTTP 400 parameter_invalid", status_code=400)
+        return await page(kind, index, number, on_way=on_way)
+
+    find.finder._upstream.fetch_created = unfiltered  # type: ignore[method-assign]
+    find.add("t1")
+    await find.wants("account")
+    assert await find.round() == ["t1"]
+    assert "400" in (await find.known("account")).error
+    find.add("t2")
+    assert await find.round() == ["t2"]

@@ -184,6 +184,16 @@ def test_a_failure_changes_nothing_but_when_it_is_tried_again() -> None:
     assert again.error == ""
 
 
+@pytest.mark.parametrize("refused", [True, False])
+def test_a_filter_that_upstream_does_not_take_hides_no_new_task(refused: bool) -> None:
+    """Those on their way are read for what was missed; the list itself is what must go on."""
+    search = Search(mark=START, on_way=True, page=2, way_due=START)
+    failed = after_failure(search, "HTTP 400", refused=refused, now=START, again_ms=AGAIN_MS)
+    assert (failed.on_way, failed.page, failed.due) == (False, 1, START + AGAIN_MS)
+    assert failed.way_due >= START + WAY_MS
+    assert failed.error == "HTTP 400"
+
+
 @pytest.mark.parametrize(
     "text",
     [None, b"", b"{", b"[]", b"{}", b'{"old": 1}', b'{"page": "x", "old": []}', b'{"more": 1, "old": []}'],
