@@ -85,6 +85,7 @@ def snapshot_after(change: Change, event: Event) -> Snapshot:
         terminal_since=since if status in terminal else None,
         gone=seen is None,
         from_list=seen is not None and seen.from_list,
+        observed_at=event.observed_at,
     )
 
 

@@ -17,21 +17,17 @@ TOLD_CHARACTERS = 16
 def stall(snapshot: Snapshot, seen: Observation, member: str, *, patience_ms: int, now: int) -> Change | None:
     """The change that there is none, if that is news: a stall is told once.
 
-    It has stood still since its marker moved, where it has one, else since we saw it move. Indexing takes less than
-    half of a video's length: nothing is a stall that has not lasted as long as the video. `patience_ms` 0: nothing is.
+    It has stood still since we saw it move: by our clock alone, as times of upstream's in the wrong zone must not make
+    a stall of every task. Indexing takes less than half of a video's length, so nothing is a stall that has not lasted
+    as long as the video. `patience_ms` 0: nothing is.
     """
-    kind = kind_of(member)
-    if not patience_ms or snapshot.gone or seen.status in kind.terminal:
+    since = snapshot.observed_at
+    if not patience_ms or since is None or snapshot.gone or seen.status in kind_of(member).terminal:
         return None
     if seen.system_metadata is None and snapshot.system_metadata_digest:
         return None  # a row of a list, which does not say how long the video lasts
-    since = snapshot.observed_at
-    if kind.marker and seen.updated_at is not None:
-        since = int(seen.updated_at.timestamp() * 1000)
     patience = max(patience_ms, length_ms(seen)) * (WAITING_FACTOR if seen.status in WAITING else 1)
-    if since is None or now - since < patience:
-        return None
-    if digest(seen, member)[:TOLD_CHARACTERS] in snapshot.announced:
+    if now - since < patience or digest(seen, member)[:TOLD_CHARACTERS] in snapshot.announced:
         return None
     return Change(seen, snapshot, ("stalled",), stalled_since=since)
 

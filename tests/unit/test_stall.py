@@ -28,7 +28,7 @@ def stalls(
 
 @pytest.mark.parametrize("status", ["uploading", "validating", "indexing", "odd"])
 def test_a_task_that_stands_still_for_long_has_stalled(status: str) -> None:
-    """Two hours since upstream says that it moved; not a millisecond sooner."""
+    """Two hours since we saw it move; not a millisecond sooner."""
     assert stalls(an_observation(status), PATIENCE - 1) is None
     found = stalls(an_observation(status), PATIENCE)
     assert found is not None
@@ -61,13 +61,15 @@ def test_a_long_video_may_take_as_long_as_it_lasts(duration: object, patience: i
     assert stalls(seen, patience) is not None
 
 
-def test_without_a_time_of_upstreams_ours_counts() -> None:
-    """When it was last seen to move; where that is not known either, nothing is told."""
-    seen = an_observation(at=None)
-    assert stalls(seen, PATIENCE) is not None
-    assert stalls(seen, PATIENCE, known=a_snapshot(at=None)) is None
-    analysis = an_observation("processing", at=None)
-    assert stalls(analysis, PATIENCE, member="analyze:n1") is not None
+@pytest.mark.parametrize("at", [START - 9 * HOUR, START - 10**10, START + 9 * HOUR, None], ids=str)
+@pytest.mark.parametrize("member", ["t1", "asset:ix/a1", "analyze:n1"])
+def test_by_our_clock_alone(at: int | None, member: str) -> None:
+    """A time of upstream's in the wrong zone, or none at all, neither makes a stall nor hides one."""
+    seen = an_observation(at=at)
+    known = a_snapshot(at=at, observed_at=START)
+    assert stalls(seen, PATIENCE - 1, known=known, member=member) is None
+    assert stalls(seen, PATIENCE, known=known, member=member) is not None
+    assert stalls(seen, 10**12, known=a_snapshot(at=at), member=member) is None
 
 
 def test_a_row_that_leaves_the_length_out_tells_no_stall() -> None:
@@ -92,11 +94,11 @@ def test_a_stall_is_told_once_and_the_next_one_is_another() -> None:
     event = events.event_from(first, "t1", now=START + PATIENCE)
     assert event.type == "index.task.stalled"
     after = events.snapshot_after(first, event)
-    assert stalls(seen, 10 * PATIENCE, known=after) is None
     richer = an_observation(system_metadata={"duration": 5})
     again = stalls(richer, 3 * PATIENCE, known=known)
     assert again is not None
     assert events.event_from(again, "t1", now=START + 3 * PATIENCE).id == event.id
+    assert stalls(seen, 10 * PATIENCE, known=after) is None
     later = stalls(an_observation("validating", START + HOUR), 4 * PATIENCE, known=after)
     assert later is not None
     assert events.event_from(later, "t1", now=START + 4 * PATIENCE).id != event.id
