@@ -255,7 +255,8 @@ class Poller:
             changed=",".join(change.changed),
             outcome=word,
         )
-        if self.found and reading.due and change.previous and change.observation:
+        moved = change.previous and change.stalled_since is None
+        if self.found and reading.due and moved and change.observation:
             await self.found(task, change.observation)
 
     async def _failed(self, reading: Reading, failure: FetchFailure) -> None:
