@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 PRODUCER, OPERATOR, WORKER = "bridge-producer", "bridge-operator", "bridge-worker"
 
-OWN_KEYS = ("tasks", "task:*", "endpoints")
+OWN_KEYS = ("tasks", "task:*", "endpoints", "watches")
 """What clients write, below the prefix."""
 READ_KEYS = ("snapshot:*", "events", "rejected", "meta")
 """What clients may look at, below the prefix."""

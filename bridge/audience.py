@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bridge.events import TYPE_PREFIX
 from bridge.filters import fits, matches
+from bridge.kinds import FAMILIES
 from bridge.model import Endpoint
 
 SHOWN = 5
@@ -29,7 +29,7 @@ def nobody(
     `named` are the endpoints that the task's option `endpoints` names, None for all; `index` and `metadata` are the
     event's own.
     """
-    if not event_type.startswith(TYPE_PREFIX):
+    if not event_type.startswith(FAMILIES):
         return ""
     ours = {name: one for name, one in endpoints.items() if not name.startswith("url:")}
     asked = ours if named is None else {name: ours[name] for name in named if name in ours}

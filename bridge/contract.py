@@ -17,6 +17,7 @@ from bridge.events import ENDPOINT_PREFIX
 from bridge.filters import checked_words, takes_nothing, words_of
 from bridge.formats import CONTENT_TYPES, STANDARD, WILDCARD_TYPES
 from bridge.guard import Policy
+from bridge.kinds import ANALYSIS, KINDS, find_kind
 from bridge.model import Endpoint, Ordering, WatchOptions
 from bridge.redaction import bare
 from bridge.rejection import Rejection, redacted
@@ -42,9 +43,6 @@ LONGEST_WAIT_SECONDS = 7 * 86_400
 """The longest wait in it."""
 MILLISECONDS_FROM = 1e11
 """A time in seconds is below this until the year 5138; above, it is milliseconds by mistake."""
-
-KINDS: frozenset[str] = frozenset()
-"""The resource kinds beside index tasks that can be watched, as in `<kind>:<path>`."""
 
 MEMBER = r"[A-Za-z0-9_:/-]{1,200}"
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
@@ -114,15 +112,16 @@ def check_member(member: str) -> None:
     fix = "use the task id as TwelveLabs shows it, such as 6a0b1c2d3e4f5a6b7c8d9e01"
     if not _MEMBER.fullmatch(member):
         raise Rejection("member", "a member is 1 to 200 of the characters A-Z a-z 0-9 _ : / -", fix, member)
-    kind, colon, path = member.partition(":")
-    if not colon:
-        kind, path = "", member
-    if any(part in {"", ".", ".."} for part in path.split("/")):
+    name, colon, path = member.partition(":")
+    if any(part in {"", ".", ".."} for part in (path if colon else member).split("/")):
         raise Rejection("member", "a member has no empty or dot part", fix, member)
-    if colon and kind not in KINDS:
-        raise Rejection("member", f"tasks of the kind “{kind}” cannot be watched", fix, member)
-    if not colon and "/" in member:
-        raise Rejection("member", "a task id has no slash", fix, member)
+    kind = find_kind(member)
+    if kind is None or (colon and not name):
+        known = ", ".join(one.shape for one in KINDS.values())
+        raise Rejection("member", f"tasks of the kind “{name}” cannot be watched", f"known are: {known}", member)
+    if kind.named(member) is None:
+        reason = f"{kind.what} is registered as {kind.shape}" if kind.name else "a task id has no slash"
+        raise Rejection("member", reason, f"ZADD bridge:tasks NX 0 {kind.shape}" if kind.name else fix, member)
 
 
 def task_options(
@@ -260,6 +259,9 @@ def _check_events(definition: EndpointDefinition) -> None:
     for pattern in definition.events:
         if definition.format in WILDCARD_TYPES and pattern.startswith(ENDPOINT_PREFIX):
             reason = f"the format {definition.format} has no words for what befalls an endpoint"
+            raise Rejection("events", reason, "let an endpoint of the format standard take these events", pattern)
+        if definition.format in WILDCARD_TYPES and pattern.startswith(ANALYSIS.family):
+            reason = f"the format {definition.format} is written for what is indexed, and has other fields for analyses"
             raise Rejection("events", reason, "let an endpoint of the format standard take these events", pattern)
         if takes_nothing(definition.format, pattern):
             known = " and ".join(sorted(WILDCARD_TYPES[definition.format]))

@@ -7,15 +7,8 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Protocol
 
-from bridge.model import (
-    KNOWN_STATUSES,
-    STAGES,
-    TERMINAL_HLS_STATUSES,
-    TERMINAL_STATUSES,
-    Change,
-    Observation,
-    Snapshot,
-)
+from bridge.kinds import TASK, Kind
+from bridge.model import STAGES, TERMINAL_HLS_STATUSES, TERMINAL_STATUSES, Change, Observation, Snapshot
 
 DOUBT_MS = 1_000
 """A doubted reading is believed when a reading at least this much later says the same."""
@@ -83,6 +76,7 @@ def diff(
     doubt: str | None = None,
     doubted_at: int | None = None,
     now: int,
+    kind: Kind = TASK,
 ) -> Verdict:
     """Compare a reading with the last committed one.
 
@@ -105,7 +99,7 @@ def diff(
         return Unchanged()
     if older:
         why = why or "it is older than what was known, whose time has not come yet"
-    if why := why or _doubt(snapshot, observation, future=future):
+    if why := why or _doubt(snapshot, observation, kind, future=future):
         fingerprint = digest_of(said(observation))
         agreed = doubt == fingerprint and doubted_at is not None and now - doubted_at >= lasting
         if not agreed:
@@ -145,9 +139,9 @@ def is_gone(absences: int, absent_since: int, now: int) -> bool:
     return absences >= GONE_ANSWERS and now - absent_since >= GONE_MS
 
 
-def is_finished(status: str, hls_status: str | None, terminal_since: int | None, now: int) -> bool:
+def is_finished(status: str, hls_status: str | None, terminal_since: int | None, now: int, kind: Kind = TASK) -> bool:
     """Whether nothing more is to come of a task: its status is terminal and its HLS stream is settled or given up."""
-    if status not in TERMINAL_STATUSES:
+    if status not in kind.terminal:
         return False
     if hls_status is None or hls_status in TERMINAL_HLS_STATUSES:
         return True
@@ -217,18 +211,18 @@ def _changed_fields(snapshot: Snapshot | None, observation: Observation) -> tupl
     return ("gone", *changed) if snapshot and snapshot.gone else changed
 
 
-def _doubt(snapshot: Snapshot | None, observation: Observation, *, future: bool) -> str:
+def _doubt(snapshot: Snapshot | None, observation: Observation, kind: Kind, *, future: bool) -> str:
     """Why a reading with news is not believed at once; empty if it is."""
     if observation.task_id is None:
-        return "it has no _id"
-    if observation.updated_at is None:
-        return "its updated_at is more than a day ahead" if future else "its updated_at is missing or unreadable"
+        return f"it has no {kind.id_field}"
+    if observation.updated_at is None and kind.marker:
+        return f"its {kind.marker} is {'more than a day ahead' if future else 'missing or unreadable'}"
     if snapshot and observation.status == snapshot.status:
         return ""
     if snapshot and _is_backward(snapshot, observation):
         return f"within a second of “{snapshot.status}”, and maybe before it"
-    if observation.status not in KNOWN_STATUSES:
+    if observation.status not in kind.statuses:
         return f"the status “{observation.status}” is not known"
-    if snapshot and snapshot.status in TERMINAL_STATUSES and not snapshot.gone:
+    if snapshot and snapshot.status in kind.terminal and not snapshot.gone:
         return f"it left “{snapshot.status}”"
     return ""

@@ -14,6 +14,8 @@ from typing import Any, Literal
 import structlog
 
 from bridge.deliver import Deliverer
+from bridge.entries import Judge
+from bridge.finder import Finder, FindPolicy
 from bridge.lister import Lister, ListPolicy
 from bridge.poll import KEY_PROBE_SECONDS, Poller, PollPolicy
 from bridge.pump import Permit, Pump, RedisClock
@@ -27,7 +29,7 @@ from bridge.store.intake import Intake
 from bridge.store.sweep import Sweep
 from bridge.tell import Teller
 from bridge.transport import Limits, Proxy, Transport
-from bridge.twelvelabs import BODY_BYTES, TwelveLabs
+from bridge.twelvelabs import BODY_BYTES, PAGE_ROWS, TwelveLabs
 from bridge.upkeep import Upkeep
 
 LEAST_TASKS = 20
@@ -194,6 +196,7 @@ class Engine(threading.Thread):
                     lease_seconds=settings.poll_lease_seconds,
                     requests_per_minute=per_minute,
                     reconcile_seconds=0 if by_id_alone else settings.poll_reconcile_seconds,
+                    stalled_seconds=settings.poll_stalled_seconds,
                     list_fresh_seconds=fresh_seconds(settings.poll_interval_seconds, per_minute),
                 ),
                 clock=RedisClock(),
@@ -239,7 +242,19 @@ class Engine(threading.Thread):
                 report=poller.report,
                 log=self._log,
             )
-            yield pump, [upkeep.run(), lister.run()]
+            finder = self._finder(store, upstream, poller, permit)
+            yield pump, [upkeep.run(), lister.run(), finder.run()]
+
+    def _finder(self, store: Store, upstream: TwelveLabs, poller: Poller, permit: Permit) -> Finder:
+        return Finder(
+            store.watches,
+            store.listings,
+            upstream,
+            poller,
+            find_policy(self._settings),
+            permitted=lambda: permit.valid,
+            log=self._log,
+        )
 
     @asynccontextmanager
     async def _deliver(self, store: Store) -> AsyncIterator[tuple[Pump[Any], list[Coroutine[Any, Any, None]]]]:
@@ -286,6 +301,16 @@ async def _unwoken(seconds: float) -> bool:
     """Due tasks are known by their time, and new ones by intake, which tells the pump of its own process."""
     await asyncio.sleep(seconds)
     return False
+
+
+def find_policy(settings: Settings) -> FindPolicy:
+    """How tasks are found, as configured."""
+    return FindPolicy(
+        interval_seconds=settings.poll_find_seconds,
+        requests_per_minute=settings.twelvelabs_requests_per_minute,
+        judge=Judge(settings.policy, settings.delivery_default_secret is not None),
+        page_rows=PAGE_ROWS,
+    )
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

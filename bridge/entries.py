@@ -8,6 +8,7 @@ from bridge.guard import Policy
 from bridge.model import Endpoint, WatchOptions
 from bridge.rejection import Rejection
 from bridge.sealing import Keyring
+from bridge.watches import Watch, watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,15 @@ class Judge:
             self.policy,
             has_default_secret=self.has_default_secret,
         )
+
+    def watch(self, name: bytes, text: bytes) -> Watch:
+        """A field of `bridge:watches`."""
+        try:
+            definition = text.decode()
+        except UnicodeDecodeError:
+            raise Rejection("", "not UTF-8", "write one JSON object") from None
+        shown = name.decode(errors="backslashreplace")
+        return watch(shown, definition, self.policy, has_default_secret=self.has_default_secret)
 
     def task(
         self, raw: bytes, score: float, options: Mapping[bytes, bytes] | None

@@ -4,17 +4,13 @@ import json
 import re
 from typing import Any
 
-from bridge import formats
+from bridge import formats, stall
 from bridge.diff import digest_of, metadata_digest, said
-from bridge.model import KNOWN_STATUSES, TERMINAL_STATUSES, Change, Event, Notice, NoticeKind, Snapshot
+from bridge.kinds import TASK, Kind, family_of, kind_of
+from bridge.model import Change, Event, Notice, NoticeKind, Snapshot
 
-TYPE_PREFIX = "index.task."
-GONE = TYPE_PREFIX + "gone"
-UPDATED = TYPE_PREFIX + "updated"
 IMPOSTOR_PREFIX = "status."
 """Before a status that would read as a type of ours, or as a documented status that it is not."""
-FAMILIES = (TYPE_PREFIX,)
-"""How every event type begins."""
 
 ENDPOINT_PREFIX = "bridge.endpoint."
 """How the types of events about endpoints begin; such an event goes to those that ask for it by this name."""
@@ -35,7 +31,7 @@ def event_from(change: Change, task: str, *, now: int, metadata: Any = None, beh
     and we find it again. A state that was announced before is news all the same; the revision that it follows goes into
     the digest then, which is its own and, unlike the clock, found again too.
     """
-    event_type = type_of(change)
+    event_type = type_of(change, kind_of(task))
     previous = change.previous
     revision = max(previous.revision + 1 if previous else 1, now + behind_ms)
     digest = _digest(change, task, event_type)
@@ -68,11 +64,11 @@ def event_of(notice: Notice, url: str | None) -> Event:
 
 def snapshot_after(change: Change, event: Event) -> Snapshot:
     """What is known of the task once the event is committed. What the reading left out stays as it was known."""
-    seen, previous = change.observation, change.previous
+    seen, previous, terminal = change.observation, change.previous, kind_of(event.task).terminal
     others = (digest for digest in (previous.announced if previous else ()) if digest != event.digest)
     announced = (*others, event.digest)[-ANNOUNCED:]
     status = seen.status if seen else (previous.status if previous else "")
-    was_terminal = previous is not None and previous.status in TERMINAL_STATUSES
+    was_terminal = previous is not None and previous.status in terminal
     since = (previous.terminal_since if previous and was_terminal else None) or event.observed_at
     hls_status = seen.hls_status if seen else None
     digest = metadata_digest(seen) if seen else None
@@ -86,50 +82,58 @@ def snapshot_after(change: Change, event: Event) -> Snapshot:
         revision=event.revision,
         event_id=event.id,
         announced=announced,
-        terminal_since=since if status in TERMINAL_STATUSES else None,
+        terminal_since=since if status in terminal else None,
         gone=seen is None,
         from_list=seen is not None and seen.from_list,
+        observed_at=event.observed_at,
     )
 
 
-def type_of(change: Change) -> str:
-    """`index.task.<status>` when the status is news, `index.task.updated` when something else is, `index.task.gone`.
+def type_of(change: Change, kind: Kind = TASK) -> str:
+    """`index.task.<status>` when the status is news, `index.task.updated` when something else is, `index.task.gone`, or
+    `index.task.stalled` when nothing is for too long; of another kind its own family stands before that.
 
     A filter must get what it names: upstream's own `gone` or `updated`, and a `ready?` that lost its question mark on
     the way into a type, are `index.task.status.<word>`, which no other status makes.
     """
     if change.observation is None:
-        return GONE
+        return kind.gone
+    if change.stalled_since is not None:
+        return kind.stalled
     if not {"status", "gone"} & set(change.changed):
-        return UPDATED
+        return kind.updated
     lower = change.observation.status.lower()
     word = _NOT_A_WORD.sub("_", lower).strip("_") or "unknown"
-    event_type = TYPE_PREFIX + word
-    if event_type in {GONE, UPDATED} or (word in KNOWN_STATUSES and word != lower):
-        return TYPE_PREFIX + IMPOSTOR_PREFIX + word
+    event_type = kind.family + word
+    if event_type in {kind.gone, kind.updated, kind.stalled} or (word in kind.statuses and word != lower):
+        return kind.family + IMPOSTOR_PREFIX + word
     return event_type
 
 
 def is_terminal(event_type: str) -> bool:
     """Whether an event's type tells a task's end."""
-    return event_type == GONE or event_type.removeprefix(TYPE_PREFIX) in TERMINAL_STATUSES
+    kind = family_of(event_type)
+    return kind is not None and (event_type == kind.gone or event_type.removeprefix(kind.family) in kind.terminal)
 
 
 def is_lasting(event_type: str, body: bytes) -> bool:
     """Whether an event stays worth telling: a task's end, news after it, news of an endpoint: no later one replaces it.
 
-    `body` is the event's own; it is looked into only for `index.task.updated`, whose type does not tell the status.
+    `body` is the event's own; it is looked into only for `updated`, whose type does not tell the status.
     """
-    if event_type != UPDATED:
+    kind = family_of(event_type)
+    if kind is None or event_type != kind.updated:
         return is_terminal(event_type) or event_type.startswith(ENDPOINT_PREFIX)
     try:
         status = json.loads(body)["data"]["status"]
     except (ValueError, LookupError, TypeError, RecursionError):
         return False
-    return isinstance(status, str) and status in TERMINAL_STATUSES
+    return isinstance(status, str) and status in kind.terminal
 
 
 def _digest(change: Change, task: str, event_type: str) -> str:
+    if change.observation is not None and change.stalled_since is not None:
+        return stall.digest(change.observation, task)
     if change.observation is not None:
         return digest_of([task, event_type, *said(change.observation)])
     known = change.previous

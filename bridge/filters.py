@@ -7,6 +7,7 @@ from typing import Any
 
 from bridge.events import ENDPOINT_PREFIX
 from bridge.formats import WILDCARD_TYPES
+from bridge.kinds import index_in
 from bridge.model import Endpoint, Notice
 
 METADATA_FIELDS = 10
@@ -22,11 +23,16 @@ def matches(endpoint: Endpoint, event_type: str, task: str, *, index: str | None
     be worse. A task without the metadata that a filter asks for is another's.
     """
     return (
-        any(_takes(endpoint.format, pattern, event_type) for pattern in endpoint.events)
+        takes(endpoint, event_type)
         and any(fits(pattern, task) for pattern in endpoint.tasks)
         and (index is None or any(fits(pattern, index) for pattern in endpoint.indexes))
         and all(_has(metadata, name, words) for name, words in endpoint.metadata.items())
     )
+
+
+def takes(endpoint: Endpoint, event_type: str) -> bool:
+    """Whether one of an endpoint's patterns of events takes this type, whatever the task."""
+    return any(_takes(endpoint.format, pattern, event_type) for pattern in endpoint.events)
 
 
 def fits(pattern: str, word: str) -> bool:
@@ -56,12 +62,19 @@ def _takes(form: str, pattern: str, event_type: str) -> bool:
 
 
 def index_of(body: bytes | None) -> str | None:
-    """The index of the task that an event's body shows; None where it shows none (`gone`, `task_omitted`)."""
+    """The index of the task that an event's body shows, or else its member names; None where neither does.
+
+    Of an index task `gone` and `task_omitted` show none.
+    """
     try:
-        index = json.loads(body or b"")["data"]["task"]["index_id"]
-    except (ValueError, LookupError, TypeError, RecursionError):
+        data = json.loads(body or b"")["data"]
+        task, member = data["task"], data.get("task_id")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
-    return index if isinstance(index, str) else None
+    index = task.get("index_id") if isinstance(task, Mapping) else None
+    if isinstance(index, str):
+        return index
+    return index_in(member) if isinstance(member, str) else None
 
 
 def words_of(written: Any) -> tuple[Any, ...]:

@@ -30,7 +30,8 @@ class Unwritable(BridgeError):
 def standard(event_type: str, task: str, revision: int, observed_at: int, change: Change, metadata: Any) -> bytes:
     """The body in Standard Webhooks' shape: type, timestamp, data.
 
-    A task that is gone and was never there, as after a misspelt id, is told by `never_seen`.
+    A task that is gone and was never there, as after a misspelt id, is told by `never_seen`; of one that has stalled,
+    `stalled_since` says since when it has stood still.
 
     Non-ASCII text is escaped, so that a receiver with any idea of character sets reads, and verifies, the same bytes.
     """
@@ -48,6 +49,8 @@ def standard(event_type: str, task: str, revision: int, observed_at: int, change
     }
     if seen is None and previous is None:
         data["never_seen"] = True
+    if change.stalled_since is not None:
+        data["stalled_since"] = rfc3339(change.stalled_since)
     envelope = {"type": event_type, "timestamp": rfc3339(observed_at), "data": data}
     body = _encode(envelope)
     if len(body) > BODY_BYTES:

@@ -5,13 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from bridge.contract import OPTIONS, EndpointDefinition
-from bridge.events import ENDPOINT_PREFIX, ENDPOINT_TYPES, FAMILIES, GONE, TYPE_PREFIX, UPDATED
-from bridge.model import KNOWN_STATUSES
+from bridge.events import ENDPOINT_PREFIX, ENDPOINT_TYPES
+from bridge.kinds import FAMILIES, KINDS, TASK
 from bridge.rejection import redacted
+from bridge.watches import WatchDefinition
 
 KNOWN_TYPES = (
-    *sorted(TYPE_PREFIX + status for status in KNOWN_STATUSES),
-    *(GONE, UPDATED, TYPE_PREFIX + "*"),
+    *(kind.family + status for kind in KINDS.values() for status in sorted(kind.statuses)),
+    *(word for kind in KINDS.values() for word in (kind.gone, kind.updated, kind.stalled, kind.family + "*")),
     *(*ENDPOINT_TYPES, ENDPOINT_PREFIX + "*", "bridge.*"),
 )
 _WORD = re.compile(r"[a-z0-9_]+")
@@ -41,6 +42,11 @@ def endpoint_hints(definition: object) -> list[str]:
 def task_hints(options: Iterable[str]) -> list[str]:
     """Of the names of a task's options."""
     return _misspelt(options, OPTIONS)
+
+
+def watch_hints(definition: object) -> list[str]:
+    """Of a watch, as read from its JSON."""
+    return _misspelt(definition, tuple(WatchDefinition.model_fields)) if isinstance(definition, Mapping) else []
 
 
 def event_hints(patterns: Iterable[object]) -> list[str]:
@@ -77,7 +83,7 @@ def _odd(pattern: str) -> bool:
 
 def _near(text: str, *, by_status: bool) -> list[str]:
     """The known type that is nearest, if one is near; `by_status`: also where the status alone was written."""
-    spelt = [text, TYPE_PREFIX + text.rpartition(".")[2]] if by_status else [text]
+    spelt = [text, TASK.family + text.rpartition(".")[2]] if by_status else [text]
     return next(filter(None, (get_close_matches(one, KNOWN_TYPES, 1, cutoff=0.85) for one in spelt)), [])
 
 

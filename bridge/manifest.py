@@ -1,8 +1,8 @@
 """What clients declared, as a file: the lines of `bridge export`, and the tables of `config/endpoints.toml`. Pure.
 
 A file of lines begins with {"kind": "bridge-export", "version": 1} and ends with {"kind": "end"}, by which one that was
-cut off is known; between them stand {"kind": "endpoint", "name": …, …} and {"kind": "task", "id": …, …}. Without those
-two it is a file that a person wrote, and as good.
+cut off is known; between them stand {"kind": "endpoint", "name": …, …}, {"kind": "watch", "name": …, …} and
+{"kind": "task", "id": …, …}. Without those two it is a file that a person wrote, and as good.
 """
 
 import json
@@ -22,7 +22,7 @@ HEAD = {"kind": "bridge-export", "version": VERSION}
 END = {"kind": "end"}
 LEFT_OUT = "…"
 """Stands where something secret was left out; no URL and no header that can be registered has this character."""
-IDS = {"endpoint": "name", "task": "id"}
+IDS = {"endpoint": "name", "watch": "name", "task": "id"}
 """The kinds of things, and what names each."""
 LINES = "write one JSON object a line, as `bridge export` does; ids alone go to `bridge task add -`"
 TABLES = 'write tables [endpoints.<name>] with url = "https://…"'
@@ -33,7 +33,7 @@ class Entry:
     """One thing that a file declares."""
 
     kind: str
-    """endpoint or task."""
+    """endpoint, watch or task."""
     name: str
     place: str
     """Where in the file: `line 3`, or `[endpoints.billing]`."""
@@ -139,7 +139,9 @@ class Manifest:
 
 def _check_line(entry: Entry) -> None:
     if not entry.kind:
-        raise Rejection("kind", "it is neither an endpoint nor a task", 'write "kind": "endpoint" or "task"')
+        raise Rejection(
+            "kind", "it is neither an endpoint nor a watch nor a task", 'write "kind": "endpoint", "watch" or "task"'
+        )
     if not entry.name:
         raise Rejection(IDS[entry.kind], "it is missing, or no text", f'write "{IDS[entry.kind]}": "…"')
     if "secret_file" in entry.fields:
@@ -173,6 +175,17 @@ def endpoint_line(name: bytes, text: bytes, *, with_secrets: bool) -> Line:
         if kept is not None or value is None:
             public[one] = kept
     return Line({"kind": "endpoint", "name": shown, **public}, left_out)
+
+
+def watch_line(name: bytes, text: bytes, *, with_secrets: bool) -> Line:
+    """A watch as an export shows it. Raises Rejection for what no line can say."""
+    shown = _name(name)
+    definition = {one: value for one, value in _object(text).items() if one not in {"kind", "name"}}
+    kept = {one: value for one, value in definition.items() if with_secrets or not holds_secret({one: value})}
+    left_out, url = len(definition) - len(kept), kept.get("callback_url")
+    if not with_secrets and isinstance(url, str) and bare(url) != url:
+        kept, left_out = kept | {"callback_url": bare(url)}, left_out + 1
+    return Line({"kind": "watch", "name": shown, **kept}, left_out)
 
 
 def task_line(member: bytes, options: Mapping[bytes, bytes] | None, *, with_secrets: bool) -> Line:

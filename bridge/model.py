@@ -132,6 +132,8 @@ class Snapshot:
     """Upstream no longer knew the task when it was last watched."""
     from_list: bool = False
     """A row of upstream's list said so: what the task says, read by id, may take it back."""
+    observed_at: int | None = None
+    """When it was committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,8 @@ class Change:
     """None when the task is gone: there was nothing left to observe."""
     previous: Snapshot | None
     changed: tuple[str, ...]
+    stalled_since: int | None = None
+    """With `("stalled",)`, when nothing has changed: since when it has stood still."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,19 @@ def endpoint_plan(entry: Entry, before: bytes | None, judge: Judge) -> EndpointP
     return EndpointPlan(UNCHANGED if same else CHANGED, text, not judged.secrets)
 
 
+def watch_plan(entry: Entry, before: bytes | None, judge: Judge) -> EndpointPlan:
+    """Judge a watch as registration does, beside its definition so far. Raises Rejection."""
+    old, new = _definition(before), dict(entry.fields)
+    if isinstance(new.get("callback_url"), str):
+        new["callback_url"] = _url("callback_url", new["callback_url"], old.get("callback_url"))
+    new |= {one: value for one, value in old.items() if one not in new and holds_secret({one: value})}
+    text = _json(new)
+    judge.watch(_bytes(entry.name), _bytes(text))
+    if before is None:
+        return EndpointPlan(ADDED, text, unsigned=False)
+    return EndpointPlan(UNCHANGED if new == old else CHANGED, text, unsigned=False)
+
+
 def task_plan(entry: Entry, before: Standing, judge: Judge) -> TaskPlan:
     """Judge a task as registration does; a registered one keeps its options if none are given. Raises Rejection."""
     old = None if before.options is None else {_shown(one): _shown(value) for one, value in before.options.items()}

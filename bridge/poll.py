@@ -9,8 +9,8 @@ from typing import Protocol
 
 from bridge import diff, events, schedule
 from bridge.errors import StoreDown
+from bridge.kinds import TASK, kind_of
 from bridge.model import (
-    TERMINAL_STATUSES,
     Change,
     Delay,
     Event,
@@ -23,6 +23,7 @@ from bridge.model import (
     WatchedTask,
 )
 from bridge.pump import Batch, Log, RedisClock, persist
+from bridge.stall import stall
 
 COMPARED = 4
 """One in so many requests, where they are few, compares a task with what the list tells; …"""
@@ -88,6 +89,8 @@ class PollPolicy:
     requests_per_minute: int = 0
     reconcile_seconds: float = 0.0
     """The interval of a task that upstream's list tells of; 0: none does."""
+    stalled_seconds: float = 0.0
+    """What has stood still for so long, and for longer than its video lasts, has stalled; 0: nothing ever has."""
     list_fresh_seconds: float = 30.0
     """The list tells while a pass over it was complete within this."""
 
@@ -194,7 +197,8 @@ class Poller:
 
     async def _seen(self, reading: Reading, seen: Observation, *, again: bool) -> None:
         task, now = reading.task, self._clock.now()
-        verdict = diff.diff(task.snapshot, seen, doubt=task.doubt, doubted_at=task.doubted_at, now=now)
+        kind = kind_of(task.member)
+        verdict = diff.diff(task.snapshot, seen, doubt=task.doubt, doubted_at=task.doubted_at, now=now, kind=kind)
         if isinstance(verdict, Change):
             await self._commit(reading, verdict, again=again)
         elif isinstance(verdict, diff.Doubtful):
@@ -203,7 +207,7 @@ class Poller:
             rest = Postponement(self._interval_ms(first=False), error=STALE)
             await self._postpone(reading, rest, "stale")
         else:
-            await self._unchanged(reading)
+            await self._unchanged(reading, seen)
 
     async def _doubted(self, reading: Reading, verdict: diff.Doubtful) -> None:
         """Ask again soon, once: what says something else each time is read at the interval like anything else."""
@@ -217,15 +221,18 @@ class Poller:
             reading, Postponement(delay, doubt=verdict.fingerprint, doubted_at=since, error=error), "doubted"
         )
 
-    async def _unchanged(self, reading: Reading) -> None:
+    async def _unchanged(self, reading: Reading, seen: Observation) -> None:
         task, snapshot = reading.task, reading.task.snapshot
         if snapshot is None:
             raise AssertionError("a first sight is a change")
-        delay = closer(reading, self._delay_after(snapshot))
+        delay = closer(reading, self._delay_after(task.member, snapshot))
+        patience_ms = int(self._policy.stalled_seconds * 1000)
         if task.announce:
             await self._persist(
                 reading, lambda: self._registry.announce(task, snapshot.event_id, delay_ms=delay), "announced"
             )
+        elif stalled := stall(snapshot, seen, task.member, patience_ms=patience_ms, now=self._clock.now()):
+            await self._commit(reading, stalled)
         else:
             await self._postpone(reading, Postponement(delay), "unchanged")
 
@@ -234,7 +241,7 @@ class Poller:
         now, metadata = self._clock.now(), task.options.metadata
         event = events.event_from(change, task.member, now=now, metadata=metadata, behind_ms=task.behind_ms)
         snapshot = events.snapshot_after(change, event)
-        usual = self._delay_after(snapshot, first=change.previous is None)
+        usual = self._delay_after(task.member, snapshot, first=change.previous is None)
         delay = CLOCK_MARGIN_MS if again else closer(reading, usual)
         word = await self._persist(
             reading, lambda: self._registry.commit(task, event, snapshot, delay_ms=delay), "changed"
@@ -248,7 +255,8 @@ class Poller:
             changed=",".join(change.changed),
             outcome=word,
         )
-        if self.found and reading.due and change.previous and change.observation:
+        moved = change.previous and change.stalled_since is None
+        if self.found and reading.due and moved and change.observation:
             await self.found(task, change.observation)
 
     async def _failed(self, reading: Reading, failure: FetchFailure) -> None:
@@ -311,12 +319,14 @@ class Poller:
         )
         self._log.warning("key.refused" if refused else "upstream.throttled", seconds=seconds, detail=failure.detail)
 
-    def _delay_after(self, snapshot: Snapshot, *, first: bool = False) -> Delay:
-        finished = diff.is_finished(snapshot.status, snapshot.hls_status, snapshot.terminal_since, self._clock.now())
+    def _delay_after(self, member: str, snapshot: Snapshot, *, first: bool = False) -> Delay:
+        kind, now = kind_of(member), self._clock.now()
+        finished = diff.is_finished(snapshot.status, snapshot.hls_status, snapshot.terminal_since, now, kind)
         if finished or snapshot.gone:
             return ENDED
         near = self._interval_ms(first=first)
-        if not self._policy.reconcile_seconds or snapshot.status in TERMINAL_STATUSES:
+        listed = kind is TASK and self._policy.reconcile_seconds  # no other kind's list is read
+        if not listed or snapshot.status in kind.terminal:
             return near
         far, fresh = int(self._policy.reconcile_seconds * 1000), int(self._policy.list_fresh_seconds * 1000)
         share, per_minute = 1 - schedule.FIRST_SPREAD * abs(self._jitter()), self._policy.requests_per_minute

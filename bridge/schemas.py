@@ -6,9 +6,7 @@ what is judged beyond it.
 """
 
 import json
-import re
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from bridge.contract import (
     ENDPOINT_BYTES,
@@ -24,22 +22,19 @@ from bridge.contract import (
     TASK_ENDPOINTS,
     EndpointDefinition,
 )
-from bridge.events import ENDPOINT_TYPES, TYPE_PREFIX
+from bridge.event_schemas import DIALECT, Schema, endpoint_event_schema, event_schema, twelvelabs_schema
 from bridge.filters import METADATA_FIELDS, METADATA_WORDS
-from bridge.formats import BODY_BYTES, TWELVELABS, WILDCARD_TYPES
+from bridge.formats import TWELVELABS, WILDCARD_TYPES
 from bridge.guard import MAX_URL_CHARS
 from bridge.rejection import REJECTED, VALUE_HEAD
 from bridge.rotation import PREVIOUS_SECRETS
 from bridge.sealing import SEALED, SEALED_BYTES
 from bridge.signature import MAX_SECRET_BYTES, MIN_SECRET_BYTES, SECRET_PREFIX
 from bridge.tl_signature import SECRET
+from bridge.watches import INDEX_ID, WATCH_BYTES, WATCHES, WORDS
 
-Schema = dict[str, Any]
-
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
 URL = r"[Hh][Tt][Tt][Pp][Ss]?://[!$-;=?-\[\]_a-z~]+"
 """What every URL that the guard may admit looks like: printable ASCII without a fragment."""
-MOMENT = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"
 GUARD = (
     "Judged by the guard beyond this schema (`bridge endpoint check <url>` tells): https, a public host name, port "
     "443 or 8443, unless the operator allows more."
@@ -137,112 +132,39 @@ def task_schema() -> Schema:
     }
 
 
-def event_schema() -> Schema:
-    """The body that a subscriber receives in the format `standard`."""
-    text = {"type": ["string", "null"]}
-    data: dict[str, Schema] = {
-        "task_id": {"type": "string", "description": "The member that was registered."},
-        "status": text | {"description": "Upstream's word, an open set; null for a task that was never seen."},
-        "updated_at": text | {"description": "As upstream wrote it."},
-        "revision": {"type": "integer", "minimum": 1, "description": "Grows with each change of a task. Apply the "
-                     "highest; gaps mean nothing."},
-        "changed": {"type": "array", "items": {"type": "string"}, "minItems": 1, "description": "What changed."},
-        "previous": {
-            "type": ["object", "null"],
-            "required": ["status", "updated_at"],
-            "properties": {"status": text, "updated_at": text},
-            "description": "What was known before; null at first sight.",
+def watch_schema() -> Schema:
+    """A watch of an index, or of the account."""
+    seconds = {"type": ["number", "null"], "minimum": 0, "exclusiveMaximum": 10**11, "default": None}
+    properties: dict[str, Schema] = {
+        "kinds": {
+            "type": "array", "minItems": 1, "maxItems": len(WORDS), "items": {"enum": list(WORDS)}, "default": ["task"],
+            "description": "What is found: task, an index task, or asset, an indexed asset, of which the account has "
+            "no list.",
         },
-        "task": {"type": ["object", "null"], "description": "The whole upstream object; null when it is gone, or "
-                 "omitted because the body would be too large."},
-        "metadata": {"description": "The task's own, as it was registered."},
-    }  # fmt: skip
-    omitted = {"const": True, "description": f"There only where `task` would make the body exceed {BODY_BYTES} bytes."}
-    unseen = {"const": True, "description": "There only in `index.task.gone`: upstream never knew this id."}
-    sometimes = {"task_omitted": omitted, "never_seen": unseen}
-    return {
-        "$schema": DIALECT,
-        "title": "Event",
-        "description": f"The body of a delivery, in the format `standard`, at most {BODY_BYTES} bytes. Fields may be "
-        "added: ignore those that you do not know. Verify the signature over the raw bytes first; the id of the event "
-        "is the header webhook-id.",
-        "type": "object",
-        "required": ["type", "timestamp", "data"],
-        "properties": {
-            "type": {"type": "string", "pattern": f"^{re.escape(TYPE_PREFIX)}(status\\.)?[a-z0-9_]+$"},
-            "timestamp": {
-                "type": "string",
-                "format": "date-time",
-                "pattern": MOMENT,
-                "description": "When the change was observed.",
-            },
-            "data": {"type": "object", "required": list(data), "properties": data | sometimes},
+        "since": seconds | {"description": "Unix seconds: what was created from then on is registered though it had "
+                            "ended before it was watched."},
+        "metadata": {"description": f"As of a task: echoed in every event of what is found. Beyond this schema: at "
+                     f"most {METADATA_BYTES} bytes and {METADATA_DEPTH} levels."},
+        "endpoints": {
+            "type": ["array", "null"], "minItems": 1, "maxItems": TASK_ENDPOINTS, "default": None,
+            "items": {"type": "string", "pattern": f"^{NAME}$"},
+            "description": "Names of endpoints; all matching ones hear of what is found if it is absent.",
         },
-    }
-
-
-def twelvelabs_schema() -> Schema:
-    """The body that a subscriber receives in the format `twelvelabs`."""
-    text = {"type": "string"}
-    return {
-        "$schema": DIALECT,
-        "title": "Event, as TwelveLabs' own webhooks have it",
-        "description": f"The body of a delivery, in the format `{TWELVELABS}`. Verify the header TL-Signature over the "
-        "raw bytes first. Other types than ready and failed come only to endpoints that name them in full.",
-        "type": "object",
-        "required": ["id", "created_at", "type", "data"],
-        "properties": {
-            "id": {**text, "pattern": "^whe_", "description": "The event's: the same on each attempt and replay."},
-            "created_at": {**text, "format": "date-time", "description": "When the change was observed."},
-            "type": {**text, "pattern": f"^{re.escape(TYPE_PREFIX)}(status\\.)?[a-z0-9_]+$"},
-            "data": {
-                "type": "object",
-                "required": ["id", "metadata", "status", "models", "tags"],
-                "properties": {
-                    "id": {**text, "description": "The task's id."},
-                    "metadata": {"type": "object", "description": "The task's system_metadata, such as its duration."},
-                    "status": {**text, "description": "Upstream's word; `gone` for a task that is no longer there."},
-                    "models": {"const": [], "description": "Always empty: what is polled does not tell them."},
-                    "tags": {"const": [], "description": "Always empty, likewise."},
-                },
-                "additionalProperties": False,
-            },
-        },
-        "additionalProperties": False,
-    }
-
-
-def endpoint_event_schema() -> Schema:
-    """The body that tells of an endpoint, to those that ask for `bridge.endpoint.*`."""
-    moment = {"type": "string", "format": "date-time", "pattern": MOMENT}
-    data: dict[str, Schema] = {
-        "endpoint": {"type": "string", "description": "The name of the endpoint that this is about."},
-        "url": {"type": ["string", "null"], "description": "Without what may be a secret; null once it was removed."},
-        "reason": {"enum": ["failing", "gone", "blocked"], "description": "gone: it answered 410. blocked: policy "
-                   "forbids its address."},
-        "failures": {"type": "integer", "minimum": 1, "description": "Failed attempts in a row."},
-        "failing_since": moment | {"description": "When the first of them failed."},
-        "share": {"type": ["number", "null"], "minimum": 0, "description": "The part of the failure window that is "
-                  "over; null where there is none."},
-        "percent": {"type": ["integer", "null"], "description": "The mark that this warns of, 50, 70 or 90; null in "
-                    "`bridge.endpoint.disabled`."},
-        "status_code": {"type": ["integer", "null"], "description": "Of its latest answer."},
-        "fault": {"type": ["string", "null"], "description": "Why there was no answer."},
-        "disabled_at": moment | {"description": "When it was disabled, or will be unless an attempt succeeds before."},
+        "callback_url": {"type": ["string", "null"], "maxLength": MAX_URL_CHARS, "pattern": f"^({URL})?$",
+                         "default": None, "description": f"As of a task. {GUARD}"},
+        "expires_at": seconds | {"description": "Unix seconds: nothing is found from then on, and what was found is "
+                                 "watched no longer."},
     }  # fmt: skip
     return {
         "$schema": DIALECT,
-        "title": "Endpoint event",
-        "description": "The body of a delivery that tells of an endpoint. It goes to the endpoints whose `events` name "
-        "such a type, as in `bridge.endpoint.*` (`*` does not), whatever their `tasks`, and never to the one that it "
-        "is about. Fields may be added: ignore those that you do not know.",
+        "title": "Watch",
+        "description": "The value of a field of the hash bridge:watches, as JSON: every task of an index (the field is "
+        f"index:<id>, the id ^{INDEX_ID}$) or of the account (the field is account) is registered by itself. Unknown "
+        "fields are ignored; those that begin with x- belong to users. Beyond this schema: at most "
+        f"{WATCH_BYTES} bytes of UTF-8, no name twice in one object, and {WATCHES} watches in all.",
         "type": "object",
-        "required": ["type", "timestamp", "data"],
-        "properties": {
-            "type": {"enum": list(ENDPOINT_TYPES)},
-            "timestamp": moment,
-            "data": {"type": "object", "required": list(data), "properties": data},
-        },
+        "properties": properties,
+        "patternProperties": {"^x-": True},
     }
 
 
@@ -252,8 +174,8 @@ def rejection_schema() -> Schema:
         "$schema": DIALECT,
         "title": "Rejection",
         "description": f"The value of a field of the hash bridge:rejected, as JSON; at most {REJECTED} are kept. The "
-        "field is task:<member> or endpoint:<name>; one that is long, or no text, is cut and ends in “…” and a "
-        "fingerprint. It goes once the entry is taken in.",
+        "field is task:<member>, endpoint:<name> or watch:<field>; one that is long, or no text, is cut and ends in “…”"
+        " and a fingerprint. It goes once the entry is taken in.",
         "type": "object",
         "required": ["reason", "field", "value", "at", "fix"],
         "properties": {
@@ -271,6 +193,7 @@ def rejection_schema() -> Schema:
 SCHEMAS: Mapping[str, Callable[[], Schema]] = {
     "endpoint": endpoint_schema,
     "task": task_schema,
+    "watch": watch_schema,
     "event": event_schema,
     "event-twelvelabs": twelvelabs_schema,
     "endpoint-event": endpoint_event_schema,
@@ -281,6 +204,7 @@ SCHEMAS: Mapping[str, Callable[[], Schema]] = {
 FILES: Mapping[str, str] = {
     "endpoint": "endpoint.schema.json",
     "task": "task-options.schema.json",
+    "watch": "watch.schema.json",
     "event": "event.schema.json",
     "event-twelvelabs": "event-twelvelabs.schema.json",
     "endpoint-event": "endpoint-event.schema.json",

@@ -94,6 +94,17 @@ class Settings(BaseSettings):
     poll_reconcile_seconds: float = knob(
         1800, "The longest time between two reads by id of a task that the list tells of.", "seconds", 10, DAY
     )
+    poll_find_seconds: float = knob(
+        15, "Time between two looks for new tasks in the list of a watched index or account.", "seconds", 1, DAY
+    )
+    poll_stalled_seconds: float = knob(
+        7200,
+        "A task on its way that has stood still for so long, and for longer than its video lasts, is told once as "
+        "stalled; where it waits for others, pending or queued, twelve times as long. 0 = never.",
+        "seconds",
+        0,
+        30 * DAY,
+    )
     poll_deadline_seconds: float = knob(10, "A read that takes longer is given up.", "seconds", 0.1, 120)
     poll_lease_seconds: float = knob(
         20,

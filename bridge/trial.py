@@ -5,14 +5,15 @@ from urllib.parse import urlsplit
 
 from bridge import events, formats
 from bridge.errors import InvalidInput
+from bridge.kinds import TASK, Kind, family_of
 from bridge.model import Change, Delivery, Endpoint, Fault, Observation, Outcome, Snapshot
 from bridge.waiting import Advice, remedies
 
 TYPE = "bridge.endpoint.test"
 TRIGGER = "test"
 """What `bridge-trigger` says, whatever the type is."""
-TASK = "test"
-"""The task id in an event of a task's type: it is nobody's."""
+ID = "test"
+"""The id, and the index, in an event of a task's type: they are nobody's."""
 
 THE_HOST = "host.docker.internal"
 """The machine that runs the containers, as they call it."""
@@ -30,24 +31,36 @@ def trial(endpoint: Endpoint, event_type: str, *, now: int, token: str) -> Deliv
     """
     if event_type == TYPE and endpoint.format == formats.TWELVELABS:
         event_type = "index.task.ready"
-    body = formats.notice(TYPE, now, {"endpoint": endpoint.name}) if event_type == TYPE else _sample(event_type, now)
-    return Delivery(f"evt_{token}", endpoint.name, event_type, TASK, now, now, 0, TRIGGER, token, body)
+    member = _member(family_of(event_type) or TASK)
+    if event_type == TYPE:
+        body = formats.notice(TYPE, now, {"endpoint": endpoint.name})
+    else:
+        body = _sample(event_type, member, now)
+    return Delivery(f"evt_{token}", endpoint.name, event_type, member, now, now, 0, TRIGGER, token, body)
 
 
-def _sample(event_type: str, now: int) -> bytes:
+def _member(kind: Kind) -> str:
+    path = "/".join(ID for _ in kind.parts)
+    return f"{kind.name}:{path}" if kind.name else path
+
+
+def _sample(event_type: str, member: str, now: int) -> bytes:
     """What an event of a task would say, the first of its task."""
     moment, text = datetime.fromtimestamp(now / 1000, UTC), formats.rfc3339(now)
-    status = "ready" if event_type == events.UPDATED else event_type.removeprefix(events.TYPE_PREFIX)
-    task = {"_id": TASK, "status": status, "updated_at": text}
-    seen = Observation(TASK, status, moment, text, None, None, task)
-    before = Snapshot("ready", moment, text, None, None, now - 1, "")
+    kind = family_of(event_type) or TASK
+    own = {kind.updated: "ready", kind.stalled: kind.stages[-1]}
+    status = own.get(event_type, event_type.removeprefix(kind.family))
+    task = {kind.id_field: ID, "status": status, **({kind.marker: text} if kind.marker else {})}
+    seen = Observation(ID, status, moment, text, None, None, task)
+    before = Snapshot(own.get(event_type, "ready"), moment, text, None, None, now - 1, "")
     change = {
-        events.GONE: Change(None, before, ("gone",)),
-        events.UPDATED: Change(seen, before, ("system_metadata",)),
+        kind.gone: Change(None, before, ("gone",)),
+        kind.updated: Change(seen, before, ("system_metadata",)),
+        kind.stalled: Change(seen, before, ("stalled",), stalled_since=now),
     }.get(event_type, Change(seen, None, ("status", "updated_at")))
-    if events.type_of(change) != event_type:
+    if events.type_of(change, kind) != event_type:
         raise InvalidInput("no event has this type", fix=f"write {TYPE}, index.task.ready or the like")
-    return events.event_from(change, TASK, now=now).body
+    return events.event_from(change, member, now=now).body
 
 
 def delivered(outcome: Outcome) -> bool:

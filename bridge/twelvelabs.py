@@ -6,15 +6,16 @@ is tolerant: only `status` must be there; what is missing is unknown, what is ne
 
 import json
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, TypeGuard
+from urllib.parse import urlencode, urlsplit
 
 from bridge import __version__
 from bridge.diff import parse_instant
+from bridge.kinds import TASK, Kind, find_kind
 from bridge.model import FetchFailure, FetchFault, Observation
 from bridge.redaction import HIDDEN, pattern_of
 from bridge.schedule import parse_retry_after
@@ -74,45 +75,73 @@ class TwelveLabs:
             ("user-agent", f"bridge/{__version__}"),
         )
 
-    async def fetch(self, task_id: str) -> Observation | FetchFailure:
+    async def fetch(self, member: str) -> Observation | FetchFailure:
         """Read one task's state. Whatever upstream does is a value; only our own faults raise."""
-        answer = await self._ask(f"/tasks/{task_id}")
-        return answer if isinstance(answer, FetchFailure) else observe(answer, task_id)
+        kind = find_kind(member)
+        parts = kind.named(member) if kind else None
+        if kind is None or parts is None:
+            return FetchFailure(FetchFault.TRANSIENT, "this version of the bridge does not know such a task")
+        answer = await self._ask(kind.retrieve.format_map(parts), kind)
+        return answer if isinstance(answer, FetchFailure) else observe(answer, parts["id"], kind)
 
     async def fetch_page(self, number: int) -> Page | FetchFailure:
         """Read a page of the account's tasks, those that were updated last first; the first page is 1."""
-        answer = await self._ask(f"/tasks?sort_by=updated_at&sort_option=desc&page_limit={PAGE_ROWS}&page={number}")
+        target = f"{TASK.listing}?sort_by=updated_at&sort_option=desc&page_limit={PAGE_ROWS}&page={number}"
+        answer = await self._ask(target, TASK)
         return answer if isinstance(answer, FetchFailure) else page(answer)
 
-    async def _ask(self, target: str) -> Answer | FetchFailure:
+    async def fetch_created(self, kind: Kind, index: str | None, number: int, *, on_way: bool) -> Page | FetchFailure:
+        """Read a page of what there is of a kind in an index, or in the account, those that were created last first.
+
+        `on_way`: only what has not ended, as far as its statuses are documented.
+        """
+        if kind.listing is None:
+            raise ValueError(f"{kind.what} is in no list")
+        query = [("sort_by", "created_at"), ("sort_option", "desc"), ("page_limit", str(PAGE_ROWS))]
+        if index is not None and "{index}" not in kind.listing:
+            query.append(("index_id", index))
+        if on_way:
+            query += [("status", status) for status in sorted(kind.statuses - kind.terminal)]
+        query.append(("page", str(number)))
+        target = f"{kind.listing.format_map({'index': index})}?{urlencode(query)}"
+        answer = await self._ask(target, kind)
+        return answer if isinstance(answer, FetchFailure) else page(answer, kind)
+
+    async def look(self, target: str) -> Answer | FetchFailure:
+        """GET a path below the base URL, as it is answered; FetchFailure only where there is no answer."""
         request = Request("GET", self._origin, f"{self._path}{target}", self._headers)
         try:
-            answer = await self._transport.exchange(POOL, request, deadline_seconds=self._deadline)
+            return await self._transport.exchange(POOL, request, deadline_seconds=self._deadline)
         except TransportFault as fault:
             return FetchFailure(FetchFault.TRANSIENT, f"{fault.fault}: {fault.detail}")
+
+    async def _ask(self, target: str, kind: Kind) -> Answer | FetchFailure:
+        answer = await self.look(target)
+        if isinstance(answer, FetchFailure):
+            return answer
         now = datetime.now(UTC)
         if answer.status == 200:
             waits = [seconds for spent, seconds in resets(answer, now) if spent]
             if waits and self.used_up:
                 await self.used_up(max(waits))
             return answer
-        failed = failure(answer, now=now)
+        failed = failure(answer, now=now, kind=kind)
         return replace(failed, detail=self._key.sub(HIDDEN, failed.detail)) if self._key else failed
 
 
-def observe(answer: Answer, task_id: str) -> Observation | FetchFailure:
+def observe(answer: Answer, task_id: str, kind: Kind = TASK) -> Observation | FetchFailure:
     """Read a 200 answer. A body that is not this task is a transient fault: the next read may be right."""
     task = _decoded(answer)
     if isinstance(task, FetchFailure):
         return task
     if not _has_status(task):
         return _transient(answer, "the task has no readable status")
-    if task.get("_id") is not None and task["_id"] != task_id:
+    if task.get(kind.id_field) is not None and task[kind.id_field] != task_id:
         return _transient(answer, "the answer is about another task")
-    return replace(_observation(task), dated=_date(answer))
+    return replace(_observation(task, kind), dated=_date(answer))
 
 
-def page(answer: Answer) -> Page | FetchFailure:
+def page(answer: Answer, kind: Kind = TASK) -> Page | FetchFailure:
     """Read a 200 answer that is a page. A row that is no task is left out: tasks are read by id, too, if seldom."""
     body = _decoded(answer)
     if isinstance(body, FetchFailure):
@@ -122,8 +151,10 @@ def page(answer: Answer) -> Page | FetchFailure:
         data = []
     if not isinstance(data, list) or len(data) > PAGE_ROWS_READ:
         return _transient(answer, "the page has no list of tasks")
-    rows = [row for row in data if isinstance(row, dict) and _has_status(row) and isinstance(row.get("_id"), str)]
-    listed = (replace(_observation(row), from_list=True) for row in rows)
+    rows = [
+        row for row in data if isinstance(row, dict) and _has_status(row) and isinstance(row.get(kind.id_field), str)
+    ]
+    listed = (replace(_observation(row, kind), from_list=True) for row in rows)
     return Page(tuple(listed), len(data), _date(answer))
 
 
@@ -140,31 +171,35 @@ def _decoded(answer: Answer) -> dict[str, Any] | FetchFailure:
 
 
 def _has_status(task: Mapping[str, Any]) -> bool:
-    status = task.get("status")
+    return _is_word(task.get("status"))
+
+
+def _is_word(status: object) -> TypeGuard[str]:
     return isinstance(status, str) and 0 < len(status) <= STATUS_CHARACTERS and status.isprintable()
 
 
-def _observation(task: dict[str, Any]) -> Observation:
-    updated_at, hls, metadata = task.get("updated_at"), task.get("hls"), task.get("system_metadata")
+def _observation(task: dict[str, Any], kind: Kind) -> Observation:
+    updated_at = task.get(kind.marker) if kind.marker else None
+    hls, metadata = _within(task, kind.hls), _within(task, kind.metadata)
     text = updated_at if isinstance(updated_at, str) and len(updated_at) <= STATUS_CHARACTERS else None
     instant = parse_instant(text) if text else None
     return Observation(
-        task_id=task.get("_id"),
+        task_id=task.get(kind.id_field),
         status=task["status"],
         updated_at=instant,
         updated_at_text=text if text and text.isprintable() else None,
-        hls_status=_hls_status(hls),
+        hls_status=hls if _is_word(hls) else None,
         system_metadata=metadata if isinstance(metadata, dict) else None,
         task=task,
     )
 
 
-def failure(answer: Answer, *, now: datetime) -> FetchFailure:
+def failure(answer: Answer, *, now: datetime, kind: Kind = TASK) -> FetchFailure:
     """Classify any other answer by what follows from it."""
     code = error_code(answer.body)
     fault = _BY_STATUS.get(answer.status, FetchFault.TRANSIENT)
     if answer.status == 400:
-        fault = FetchFault.GONE if code.startswith("resource_not_exist") else FetchFault.BAD_WATCH
+        fault = FetchFault.GONE if code.startswith(kind.missing) else FetchFault.BAD_WATCH
     retry_after = _wait_asked(answer, now) if fault in {FetchFault.THROTTLED, FetchFault.TRANSIENT} else None
     detail = f"HTTP {answer.status}" + (f" {code}" if code else "")
     return FetchFailure(fault, detail, retry_after, answer.status)
@@ -220,10 +255,12 @@ def _date(answer: Answer) -> datetime | None:
         return None
 
 
-def _hls_status(hls: object) -> str | None:
-    status = hls.get("status") if isinstance(hls, Mapping) else None
-    readable = isinstance(status, str) and 0 < len(status) <= STATUS_CHARACTERS and status.isprintable()
-    return status if readable else None
+def _within(task: Mapping[str, Any], path: Sequence[str]) -> object:
+    """What stands at the end of a path into the object; None if it leads nowhere, or there is no path."""
+    found: object = task if path else None
+    for name in path:
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
 
 
 def _transient(answer: Answer, detail: str) -> FetchFailure:

@@ -13,9 +13,10 @@ KEYS = (
     ("tasks", "zset", "clients, bridge", "member → Unix seconds: a request when <= now, +inf once taken in"),
     ("task:<member>", "hash", "clients", "options of a task, written before its ZADD (`contract show task`)"),
     ("endpoints", "hash", "clients", "name → JSON (`contract show endpoint`)"),
+    ("watches", "hash", "clients", "account | index:<id> → JSON (`contract show watch`)"),
     ("snapshot:<member>", "hash", "bridge", "the last observation: status, updated_at, revision, event_id"),
     ("events", "stream", "bridge", "pointers to events: id, type, task, revision"),
-    ("rejected", "hash", "bridge", "task:<member> | endpoint:<name> → JSON (`contract show rejection`)"),
+    ("rejected", "hash", "bridge", "task:… | endpoint:… | watch:… → JSON (`contract show rejection`)"),
     ("meta", "hash", "bridge", "version of the data, version of the set of endpoints"),
 )
 """The keys of the contract, below the prefix; all others are the bridge's own."""
@@ -50,7 +51,7 @@ contract.add_command(check)
 def show(ctx: click.Context, part: str, output: str | None, as_json: bool) -> None:
     """Print a part of the contract: a JSON Schema, or the table of keys (without a name).
 
-    The parts are endpoint, task, event, event-twelvelabs, endpoint-event, rejection and keys.
+    The parts are endpoint, task, watch, event, event-twelvelabs, endpoint-event, rejection and keys.
 
     \b
     Examples:

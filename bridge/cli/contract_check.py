@@ -12,7 +12,7 @@ import rich_click as click
 from bridge.cli.output import Columns, chosen, emit, field, output_option, safe, say
 from bridge.cli.session import settings_of
 from bridge.errors import InvalidInput
-from bridge.hints import endpoint_hints, task_hints
+from bridge.hints import endpoint_hints, task_hints, watch_hints
 from bridge.rejection import Rejection, rejected_field
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 FAILED, PARTLY = 1, 6
 SHAPE = (
-    'write {"endpoints": {"<name>": {"url": …}}, "tasks": {"<member>": {"metadata": …}}}; tasks may be a list of ids'
+    'write {"endpoints": {"<name>": {"url": …}}, "tasks": {"<member>": {"metadata": …}}, "watches": {"account": {}}}; '
+    "tasks may be a list of ids"
 )
 NAN = "NaN and Infinity are no JSON"
 
@@ -40,10 +41,11 @@ COLUMNS: Columns = (
 @output_option
 @click.pass_context
 def check(ctx: click.Context, file: str | None, live: bool, output: str | None, as_json: bool) -> int:
-    """Judge endpoints and tasks as the workers would. Exit code 1 if all are rejected, 6 if some are.
+    """Judge endpoints, tasks and watches as the workers would. Exit code 1 if all are rejected, 6 if some are.
 
-    A document is {"endpoints": {NAME: DEFINITION}, "tasks": {MEMBER: OPTIONS}} (or a list of members); an option that
-    is no text is taken as its JSON. What is legal and looks like a mistake is told as a warning.
+    A document is {"endpoints": {NAME: DEFINITION}, "tasks": {MEMBER: OPTIONS}} (or a list of members), with "watches":
+    {NAME: DEFINITION} if there are any; an option that is no text is taken as its JSON. What is legal and looks like a
+    mistake is told as a warning.
 
     \b
     Examples:
@@ -78,6 +80,10 @@ def _document(document: Mapping[str, Any], judge: "Judge") -> Iterator[Row]:
         fields = {_as_bytes(name): _as_bytes(_as_text(value)) for name, value in options.items()}
         yield _task_row(judge, _as_bytes(member), 0, fields)
 
+    for name, definition in document["watches"].items():
+        text = definition if isinstance(definition, str) else _as_text(definition)
+        yield _watch_row(judge, _as_bytes(name), _as_bytes(text))
+
 
 def _live(settings: "Settings") -> list[Row]:
     from bridge.store.reading.written import MEMBERS, read_written
@@ -90,6 +96,7 @@ def _live(settings: "Settings") -> list[Row]:
         *(_row(f"key:{key}", rejection, []) for key, rejection in written.broken.items()),
         *(_endpoint_row(judge, name, text) for name, text in written.endpoints.items()),
         *(_task_row(judge, *entry) for entry in written.tasks),
+        *(_watch_row(judge, name, text) for name, text in written.watches.items()),
     ]
 
 
@@ -114,6 +121,18 @@ def _task_row(judge: "Judge", member: bytes, score: float, options: dict[bytes, 
     return _row(rejected_field("task", member), None, hints)
 
 
+def _watch_row(judge: "Judge", name: bytes, text: bytes) -> Row:
+    try:
+        hints = watch_hints(json.loads(text))
+    except (ValueError, RecursionError):
+        hints = []
+    try:
+        judge.watch(name, text)
+    except Rejection as rejection:
+        return _row(rejected_field("watch", name), rejection, hints)
+    return _row(rejected_field("watch", name), None, hints)
+
+
 def _row(entry: str, rejection: Rejection | None, warnings: list[str]) -> Row:
     return {
         "entry": entry,
@@ -125,7 +144,7 @@ def _row(entry: str, rejection: Rejection | None, warnings: list[str]) -> Row:
 
 
 def _read(file: str) -> dict[str, dict[str, Any]]:
-    """The document: endpoints and tasks, each a mapping. Raises InvalidInput, which repeats nothing of it."""
+    """The document: endpoints, tasks and watches, each a mapping. Raises InvalidInput, which repeats nothing of it."""
     try:
         raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
@@ -139,12 +158,14 @@ def _read(file: str) -> dict[str, dict[str, Any]]:
     tasks = document.get("tasks", {}) if isinstance(document, dict) else None
     if isinstance(tasks, list) and all(isinstance(member, str) for member in tasks):
         tasks = dict.fromkeys(tasks)
-    if not isinstance(tasks, dict) or not isinstance(document.get("endpoints", {}), dict):
+    endpoints = document.get("endpoints", {}) if isinstance(document, dict) else None
+    watches = document.get("watches", {}) if isinstance(document, dict) else None
+    if not (isinstance(tasks, dict) and isinstance(endpoints, dict) and isinstance(watches, dict)):
         raise InvalidInput(f"{where} holds neither endpoints nor tasks in their form", fix=SHAPE)
     options = {member: {} if one is None else one for member, one in tasks.items()}
     if not all(isinstance(one, dict) for one in options.values()):
         raise InvalidInput(f"{where} has a task whose options are no object", fix=SHAPE)
-    found = {"endpoints": document.get("endpoints", {}), "tasks": options}
+    found = {"endpoints": endpoints, "tasks": options, "watches": watches}
     strange = [name for name in document if name not in found and not name.startswith("x-")]
     if strange or not any(found.values()):
         raise InvalidInput(

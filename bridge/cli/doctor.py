@@ -32,22 +32,27 @@ Part = Callable[[], Awaitable[list[Finding]]]
 
 @click.command()
 @click.option("--resolve", is_flag=True, help="Resolve the endpoints' names too, and judge their addresses.")
+@click.option("--probe", is_flag=True, help="Ask TwelveLabs, by up to ten reads, what its documentation leaves open.")
 @output_option
 @click.pass_context
-def doctor(ctx: click.Context, resolve: bool, output: str | None, as_json: bool) -> int:
+def doctor(ctx: click.Context, resolve: bool, probe: bool, output: str | None, as_json: bool) -> int:
     """Look at everything, and say what is wrong, why, and the next command. Changes nothing.
 
     Settings, Redis, the API key (one real read), endpoints, entries, workers, backlog, dead letters. Exit code 0 if
     nothing failed, 1 if something did, 4 if the key is refused, 5 without Redis.
 
+    With --probe also what is not documented of TwelveLabs, against your own key: rate-limit headers, the answer for an
+    unknown id, how exact lists are, what filters mean. No id, name or URL of yours is printed.
+
     \b
     Examples:
       bridge doctor
       bridge doctor --resolve --json
+      bridge doctor --probe
       bridge doctor -o jsonl | jq 'select(.level != "ok")'
     """
     how = chosen(ctx, output, as_json)
-    findings = _examine(ctx, resolve=resolve)
+    findings = _examine(ctx, resolve=resolve, probe=probe)
     if how == "table":
         for alike in together(findings):
             click.echo(_lines(*alike))
@@ -72,7 +77,7 @@ def _lines(one: Finding, *alike: Finding) -> str:
     return "\n".join(lines)
 
 
-def _examine(ctx: click.Context, *, resolve: bool) -> list[Finding]:
+def _examine(ctx: click.Context, *, resolve: bool, probe: bool) -> list[Finding]:
     from bridge.doctor import upstream
     from bridge.settings import explain
 
@@ -90,15 +95,15 @@ def _examine(ctx: click.Context, *, resolve: bool) -> list[Finding]:
         has_key=settings.twelvelabs_api_key is not None,
         has_default_secret=settings.delivery_default_secret is not None,
     )
-    return [*upstream.configured(facts), *asyncio.run(_look(settings, resolve=resolve))]
+    return [*upstream.configured(facts), *asyncio.run(_look(settings, resolve=resolve, probe=probe))]
 
 
-async def _look(settings: "Settings", *, resolve: bool) -> list[Finding]:
+async def _look(settings: "Settings", *, resolve: bool, probe: bool) -> list[Finding]:
     from bridge.store import Store
 
     url = settings.redis_url.get_secret_value()
     async with Store.look(url, prefix=settings.prefix) as store:
-        return [one async for one in Examination(store, settings, resolve=resolve).findings()]
+        return [one async for one in Examination(store, settings, resolve, probe).findings()]
 
 
 @dataclass
@@ -108,6 +113,7 @@ class Examination:
     store: "Store"
     settings: "Settings"
     resolve: bool = False
+    probe: bool = False
     in_force: dict[str, str] = field(default_factory=dict)
     written: dict[bytes, bytes] = field(default_factory=dict)
 
@@ -124,18 +130,30 @@ class Examination:
             yield one
         parts: dict[str, Part] = {"key": self._key if not down else lambda: self._ask_upstream(None)}
         if not down:
+            parts |= {"probe": self._probe} if self.probe else {}
             parts |= {
                 "list": self._list, "types": self._types, "endpoint": self._endpoints, "task": self._tasks,
-                "rejected": self._rejected, "poll worker": lambda: self._role("poll"),
+                "watch": self._watches, "rejected": self._rejected, "poll worker": lambda: self._role("poll"),
                 "deliver worker": lambda: self._role("deliver"), "dead letters": self._owed, "proxy": self._proxy,
             }  # fmt: skip
         for name, part in parts.items():
             try:
-                for one in await self._part(name, part, LOOK_SECONDS + self.settings.poll_deadline_seconds):
+                for one in await self._part(name, part, self._seconds(name)):
                     yield one
             except StoreDown as error:
                 yield server.unreachable(str(error))
                 return
+
+    def _seconds(self, name: str) -> float:
+        """The longest that a part takes."""
+        from bridge.doctor.probing import READS
+
+        return LOOK_SECONDS + self.settings.poll_deadline_seconds * (READS if name == "probe" else 1)
+
+    async def _probe(self) -> list[Finding]:
+        from bridge.cli.doctor_probe import probe
+
+        return await probe(self.store, self.settings)
 
     async def _part(self, name: str, part: Part, seconds: float) -> list[Finding]:
         from bridge.store.reading import reading_errors
@@ -239,6 +257,12 @@ class Examination:
         known = frozenset(self.in_force) | {name.decode(errors="replace") for name in self.written}
         waiting = entries.waiting(await waiting_tasks(self.store), self._judge())
         return [*waiting, *entries.unknown_names(tasks, known), *work.faulty(tasks)]
+
+    async def _watches(self) -> list[Finding]:
+        from bridge.doctor import entries
+        from bridge.store.reading.watches import faulty, list_watches
+
+        return entries.watches({view.watch: view.note for view in faulty(await list_watches(self.store))})
 
     async def _rejected(self) -> list[Finding]:
         from bridge.doctor import entries

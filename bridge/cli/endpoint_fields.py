@@ -33,8 +33,9 @@ def field_options(command: Function) -> Function:
     """Adds an option for each field that is not the URL and not a secret that signs."""
     for option in reversed(
         (
-            click.option("--events", metavar="P,…", multiple=True, help="Event types it takes.  [default: "
-                         "index.task.*; in the format twelvelabs a star stands for ready and failed]"),
+            click.option("--events", metavar="P,…", multiple=True, help="Event types it takes, as index.task.* or "
+                         "index.asset.*; in the format twelvelabs a star stands for a task's ready and failed.  "
+                         "[default: index.task.*]"),
             click.option("--tasks", metavar="P,…", multiple=True, help="Tasks it takes.  [default: *]"),
             click.option("--indexes", metavar="P,…", multiple=True, help="Indexes whose tasks it takes.  [default: *]"),
             click.option("--metadata", metavar="NAME=VALUE,…", multiple=True,

@@ -51,7 +51,7 @@ async def _test(store: "Store", settings: "Settings", name: str, event_type: str
     from bridge.filters import matches
     from bridge.store.reading.checkup import owed_facts
     from bridge.store.reading.endpoints import find_endpoint
-    from bridge.trial import TASK, advice, delivered, trial
+    from bridge.trial import advice, delivered, trial
     from bridge.waiting import REFUSED
 
     endpoint = (await store.registry.reload_endpoints()).by_name.get(name)
@@ -64,7 +64,7 @@ async def _test(store: "Store", settings: "Settings", name: str, event_type: str
     took, disabled = delivered(outcome), view.state != "active"
     told = []
     anybody = replace(endpoint, tasks=("*",), indexes=("*",), metadata={})
-    if event_type != TYPE and not matches(anybody, event_type, TASK):
+    if event_type != TYPE and not matches(anybody, event_type, delivery.task):
         told.append(f"! Its filter would keep such an event from it → bridge endpoint show {safe(name)}")
     if disabled:
         told.append(f"! It is {view.state} ({safe(view.reason)}): what is owed is held.")

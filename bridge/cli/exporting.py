@@ -40,7 +40,7 @@ class Told:
 @click.option("--with-secrets", is_flag=True, help="Signing secrets, header values and whole URLs too: a backup.")
 @click.pass_context
 def export(ctx: click.Context, with_secrets: bool) -> int:
-    """Print endpoints and tasks as JSON lines, for `bridge import`.
+    """Print endpoints, watches and tasks as JSON lines, for `bridge import`.
 
     Without --with-secrets no secret is printed; where the endpoint is still there, `bridge import` keeps what it has.
     Events and deliveries are no part of it.
@@ -75,9 +75,9 @@ def export(ctx: click.Context, with_secrets: bool) -> int:
 
 async def _export(store: "Store", settings: "Settings", *, with_secrets: bool) -> Told:
     from bridge.engine import keyring_from
-    from bridge.manifest import END, HEAD, endpoint_line, task_line
+    from bridge.manifest import END, HEAD, endpoint_line, task_line, watch_line
     from bridge.store.reading.trips import check_cancelled, pieces
-    from bridge.store.reading.written import options_of, read_endpoints, scan_tasks
+    from bridge.store.reading.written import options_of, read_endpoints, read_watches, scan_tasks
 
     told = Told()
     endpoints, keyring = await read_endpoints(store.client, store.keys), keyring_from(settings)
@@ -87,6 +87,10 @@ async def _export(store: "Store", settings: "Settings", *, with_secrets: bool) -
     lines = [
         _line(told, f"endpoint {_shown(name)}", partial(endpoint_line, name, text, with_secrets=with_secrets))
         for name, text in sorted(endpoints.items())
+    ]
+    lines += [
+        _line(told, f"watch {_shown(name)}", partial(watch_line, name, text, with_secrets=with_secrets))
+        for name, text in sorted((await read_watches(store.client, store.keys)).items())
     ]
     _print([as_json(HEAD), *lines])
     with bar("Exporting", len(scores), shown=not sys.stdout.isatty()) as advance:

@@ -103,6 +103,7 @@ def import_(ctx: click.Context, file: str, prune: bool, dry_run: bool, output: s
 async def _import(store: "Store", settings: "Settings", manifest: "Manifest", prune: bool, dry_run: bool) -> Import:
     """Endpoints first, so that no event outruns the one who is to hear of it."""
     from bridge.cli.endpoint import take_back
+    from bridge.cli.importing_watches import import_watches
     from bridge.cli.task import say_what_lacks
     from bridge.entries import Judge
     from bridge.store.reading.written import read_endpoints
@@ -112,9 +113,11 @@ async def _import(store: "Store", settings: "Settings", manifest: "Manifest", pr
     before = await read_endpoints(store.client, store.keys)
     gone = _undeclared(before, manifest) if prune else []
     endpoints = [entry for entry in manifest.entries if entry.kind == "endpoint"]
+    watches = [entry for entry in manifest.entries if entry.kind == "watch"]
     tasks = [entry for entry in manifest.entries if entry.kind == "task"]
     with bar("Importing", len(manifest.entries)) as advance:
         await _endpoints(work, endpoints, before, advance)
+        await import_watches(work, watches, advance)
         await _tasks(work, tasks, advance)
     missing = set(await take_back(store, settings, gone)) if gone and not dry_run else set()
     for name in gone:
@@ -276,11 +279,12 @@ def _tell(done: Import, refused: Sequence[Row]) -> None:
 
 def _hints(entries: "Sequence[Entry]") -> list[str]:
     """What is legal and looks like a mistake, each said once with the first place."""
-    from bridge.hints import endpoint_hints, task_hints
+    from bridge.hints import endpoint_hints, task_hints, watch_hints
 
+    hints = {"endpoint": endpoint_hints, "watch": watch_hints, "task": task_hints}
     found: dict[str, str] = {}
     for entry in entries:
-        for hint in endpoint_hints(entry.fields) if entry.kind == "endpoint" else task_hints(entry.fields):
+        for hint in hints[entry.kind](entry.fields):
             found.setdefault(hint, entry.place)
         if len(found) >= REPORTED:
             break

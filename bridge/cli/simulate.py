@@ -9,7 +9,7 @@ from hashlib import sha256
 import rich_click as click
 
 from bridge.cli import stage
-from bridge.sandbox.timeline import Step, a_timeline
+from bridge.sandbox.timeline import Step, a_timeline, an_analysis, an_indexing
 from bridge.sandbox.twelvelabs import API_KEY, Simulator
 
 PORT = 8788
@@ -20,14 +20,22 @@ STAGES = (("validating", 1, 2), ("pending", 1, 3), ("queued", 2, 10), ("indexing
 SHOWN = 60
 
 
-def life_of(task_id: str, speed: float) -> tuple[Step, ...] | None:
-    """What becomes of an id: from 9 to 44 s until its end, the same for the same id. None if it does not exist."""
+def life_of(member: str, speed: float) -> tuple[Step, ...] | None:
+    """What becomes of an id: from 9 to 44 s until its end, the same for the same id. None if it does not exist.
+
+    A member of another kind than an index task is named as it is registered, and lives as long.
+    """
+    task_id = member.rpartition("/")[2].rpartition(":")[2]
     if task_id.startswith(UNKNOWN):
         return None
-    drawn = sha256(task_id.encode()).digest()
+    drawn = sha256(member.encode()).digest()
     lengths = {name: (least + drawn[number] / 255 * more) / speed for number, (name, least, more) in enumerate(STAGES)}
     end = "failed" if task_id.startswith(FAILS) else "ready"
-    return a_timeline(**lengths, end=end, filename=f"{task_id[:SHOWN]}.mp4")
+    if member.startswith("analyze:"):
+        queued, pending = lengths["queued"], lengths["pending"]
+        return an_analysis(queued=queued, pending=pending, processing=lengths["indexing"], end=end)
+    make = an_indexing if member.startswith("asset:") else a_timeline
+    return make(**lengths, end=end, filename=f"{task_id[:SHOWN]}.mp4")
 
 
 async def _simulate(host: str, port: int, speed: float) -> int:
@@ -62,7 +70,8 @@ def simulate(port: int, host: str, speed: float) -> None:
     """Serve a simulated TwelveLabs: each id that is asked for is a video whose indexing starts at that moment.
 
     It goes through validating, pending, queued and indexing and is ready after 9 to 44 s. An id that begins with
-    “fail” ends as failed, one that begins with “unknown” does not exist. Nothing is kept when it ends.
+    “fail” ends as failed, one that begins with “unknown” does not exist. Indexed assets (asset:INDEX/ID) and
+    analyses (analyze:ID) live likewise. Nothing is kept when it ends.
 
     \b
     Examples:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import rich_click as click
 
 from bridge.errors import BridgeError
-from bridge.model import TERMINAL_STATUSES
+from bridge.kinds import TASK, Kind
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,9 +33,6 @@ FOREIGN = ("BRIDGE_", "TWELVELABS_", "TWELVE_LABS_")
 """How the names of variables begin that would configure a worker."""
 
 LIFELINE = "from bridge.cli.stage import work; raise SystemExit(work())"
-
-STAGES = ("validating", "pending", "queued", "indexing")
-"""What a video indexing task commonly goes through before its end."""
 
 TAIL_LINES = 8
 LINE_BYTES = 1_048_576
@@ -239,20 +236,20 @@ def printable(text: object, limit: int = 200) -> str:
     return clean + "…" * (len(str(text)) > limit)
 
 
-def stage_line(heard: Collection[str], *, short: bool = False) -> "Text":
+def stage_line(heard: Collection[str], kind: Kind = TASK, *, short: bool = False) -> "Text":
     """A task's way through its stages, from the statuses that it is known to have had. There are no percentages.
 
     `short` names the latest stage alone, for a narrow terminal.
     """
     from rich.text import Text
 
-    end = next((one for one in heard if one in TERMINAL_STATUSES), "")
-    latest = next((one for one in reversed(STAGES) if one in heard), "")
+    end = next((one for one in heard if one in kind.terminal), "")
+    latest = next((one for one in reversed(kind.stages) if one in heard), "")
     line = Text()
-    for one in STAGES:
+    for one in kind.stages:
         mark = "◐" if one == latest and not end else "●" if one in heard else "○"
         line.append(mark if short else f"{mark} {one}  ", style="cyan" if one in heard else "dim")
-    mark, style = {"": ("○", "dim"), "failed": ("✗", "bold red")}.get(end, ("●", "bold green"))
+    mark, style = {"": ("○", "dim"), "ready": ("●", "bold green")}.get(end, ("✗", "bold red"))
     return line.append(f"{mark} {(end or latest) if short else (end or 'ready')}", style=style)
 
 

@@ -18,6 +18,7 @@ from bridge.errors import InvalidInput
 
 if TYPE_CHECKING:
     from bridge.deployment import Deployment
+    from bridge.kinds import Kind
     from bridge.settings import Settings
     from bridge.store import Store
 
@@ -83,12 +84,14 @@ REGISTERED: Columns = (("task", field("task")), ("result", field("result")), ("n
 def add(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
     """Register tasks: their changes are delivered from now on, their present state first.
 
-    A task that is registered keeps its options unless some are given, which then replace them as a whole.
+    A task that is registered keeps its options unless some are given, which then replace them as a whole. An ID alone
+    is a video indexing task; asset:INDEX/ID is an indexed asset, analyze:ID an analysis.
 
     \b
     Examples:
       bridge task add 6a0b1c2d3e4f5a6b7c8d9e01
       bridge task add ID --metadata '{"order": 42}' --endpoint billing
+      bridge task add asset:INDEX/ID --endpoint billing
       cat ids.txt | bridge task add -
     """
     options = {name: given[name] for name in ("callback_url", "metadata") if given[name] is not None}
@@ -139,6 +142,10 @@ async def _add(store: "Store", settings: "Settings", members: list[str], options
         await store.wake("poll")
         named = names_in([options.get("endpoints", "")])
         await say_what_lacks(store, settings.deployment, named, everybody=not named)
+        if "callback_url" not in options:
+            from bridge.kinds import kind_of
+
+            await say_who_lacks(store, list(dict.fromkeys(map(kind_of, good))), named)
     notes = {"known": "registered already: unchanged", "updated": "registered already: its options are replaced"}
     return [
         {
@@ -161,6 +168,19 @@ async def say_what_lacks(store: "Store", deployment: "Deployment", named: Sequen
         say("! no endpoint is registered: events are recorded, nobody is told → bridge endpoint add NAME URL")
     if not await live_workers(store, "poll"):
         say(f"! no worker is running → {deployment.start()}")
+
+
+async def say_who_lacks(store: "Store", kinds: Sequence["Kind"], named: Sequence[str]) -> None:
+    """Warn whoever registered other tasks than index tasks of what no endpoint takes: few ask for that unasked."""
+    from bridge.kinds import TASK
+    from bridge.store.reading.audience import takers
+
+    for kind in kinds:
+        if kind is TASK or (heard := await takers(store, kind, named)) or heard is None:
+            continue
+        events = f"{TASK.family}*,{kind.family}*"
+        who = safe(named[0]) if named else "NAME"
+        say(f"! no endpoint takes {kind.family}* yet → bridge endpoint set {who} --events '{events}'")
 
 
 @task.command()
@@ -193,10 +213,10 @@ def _meant(status: str) -> str:
     """What a word for which there is no task may have been meant to be. Upstream's words are an open set."""
     from difflib import get_close_matches
 
-    from bridge.model import KNOWN_STATUSES
+    from bridge.kinds import KINDS
     from bridge.store.reading.tasks import STATES
 
-    words = sorted({*KNOWN_STATUSES, *STATES})
+    words = sorted({*STATES, *(status for kind in KINDS.values() for status in kind.statuses)})
     if status in words:
         return "."
     near = get_close_matches(status.lower(), words, 1)

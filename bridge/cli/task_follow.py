@@ -15,7 +15,7 @@ from bridge.cli.session import ids_from, seconds_from, speakable, with_store
 from bridge.cli.task_steer import registering
 from bridge.cli.task_trouble import Warnings
 from bridge.errors import InvalidInput, NotFound
-from bridge.model import TERMINAL_STATUSES
+from bridge.kinds import kind_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -103,12 +103,12 @@ def _members(words: Sequence[str]) -> list[str]:
 
 def _has_come(view: "TaskView", wanted: str) -> bool:
     """Whether a task has the status waited for, or is ready, which it is after every other one."""
-    return view.status == wanted or (view.status == "ready" and wanted not in TERMINAL_STATUSES)
+    return view.status == wanted or (view.status == "ready" and wanted not in kind_of(view.task).terminal)
 
 
 def _is_over(view: "TaskView") -> bool:
     """Whether nothing more is to be expected of it. What is gone is registered no longer."""
-    return view.status in TERMINAL_STATUSES or not view.registered
+    return view.status in kind_of(view.task).terminal or not view.registered
 
 
 async def _wait(
@@ -221,9 +221,10 @@ def _stages(view: "TaskView", *, short: bool) -> "Text":
     """What a status lets one conclude: it has been through those before it, unless it failed, nobody knows where."""
     from rich.text import Text
 
-    status = view.status or ""
-    if status in stage.STAGES:
-        return stage.stage_line(stage.STAGES[: stage.STAGES.index(status) + 1], short=short)
-    if status in TERMINAL_STATUSES:
-        return stage.stage_line({*stage.STAGES, status} if status == "ready" else {status}, short=short)
+    status, kind = view.status or "", kind_of(view.task)
+    if status in kind.stages:
+        return stage.stage_line(kind.stages[: kind.stages.index(status) + 1], kind, short=short)
+    if status in kind.terminal:
+        heard = {*kind.stages, status} if status == "ready" else {status}
+        return stage.stage_line(heard, kind, short=short)
     return Text(safe(status) or "not seen yet")

@@ -185,6 +185,13 @@ def _judge_task(name: str, one: Waiting, judge: Judge) -> None:
     task_options(fields, judge.policy, has_default_secret=judge.has_default_secret)
 
 
+def watches(notes: Mapping[str, str]) -> list[Finding]:
+    """Watches whose list cannot be read, with what was said last: nothing new is found for them."""
+    why, fix = "until it can be read, new tasks are not found there", "bridge watch ls"
+    found = [warn("watch", f"{name}: {note}", why, fix) for name, note in sorted(notes.items())]
+    return shortened(found, fix=fix)
+
+
 def unknown_names(tasks: Iterable[TaskFacts], known: frozenset[str]) -> list[Finding]:
     """Tasks that name endpoints which nobody registered: they are told nothing."""
     by_name: dict[str, list[str]] = {}

@@ -83,6 +83,56 @@ def a_timeline(
     return tuple(steps)
 
 
+def an_indexing(
+    *,
+    pending: float = 1.0,
+    queued: float = 1.0,
+    validating: float = 1.0,
+    indexing: float = 5.0,
+    end: str = "ready",
+    hls: float | None = None,
+    filename: str = "keynote.mp4",
+    video_seconds: float = 612.48,
+) -> tuple[Step, ...]:
+    """The run of an asset on its way into an index; the arguments are as those of `a_timeline`."""
+    metadata = {"filename": filename, "duration": video_seconds, "fps": 25, "width": 1920, "height": 1080, "size": 9e7}
+    queued_at, validated_at = pending, pending + queued
+    indexed_at = validated_at + validating
+    ended_at = indexed_at + indexing
+    steps = [
+        Step(0.0, {"status": "pending", "system_metadata": metadata}),
+        Step(queued_at, {"status": "queued"}),
+        Step(validated_at, {"status": "validating"}),
+        Step(indexed_at, {"status": "indexing"}),
+        Step(ended_at, {"status": end} | ({"indexed_at": NOW} if end == "ready" else {})),
+    ]
+    if hls is not None:
+        stream = {"hls": {"status": "PROCESSING", "updated_at": NOW}}
+        files = {"video_url": f"{CDN}/stream/6a0b.m3u8", "thumbnail_urls": [f"{CDN}/thumb/6a0b.0000001.jpg"]}
+        done = {"hls": {**files, "status": "COMPLETE", "updated_at": NOW}}
+        steps += [Step(ended_at, stream, touch=False), Step(ended_at + hls, done)]
+    return tuple(steps)
+
+
+def an_analysis(
+    *, queued: float = 1.0, pending: float = 1.0, processing: float = 5.0, end: str = "ready"
+) -> tuple[Step, ...]:
+    """The run of an analysis: queued, pending, processing, then `end`; there is a `completed_at` then."""
+    source = {"type": "asset_id", "asset_id": "6a0b1c2d3e4f5a6b7c8d9eaa", "system_metadata": {"duration": 612.48}}
+    last: Fields = {"status": end, "completed_at": NOW}
+    if end == "ready":
+        answer = {"data": "A keynote.", "finish_reason": "stop", "usage": {"output_tokens": 3}}
+        last["result"] = {"generation_id": "6a0b1c2d3e4f5a6b7c8d9eab", **answer}
+    else:
+        last["error"] = {"message": "The task was canceled by the user." if end == "canceled" else "It failed."}
+    return (
+        Step(0.0, {"status": "queued", "video_source": source}),
+        Step(queued, {"status": "pending"}),
+        Step(queued + pending, {"status": "processing"}),
+        Step(queued + pending + processing, last),
+    )
+
+
 class Timeline:
     """One task's steps and, for a moment given as Unix seconds, its state with times as aware datetimes."""
 

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from hashlib import sha256
 from typing import Any
 
 from bridge.model import TERMINAL_STATUSES
@@ -19,15 +18,21 @@ from bridge.sandbox.http import HttpServer
 from bridge.sandbox.limits import Budget, RateLimit
 from bridge.sandbox.listing import DateFilter, Distortion, ParameterError, page, query
 from bridge.sandbox.message import Request, Response, json_response
+from bridge.sandbox.shelf import Shelf, Shelves
 from bridge.sandbox.thread import LoopThread, in_thread
-from bridge.sandbox.timeline import Fields, Step, Timeline, TimeStyle, a_timeline, instant, merged, rendered
+from bridge.sandbox.timeline import (
+    Fields,
+    Step,
+    Timeline,
+    TimeStyle,
+    instant,
+    merged,
+    rendered,
+)
 
 BASE_PATH = "/v1.3"
 API_KEY = "tlk_sandbox"
-INDEX_ID = "69f0aa11bb22cc33dd44ee55"
 ORGANISATION = "sandbox"
-THIN = ("_id", "created_at", "updated_at", "status", "index_id")
-"""The fields of a row in a list, as in the documented example."""
 
 LOG_LIMIT = 500_000
 """Entries kept in `requests` and in `served`; the oldest go first."""
@@ -52,7 +57,8 @@ class Simulator:
     ) -> None:
         """`clock` gives Unix seconds. `missing_status` (404, 400 or 403) answers for unknown ids.
 
-        `birth` is asked for the timeline of an id that is retrieved and not known; None: there is no such task.
+        `birth` is asked for the timeline of an id (as in `add_task`) that is retrieved and not known; None: there is
+        no such task.
         """
         self._birth = birth
         self.time_style = time_style
@@ -70,7 +76,7 @@ class Simulator:
         self.served: deque[Served] = deque(maxlen=LOG_LIMIT)
         self._clock = clock
         self._advanced = 0.0
-        self._tasks: dict[str, Timeline] = {}
+        self._shelves = Shelves()
         self._faults = FaultScript()
         self._organisations = {api_key: ORGANISATION}
         self._budgets: dict[str, Budget] = {}
@@ -78,9 +84,15 @@ class Simulator:
         self._server = HttpServer(self._respond)
         if limit is not None:
             self.limit(limit)
-        self.route("GET", "/tasks", self._list)
-        self.route("GET", "/tasks/(?P<id>[^/]+)", self._retrieve)
+        shelves, assets = self._shelves, "/indexes/(?P<index>[^/]+)/indexed-assets"
+        self.route("GET", "/tasks", lambda asked, _: self._list(shelves.tasks, asked))
+        self.route("GET", "/tasks/(?P<id>[^/]+)", lambda _, match: self._retrieve(shelves.tasks, match["id"]))
         self.route("DELETE", "/tasks/(?P<id>[^/]+)", self._delete)
+        self.route("GET", assets, lambda asked, match: self._list(shelves.index(match["index"]), asked))
+        self.route("GET", f"{assets}/(?P<id>[^/]+)", lambda _, match: self._retrieve(shelves.index(match[1]), match[2]))
+        self.route(
+            "GET", "/analyze/tasks/(?P<id>[^/]+)", lambda _, match: self._retrieve(shelves.analyses, match["id"])
+        )
 
     @property
     def base_url(self) -> str:
@@ -124,30 +136,28 @@ class Simulator:
     ) -> str:
         """Add a task, started `age_seconds` ago; gives its id. `fields` replace standing ones (`index_id`).
 
-        Without a timeline it is `a_timeline()`; without an id one is made, the same ones in every run.
+        An id `asset:<index>/<id>` makes an indexed asset, `analyze:<id>` an analysis. Without a timeline it is the
+        usual one of its kind; without an id one is made, the same ones in every run.
         """
-        name = task_id if task_id is not None else f"6a0b1c2d3e4f5a6b{len(self._tasks):08x}"
-        video_id = sha256(name.encode()).hexdigest()[:24]
-        base = {"_id": name, "index_id": INDEX_ID, "video_id": video_id, "status": "validating", **fields}
-        steps = a_timeline() if timeline is None else timeline
-        self._tasks[name] = Timeline(
-            self.now() - age_seconds,
-            base,
-            [step if isinstance(step, Step) else Step(*step) for step in steps],
-        )
-        return name
+        member = task_id if task_id is not None else f"6a0b1c2d3e4f5a6b{len(self._shelves.tasks.things):08x}"
+        shelf, name = self._shelves.place(member)
+        shelf.put(name, self.now() - age_seconds, timeline, fields)
+        return member
 
     def change(self, task_id: str, patch: Mapping[str, Any], *, touch: bool | None = None) -> None:
         """Change a task now (see `Step`). Raises KeyError for an id that does not exist."""
-        self._tasks[task_id].change(self.now(), patch, touch=touch)
+        shelf, name = self._shelves.place(task_id)
+        shelf.things[name].change(self.now(), patch, touch=touch)
 
     def remove(self, task_id: str) -> None:
         """Let a task vanish, whatever its status. Raises KeyError for an id that does not exist."""
-        del self._tasks[task_id]
+        shelf, name = self._shelves.place(task_id)
+        del shelf.things[name]
 
     def task(self, task_id: str) -> Fields:
         """The true task object now, as retrieve would show it. Raises KeyError for an unknown id."""
-        shown: Fields = rendered(self._tasks[task_id].state(self.now()), self.time_style)
+        shelf, name = self._shelves.place(task_id)
+        shown: Fields = rendered(shelf.shown(shelf.things[name].state(self.now())), self.time_style)
         return shown
 
     def fault(
@@ -248,40 +258,31 @@ class Simulator:
             raise RefusalError(405, "method_not_allowed", f"{request.method} is not allowed here.")
         raise RefusalError(404, "api_not_found", f"There is nothing at {request.path}.")
 
-    def _retrieve(self, _: Request, match: re.Match[str]) -> Answer:
-        found, now = self._found(match["id"]), self.now()
-        lag = self.retrieve_lag_seconds
-        task = rendered(found.past(now - lag) if lag else found.state(now), self.time_style)
+    def _retrieve(self, shelf: Shelf, name: str) -> Answer:
+        found, now, lag = self._found(shelf, name), self.now(), self.retrieve_lag_seconds
+        task = rendered(shelf.shown(found.past(now - lag) if lag else found.state(now)), self.time_style)
         return Answer(task, tasks=(task,))
 
-    def _list(self, request: Request, _: re.Match[str]) -> Answer:
+    def _list(self, shelf: Shelf, request: Request) -> Answer:
         asked = query(request.params, strict=self.strict_params)
         asked = replace(asked, sort_by=self.distortion.sort_by or asked.sort_by)
-        states, info = page(self.distortion.states(self._tasks, self.now()), asked, self.date_filter)
+        states, info = page(self.distortion.states(shelf.things, self.now()), asked, self.date_filter)
         style = self.list_time_style or self.time_style
-        rows = tuple(rendered(self._row(state), style) for state in states)
+        rows = tuple(rendered(shelf.listed(state, full=self.full_rows), style) for state in states)
         return Answer({"data": rows, "page_info": info}, tasks=rows, via="list")
 
-    def _row(self, state: Fields) -> Fields:
-        if self.full_rows:
-            return {name: value for name, value in state.items() if name != "hls"}
-        return {name: state[name] for name in THIN if name in state}
-
     def _delete(self, _: Request, match: re.Match[str]) -> Answer:
-        if self._found(match["id"]).state(self.now()).get("status") not in TERMINAL_STATUSES:
+        if self._found(self._shelves.tasks, match["id"]).state(self.now()).get("status") not in TERMINAL_STATUSES:
             raise RefusalError(400, "task_cannot_be_deleted", "A task can only be deleted when it is ready or failed.")
-        del self._tasks[match["id"]]
+        del self._shelves.tasks.things[match["id"]]
         return Answer(status=204)
 
-    def _found(self, task_id: str) -> Timeline:
-        if task_id not in self._tasks and (steps := self._birth(task_id)) is not None:
-            self.add_task(task_id, steps)
-        if task := self._tasks.get(task_id):
-            return task
-        if self.missing_status == 403:
-            raise RefusalError(403, "read_not_allowed", f"The caller is not authorized to read entity [{task_id}].")
-        message = f"Resource with id {task_id} does not exist in tasks."
-        raise RefusalError(self.missing_status, "resource_not_exist", message)
+    def _found(self, shelf: Shelf, name: str) -> Timeline:
+        if name not in shelf.things and (steps := self._birth(shelf.prefix + name)) is not None:
+            self.add_task(shelf.prefix + name, steps)
+        if thing := shelf.things.get(name):
+            return thing
+        raise shelf.missing(name, self.missing_status)
 
     def _patch(self, answer: Answer, patch: Mapping[str, Any]) -> None:
         for task in answer.tasks:
@@ -292,5 +293,5 @@ class Simulator:
     def _note(self, answer: Answer) -> None:
         at = time.monotonic()
         for task in answer.tasks:
-            served = Served(str(task.get("_id")), at, task.get("status"), task.get("updated_at"), answer.via)
-            self.served.append(served)
+            name = str(task.get("_id", task.get("task_id")))
+            self.served.append(Served(name, at, task.get("status"), task.get("updated_at"), answer.via))

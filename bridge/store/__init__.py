@@ -18,6 +18,7 @@ from bridge.store.notices import Notices
 from bridge.store.outbox import Outbox
 from bridge.store.registry import EVENTS_KEPT, Registry
 from bridge.store.scripts import Scripts, as_store_error, store_errors
+from bridge.store.watches import Watches
 
 DATA_VERSION = 1
 """The version of what is written to Redis. Data of a newer one is refused, not guessed at."""
@@ -37,6 +38,7 @@ class Store:
         self.registry = Registry(self, events_kept=events_kept)
         self.outbox = Outbox(self)
         self.listings = Listings(self)
+        self.watches = Watches(self)
         self.notices = Notices(self, events_kept=events_kept)
 
     @classmethod

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from bridge.contract import OPTIONS
 from bridge.rejection import rejected_field
 from bridge.store.keys import Keys
+from bridge.store.registry import as_bytes
 from bridge.store.scripts import store_errors
 
 PIECE = 250
@@ -120,10 +121,31 @@ class Declaring:
         with store_errors():
             return bool(await self._client.hdel(self._keys.endpoints, name))
 
+    async def write_watches(self, texts: Mapping[str, str]) -> dict[str, str]:
+        """Write watches, for a worker to judge; replies for each `watched`, `updated` or `known`."""
+        names = list(texts)
+        with store_errors():
+            before = await self._client.hmget(self._keys.watches, names)
+            await self._client.hset(self._keys.watches, mapping=cast(Any, texts))
+        known = {name: None if old is None else as_bytes(old) for name, old in zip(names, before, strict=True)}
+        return {
+            name: "watched" if known[name] is None else "known" if known[name] == text.encode() else "updated"
+            for name, text in texts.items()
+        }
+
+    async def remove_watches(self, names: Sequence[str]) -> list[str]:
+        """Take watches back; replies those that were there."""
+        pipe = self._client.pipeline(transaction=False)
+        for name in names:
+            pipe.hdel(self._keys.watches, name)
+        with store_errors():
+            replies = await pipe.execute()
+        return [name for name, removed in zip(names, replies, strict=True) if removed]
+
     async def forget_rejections(self, kind: str, names: Sequence[str]) -> list[str]:
         """Take the complaints about entries out of `bridge:rejected`; replies those about which there was one.
 
-        `kind` is `task` or `endpoint`.
+        `kind` is `task`, `endpoint` or `watch`.
         """
         replies: list[Any] = []
         for start in range(0, len(names), PIECE):

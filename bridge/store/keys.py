@@ -32,6 +32,11 @@ class Keys:
         """HASH name → JSON."""
         return self("endpoints")
 
+    @property
+    def watches(self) -> str:
+        """HASH `account` | `index:<id>` → JSON: whose tasks are registered by themselves."""
+        return self("watches")
+
     # -- written by the bridge, read by clients --
 
     def snapshot(self, member: str) -> str:
@@ -68,6 +73,13 @@ class Keys:
     def watching(self, member: str) -> str:
         """HASH: options as validated, token of the lease, faults, doubt."""
         return self("watch", member)
+
+    @property
+    def finding(self) -> str:
+        """HASH: who finds tasks for the watches, and until when; `text:<watch>`, each as it is in force; of each kind
+        that it finds `state:<kind>:<watch>`, how far that has come, and `found:<kind>:<watch>`, how many it registered.
+        """
+        return self("finding")
 
     @property
     def ended(self) -> str:

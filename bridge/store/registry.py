@@ -345,7 +345,7 @@ def options_from_json(text: bytes | str | None) -> WatchOptions:
 
 def snapshot_from_fields(fields: Sequence[bytes | None]) -> Snapshot | None:
     """A snapshot from the values of its fields, in the order that `claim_tasks.lua` reads them."""
-    status, updated, hls, digest, revision, event_id, announced, since, gone, listed = (
+    status, updated, hls, digest, revision, event_id, announced, since, gone, listed, observed = (
         None if value is None else value.decode() for value in fields
     )
     if revision is None:
@@ -364,6 +364,7 @@ def snapshot_from_fields(fields: Sequence[bytes | None]) -> Snapshot | None:
         terminal_since=int(since) if since else None,
         gone=gone == "1",
         from_list=listed == "1",
+        observed_at=int(observed) if observed else None,
     )
 
 

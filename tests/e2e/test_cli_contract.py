@@ -43,7 +43,8 @@ def test_show_prints_the_keys(offline: Bridge, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("BRIDGE_PREFIX", "acme:")
     keys = Keys("acme:")
     code, out, _ = offline("contract", "show", "keys", "--json")
-    named = [keys.tasks, keys.task("<member>"), keys.endpoints, keys.snapshot("<member>"), keys.events, keys.rejected]
+    written = [keys.tasks, keys.task("<member>"), keys.endpoints, keys.watches]
+    named = [*written, keys.snapshot("<member>"), keys.events, keys.rejected]
     assert (code, [row["key"] for row in json.loads(out)]) == (0, [*named, keys.meta])
     assert len(KEYS) == len(named) + 1
     assert offline("contract", "show", "-o", "ids")[1].split() == [*named, keys.meta]

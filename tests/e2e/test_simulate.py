@@ -72,10 +72,22 @@ def test_a_taken_port_is_said_with_a_way_out(simulating: Simulating) -> None:
     assert (done.returncode, "is taken" in done.stderr, "lsof" in done.stderr) == (1, True, True)
 
 
-@pytest.mark.parametrize("task_id", ["keynote", "x" * 200, "a/b:c", "6a0b1c2d3e4f5a6b7c8d9e01"])
+@pytest.mark.parametrize(
+    "task_id",
+    ["keynote", "x" * 200, "a/b:c", "6a0b1c2d3e4f5a6b7c8d9e01", "asset:ix/keynote", "analyze:keynote"],
+)
 def test_a_life_is_as_long_as_the_help_says_and_always_the_same(task_id: str) -> None:
     """From 9 to 44 s; a restarted simulator goes on as the one before would have."""
     life = life_of(task_id, 1)
     assert life is not None
     assert life == life_of(task_id, 1)
     assert 9 <= life[-1].at <= 44
+
+
+@pytest.mark.parametrize("member", ["fail-1", "asset:ix/fail-1", "analyze:fail-1"])
+def test_what_is_to_fail_fails_whatever_its_kind(member: str) -> None:
+    """By how its own id begins; so does what does not exist."""
+    life = life_of(member, 1)
+    assert life is not None
+    assert life[-1].patch["status"] == "failed"
+    assert life_of(member.replace("fail", "unknown"), 1) is None

@@ -11,7 +11,7 @@ from twelvelabs.errors import BadRequestError
 from twelvelabs.wrapper.task_client_wrapper import TaskClientWrapper
 
 from bridge.sandbox import faults
-from bridge.sandbox.timeline import a_timeline
+from bridge.sandbox.timeline import a_timeline, an_analysis, an_indexing
 from bridge.sandbox.twelvelabs import API_KEY, Simulator
 
 ID = "6a0b1c2d3e4f5a6b7c8d9e01"
@@ -144,3 +144,65 @@ def test_the_sdk_deletes_a_finished_task(simulator: Simulator, sdk: TwelveLabs) 
     sdk.tasks.delete(ID)
     with pytest.raises(ApiError):
         sdk.tasks.retrieve(ID)
+
+
+INDEX = "69f0aa11bb22cc33dd44ee55"
+ASSET = f"asset:{INDEX}/{ID}"
+
+
+def test_the_sdk_retrieves_an_indexed_asset(simulator: Simulator, sdk: TwelveLabs) -> None:
+    """All documented fields arrive typed, when it was indexed and its stream included."""
+    simulator.add_task(ASSET, an_indexing(hls=0), age_seconds=60)
+    asset = sdk.indexes.indexed_assets.retrieve(INDEX, ID)
+    assert (asset.id, asset.status) == (ID, "ready")
+    assert asset.updated_at == asset.indexed_at == "2026-10-31T11:59:08.000Z"
+    assert asset.asset_id
+    assert asset.system_metadata is not None
+    assert (asset.system_metadata.duration, asset.system_metadata.fps) == (612.48, 25)
+    assert asset.hls is not None
+    assert asset.hls.status == "COMPLETE"
+
+
+@pytest.mark.parametrize("status", ["pending", "queued", "validating", "indexing", "ready", "failed"])
+def test_the_sdk_reads_an_asset_in_every_status(simulator: Simulator, sdk: TwelveLabs, status: str) -> None:
+    """On its way it has not been indexed at any time."""
+    simulator.add_task(ASSET, timeline=(), status=status)
+    asset = sdk.indexes.indexed_assets.retrieve(INDEX, ID)
+    assert (asset.status, asset.indexed_at, asset.model_extra) == (status, None, {})
+
+
+def test_the_sdk_lists_the_assets_of_one_index(simulator: Simulator, sdk: TwelveLabs) -> None:
+    """Page by page, by status; those of another index, and index tasks, are not there."""
+    for n in range(5):
+        status = ("ready", "failed", "queued")[n % 3]
+        simulator.add_task(f"asset:{INDEX}/a{n}", [(0, {"status": status})], age_seconds=100 - n)
+    simulator.add_task("asset:other/b")
+    simulator.add_task(ID)
+    found = list(sdk.indexes.indexed_assets.list(INDEX, page_limit=2, status=["ready", "failed"], sort_option="asc"))
+    assert [asset.id for asset in found] == ["a0", "a1", "a3", "a4"]
+    assert all(asset.asset_id and asset.created_at and asset.updated_at for asset in found)
+    assert [asset.id for asset in sdk.indexes.indexed_assets.list("other")] == ["b"]
+    assert not list(sdk.indexes.indexed_assets.list("none"))
+
+
+def test_the_sdk_raises_for_an_asset_that_is_not_there(simulator: Simulator, sdk: TwelveLabs) -> None:
+    """As documented, flat."""
+    simulator.add_task(ASSET)
+    with pytest.raises(ApiError) as missing:
+        sdk.indexes.indexed_assets.retrieve("other", ID)
+    assert (missing.value.status_code, missing.value.body["code"]) == (404, "resource_not_exist")
+
+
+@pytest.mark.parametrize("end", ["ready", "failed", "canceled"])
+def test_the_sdk_retrieves_an_analysis(simulator: Simulator, sdk: TwelveLabs, end: str) -> None:
+    """Its own id field, no updated_at, completed_at at its end, and errors that are nested."""
+    simulator.add_task(f"analyze:{ID}", an_analysis(end=end))
+    task = sdk.analyze_async.tasks.retrieve(ID)
+    assert (task.task_id, task.status, task.completed_at, task.model_extra) == (ID, "queued", None, {})
+    simulator.advance(60)
+    task = sdk.analyze_async.tasks.retrieve(ID)
+    assert (task.status, task.completed_at is None) == (end, False)
+    assert (task.result is not None, task.error is not None) == (end == "ready", end != "ready")
+    with pytest.raises(ApiError) as missing:
+        sdk.analyze_async.tasks.retrieve("unknown")
+    assert missing.value.status_code == 404

@@ -740,6 +740,15 @@ def test_a_long_value_is_redacted_in_reasonable_time(text: str) -> None:
     assert len(redacted(text)) <= VALUE_HEAD
 
 
+@pytest.mark.parametrize("pattern", ["analyze.task.ready", "analyze.task.*"])
+def test_analyses_cannot_be_told_in_the_format_twelvelabs(pattern: str) -> None:
+    """TwelveLabs tells them in other fields, which existing receivers expect."""
+    with pytest.raises(Rejection, match="other fields") as refused:
+        judged({"url": URL, "format": "twelvelabs", "events": ["index.task.*", pattern]})
+    assert_whole(refused.value, field="events")
+    assert judged({"url": URL, "events": [pattern]}).events == (pattern,)
+
+
 @pytest.mark.parametrize("pattern", ["bridge.endpoint.failing", "bridge.endpoint.*"])
 def test_what_befalls_an_endpoint_cannot_be_told_in_the_format_twelvelabs(pattern: str) -> None:
     """It has no words for it: taken in, such a delivery could never be written, and would wait for ever."""

@@ -7,11 +7,11 @@ import pytest
 from factories import an_endpoint
 from jsonschema import Draft202012Validator
 
+from bridge.event_schemas import endpoint_event_schema
 from bridge.events import event_of, is_lasting
 from bridge.filters import hears
 from bridge.hints import event_hints
 from bridge.model import Notice, NoticeKind
-from bridge.schemas import endpoint_event_schema
 
 SCHEMA = Draft202012Validator(endpoint_event_schema())
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from test_formats import JSON
 
+from bridge.event_schemas import twelvelabs_schema
 from bridge.events import event_from
 from bridge.filters import matches, takes_nothing
 from bridge.formats import BODY_BYTES, CONTENT_TYPES, WILDCARD_TYPES, Unwritable, rendered
 from bridge.model import Change, Endpoint, Event, Observation, Snapshot
-from bridge.schemas import twelvelabs_schema
 
 DOCUMENTED = (
     b'{"id":"whe_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx","created_at":"2022-08-01T17:22:18.372553+09:00",'
@@ -143,23 +143,32 @@ def test_the_stored_bytes_are_those_of_standard() -> None:
 # -- which events it takes --
 
 TYPES = ["index.task." + word for word in ("ready", "failed", "indexing", "queued", "updated", "gone", "status.gone")]
+ASSETS = ["index.asset.ready", "index.asset.indexing"]
 STARS = ["*", "index.*", "index.task.*"]
 
 
 def taken(*patterns: str, form: str = "twelvelabs") -> list[str]:
     """The types that an endpoint with these patterns hears of."""
     endpoint = Endpoint("a", "https://example.com/", events=patterns, format=form)
-    return [one for one in TYPES if matches(endpoint, one, "t1")]
+    return [one for one in [*TYPES, *ASSETS] if matches(endpoint, one, "t1")]
 
 
 @pytest.mark.parametrize("star", STARS)
 def test_a_star_stands_for_what_twelvelabs_sends(star: str) -> None:
     """Existing receivers know two types; in our own format there is no such bound."""
     assert taken(star) == ["index.task.ready", "index.task.failed"]
-    assert taken(star, form="standard") == TYPES
+    assert taken(star, form="standard") == (TYPES if star == "index.task.*" else [*TYPES, *ASSETS])
 
 
-@pytest.mark.parametrize("kind", TYPES)
+def test_an_asset_named_in_full_is_told_in_the_fields_of_a_task() -> None:
+    """TwelveLabs sends nothing of indexed assets: the same envelope, and the member as it was registered."""
+    member = "asset:ix/a1"
+    body = body_of(event_of(an_observation("ready"), task=member))
+    assert (body["type"], body["data"]["id"], body["data"]["status"]) == ("index.asset.ready", member, "ready")
+    assert list(body["data"]) == ["id", "metadata", "status", "models", "tags"]
+
+
+@pytest.mark.parametrize("kind", [*TYPES, *ASSETS])
 def test_a_type_that_is_named_in_full_is_taken(kind: str) -> None:
     """Whoever names it wants it, beside a star too."""
     assert taken(kind) == [kind]

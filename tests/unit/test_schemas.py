@@ -10,12 +10,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from test_contract import JSON, LOCAL, REFUSED_DEFINITIONS, REFUSED_OPTIONS, URL, secret_of
+from test_watches import REFUSED_WATCHES
 
 from bridge.contract import HEADERS, RESERVED_HEADERS, TASK_ENDPOINTS, endpoint, task_options
 from bridge.events import event_from
 from bridge.model import Change, Observation, Ordering, Snapshot
 from bridge.rejection import Rejection
 from bridge.schemas import FILES, SCHEMAS, render
+from bridge.watches import watch
 
 ROOT = Path(__file__).parents[2] / "docs/contract"
 
@@ -25,7 +27,7 @@ def oracle(name: str) -> Draft202012Validator:
     return Draft202012Validator(json.loads((ROOT / FILES[name]).read_text()))
 
 
-ENDPOINT, TASK, EVENT, REJECTION = (oracle(name) for name in ("endpoint", "task", "event", "rejection"))
+ENDPOINT, TASK, WATCH, EVENT, REJECTION = (oracle(name) for name in ("endpoint", "task", "watch", "event", "rejection"))
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
@@ -128,6 +130,41 @@ def test_accepted_options_are_valid(raw: dict[str, str]) -> None:
     except Rejection:
         return
     assert not [error.message for error in TASK.iter_errors(raw)]
+
+
+SECONDS = st.none() | st.floats() | st.integers(-1, 10**12) | st.booleans() | st.text(max_size=2)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "kinds": st.lists(st.sampled_from(["task", "asset", "analyze", 1]), max_size=3) | JSON,
+            "since": SECONDS,
+            "expires_at": SECONDS,
+            "metadata": JSON,
+            "endpoints": st.lists(st.text("ab, .", max_size=3), max_size=3) | st.just(["a"] * 201) | st.none(),
+            "callback_url": URLS | st.just("") | st.none(),
+            "x-mine": JSON,
+            "other": JSON,
+        },
+    )
+)
+def test_an_accepted_watch_is_valid(definition: dict[str, Any]) -> None:
+    """And what the schema refuses, the contract refuses."""
+    text = json.dumps(definition)
+    try:
+        watch("index:ix1", text, LOCAL, has_default_secret=True)
+    except Rejection:
+        return
+    assert not [error.message for error in WATCH.iter_errors(json.loads(text))]
+
+
+@pytest.mark.parametrize(("definition", "field"), REFUSED_WATCHES, ids=lambda value: ascii(value)[:40])
+def test_the_schema_refuses_a_bad_watch_where_it_can(definition: dict[str, Any], field: str) -> None:
+    """At its field; sizes, and what the guard judges, are beyond it."""
+    said = {str(error.absolute_path[0]) for error in WATCH.iter_errors(definition) if error.absolute_path}
+    assert said == (set() if field == "metadata" else {field})
 
 
 # -- a schema that accepts everything would pass all that --

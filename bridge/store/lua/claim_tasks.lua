@@ -22,9 +22,12 @@ if probe then slots = 1 end
 local left, more_at, listed = left_of(account, per_minute)
 if per_minute > 1 then
   local began = whole(redis.pcall('HGET', P .. 'listing:' .. account, 'began'), 0, 0, now)
+  local waits = whole(redis.call('HGET', P .. 'account:' .. account, 'waits'), 0, 0, now + 80000)
   if now - began <= 60000 then
     left = left - math.max(0, math.ceil(per_minute / 3) - listed)
     more_at = math.min(more_at, now + 1000)
+  elseif waits > now then -- one place is kept for a page that was asked for in vain
+    left, more_at = left - 1, math.min(more_at, waits)
   end
 end
 slots = math.min(slots, left)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bridge.audience import nobody, way_to_tell
-from bridge.filters import index_of
+from bridge.filters import index_of, takes
+from bridge.kinds import Kind
 from bridge.model import Endpoint
 from bridge.store.reading.events import EventView
 from bridge.store.reading.trips import HasClient, as_record, ask
@@ -52,6 +53,19 @@ async def untold(store: HasClient, events: Sequence[EventView]) -> dict[str, Unt
         if why:
             found[event.event_id] = Untold(why, way_to_tell(event.task, watched=due is not None))
     return found
+
+
+async def takers(store: HasClient, kind: Kind, named: Sequence[str] = ()) -> list[str] | None:
+    """The endpoints, of those named or of all, that take some event of a kind; None if there is none to ask.
+
+    Those that were written and are not in force yet are left out.
+    """
+    endpoints = {name: one for name, one in (await _in_force(store)).items() if not name.startswith("url:")}
+    asked = {name: one for name, one in endpoints.items() if not named or name in named}
+    if not asked:
+        return None
+    types = [kind.gone, kind.updated, kind.stalled, *(kind.family + status for status in kind.statuses)]
+    return [name for name, one in asked.items() if any(takes(one, event_type) for event_type in types)]
 
 
 async def _in_force(store: HasClient) -> dict[str, Endpoint]:

@@ -30,11 +30,11 @@ LATEST_DEAD = 20
 PAGE = 500
 DAY_MS = 86_400_000
 
-CLIENTS_KEYS = {"tasks": "zset", "endpoints": "hash"}
+CLIENTS_KEYS = {"tasks": "zset", "endpoints": "hash", "watches": "hash"}
 TYPES = CLIENTS_KEYS | {
     "registry": "hash", "meta": "hash", "rejected": "hash", "stats": "hash", "events": "stream", "watch": "zset",
     "ready": "zset", "names": "set", "ended": "zset", "orphans": "zset", "pauses": "zset", "fanout": "list",
-    "notices": "list",
+    "notices": "list", "finding": "hash",
     "account:default": "hash", "spent:default": "hash", "listing:default": "hash",
     **{f"{what}:{kind}": wanted for what, wanted in (("wake", "list"), ("workers", "zset"), ("shifts", "zset"))
        for kind in ("poll", "deliver")},

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bridge.events import TYPE_PREFIX
+from bridge.kinds import FAMILIES
 from bridge.store.reading.events import EventView, latest_events
 from bridge.store.reading.replayable import Choice
 from bridge.store.reading.tasks import find_tasks
@@ -26,7 +26,7 @@ async def unheard(store: HasClient, name: str, choice: Choice) -> Unheard:
     """What an endpoint has had no delivery of, of the events of tasks that are meant."""
 
     def meant(one: EventView) -> bool:
-        return one.type.startswith(TYPE_PREFIX) and choice.takes(type_=one.type, task=one.task, made=one.committed_at)
+        return one.type.startswith(FAMILIES) and choice.takes(type_=one.type, task=one.task, made=one.committed_at)
 
     events = await latest_events(store, meant, LOOKED)
     owed = await ask(store, events, lambda pipe, one: pipe.hexists(store.keys.deliveries(name), one.event_id))

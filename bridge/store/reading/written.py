@@ -22,6 +22,7 @@ class Written:
     endpoints: dict[bytes, bytes] = field(default_factory=dict)
     tasks: list[tuple[bytes, float, dict[bytes, bytes] | None]] = field(default_factory=list)
     """Member, score, and options: None where that key is no hash."""
+    watches: dict[bytes, bytes] = field(default_factory=dict)
     broken: dict[str, Rejection] = field(default_factory=dict)
     """Key → what is wrong with it."""
     more: bool = False
@@ -35,6 +36,8 @@ async def read_written(url: str, prefix: str) -> Written:
         with reading_errors():
             if await _is(client, keys.endpoints, "hash", found):
                 found.endpoints = await read_endpoints(client, keys)
+            if await _is(client, keys.watches, "hash", found):
+                found.watches = await read_watches(client, keys)
             if await _is(client, keys.tasks, "zset", found):
                 await _read_tasks(client, keys, found)
     finally:
@@ -59,6 +62,11 @@ async def _read_tasks(client: Any, keys: Keys, found: Written) -> None:
 async def read_endpoints(client: Any, keys: Keys) -> dict[bytes, bytes]:
     """Definitions as their clients wrote them."""
     return cast(dict[bytes, bytes], await client.hgetall(keys.endpoints))
+
+
+async def read_watches(client: Any, keys: Keys) -> dict[bytes, bytes]:
+    """Watches as their clients wrote them."""
+    return cast(dict[bytes, bytes], await client.hgetall(keys.watches))
 
 
 async def scan_tasks(client: Any, keys: Keys, limit: int) -> tuple[dict[bytes, float], bool]:

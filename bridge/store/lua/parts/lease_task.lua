@@ -11,7 +11,7 @@ local function lease_task(member, lease, token, broken, bound)
     return nil
   end
   local snapshot = redis.pcall('HMGET', P .. 'snapshot:' .. member, 'status', 'updated_at', 'hls_status',
-    'system_metadata_digest', 'revision', 'event_id', 'announced', 'terminal_since', 'gone', 'listed')
+    'system_metadata_digest', 'revision', 'event_id', 'announced', 'terminal_since', 'gone', 'listed', 'observed_at')
   if snapshot.err or written_over then
     unwatch(member)
     remember_rejection('task:' .. member, broken, bound)

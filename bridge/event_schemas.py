@@ -1,0 +1,130 @@
+"""What a subscriber receives, as JSON Schema: an event in each format, and what tells of an endpoint. Pure."""
+
+import re
+from typing import Any
+
+from bridge.events import ENDPOINT_TYPES
+from bridge.formats import BODY_BYTES, TWELVELABS
+from bridge.kinds import ASSET, FAMILIES, TASK
+
+Schema = dict[str, Any]
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+MOMENT = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"
+TASK_TYPE = rf"^({'|'.join(map(re.escape, FAMILIES))})(status\.)?[a-z0-9_]+$"
+INDEX_TYPE = rf"^({re.escape(TASK.family)}|{re.escape(ASSET.family)})(status\.)?[a-z0-9_]+$"
+
+
+def event_schema() -> Schema:
+    """The body that a subscriber receives in the format `standard`."""
+    text = {"type": ["string", "null"]}
+    data: dict[str, Schema] = {
+        "task_id": {"type": "string", "description": "The member as it was registered: an id, or "
+                    "<kind>:<path>, as in asset:<index>/<id>."},
+        "status": text | {"description": "Upstream's word, an open set; null for a task that was never seen."},
+        "updated_at": text | {"description": "As upstream wrote it."},
+        "revision": {"type": "integer", "minimum": 1, "description": "Grows with each change of a task. Apply the "
+                     "highest; gaps mean nothing."},
+        "changed": {"type": "array", "items": {"type": "string"}, "minItems": 1, "description": "What changed."},
+        "previous": {
+            "type": ["object", "null"],
+            "required": ["status", "updated_at"],
+            "properties": {"status": text, "updated_at": text},
+            "description": "What was known before; null at first sight.",
+        },
+        "task": {"type": ["object", "null"], "description": "The whole upstream object; null when it is gone, or "
+                 "omitted because the body would be too large."},
+        "metadata": {"description": "The task's own, as it was registered."},
+    }  # fmt: skip
+    omitted = {"const": True, "description": f"There only where `task` would make the body exceed {BODY_BYTES} bytes."}
+    unseen = {"const": True, "description": "There only in `….gone`: upstream never knew this id."}
+    stalled = {
+        "type": "string", "format": "date-time", "pattern": MOMENT,
+        "description": "There only in `….stalled`: since when the task has stood still.",
+    }  # fmt: skip
+    sometimes = {"task_omitted": omitted, "never_seen": unseen, "stalled_since": stalled}
+    return {
+        "$schema": DIALECT,
+        "title": "Event",
+        "description": f"The body of a delivery, in the format `standard`, at most {BODY_BYTES} bytes. Fields may be "
+        "added: ignore those that you do not know. Verify the signature over the raw bytes first; the id of the event "
+        "is the header webhook-id.",
+        "type": "object",
+        "required": ["type", "timestamp", "data"],
+        "properties": {
+            "type": {"type": "string", "pattern": TASK_TYPE},
+            "timestamp": {
+                "type": "string",
+                "format": "date-time",
+                "pattern": MOMENT,
+                "description": "When the change was observed.",
+            },
+            "data": {"type": "object", "required": list(data), "properties": data | sometimes},
+        },
+    }
+
+
+def twelvelabs_schema() -> Schema:
+    """The body that a subscriber receives in the format `twelvelabs`."""
+    text = {"type": "string"}
+    return {
+        "$schema": DIALECT,
+        "title": "Event, as TwelveLabs' own webhooks have it",
+        "description": f"The body of a delivery, in the format `{TWELVELABS}`. Verify the header TL-Signature over the "
+        "raw bytes first. Other types than ready and failed come only to endpoints that name them in full; those of "
+        "indexed assets, of which TwelveLabs sends none, have the same fields.",
+        "type": "object",
+        "required": ["id", "created_at", "type", "data"],
+        "properties": {
+            "id": {**text, "pattern": "^whe_", "description": "The event's: the same on each attempt and replay."},
+            "created_at": {**text, "format": "date-time", "description": "When the change was observed."},
+            "type": {**text, "pattern": INDEX_TYPE},
+            "data": {
+                "type": "object",
+                "required": ["id", "metadata", "status", "models", "tags"],
+                "properties": {
+                    "id": {**text, "description": "The task as it was registered: its id."},
+                    "metadata": {"type": "object", "description": "The task's system_metadata, such as its duration."},
+                    "status": {**text, "description": "Upstream's word; `gone` for a task that is no longer there."},
+                    "models": {"const": [], "description": "Always empty: what is polled does not tell them."},
+                    "tags": {"const": [], "description": "Always empty, likewise."},
+                },
+                "additionalProperties": False,
+            },
+        },
+        "additionalProperties": False,
+    }
+
+
+def endpoint_event_schema() -> Schema:
+    """The body that tells of an endpoint, to those that ask for `bridge.endpoint.*`."""
+    moment = {"type": "string", "format": "date-time", "pattern": MOMENT}
+    data: dict[str, Schema] = {
+        "endpoint": {"type": "string", "description": "The name of the endpoint that this is about."},
+        "url": {"type": ["string", "null"], "description": "Without what may be a secret; null once it was removed."},
+        "reason": {"enum": ["failing", "gone", "blocked"], "description": "gone: it answered 410. blocked: policy "
+                   "forbids its address."},
+        "failures": {"type": "integer", "minimum": 1, "description": "Failed attempts in a row."},
+        "failing_since": moment | {"description": "When the first of them failed."},
+        "share": {"type": ["number", "null"], "minimum": 0, "description": "The part of the failure window that is "
+                  "over; null where there is none."},
+        "percent": {"type": ["integer", "null"], "description": "The mark that this warns of, 50, 70 or 90; null in "
+                    "`bridge.endpoint.disabled`."},
+        "status_code": {"type": ["integer", "null"], "description": "Of its latest answer."},
+        "fault": {"type": ["string", "null"], "description": "Why there was no answer."},
+        "disabled_at": moment | {"description": "When it was disabled, or will be unless an attempt succeeds before."},
+    }  # fmt: skip
+    return {
+        "$schema": DIALECT,
+        "title": "Endpoint event",
+        "description": "The body of a delivery that tells of an endpoint. It goes to the endpoints whose `events` name "
+        "such a type, as in `bridge.endpoint.*` (`*` does not), whatever their `tasks`, and never to the one that it "
+        "is about. Fields may be added: ignore those that you do not know.",
+        "type": "object",
+        "required": ["type", "timestamp", "data"],
+        "properties": {
+            "type": {"enum": list(ENDPOINT_TYPES)},
+            "timestamp": moment,
+            "data": {"type": "object", "required": list(data), "properties": data},
+        },
+    }
