@@ -56,15 +56,16 @@ def status(ctx: click.Context, watch: bool, output: str | None, as_json: bool) -
     if watch:
         with_store(ctx, lambda store, settings: _keep_looking(store, settings, how))
         return
-    row = with_store(ctx, _look)
+    row = with_store(ctx, whole_row)
     deployment = settings_of(ctx).deployment
     emit_one(_screen(row, deployment) if how == "table" else row, how, key="pending")
 
 
-async def _look(store: "Store", settings: "Settings") -> dict[str, Any]:
+async def whole_row(store: "Store", settings: "Settings", **bounds: int) -> dict[str, Any]:
+    """The status under the names that JSON shows; `bounds` as `vitals.status` takes them."""
     from bridge.store.reading.vitals import status as whole
 
-    row = asdict(await whole(store))
+    row = asdict(await whole(store, **bounds))
     row["roles"] = {role.pop("kind"): role for role in row["roles"]}
     row["has_key"] = settings.twelvelabs_api_key is not None
     return row
@@ -79,13 +80,13 @@ async def _keep_looking(store: "Store", settings: "Settings", how: str) -> None:
 
     if how != "table" or not sys.stdout.isatty():
         while True:
-            row = await _look(store, settings)
+            row = await whole_row(store, settings)
             click.echo(fields_of(_screen(row, settings.deployment)) + "\n" if how == "table" else as_json(plain(row)))
             check_cancelled()
             await asyncio.sleep(LOOK_SECONDS)
     with Live(console=stage.console(), auto_refresh=False) as live:
         while True:
-            row = await _look(store, settings)
+            row = await whole_row(store, settings)
             live.update(Text(fields_of(_screen(row, settings.deployment))), refresh=True)
             check_cancelled()
             await asyncio.sleep(LOOK_SECONDS)

@@ -101,8 +101,8 @@ async def live_workers_on(store: HasClient, kind: str, host: str) -> int:
     return sum(as_text(name).startswith(f"{host}:") for name in alive)
 
 
-async def status(store: HasClient) -> Status:
-    """The whole picture."""
+async def status(store: HasClient, *, seen: int = SEEN) -> Status:
+    """The whole picture; at most `seen` tasks are counted by status."""
     endpoints = await list_endpoints(store)
     pipe = store.client.pipeline(transaction=False)
     pipe.info()
@@ -110,7 +110,7 @@ async def status(store: HasClient) -> Status:
     info, counters = await pipe.execute()
     return Status(
         tasks=await count_tasks(store),
-        statuses=await statuses(store, SEEN),
+        statuses=await statuses(store, seen),
         roles=tuple([await role(store, kind) for kind in KINDS]),
         endpoints=dict(Counter(one.state for one in endpoints if one.state != "removed")),
         probe_at=min((one.probe_at for one in endpoints if one.probe_at), default=None),
