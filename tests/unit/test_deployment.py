@@ -126,7 +126,7 @@ def test_every_container_may_as_little_as_possible(compose: dict[str, Any]) -> N
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert {"mem_limit", "pids_limit"} <= set(service), name
-        assert "ports" not in service or name in {"prometheus", "grafana"}, name
+        assert "ports" not in service or name in {"console", "prometheus", "grafana"}, name
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
         assert "container_name" not in service, f"{name} could not be scaled"
     assert compose["services"]["redis"]["networks"] == ["redis"]
