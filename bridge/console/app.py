@@ -52,9 +52,9 @@ class Console:
             ("/tasks", "tasks", pages.tasks),
             ("/tasks/{task:path}", "task", pages.task),
             ("/endpoints", "endpoints", pages.endpoints),
-            ("/endpoints/{name}", "endpoint", pages.endpoint),
+            ("/endpoints/{name:path}", "endpoint", pages.endpoint),
             ("/deliveries", "deliveries", pages.deliveries),
-            ("/deliveries/{event_id}/{endpoint}", "delivery", pages.delivery),
+            ("/deliveries/{event_id}/{endpoint:path}", "delivery", pages.delivery),
             ("/dead", "dead", pages.dead),
             ("/rejected", "rejected", pages.rejected),
         )

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ADDRESS = "127.0.0.1:8790"
 MAKE_ONE = "export BRIDGE_CONSOLE_TOKEN=$(openssl rand -hex 32), or a file that BRIDGE_CONSOLE_TOKEN_FILE names"
+ABREAST = 100
+"""The most connections at a time; who comes beyond that is told to come again."""
 INSTALL = "pip install 'bridge-for-twelvelabs[console]'"
 
 
@@ -78,7 +80,9 @@ async def _serve(settings: "Settings", access: "Access", host: str, port: int) -
         app = Console(store, settings, access).application()
         with stage.port_errors(port):
             listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off")
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, server_header=False, lifespan="off", limit_concurrency=ABREAST
+        )
         server = uvicorn.Server(config)
         shown = f"[{host}]" if ":" in host else host
         say(f"The console is at http://{shown}:{listening.getsockname()[1]} (Ctrl-C ends)")

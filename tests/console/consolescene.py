@@ -29,7 +29,7 @@ PAGES = ("/", "/tasks", "/tasks/t1", "/endpoints", "/endpoints/a", "/deliveries"
 async def asked(store: Store, *, token: str = "") -> AsyncIterator[AsyncClient]:
     """A client of a console over this store."""
     app = Console(store, load_settings(), Access(token, LOOPBACK)).application()
-    transport = ASGITransport(app, raise_app_exceptions=False)
+    transport = ASGITransport(app)
     async with AsyncClient(transport=transport, base_url="http://127.0.0.1:8790", headers=HTML) as client:
         yield client
 

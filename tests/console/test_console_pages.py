@@ -119,6 +119,28 @@ async def test_an_attempt_tells_why_the_next_step(scene: Scene, client: AsyncCli
     assert (await client.get(f"/deliveries/{made['pending']}/nobody")).status_code == 404
 
 
+async def test_an_attempt_without_an_answer_or_that_cannot_be_read_has_its_page(
+    scene: Scene, client: AsyncClient
+) -> None:
+    """A timeout has no status code; and what somebody wrote over an attempt costs no page."""
+    made = await something_of_everything(scene)
+    log = f"bridge:attempts:a:{made['dead']}"
+    timeout = {"attempt": 2, "at": 5, "fault": "timeout", "detail": "no answer within 15 s", "next": "dead"}
+    strange = {
+        "attempt": {},
+        "at": "x",
+        "status_code": [],
+        "request": 5,
+        "answer": {},
+        "retry_in_ms": "x",
+        "pause_ms": "y",
+    }
+    await scene.store.client.rpush(log, json.dumps(timeout), "{}", "x", json.dumps(strange))
+    answer = await client.get(f"/deliveries/{made['dead']}/a")
+    text = Markup(answer.text).text
+    assert (answer.status_code, "no answer within 15 s" in text, "timeout" in text) == (200, True, True)
+
+
 async def test_filters_stand_in_the_address(scene: Scene, client: AsyncClient) -> None:
     """By state, endpoint and task; what fits none is told as that, and nonsense as a mistake with the choice."""
     made = await something_of_everything(scene)
