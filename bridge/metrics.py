@@ -103,7 +103,7 @@ def _of_counters(counters: Mapping[str, int] | None) -> Iterator[Metric]:
         "detection_latency_seconds", "From upstream's updated_at to our observation, of tasks known before.",
         tally.DETECTION, counters,
     )  # fmt: skip
-    yield _histogram("delivery_duration_seconds", "Of one attempt.", tally.DURATION, counters)
+    yield _histogram("delivery_duration_seconds", "How long an attempt took.", tally.DURATION, counters)
     yield _histogram(
         "delivery_end_to_end_seconds", "From commit to delivery, of what no operator asked to be sent again.",
         tally.END_TO_END, counters,

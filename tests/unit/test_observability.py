@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from bridge.cli.reference_metrics import everything
 from bridge.metrics import exposition
-from bridge.store.reading.figures import EndpointFigures, Figures, by_status, checks
-from bridge.store.reading.vitals import Role
 
 ROOT = Path(__file__).parents[2]
 ALERTS = ROOT / "config/prometheus/alerts.yml"
@@ -34,15 +33,7 @@ def panels() -> list[dict[str, Any]]:
 
 def names_exposed() -> set[str]:
     """Every sample that a scrape of something can have."""
-    figures = Figures(
-        config=checks({}),
-        counters={},
-        tasks=by_status({}, 0),
-        roles=tuple(Role(kind, 1, 1, 0, 0) for kind in ("poll", "deliver")),
-        endpoints={"a": EndpointFigures({"active": 1}, 0, 0, 0, {})},
-        faults=["counters"],
-    )
-    lines = exposition(figures, seconds=0.1).decode().splitlines()
+    lines = exposition(everything(), seconds=0.1).decode().splitlines()
     return {match[0] for line in lines if (match := NAME.match(line))}
 
 
@@ -70,14 +61,17 @@ def test_every_alert_is_explained_and_tried() -> None:
         assert [len(one) for one in samples] == [0, 1], trial["name"]
 
 
-def test_prometheus_itself_takes_them_and_they_fire(tmp_path: Path) -> None:
-    """promtool reads the configuration and runs the trials."""
+def test_prometheus_itself_takes_them_and_they_fire() -> None:
+    """promtool reads the configuration, runs the trials, and has no complaint about names and types."""
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed; Debian has it in the package prometheus")
     for words in (["check", "config", "prometheus.yml"], ["test", "rules", "alerts.test.yml"]):
         done = subprocess.run([promtool, *words], cwd=ALERTS.parent, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
+    text = exposition(everything(), seconds=0.1)
+    done = subprocess.run([promtool, "check", "metrics"], input=text.decode(), capture_output=True, text=True)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_the_parts_of_the_stack_find_each_other() -> None:
