@@ -25,14 +25,16 @@ def environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: "" if value is None else value,
     )
-    made.filters |= {
+    filters: dict[str, Any] = {
         "safe_text": safe,
         "safe_lines": lambda text: safe_lines(str(text)),
         "ago": ago,
         "moment": lambda ms: rfc3339(ms) if ms else "—",
         "span": lambda ms: span(ms / 1000),
         "pretty": pretty,
+        "shell": quote,
     }
+    made.filters |= filters
     made.globals |= {"sparkline": sparkline, "timeline": timeline, "hold_in_words": _held}
     return made
 

@@ -104,6 +104,7 @@ class Markup(HTMLParser):
         self.attributes: set[str] = set()
         self.links: list[str] = []
         self.scripts: list[str | None] = []
+        self.copied: list[str] = []
         self.text = ""
         self.feed(text)
 
@@ -112,6 +113,8 @@ class Markup(HTMLParser):
         self.attributes |= {name for name, _ in attrs}
         found = dict(attrs)
         self.links += [str(found[name]) for name in ("href", "src", "action", "hx-get", "hx-post") if name in found]
+        if "data-copy" in found:
+            self.copied.append(str(found["data-copy"]))
         if tag == "script":
             self.scripts.append(found.get("src"))
 

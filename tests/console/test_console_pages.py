@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from urllib.parse import quote
 
 import pytest
 from consolescene import EVIL, PAGES, Markup, evil_everywhere, something_of_everything
@@ -193,6 +194,20 @@ async def test_whatever_anybody_says_stays_text(scene: Scene, client: AsyncClien
     for query in ("endpoint", "task", "status", "state", "after", "limit"):
         answer = await client.get("/deliveries", params={query: EVIL})
         assert Markup(answer.text).scripts == STATIC, query
+
+
+async def test_a_command_to_paste_is_one_command(scene: Scene, client: AsyncClient) -> None:
+    """A client may write any name; none of them ends the command that a person copies and begins another."""
+    name = "x; touch hacked #"
+    await scene.store.client.hset("bridge:endpoints", name, '{"url":"https://example.com"}')
+    await scene.store.client.hset("bridge:rejected", f"task:{name}", '{"reason":"no"}')
+    await scene.intake.run()
+    for path in (f"/endpoints/{quote(name)}", f"/tasks/{quote(name)}", f"/dead?endpoint={quote(name)}"):
+        answer = await client.get(path)
+        assert answer.status_code == 200
+        for command in Markup(answer.text).copied:
+            if "touch" in command:
+                assert name in shlex.split(command), command
 
 
 def test_no_template_marks_a_text_as_markup() -> None:
