@@ -46,7 +46,7 @@ lock: ## maintainers: resolve both locks again (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  pyproject.toml --all-extras --group dev -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  -c requirements.lock pyproject.toml --extra crypto -o requirements.runtime.lock
+	  -c requirements.lock pyproject.toml --extra crypto --extra console -o requirements.runtime.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  -c requirements.lock --group bench -o requirements.bench.lock
 

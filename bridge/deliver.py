@@ -10,6 +10,7 @@ from bridge.errors import BridgeError, StoreDown
 from bridge.model import Decision, Delivery, Endpoint, Outcome
 from bridge.pump import Batch, Log, RedisClock, persist
 from bridge.schedule import RetryPolicy, decide
+from bridge.tally import Tally, attempt_word, of_attempt
 
 NOT_ATTEMPTED_MS = 20_000
 """How long a delivery waits that we could not attempt, for a reason of ours such as a missing secret."""
@@ -34,7 +35,7 @@ class Outbox(Protocol):
     """What delivering needs of the store."""
 
     async def claim(self, slots: int, *, lease_ms: int) -> Claimed: ...
-    async def settle(self, delivery: Delivery, decision: Decision, attempt: str) -> str: ...
+    async def settle(self, delivery: Delivery, decision: Decision, attempt: str, *, word: str, tally: Tally) -> str: ...
     async def give_back(self, delivery: Delivery, *, delay_ms: int) -> str: ...
     async def fan_out(self) -> int: ...
 
@@ -115,10 +116,12 @@ class Deliverer:
             self._log.warning("delivery.not_attempted", endpoint=endpoint.name, error=str(error), fix=error.fix)
             await self._give_back(delivery, claimed_at)
             return
-        decision = decide(delivery, outcome, self._policy.of(endpoint), now=self._clock.now(), jitter=self._jitter())
-        attempt = attempt_record(delivery, outcome, decision, at=self._clock.now())
+        now = self._clock.now()
+        decision = decide(delivery, outcome, self._policy.of(endpoint), now=now, jitter=self._jitter())
+        attempt, counted = attempt_record(delivery, outcome, decision, at=now), attempt_word(outcome)
+        tally = of_attempt(delivery, outcome, decision, now=now)
         word = await persist(
-            lambda: self._outbox.settle(delivery, decision, attempt),
+            lambda: self._outbox.settle(delivery, decision, attempt, word=counted, tally=tally),
             until=claimed_at + self._lease_seconds,
             log=self._log,
         )

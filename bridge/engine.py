@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import random
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Literal
@@ -99,7 +100,7 @@ async def sender_from(settings: Settings) -> AsyncIterator[Sender]:
 
 
 @asynccontextmanager
-async def upstream_from(settings: Settings) -> AsyncIterator[TwelveLabs]:
+async def upstream_from(settings: Settings, counted: Counter[str] | None = None) -> AsyncIterator[TwelveLabs]:
     """TwelveLabs as configured. Its address is the operator's own choice, so it is not judged."""
     limits = Limits(body_bytes=BODY_BYTES, body_seconds=settings.poll_deadline_seconds)
     transport = Transport(lambda *_: None, limits=limits)
@@ -110,6 +111,7 @@ async def upstream_from(settings: Settings) -> AsyncIterator[TwelveLabs]:
             base_url=settings.twelvelabs_base_url,
             api_key=key.get_secret_value() if key else "",
             deadline_seconds=settings.poll_deadline_seconds,
+            counted=counted,
         )
     finally:
         await transport.aclose()
@@ -185,7 +187,8 @@ class Engine(threading.Thread):
     @asynccontextmanager
     async def _poll(self, store: Store) -> AsyncIterator[tuple[Pump[Any], list[Coroutine[Any, Any, None]]]]:
         settings = self._settings
-        async with upstream_from(settings) as upstream:
+        counted = Counter[str]()
+        async with upstream_from(settings, counted) as upstream:
             per_minute = settings.twelvelabs_requests_per_minute
             by_id_alone = settings.twelvelabs_strategy == "retrieve"
             poller = Poller(
@@ -202,6 +205,7 @@ class Engine(threading.Thread):
                 clock=RedisClock(),
                 jitter=lambda: random.uniform(-1, 1),
                 log=self._log,
+                counted=counted,
             )
             permit = self._permit if settings.twelvelabs_api_key else Permit()
             pump = Pump(

@@ -24,6 +24,7 @@ from bridge.model import (
 )
 from bridge.pump import Batch, Log, RedisClock, persist
 from bridge.stall import stall
+from bridge.tally import POLL_OUTCOMES, POLLS, Tally, taken_from
 
 COMPARED = 4
 """One in so many requests, where they are few, compares a task with what the list tells; …"""
@@ -64,7 +65,7 @@ class Claim(Protocol):
 class Registry(Protocol):
     """What watching needs of the store."""
 
-    async def claim_tasks(self, slots: int, *, lease_ms: int, per_minute: int) -> Claim: ...
+    async def claim_tasks(self, slots: int, *, lease_ms: int, per_minute: int, tally: Tally) -> Claim: ...
     async def postpone(self, task: WatchedTask, rest: Postponement) -> str: ...
     async def refuse(self, task: WatchedTask, reason: str, fix: str) -> str: ...
     async def reject_unseen(self, task: WatchedTask) -> str: ...
@@ -109,7 +110,11 @@ class Reading:
 
 
 class Poller:
-    """One process' watching. `jitter` gives a number uniform in [-1, 1]."""
+    """One process' watching. `jitter` gives a number uniform in [-1, 1].
+
+    `counted`: what is counted here, and by whoever else was given it, goes to Redis with the next claim; what a process
+    counted after its last claim is lost.
+    """
 
     def __init__(
         self,
@@ -120,10 +125,12 @@ class Poller:
         clock: RedisClock,
         jitter: Callable[[], float],
         log: Log,
+        counted: Counter[str] | None = None,
     ) -> None:
         self._registry, self._upstream, self._policy = registry, upstream, policy
         self._clock, self._jitter, self._log = clock, jitter, log
         self._tally: Counter[str] = Counter()
+        self._counted = Counter[str]() if counted is None else counted
         self._latest = 0
         self._trouble = ""
         self.found: Callable[[WatchedTask, Observation], Awaitable[None]] | None = None
@@ -132,7 +139,14 @@ class Poller:
     async def claim(self, slots: int) -> Batch[Reading]:
         """Lease due tasks."""
         lease_ms = int(self._policy.lease_seconds * 1000)
-        claim = await self._registry.claim_tasks(slots, lease_ms=lease_ms, per_minute=self._policy.requests_per_minute)
+        counted = taken_from(self._counted)
+        try:
+            claim = await self._registry.claim_tasks(
+                slots, lease_ms=lease_ms, per_minute=self._policy.requests_per_minute, tally=counted
+            )
+        except StoreDown:
+            self._counted.update(counted)
+            raise
         self._clock.set(claim.now)
         claimed_at = time.monotonic()
         for task in claim.tasks:
@@ -345,6 +359,8 @@ class Poller:
         until = reading.claimed_at + self._policy.lease_seconds
         if count:
             self._tally[kind] += 1
+            if kind in POLL_OUTCOMES:
+                self._counted[POLLS + kind] += 1
         return await persist(step, until=until, log=self._log)
 
 

@@ -136,6 +136,12 @@ class Settings(BaseSettings):
         "Signs for endpoints without a secret of their own: whsec_ and the base64 of 24 to 64 random bytes.",
         examples=["whsec_…"],
     )
+    console_token: types.Token = knob(
+        None,
+        "Lets who has it change things in `bridge console --allow-writes`: at least 16 characters, the same on all "
+        "machines.",
+        examples=["the output of: openssl rand -hex 32"],
+    )
     delivery_deadline_seconds: float = knob(
         15, "An attempt that takes longer, from dialling to the answer, has failed.", "seconds", 0.1, 120
     )
@@ -221,7 +227,11 @@ class Settings(BaseSettings):
 
     def secret_values(self) -> tuple[str, ...]:
         """Every secret text in here, for the logs to strike out wherever it turns up."""
-        found = [one.get_secret_value() for one in (self.twelvelabs_api_key, self.delivery_default_secret) if one]
+        found = [
+            one.get_secret_value()
+            for one in (self.twelvelabs_api_key, self.delivery_default_secret, self.console_token)
+            if one
+        ]
         found += keys_in(self.secrets_key.get_secret_value()) if self.secrets_key else []
         urls = [urlsplit(one.get_secret_value()) for one in (self.redis_url, self.delivery_proxy_url) if one]
         found += [value for url in urls for name, value in parse_qsl(url.query) if name == "password"]

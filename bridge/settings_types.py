@@ -111,6 +111,12 @@ def _api_key(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _token(value: SecretStr | None) -> SecretStr | None:
+    if value and not re.fullmatch(r"[\x21-\x7e]{16,200}", value.get_secret_value()):
+        raise ValueError("must be 16 to 200 characters of printable ASCII without spaces, as it travels in a header")
+    return value
+
+
 def _signing_secret(value: SecretStr | None) -> SecretStr | None:
     prefix, _, encoded = value.get_secret_value().partition("_") if value else ("whsec", "", "A" * 32)
     try:
@@ -191,6 +197,7 @@ BaseUrl = Annotated[str, AfterValidator(_base_url)]
 KeyPrefix = Annotated[str, AfterValidator(_prefix)]
 ApiKey = Annotated[SecretStr | None, AfterValidator(_api_key)]
 SigningSecret = Annotated[SecretStr | None, AfterValidator(_signing_secret)]
+Token = Annotated[SecretStr | None, AfterValidator(_token)]
 SecretsKey = Annotated[SecretStr | None, AfterValidator(_secrets_key)]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 Waits = Annotated[tuple[float, ...], BeforeValidator(_items), AfterValidator(_waits)]

@@ -6,6 +6,7 @@ is tolerant: only `status` must be there; what is missing is unknown, what is ne
 
 import json
 import math
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from bridge.kinds import TASK, Kind, find_kind
 from bridge.model import FetchFailure, FetchFault, Observation
 from bridge.redaction import HIDDEN, pattern_of
 from bridge.schedule import parse_retry_after
+from bridge.tally import request_word
 from bridge.transport import Answer, Origin, Request, Transport, TransportFault
 
 BODY_BYTES = 1_048_576
@@ -57,14 +59,23 @@ class Page:
 
 
 class TwelveLabs:
-    """The upstream API with one key."""
+    """The upstream API with one key. `counted` is told of each request."""
 
-    def __init__(self, transport: Transport, *, base_url: str, api_key: str, deadline_seconds: float) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        base_url: str,
+        api_key: str,
+        deadline_seconds: float,
+        counted: Counter[str] | None = None,
+    ) -> None:
         parts = urlsplit(base_url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         self._origin = Origin(parts.scheme, parts.hostname or "", port)
         self._path = parts.path.rstrip("/")
         self._transport, self._deadline = transport, deadline_seconds
+        self._counted = Counter[str]() if counted is None else counted
         self._key = pattern_of([api_key])
         self.used_up: Callable[[float], Awaitable[None]] | None = None
         """Told when a good answer was the last for so many seconds, as its headers say."""
@@ -111,9 +122,12 @@ class TwelveLabs:
         """GET a path below the base URL, as it is answered; FetchFailure only where there is no answer."""
         request = Request("GET", self._origin, f"{self._path}{target}", self._headers)
         try:
-            return await self._transport.exchange(POOL, request, deadline_seconds=self._deadline)
+            answer = await self._transport.exchange(POOL, request, deadline_seconds=self._deadline)
         except TransportFault as fault:
+            self._counted[request_word(None)] += 1
             return FetchFailure(FetchFault.TRANSIENT, f"{fault.fault}: {fault.detail}")
+        self._counted[request_word(answer.status)] += 1
+        return answer
 
     async def _ask(self, target: str, kind: Kind) -> Answer | FetchFailure:
         answer = await self.look(target)

@@ -30,6 +30,8 @@ COMMANDS = {
     "doctor": ("bridge.cli.doctor:doctor", "Look at everything; say what is wrong, why, and the next command."),
     "status": ("bridge.cli.operate:status", "Show the whole bridge on one screen."),
     "health": ("bridge.cli.operate:health", "Say in one line whether work drains."),
+    "metrics": ("bridge.cli.metrics:metrics", "Print the figures that Prometheus reads, or serve them."),
+    "console": ("bridge.console.command:console", "Serve pages with what the command line shows."),
     "task": ("bridge.cli.task:task", "Register tasks, look at them, wait for them."),
     "watch": ("bridge.cli.watch:watch", "Watch an index or the account: its tasks are registered by themselves."),
     "endpoint": ("bridge.cli.endpoint:endpoint", "Register callback URLs, try, hold and recover them."),

@@ -85,7 +85,7 @@ def ls(ctx: click.Context, /, **given: Any) -> None:
       bridge delivery ls --endpoint billing --state pending --json
     """
     views = with_store(ctx, lambda store, _: _listed(store, given))
-    rows = [_row(view, log=False) for view in views]
+    rows = [row_of(view, log=False) for view in views]
     how = chosen(ctx, given["output"], given["as_json"])
     emit(rows, how, COLUMNS, key="delivery")
     if given["task_id"] and not rows:
@@ -146,7 +146,7 @@ def show(ctx: click.Context, event_id: str, endpoint: str | None, output: str | 
     endpoint = endpoint or named or None
     to = f" to {endpoint}" if endpoint and not named else ""
     views = with_store(ctx, lambda store, _: _found(store, event_id, endpoint, f"{asked}{to}"))
-    rows = [_row(view, log=True) for view in views]
+    rows = [row_of(view, log=True) for view in views]
     how = chosen(ctx, output, as_json)
     if how == "table":
         for row in rows:
@@ -173,7 +173,8 @@ async def _found(store: "Store", event_id: str, endpoint: str | None, asked: str
     raise NotFound(f"there is no delivery of {asked}", fix="bridge delivery ls")
 
 
-def _row(view: "DeliveryView", *, log: bool) -> dict[str, Any]:
+def row_of(view: "DeliveryView", *, log: bool) -> dict[str, Any]:
+    """A delivery under the names that JSON shows, with its attempts or without."""
     row = {"delivery": f"{view.event_id}/{view.endpoint}", **asdict(view)}
     attempts = [_attempt(view.event_id, one) for one in row.pop("log")]
     return row | {"attempt_log": attempts} if log else row

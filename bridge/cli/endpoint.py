@@ -187,7 +187,7 @@ def ls(ctx: click.Context, output: str | None, as_json: bool) -> None:
     from bridge.store.reading.endpoints import list_endpoints
 
     views = with_store(ctx, lambda store, _: list_endpoints(store))
-    emit([_row(view) for view in views], chosen(ctx, output, as_json), COLUMNS, key="endpoint")
+    emit([row_of(view) for view in views], chosen(ctx, output, as_json), COLUMNS, key="endpoint")
 
 
 @endpoint.command()
@@ -207,7 +207,7 @@ def show(ctx: click.Context, name: str, output: str | None, as_json: bool) -> No
     view = with_store(ctx, lambda store, _: find_endpoint(store, name))
     if view is None:
         raise not_found(name)
-    emit_one(_row(view), chosen(ctx, output, as_json), key="endpoint")
+    emit_one(row_of(view), chosen(ctx, output, as_json), key="endpoint")
     for hint in remedies(name, view.last_error or ""):
         say(safe(hint))
 
@@ -253,7 +253,7 @@ async def take_back(store: "Store", settings: "Settings", names: Sequence[str]) 
     return missing
 
 
-def _row(view: "EndpointView") -> dict[str, Any]:
+def row_of(view: "EndpointView") -> dict[str, Any]:
     """The view under the names that are shown; a secret is its kind, never its text."""
     row = asdict(view)
     count = row.pop("secrets")

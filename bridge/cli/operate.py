@@ -22,6 +22,7 @@ LOOK_SECONDS = 1.0
 HANDOVER_SECONDS = 4.5
 """Between two shifts there is a moment without one: a shift gives up its place three seconds before it ends."""
 ROLES = ("poll", "deliver")
+MAX_LAG = "2m"
 
 
 @click.command()
@@ -55,15 +56,16 @@ def status(ctx: click.Context, watch: bool, output: str | None, as_json: bool) -
     if watch:
         with_store(ctx, lambda store, settings: _keep_looking(store, settings, how))
         return
-    row = with_store(ctx, _look)
+    row = with_store(ctx, whole_row)
     deployment = settings_of(ctx).deployment
     emit_one(_screen(row, deployment) if how == "table" else row, how, key="pending")
 
 
-async def _look(store: "Store", settings: "Settings") -> dict[str, Any]:
+async def whole_row(store: "Store", settings: "Settings", **bounds: int) -> dict[str, Any]:
+    """The status under the names that JSON shows; `bounds` as `vitals.status` takes them."""
     from bridge.store.reading.vitals import status as whole
 
-    row = asdict(await whole(store))
+    row = asdict(await whole(store, **bounds))
     row["roles"] = {role.pop("kind"): role for role in row["roles"]}
     row["has_key"] = settings.twelvelabs_api_key is not None
     return row
@@ -78,13 +80,13 @@ async def _keep_looking(store: "Store", settings: "Settings", how: str) -> None:
 
     if how != "table" or not sys.stdout.isatty():
         while True:
-            row = await _look(store, settings)
+            row = await whole_row(store, settings)
             click.echo(fields_of(_screen(row, settings.deployment)) + "\n" if how == "table" else as_json(plain(row)))
             check_cancelled()
             await asyncio.sleep(LOOK_SECONDS)
     with Live(console=stage.console(), auto_refresh=False) as live:
         while True:
-            row = await _look(store, settings)
+            row = await whole_row(store, settings)
             live.update(Text(fields_of(_screen(row, settings.deployment))), refresh=True)
             check_cancelled()
             await asyncio.sleep(LOOK_SECONDS)
@@ -128,7 +130,7 @@ def _role(role: dict[str, Any], deployment: "Deployment") -> str:
 @click.command()
 @click.option("--role", type=click.Choice(["all", *ROLES]), default="all", show_default=True, help="Whose health.")
 @click.option("--here", is_flag=True, help="Only whether the workers of this machine, or container, are alive.")
-@click.option("--max-lag", metavar="TIME", default="2m", show_default=True, help="More than this is unhealthy.")
+@click.option("--max-lag", metavar="TIME", default=MAX_LAG, show_default=True, help="More than this is unhealthy.")
 @output_option
 @click.pass_context
 def health(ctx: click.Context, role: str, here: bool, max_lag: str, output: str | None, as_json: bool) -> int:
@@ -140,9 +142,8 @@ def health(ctx: click.Context, role: str, here: bool, max_lag: str, output: str 
       bridge health --role deliver
       bridge health --here
     """
-    lag_ms = int(seconds_from(max_lag) * 1000)
     kinds = ROLES if role == "all" else (role,)
-    row = with_store(ctx, lambda store, settings: _health(store, settings, kinds, lag_ms, here=here))
+    row = with_store(ctx, lambda store, settings: health_of(store, settings, kinds, max_lag, here=here))
     how = chosen(ctx, output, as_json)
     if how in {"json", "jsonl"}:
         emit_one(row, how, key="line")
@@ -151,9 +152,16 @@ def health(ctx: click.Context, role: str, here: bool, max_lag: str, output: str 
     return 0 if row["healthy"] else 1
 
 
-async def _health(
-    store: "Store", settings: "Settings", kinds: tuple[str, ...], lag_ms: int, *, here: bool
+async def health_of(
+    store: "Store",
+    settings: "Settings",
+    kinds: tuple[str, ...] = ROLES,
+    max_lag: str = MAX_LAG,
+    *,
+    here: bool = False,
 ) -> dict[str, Any]:
+    """Whether work drains, and a line that says so."""
+    lag_ms = int(seconds_from(max_lag) * 1000)
     has_key = settings.twelvelabs_api_key is not None
     roles = [await (role_of if here else settled)(store, kind) for kind in kinds]
     absent = await _absent_here(store, kinds) if here else [role.kind for role in roles if not role.shifts]

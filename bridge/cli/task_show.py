@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from bridge.store import Store
 
 EVENTS_SHOWN = 20
+COMMITTED_WITHIN_MS = 60_000
+"""What is observed is committed before its lease ends, so well within this."""
 
 
 @click.command()
@@ -34,7 +36,7 @@ def show(ctx: click.Context, task_id: str, output: str | None, as_json: bool) ->
     """
     from bridge.cli.delivery import waits
 
-    row = with_store(ctx, lambda store, settings: _shown(store, settings, task_id))
+    row = with_store(ctx, lambda store, settings: task_row(store, settings, task_id))
     how = chosen(ctx, output, as_json)
     if how != "table":
         emit_one(row, how, key="task")
@@ -57,7 +59,11 @@ def show(ctx: click.Context, task_id: str, output: str | None, as_json: bool) ->
                 click.echo(f"    {safe(advice)}")
 
 
-async def _shown(store: "Store", settings: "Settings", member: str) -> dict[str, Any]:
+async def task_row(store: "Store", settings: "Settings", member: str, *, depth: int | None = None) -> dict[str, Any]:
+    """All that is known of a task. NotFound for one that is not known here.
+
+    `depth`: among so many events at most are its own looked for, from its latest one back.
+    """
     from bridge.store.reading.audience import untold
     from bridge.store.reading.deliveries import deliveries_of
     from bridge.store.reading.events import latest_events
@@ -68,7 +74,10 @@ async def _shown(store: "Store", settings: "Settings", member: str) -> dict[str,
     view = await task_with_deliveries(store, member)
     if view.state == "unknown":
         raise NotFound(f"task {safe(member)} is not known here", fix=registering(member))
-    events = await latest_events(store, lambda event: event.task == member, EVENTS_SHOWN)
+    until = view.observed_at + COMMITTED_WITHIN_MS if depth and view.observed_at else None
+    events = await latest_events(store, lambda event: event.task == member, EVENTS_SHOWN, until=until, depth=depth)
+    if until and not events:  # Redis' clock was set back since, and the stream's did not follow
+        events = await latest_events(store, lambda event: event.task == member, EVENTS_SHOWN, depth=depth)
     found = await deliveries_of(store, [event.event_id for event in events])
     owed = {event_id: await with_holds(store, views) for event_id, views in found.items()}
     row = asdict(view)

@@ -60,8 +60,13 @@ class Keys:
 
     @property
     def stats(self) -> str:
-        """HASH: counters since the data was made."""
+        """HASH: counters since the data was made, by the names of `bridge/tally.py`."""
         return self("stats")
+
+    def stats_of(self, label: str) -> str:
+        """HASH: an endpoint's own counters, until it is removed and has nothing left to show; `url:*` are all callback
+        URLs together."""
+        return self("stats", label)
 
     # -- the registry's own --
 

@@ -8,6 +8,7 @@ from bridge.model import Event, Notice, NoticeKind
 from bridge.store.reading.trips import HasClient
 from bridge.store.registry import EVENTS_KEPT, FANOUT_STEP, as_text
 from bridge.store.scripts import Scripts
+from bridge.tally import as_words, of_event
 
 LATEST_MS = 10**14
 """The year 5138: what names a later moment was written by hand."""
@@ -48,13 +49,14 @@ class Notices:
         """Commit a notice as an event that is owed to these endpoints. Replies `told`, `stale` or `changed`."""
         word = await self._scripts.call(
             "tell", notice.text, version, event.id, event.type, event.task, event.revision, event.body,
-            event.observed_at, self._events_kept, FANOUT_STEP, *endpoints,
+            event.observed_at, self._events_kept, FANOUT_STEP, as_words(of_event(event.type)),
+            *endpoints,
         )  # fmt: skip
         return as_text(word)
 
     async def drop(self, text: bytes | str) -> None:
         """Forget one that cannot be read."""
-        await self._scripts.call("tell", text, "", "", "", "", "", "", "", "", "")
+        await self._scripts.call("tell", text, "", "", "", "", "", "", "", "", "", "")
 
 
 def _notice(raw: bytes) -> Notice | bytes:

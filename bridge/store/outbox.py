@@ -11,6 +11,7 @@ from bridge.rejection import REJECTED
 from bridge.store.keys import Keys
 from bridge.store.registry import FANOUT_STEP, HasClient, as_text
 from bridge.store.scripts import Argument, Scripts
+from bridge.tally import Tally, as_words
 
 CLAIMS_BEFORE_POISON = 20
 """A delivery that was claimed this often and never settled kills whoever takes it: it is put aside as poison."""
@@ -73,8 +74,10 @@ class Outbox:
             deliveries=[_delivery(token, entry) for entry in reply[4:]],
         )
 
-    async def settle(self, delivery: Delivery, decision: Decision, attempt: str) -> str:
-        """Record an attempt (JSON) and move its delivery on.
+    async def settle(
+        self, delivery: Delivery, decision: Decision, attempt: str, *, word: str = "", tally: Tally | None = None
+    ) -> str:
+        """Record an attempt (JSON) and move its delivery on. `word` is what its endpoint's counters call it.
 
         Replies `ok`, `stale`, or what became of the endpoint with it: `held`, `back` or `disabled`.
         """
@@ -84,11 +87,12 @@ class Outbox:
                 *(BLOCKED_BEFORE_DISABLED, decision.probe_in_ms, "" if delivery.probe is None else delivery.probe),
                 *(FAILURES_BEFORE_OPEN, OPEN_AFTER_MS, decision.window_ms, " ".join(map(str, WARNED_AT_PERCENT))),
             )
-        word: bytes = await self._scripts.call(
+        reply: bytes = await self._scripts.call(
             "settle", delivery.endpoint, delivery.event_id, delivery.token, decision.state, decision.retry_in_ms or 0,
-            decision.reason or "", decision.effect, decision.pause_ms, attempt, ATTEMPTS_KEPT, *limits,
+            decision.reason or "", decision.effect, decision.pause_ms, attempt, ATTEMPTS_KEPT,
+            word, as_words(tally), *limits,
         )  # fmt: skip
-        return word.decode()
+        return reply.decode()
 
     async def give_back(self, delivery: Delivery, *, delay_ms: int) -> str:
         """Give a claimed delivery back unattempted, for a reason of ours. Replies `ok` or `stale`."""

@@ -29,6 +29,7 @@ from bridge.model import (
 from bridge.rejection import REJECTED, Rejection
 from bridge.store.keys import Keys
 from bridge.store.scripts import Argument, Scripts, store_errors
+from bridge.tally import Tally, as_words, of_commit
 
 FANOUT_STEP = 200
 """The most endpoints that one atomic step hands an event to."""
@@ -118,8 +119,10 @@ class Registry:
         self._endpoints = EndpointSet()
         self._reloading = asyncio.Lock()
 
-    async def claim_tasks(self, slots: int, *, lease_ms: int, per_minute: int = 0, account: str = "default") -> Claim:
-        """Lease up to `slots` due tasks, within the account's budget."""
+    async def claim_tasks(
+        self, slots: int, *, lease_ms: int, per_minute: int = 0, account: str = "default", tally: Tally | None = None
+    ) -> Claim:
+        """Lease up to `slots` due tasks, within the account's budget. `tally`: counted since the last one."""
         token = token_hex(16)
         reply = await self._scripts.call(
             "claim_tasks",
@@ -130,6 +133,7 @@ class Registry:
             per_minute,
             BROKEN_SNAPSHOT.as_json(int(time.time() * 1000)),
             REJECTED,
+            as_words(tally),
         )
         tasks = []
         for entry in reply[4:]:
@@ -187,13 +191,14 @@ class Registry:
         """P1: commit a change and what is owed for it in one step. Replies `ok`, `stale` or `removed`."""
         fields = _snapshot_fields(snapshot, event.observed_at)
         progress = 0 if is_lasting(event.type, event.body) else 1
+        tally = as_words(of_commit(event, task.snapshot, snapshot))
         for _ in range(MATCHES):
             endpoints = self.endpoints
             names = endpoints.interested(event.type, event.task, task.options, event.body)
             word: bytes = await self._scripts.call(
                 "commit", task.member, task.token, endpoints.version, str(delay_ms), event.id, event.type,
-                event.revision, event.body, event.observed_at, self._events_kept, FANOUT_STEP, progress, len(names),
-                *names, *fields,
+                event.revision, event.body, event.observed_at, self._events_kept, FANOUT_STEP, progress, tally,
+                len(names), *names, *fields,
             )  # fmt: skip
             if word != b"changed":
                 return word.decode()

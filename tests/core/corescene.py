@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -206,7 +207,14 @@ async def watching(
     simulator = Simulator(clock=lambda: stage.clock.now / 1000)
     await simulator.start()
     transport = Transport(lambda *_: None, limits=Limits(body_bytes=BODY_BYTES))
-    upstream = TwelveLabs(transport, base_url=simulator.base_url, api_key=API_KEY, deadline_seconds=deadline_seconds)
+    counted = Counter[str]()
+    upstream = TwelveLabs(
+        transport,
+        base_url=simulator.base_url,
+        api_key=API_KEY,
+        deadline_seconds=deadline_seconds,
+        counted=counted,
+    )
     poller = Poller(
         stage.store.registry,
         upstream,
@@ -214,6 +222,7 @@ async def watching(
         clock=StagedClock(stage.clock),
         jitter=lambda: jitter,
         log=stage.log,
+        counted=counted,
     )
     upstream.used_up = poller.use_up
     try:

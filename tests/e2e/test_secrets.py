@@ -7,15 +7,19 @@ from pathlib import Path
 
 import planted
 import pytest
+from consolescene import Markup, asked
 from planted import found_in
 from secretive import FAILING, Town, a_secretive_town
 
 from bridge.cli import COMMANDS, run
 from bridge.cli.output import FORMATS
+from bridge.settings import load_settings
+from bridge.store import Store
 
 pytestmark = pytest.mark.slow
 
 Call = Callable[..., tuple[int, str]]
+PAGES_LOOKED_AT = 300
 
 SENT = {"own secret", "old secret", "header value", "query token"}
 CALLED_BACK = {"callback's query", "callback's path"}
@@ -102,7 +106,7 @@ LOOKS = [
     ("endpoint", "enable", "echo"), ("endpoint", "set", "echo", "--ordering", "none"),
     ("endpoint", "set", "echo", "--url", "http://10.0.0.1/"), ("endpoint", "rotate", "nobody"),
     ("event", "ls"), ("event", "tail", "--after", "0", "--limit", "1"), ("delivery", "ls"), ("status",), ("health",),
-    ("doctor",), ("doctor", "--resolve"),
+    ("metrics",), ("doctor",), ("doctor", "--resolve"),
     ("contract", "check", "--live"), ("contract", "show"), ("contract", "acl"),
     ("config", "show"), ("config", "check"),
 ]  # fmt: skip
@@ -116,7 +120,31 @@ def test_no_command_shows_a_secret(bridge: Call, words: tuple[str, ...], how: st
     assert not found_in(said), said
 
 
-NO_FORMAT = {("config", "check"), ("contract", "acl"), ("contract", "show")}
+NO_FORMAT = {("config", "check"), ("contract", "acl"), ("contract", "show"), ("metrics",)}
+
+
+async def test_no_page_of_the_console_shows_a_secret(
+    town: Town, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Every page that a link leads to, and its twin in JSON: attempts, answers, bodies, and a command to paste."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in town.environment.items():
+        monkeypatch.setenv(name, value)
+    settings, waiting, seen = load_settings(), ["/"], dict[str, int]()
+    async with (
+        Store.look(settings.redis_url.get_secret_value(), prefix=settings.prefix) as store,
+        asked(store) as client,
+    ):
+        while waiting and len(seen) < PAGES_LOOKED_AT:
+            path = waiting.pop(0)
+            page, twin = await client.get(path), await client.get(path, headers={"accept": "application/json"})
+            assert not found_in(page.text + twin.text), path
+            seen[path] = page.status_code
+            links = [] if path.startswith("/static") else Markup(page.text).links
+            waiting += [link for link in dict.fromkeys(links) if link[0] == "/" and link not in {*seen, *waiting}]
+    assert len(seen) > 40
+    assert sum(path.startswith("/deliveries/") for path in seen) > 10
+    assert {path: status for path, status in seen.items() if status != 200} == {}
 
 
 @pytest.mark.parametrize("how", FORMATS)

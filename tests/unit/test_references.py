@@ -1,8 +1,8 @@
-"""docs/cli.md and docs/settings.md are what their generators write today."""
+"""docs/cli.md, docs/settings.md and docs/metrics.md are what their generators write today."""
 
 from pathlib import Path
 
-from bridge.cli import COMMANDS, reference, reference_settings
+from bridge.cli import COMMANDS, reference, reference_metrics, reference_settings
 from bridge.settings import Settings
 from bridge.settings_sources import shown_name
 
@@ -23,6 +23,13 @@ def test_the_reference_of_the_settings_is_up_to_date() -> None:
     written, text = reference_settings.render(), (DOCS / "settings.md").read_text()
     assert text == written, STALE.format("settings", "reference_settings")
     assert all(f"\n| `{shown_name(name)}` |" in text for name in Settings.model_fields)
+
+
+def test_the_reference_of_the_metrics_is_up_to_date() -> None:
+    """Each metric, with its labels and what it tells."""
+    written, text = reference_metrics.render(), (DOCS / "metrics.md").read_text()
+    assert text == written, STALE.format("metrics", "reference_metrics")
+    assert text.count("\n| `bridge_") > 25
 
 
 def test_markdown_finds_no_markup_in_a_help_text() -> None:

@@ -3,7 +3,8 @@
 -- with: lease_task
 -- Lease due tasks: each one's due moment moves to the lease's end, and the token is the proof that it is ours.
 -- ARGV  slots, lease ms, token, account, requests per minute (0: no bound of ours),
---       reason JSON for a snapshot, or a watch, that is not a hash, bound on bridge:rejected
+--       reason JSON for a snapshot, or a watch, that is not a hash, bound on bridge:rejected,
+--       what was counted since the last claim
 -- Steps: nothing while the account rests; no more than its budget leaves, of which a third is for the list while somebody has
 --   asked for that within a minute; a task that its client took back or that
 --   expired is unwatched instead; while the key is refused one task a minute is let through, as a probe.
@@ -11,6 +12,7 @@
 --   ms, fields of bridge:watch:<member> and of bridge:snapshot:<member> in the order of parts/lease_task.lua}}
 local slots, lease, token, account, per_minute = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5])
 local broken, bound = ARGV[6], tonumber(ARGV[7])
+count_all(ARGV[8])
 local watch, pauses = P .. 'watch', P .. 'pauses'
 
 local paused_until = tonumber(redis.call('ZSCORE', pauses, account) or 0)

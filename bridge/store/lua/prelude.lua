@@ -37,6 +37,17 @@ local function count(name, by)
   redis.pcall('HINCRBY', P .. 'stats', name, by or 1)
 end
 
+-- What a caller counted (bridge/tally.py): '<name> <by> <name> <by> …'.
+local function count_all(tally)
+  for name, by in string.gmatch(tally, '(%S+) (%d+)') do count(name, by) end
+end
+
+-- One more in an endpoint's own counters. Callback URLs share theirs, as there is no end of them.
+local function count_for(endpoint, name)
+  local label = string.sub(endpoint, 1, 4) == 'url:' and 'url:*' or endpoint
+  redis.pcall('HINCRBY', P .. 'stats:' .. label, name, 1)
+end
+
 -- Nudge a waiting pump. Bounded: a nudge says only "look", so a handful is as good as a thousand.
 local function wake(kind)
   local list = P .. 'wake:' .. kind
@@ -221,6 +232,7 @@ local function finish(endpoint, event_id, record, state, reason)
   redis.call('HSET', P .. 'deliveries:' .. endpoint, event_id, cjson.encode(record))
   redis.call('ZADD', P .. (state == 'dead' and 'dead:' or 'done:') .. endpoint, now, event_id)
   count(state)
+  if state ~= 'delivered' then count_for(endpoint, state) end -- that is what its attempts that succeed are
 end
 
 -- A delivery's record, if it reads as one. Nil when there is none, false when somebody wrote nonsense over it: cjson

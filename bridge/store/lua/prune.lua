@@ -4,7 +4,8 @@
 -- ARGV  1 endpoint, 2 what was delivered, superseded or cancelled longer ago than so many ms, 3 dead letters likewise,
 --       4 batch, of each
 -- Steps: oldest ended deliveries first: their record, their attempts, their hold on the event's body, and the note
---   that they were their task's latest; an endpoint that was removed and has nothing left to show is forgotten by name.
+--   that they were their task's latest; an endpoint that was removed and has nothing left to show is forgotten by name, and
+--   so are its counters.
 -- Reply how many were forgotten
 local endpoint, batch = ARGV[1], tonumber(ARGV[4])
 local noted = redis.call('EXISTS', P .. 'latest:' .. endpoint) == 1
@@ -29,5 +30,6 @@ local forgotten = forget(P .. 'done:' .. endpoint, tonumber(ARGV[2])) + forget(P
 if noted and redis.call('EXISTS', P .. 'deliveries:' .. endpoint) == 0 then redis.call('DEL', P .. 'latest:' .. endpoint) end
 if forgotten == 0 and redis.call('EXISTS', P .. 'endpoint:' .. endpoint, P .. 'deliveries:' .. endpoint) == 0 then
   redis.call('SREM', P .. 'names', endpoint)
+  redis.call('DEL', P .. 'stats:' .. endpoint)
 end
 return forgotten

@@ -3,9 +3,10 @@
 -- Record what an attempt came to and move its delivery on, in one step. Our lease is the proof that it is ours to say.
 -- ARGV  1 endpoint, 2 event id, 3 token, 4 state (pending, delivered, dead), 5 retry in ms, 6 reason,
 --       7 effect (success, failure, overload, disable-gone, blocked), 8 pause ms, 9 attempt JSON, 10 attempts kept,
---       and of what is no success also 11 blocked attempts in a row that disable, 12 ms until the next probe, if there
---       is one, 13 probes that failed before this one or '' for an ordinary attempt, 14 failures in a row that open the
---       breaker, if 15 the first of them is at least so many ms ago, 16 failure window ms (0: none), 17 percents of it
+--       11 what the endpoint's counters call this attempt, 12 what else is counted,
+--       and of what is no success also 13 blocked attempts in a row that disable, 14 ms until the next probe, if there
+--       is one, 15 probes that failed before this one or '' for an ordinary attempt, 16 failures in a row that open the
+--       breaker, if 17 the first of them is at least so many ms ago, 18 failure window ms (0: none), 19 percents of it
 --       at which to warn, by spaces
 -- Steps: lease; attempt count and log; due again, or ended, also as superseded instead of due again where its endpoint
 --   asks for that and a later one of the task was delivered; the next one of this task is promoted after the first
@@ -38,6 +39,8 @@ local log = P .. 'attempts:' .. endpoint .. ':' .. event_id
 redis.call('RPUSH', log, ARGV[9])
 redis.call('LTRIM', log, -tonumber(ARGV[10]), -1)
 count('attempts')
+if ARGV[11] ~= '' then count_for(endpoint, ARGV[11]) end
+count_all(ARGV[12])
 local key = P .. 'endpoint:' .. endpoint
 local reason, supersedes = ARGV[6], redis.call('HGET', key, 'supersede') == '1'
 local later = supersedes and state == 'pending' and overtaken_by(endpoint, event_id, record)
@@ -98,7 +101,7 @@ end
 
 -- ---------------------------------------------------------------- a failure
 
-local window = tonumber(ARGV[16])
+local window = tonumber(ARGV[18])
 local since, latest, warned, told = unpack(redis.call('HMGET', key, 'failing_since', 'failed_at', 'warned', 'told'))
 local silent = window > 0 and now - whole(latest, now, 0, now) > window
 since = not silent and whole(since, now, 0, now) or now
@@ -135,7 +138,7 @@ end
 local function warn()
   if window <= 0 or not takes then return false end
   local percent = lasted * 100 / window
-  for mark in string.gmatch(ARGV[17], '%d+') do
+  for mark in string.gmatch(ARGV[19], '%d+') do
     if percent >= tonumber(mark) and warned < tonumber(mark) then
       redis.call('HSET', key, 'warned', mark)
       notice('failing', tonumber(mark))
@@ -160,15 +163,15 @@ local function judged()
   if effect == 'blocked' then
     blocked = whole(blocked, 0, 0, 1e9) + 1
     redis.call('HSET', key, 'blocked', blocked)
-    if blocked >= tonumber(ARGV[11]) then return disable('blocked') end
+    if blocked >= tonumber(ARGV[13]) then return disable('blocked') end
   elseif (blocked or '0') ~= '0' then
     redis.call('HSET', key, 'blocked', 0)
   end
   if warn() then return disable('failing') end
-  local probe_at = now + tonumber(ARGV[12])
-  if known == 'held' and ARGV[13] ~= '' then
-    redis.call('HSET', key, 'probes', tonumber(ARGV[13]) + 1, 'probe_at', probe_at)
-  elseif known == 'active' and failures >= tonumber(ARGV[14]) and lasted >= tonumber(ARGV[15]) then
+  local probe_at = now + tonumber(ARGV[14])
+  if known == 'held' and ARGV[15] ~= '' then
+    redis.call('HSET', key, 'probes', tonumber(ARGV[15]) + 1, 'probe_at', probe_at)
+  elseif known == 'active' and failures >= tonumber(ARGV[16]) and lasted >= tonumber(ARGV[17]) then
     redis.call('HSET', key, 'state', 'held', 'reason', 'failing', 'probes', 0, 'probe_at', probe_at)
     return 'held'
   end

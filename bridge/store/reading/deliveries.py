@@ -99,7 +99,7 @@ async def deliveries_of(store: HasClient, event_ids: Sequence[str]) -> dict[str,
     for piece in pieces(list(dict.fromkeys(event_ids))):
         replies = await ask(store, names, partial(_ask_for, store, piece))
         for name, texts in zip(names, replies, strict=True):
-            for view in _views(name, piece, texts, {}):
+            for view in views_of(name, piece, texts, {}):
                 found.setdefault(view.event_id, []).append(view)
     return found
 
@@ -153,12 +153,13 @@ async def records_of(
     texts: list[Any] = []
     for piece in pieces(event_ids):
         texts += await store.client.hmget(store.keys.deliveries(name), list(piece))
-    return list(_views(name, event_ids, texts, due or {}))
+    return list(views_of(name, event_ids, texts, due or {}))
 
 
-def _views(
+def views_of(
     name: str, event_ids: Sequence[str], texts: Sequence[bytes | None], due: dict[str, int | None]
 ) -> Iterator[DeliveryView]:
+    """Deliveries of one endpoint from their records; of those in its queue, when they are `due`."""
     for event_id, text in zip(event_ids, texts, strict=True):
         if text is not None:
             yield _view(name, event_id, as_record(text), due.get(event_id))

@@ -44,16 +44,20 @@ async def events_after(store: HasClient, cursor: str, fits: Fits, limit: int) ->
     return found[:limit]
 
 
-async def latest_events(store: HasClient, fits: Fits, limit: int) -> list[EventView]:
-    """The latest events that fit, oldest first."""
+async def latest_events(
+    store: HasClient, fits: Fits, limit: int, *, until: int | None = None, depth: int | None = None
+) -> list[EventView]:
+    """The latest events that fit, oldest first; committed `until` a moment (ms), among about `depth` of them."""
     found: list[EventView] = []
-    end = "+"
-    while len(found) < limit:
+    end = "+" if until is None else str(until)
+    looked = 0
+    while len(found) < limit and (depth is None or looked < depth):
         entries: Any = await store.client.xrevrange(store.keys.events, end, "-", count=PAGE)
         if not entries:
             break
         views = [_view(*entry) for entry in entries]
         end = f"({views[-1].cursor}"
+        looked += len(views)
         found += [view for view in views if fits(view)]
     return found[:limit][::-1]
 

@@ -1,7 +1,7 @@
 """Is it alive, and does it keep up? Shifts, workers, lags, and what Redis says of itself."""
 
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -51,6 +51,7 @@ class Status:
     oldest_due_ms: int
     """Age of the oldest delivery that is due at an endpoint that takes deliveries."""
     counters: dict[str, int]
+    """Those without labels; `bridge metrics` has them all."""
     redis: dict[str, Any]
 
 
@@ -100,8 +101,8 @@ async def live_workers_on(store: HasClient, kind: str, host: str) -> int:
     return sum(as_text(name).startswith(f"{host}:") for name in alive)
 
 
-async def status(store: HasClient) -> Status:
-    """The whole picture."""
+async def status(store: HasClient, *, seen: int = SEEN) -> Status:
+    """The whole picture; at most `seen` tasks are counted by status."""
     endpoints = await list_endpoints(store)
     pipe = store.client.pipeline(transaction=False)
     pipe.info()
@@ -109,19 +110,25 @@ async def status(store: HasClient) -> Status:
     info, counters = await pipe.execute()
     return Status(
         tasks=await count_tasks(store),
-        statuses=await statuses(store, SEEN),
+        statuses=await statuses(store, seen),
         roles=tuple([await role(store, kind) for kind in KINDS]),
         endpoints=dict(Counter(one.state for one in endpoints if one.state != "removed")),
         probe_at=min((one.probe_at for one in endpoints if one.probe_at), default=None),
         pending=sum(one.pending for one in endpoints),
         dead=sum(one.dead for one in endpoints),
-        oldest_due_ms=await _oldest_due(store, endpoints),
-        counters={as_text(name): as_ms(value) or 0 for name, value in sorted(counters.items())},
+        oldest_due_ms=max((await oldest_due(store, endpoints)).values(), default=0),
+        counters={name: by for name, by in numbers(counters).items() if ":" not in name},
         redis=_about(info),
     )
 
 
-async def _oldest_due(store: HasClient, endpoints: Sequence[EndpointView]) -> int:
+def numbers(counters: Mapping[Any, Any]) -> dict[str, int]:
+    """A hash of counters; what somebody wrote over one is 0."""
+    return {as_text(name): as_ms(value) or 0 for name, value in sorted(counters.items())}
+
+
+async def oldest_due(store: HasClient, endpoints: Sequence[EndpointView]) -> dict[str, int]:
+    """For how long (ms) the oldest due delivery of each endpoint has waited; of those that take deliveries now."""
     now = await store.scripts.now()
     names = [one.name for one in endpoints if one.state == "active" and (one.paused_until_at or 0) <= now]
 
@@ -131,7 +138,11 @@ async def _oldest_due(store: HasClient, endpoints: Sequence[EndpointView]) -> in
 
     replies = await ask(store, names, question)
     heads = zip(replies[::2], replies[1::2], strict=True)
-    return max((now - waits_since(head[0][1], made) for head, made in heads if head and head[0][1] <= now), default=0)
+    return {
+        name: now - waits_since(head[0][1], made)
+        for name, (head, made) in zip(names, heads, strict=True)
+        if head and head[0][1] <= now
+    }
 
 
 def _about(info: dict[str, Any]) -> dict[str, Any]:
