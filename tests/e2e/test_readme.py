@@ -6,12 +6,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
+import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
-from test_tutorial import PORTS, free_ports
+from test_tutorial import NO_TASKS, PORTS, free_ports, notice
 from until import until
+
+from bridge.signature import Signer, generate_secret
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -52,6 +57,24 @@ def test_the_commands_by_hand_lead_to_an_event(tmp_path: Path) -> None:
 def test_what_trying_it_leaves_is_not_committed_by_accident(path: str) -> None:
     """A signing secret, and the data of a Redis that was started here."""
     assert subprocess.run(["git", "check-ignore", "-q", "--no-index", path], cwd=ROOT, check=False).returncode == 0
+
+
+def test_the_receiver_that_is_shown_applies_tasks_and_leaves_the_rest_alone() -> None:
+    """What `bridge endpoint test` sends, and what tells of endpoints, is answered 204, and nothing is applied."""
+    (code,) = re.findall(r"^    from standardwebhooks.*?\n\n(?!    )", README, re.MULTILINE | re.DOTALL)
+    secret = generate_secret(bytes(32))
+    applied: list[Any] = []
+    names: dict[str, Any] = {"seen_before": lambda _: False, "apply": lambda data: applied.append(data["task_id"])}
+    exec(textwrap.dedent(code).replace("whsec_…", secret), names)  # noqa: S102  the page's own words
+    ready = b'{"type": "index.task.ready", "data": {"task_id": "t1", "revision": 7}}'
+    for body in (ready, *map(notice, NO_TASKS)):
+        assert names["hook"](dict(Signer([secret]).headers("evt_1", int(time.time()), body)), body) == 204
+    assert applied == ["t1"]
+
+
+def test_the_types_that_are_named_are_all_that_there_are() -> None:
+    """A receiver that does not know of a type cannot skip it."""
+    assert [kind for kind in NO_TASKS if f"`{kind}`" not in README.split("## What you receive")[1]] == []
 
 
 def test_the_key_is_written_after_its_reader_was_chosen() -> None:

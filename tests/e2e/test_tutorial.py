@@ -15,7 +15,10 @@ from pathlib import Path
 import pytest
 from until import until
 
+from bridge import formats
+from bridge.events import ENDPOINT_TYPES
 from bridge.signature import Signer, generate_secret
+from bridge.trial import TYPE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -23,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/tutorial.md").read_text()
 PORTS = ("6379", "8788", "8787")
 """Of Redis, of the simulator and of the receiver."""
+NO_TASKS = (TYPE, *ENDPOINT_TYPES)
+"""The types of the events that tell of an endpoint, and have neither a task id nor a revision."""
 
 
 def free_ports(count: int) -> list[str]:
@@ -73,7 +78,10 @@ def test_the_second_step_shows_what_it_says(tmp_path: Path) -> None:
 
 
 def test_the_receiver_of_the_fourth_step_verifies_and_drops_repeats(tmp_path: Path) -> None:
-    """A delivery is taken once and answered 204 each time; a wrong signature is answered 401; an older one is old."""
+    """A delivery is taken once and answered 204 each time; a wrong signature is answered 401; an older one is old.
+
+    What is no task's, such as the event of `bridge endpoint test`, is answered 204 and left alone.
+    """
     (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     (port,) = free_ports(1)
     secret = generate_secret(bytes(range(32)))
@@ -84,6 +92,8 @@ def test_the_receiver_of_the_fourth_step_verifies_and_drops_repeats(tmp_path: Pa
             answers = [post(port, secret, event, 2) for event in ("evt_1", "evt_1")]
             answers += [post(port, secret, "evt_0", 1), post(port, generate_secret(bytes(32)), "evt_2", 3)]
             assert answers == [204, 204, 204, 401]
+            for number, kind in enumerate(NO_TASKS):
+                assert send(port, secret, f"evt_n{number}", notice(kind)) == 204, kind
         finally:
             receiver.kill()
         assert receiver.stdout is not None
@@ -97,10 +107,19 @@ def listens(port: str) -> bool:
     return False
 
 
+def notice(kind: str) -> bytes:
+    """An event about an endpoint, as Bridge makes it."""
+    return formats.notice(kind, 1_795_518_280_209, {"endpoint": "mine"})
+
+
 def post(port: str, secret: str, event_id: str, revision: int) -> int:
-    """The status that a signed event is answered."""
+    """The status that a signed event of a task is answered."""
     event = {"type": "index.task.ready", "data": {"task_id": "t1", "revision": revision}}
-    body = json.dumps(event).encode()
+    return send(port, secret, event_id, json.dumps(event).encode())
+
+
+def send(port: str, secret: str, event_id: str, body: bytes) -> int:
+    """The status that a signed body is answered."""
     connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=10)
     connection.request("POST", "/", body, headers=dict(Signer([secret]).headers(event_id, int(time.time()), body)))
     status = connection.getresponse().status
