@@ -62,18 +62,14 @@ def check(
     rows = [_row(policy, url, answers) for url in given]
     how = chosen(ctx, output, as_json)
     emit(rows, how, COLUMNS, key="url")
-    if how == "table" and any(_allowed_by_settings(policy, url) for url in given):
+    allowed = [url for url, row in zip(given, rows, strict=True) if row["verdict"] == "allow"]
+    if how == "table" and any(not _judged(Policy(), url, answers)[0].allowed for url in allowed):  # by the defaults
         say("Allowed by this shell's settings; a running worker goes by its own → bridge doctor")
     if how == "table" and answers:
         for host in sorted({target.host for url in given if isinstance(target := _parsed(policy, url), Target)}):
             if any(not policy.judge_address(address).allowed for address in answers.get(host, ())):
                 say(f"{safe(host)} is {', '.join(map(safe, answers[host]))} here")
     return int(any(row["verdict"] == "block" for row in rows))
-
-
-def _allowed_by_settings(policy: Policy, url: str) -> bool:
-    """Whether it passes only for what was set here beside the defaults."""
-    return policy.judge_url(url).allowed and not Policy().judge_url(url).allowed
 
 
 def _given(urls: Sequence[str]) -> Iterator[str]:

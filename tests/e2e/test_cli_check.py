@@ -154,3 +154,12 @@ def test_what_only_settings_allow_is_said_to_be_allowed_here(bridge: Bridge) -> 
     assert bridge("endpoint", "check", "https://example.com/")[2] == ""
     assert bridge("endpoint", "check", "ftp://127.0.0.1/")[2] == ""
     assert bridge("endpoint", "check", "http://127.0.0.1:9/", "--json")[2] == ""
+
+
+def test_what_is_blocked_is_not_said_to_be_allowed(bridge: Bridge, tmp_path: Path) -> None:
+    """Settings that let the URL pass, and not the addresses of its name, allow nothing; those that do are told of."""
+    (tmp_path / "dns.json").write_text('{"outside.com": ["10.0.0.1"], "inside.com": ["127.0.0.5"]}')
+    code, out, told = bridge("endpoint", "check", "http://outside.com/", "--dns", "dns.json")
+    assert (code, out.splitlines()[1].split()[0], "Allowed" in told) == (1, "block", False)
+    code, _, told = bridge("endpoint", "check", "https://inside.com/", "--dns", "dns.json")
+    assert (code, "Allowed by this shell's settings" in told) == (0, True)
