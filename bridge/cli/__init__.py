@@ -15,6 +15,7 @@ from click.exceptions import Abort, Exit, NoSuchCommand
 from click.shell_completion import CompletionItem
 
 from bridge import __version__
+from bridge.cli.calling import pasteable
 from bridge.cli.output import FORMATS, FORMS, complain
 from bridge.cli.page import LOOK, PageContext, dressed
 from bridge.errors import BridgeError
@@ -162,7 +163,7 @@ def run(arguments: list[str] | None = None) -> int:
 def _narrated(text: str) -> str:
     from bridge.redaction import narrated
 
-    return narrated(text)
+    return pasteable(narrated(text))
 
 
 def _tell_unexpected() -> int:

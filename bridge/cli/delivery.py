@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from bridge.cli.calling import pasteable
 from bridge.cli.delivery_steer import cancel, retry
 from bridge.cli.output import Columns, Row, ago, chosen, emit, field, output_option, safe, say, when
 from bridge.cli.session import speakable, with_store
@@ -224,7 +225,7 @@ def _print(row: Row) -> None:
         if attempt.get("excerpt"):
             click.echo(f"      answered: {safe(attempt['excerpt'])}")
     for advice in advised(row):
-        click.echo(f"  {safe(advice)}")
+        click.echo(pasteable(f"  {safe(advice)}"))
 
 
 def _came(attempt: Row) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from bridge.cli import stage
+from bridge.cli.calling import program
 from bridge.cli.demo_screen import Screen
 from bridge.cli.output import chosen
 from bridge.model import TERMINAL_STATUSES
@@ -212,7 +213,7 @@ def conclude(console: "Console", tally: Mapping[str, Any]) -> bool:
     if any(tally[name] for name in FAULTS):
         console.print("\n  ".join(("\nThis is not as it should be. Missing:", *(tally["missing"] or ["nothing"]))))
         return False
-    console.print(f"\nNow with your own key:\n  export TWELVELABS_API_KEY=tlk_…\n  {stage.program()} dev <task id>")
+    console.print(f"\nNow with your own key:\n  export TWELVELABS_API_KEY=tlk_…\n  {program()} dev <task id>")
     return True
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from bridge.cli import stage
+from bridge.cli.calling import pasteable
 from bridge.cli.defining import secret_from
 from bridge.cli.dev_session import Session, loopback_networks
 from bridge.cli.listen import Listener, answer_from
@@ -78,7 +79,7 @@ def hearer(session: Session, lines: "Console", narration: "Console", *, attempts
         elif line.get("level") not in {"debug", "info"}:
             narration.print(f"! {stage.printable(in_words(line), 500)}".rstrip())
             if fix := line.get("fix"):
-                narration.print(f"  {stage.printable(fix)}")
+                narration.print(pasteable(f"  {stage.printable(fix)}"))
 
     return hear
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from bridge.cli.calling import pasteable
 from bridge.cli.output import Columns, chosen, emit, output_option, safe, say
 from bridge.cli.output import field as shown
 from bridge.cli.session import OPEN_SECONDS, settings_of
@@ -55,7 +56,7 @@ def doctor(ctx: click.Context, resolve: bool, probe: bool, output: str | None, a
     findings = _examine(ctx, resolve=resolve, probe=probe)
     if how == "table":
         for alike in together(findings):
-            click.echo(_lines(*alike))
+            click.echo(pasteable(_lines(*alike)))
     else:
         emit([_row(one) for one in findings], how, COLUMNS, key="check")
     counts = [sum(one.level is level for one in findings) for level in (Level.FAIL, Level.WARN, Level.OK)]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import rich_click as click
 
+from bridge.cli.calling import program
 from bridge.cli.output import Columns, chosen, emit, field, output_option, safe, say
 from bridge.errors import BridgeError
 
@@ -154,8 +155,6 @@ def _new_secret() -> str:
 
 def _next(dry_run: bool, kept_env: bool) -> Iterator[str]:
     """What to do now."""
-    from bridge.cli.stage import program
-
     if dry_run:
         yield "Nothing was written."
         return

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import rich_click as click
 
 from bridge.cli import stage
+from bridge.cli.calling import program
 from bridge.cli.defining import secrets_from
 from bridge.cli.ways_in import in_a_container, ways_in
 from bridge.errors import InvalidInput
@@ -228,7 +229,7 @@ async def _listen(host: str, port: int, secrets: Sequence[str], url: str | None,
         secret = "--secret-file F" if own or not secrets else "--default-secret"
         for way in (here, *elsewhere):
             narration.print(
-                f"To register it{way.whence}: {stage.program()} endpoint add local {way.url} {secret}; "
+                f"To register it{way.whence}: {program()} endpoint add local {way.url} {secret}; "
                 f"its worker needs BRIDGE_DELIVERY_ALLOW_HTTP=true and "
                 f"BRIDGE_DELIVERY_ALLOW_NETWORKS={way.networks}."
             )

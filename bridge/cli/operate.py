@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from bridge.cli.calling import pasteable
 from bridge.cli.output import ago, as_json, chosen, emit_one, fields_of, output_option, plain, safe, span
 from bridge.cli.session import seconds_from, settings_of, with_store
 
@@ -112,7 +113,7 @@ def _screen(row: dict[str, Any], deployment: "Deployment") -> dict[str, Any]:
     }
     if poll["paused_until_at"]:
         words["upstream"] = f"rests, goes on {ago(poll['paused_until_at'])}"
-    return {name: safe(text) for name, text in words.items()}
+    return {name: pasteable(safe(text)) for name, text in words.items()}
 
 
 def _endpoints(row: dict[str, Any]) -> str:
@@ -148,7 +149,7 @@ def health(ctx: click.Context, role: str, here: bool, max_lag: str, output: str 
     if how in {"json", "jsonl"}:
         emit_one(row, how, key="line")
     else:
-        click.echo(row["line"])
+        click.echo(pasteable(row["line"]))
     return 0 if row["healthy"] else 1
 
 

@@ -15,6 +15,7 @@ import click as plain_click
 import rich_click as click
 from click.core import ParameterSource
 
+from bridge.cli.calling import pasteable
 from bridge.errors import BridgeError
 from bridge.formats import rfc3339
 
@@ -110,7 +111,7 @@ def say(text: str) -> None:
     """Narrate: on stderr, so that data stays clean. A secret that was typed in a wrong place is not repeated."""
     from bridge.redaction import narrated
 
-    click.echo(narrated(text), err=True)
+    click.echo(pasteable(narrated(text)), err=True)
 
 
 def complain(error: BridgeError) -> None:

@@ -9,6 +9,7 @@ from hashlib import sha256
 import rich_click as click
 
 from bridge.cli import stage
+from bridge.cli.calling import program
 from bridge.sandbox.timeline import Step, a_timeline, an_analysis, an_indexing
 from bridge.sandbox.twelvelabs import API_KEY, Simulator
 
@@ -54,7 +55,7 @@ async def _simulate(host: str, port: int, speed: float) -> int:
         narration.print(
             f"A simulated TwelveLabs at {simulator.base_url} (Ctrl-C ends). For a worker:\n"
             f"  export BRIDGE_TWELVELABS_BASE_URL={simulator.base_url} TWELVELABS_API_KEY={API_KEY}\n"
-            f"Then any id will do: {stage.program()} task add keynote {FAILS}-1 {UNKNOWN}-1"
+            f"Then any id will do: {program()} task add keynote {FAILS}-1 {UNKNOWN}-1"
         )
         await asyncio.Event().wait()
     finally:

@@ -4,7 +4,6 @@ import asyncio
 import errno
 import json
 import os
-import shutil
 import signal
 import site
 import sys
@@ -274,11 +273,3 @@ def attempt_line(line: Line) -> "Text":
         f"  attempt {line.get('attempt')} ({line.get('duration_ms')} ms)",
         "" if good else f"  {follows}",
     )
-
-
-def program() -> str:
-    """How the person who reads this can call us. A `bridge` on PATH may be another program: iproute2 has one."""
-    called, found = Path(sys.argv[0]), shutil.which("bridge")
-    if called.name != "bridge" or (found and Path(found).resolve() == called.resolve()):
-        return "bridge"
-    return os.path.relpath(called)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from bridge.cli.calling import pasteable
 from bridge.cli.output import ago, chosen, emit_one, output_option, safe
 from bridge.cli.session import speakable, with_store
 from bridge.cli.task_steer import registering
@@ -49,14 +50,14 @@ def show(ctx: click.Context, task_id: str, output: str | None, as_json: bool) ->
     for event in events:
         click.echo(f"\n{safe(event['type'])}  {safe(event['event_id'])}  {ago(event['committed_at'])}")
         if event["untold"]:
-            click.echo(safe(f"  {event['untold']}"))
+            click.echo(pasteable(safe(f"  {event['untold']}")))
         for delivery in event["deliveries"]:
             reason = f" ({delivery['reason']})" if delivery["reason"] else ""
             attempts = f"{delivery['attempts']} attempt{'s' * (delivery['attempts'] != 1)}"
             why = f", {waits(delivery)}" if waits(delivery) else ""
             click.echo(f"  → {safe(delivery['endpoint'])}  {safe(delivery['state'] + reason)}, {attempts}{safe(why)}")
             for advice in advised(delivery) if why or delivery["state"] == DeliveryState.DEAD else ():
-                click.echo(f"    {safe(advice)}")
+                click.echo(pasteable(f"    {safe(advice)}"))
 
 
 async def task_row(store: "Store", settings: "Settings", member: str, *, depth: int | None = None) -> dict[str, Any]:

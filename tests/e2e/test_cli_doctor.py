@@ -2,9 +2,12 @@
 
 import json
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -305,3 +308,22 @@ def test_many_endpoints_in_one_trouble_are_told_once(bridge: Bridge, monkeypatch
     assert {row["fix"] for row in rows} == {f"bridge endpoint check http://127.0.0.1:9/{n}" for n in range(14)}
     assert set(rows[0]) == {"level", "check", "found", "why", "fix"}
     assert int(told.split()[0]) >= 14
+
+
+def test_what_is_told_to_do_next_can_be_pasted_where_it_was_told(redis_url: str, tmp_path: Path) -> None:
+    """Called by its path, as from a clone, it says that path: `bridge` on PATH may be another program. Data does not."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/bridge").symlink_to(Path(sys.executable).parent / "bridge")
+    environment = {"PATH": "/usr/bin:/bin", "BRIDGE_REDIS_URL": redis_url, "NO_COLOR": "1"}
+
+    def told(*words: str) -> str:
+        done = subprocess.run(
+            ["bin/bridge", *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        return done.stdout + done.stderr
+
+    assert "→ bin/bridge worker" in told("doctor")
+    assert "→ bin/bridge worker" in told("status")
+    assert "→ bin/bridge worker" in told("health")
+    assert "→ bin/bridge endpoint ls" in told("endpoint", "show", "nobody")
+    assert '"fix": "bridge worker"' in told("doctor", "--json")
