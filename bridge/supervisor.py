@@ -23,7 +23,7 @@ from bridge.jobs import Bell, queue_for, send_shift
 from bridge.settings import Settings, load_settings
 from bridge.store import connect_for_rq
 from bridge.store.scripts import as_store_error
-from bridge.store.shifts import Fleet
+from bridge.store.shifts import KEYED, KEYLESS, Fleet
 
 TICK_SECONDS = 1.0
 QUICK_SECONDS = 10.0
@@ -114,7 +114,7 @@ class Supervisor:
             queues = {kind: queue_for(connection, self._settings.prefix, kind) for kind in self._counts}
             missing = fleet.missing(
                 {
-                    kind: (queue.key, [child.name for child in children if child.kind == kind])
+                    kind: (queue.key, [child.name + self.keyed(kind) for child in children if child.kind == kind])
                     for kind, queue in queues.items()
                 }
             )
@@ -128,6 +128,12 @@ class Supervisor:
             if self._away % 30 == 0:
                 _log_away(error)
             self._away += 1
+
+    def keyed(self, kind: Kind) -> str:
+        """What the name of a worker of this kind says of the API key: other shells cannot know whether we have one."""
+        if kind != "poll":
+            return ""
+        return KEYED if self._settings.twelvelabs_api_key else KEYLESS
 
     def _connect(self) -> tuple["Redis", Fleet]:
         if self._connected is None:

@@ -201,9 +201,10 @@ class Examination:
         from bridge.store.reading.checkup import a_watched_task, requests_left
         from bridge.store.reading.vitals import role
 
-        if self.settings.twelvelabs_api_key is None:
-            return [upstream.no_key(self.settings.deployment)]
         seen, now = await role(self.store, "poll"), await self.store.scripts.now()
+        if seen.has_key is False or self.settings.twelvelabs_api_key is None:
+            here = self.settings.twelvelabs_api_key is not None
+            return [upstream.no_key(self.settings.deployment, here=here, theirs=seen.has_key)]
         if seen.paused_until_at and not seen.key_refused:
             return [upstream.unasked(seen.paused_until_at - now)]
         left = await requests_left(self.store, self.settings.twelvelabs_requests_per_minute)
@@ -277,8 +278,8 @@ class Examination:
         from bridge.jobs import queue_name
         from bridge.store.reading.checkup import role_facts
 
-        has_key, queue = self.settings.twelvelabs_api_key is not None, queue_name(self.settings.prefix, kind)
-        seen = await settled(self.store, kind)
+        queue, seen = queue_name(self.settings.prefix, kind), await settled(self.store, kind)
+        has_key = seen.polls_by(self.settings.twelvelabs_api_key is not None)
         facts = await role_facts(self.store, seen, queue, has_key=has_key)
         return list(work.role(facts, self.settings.deployment))
 

@@ -68,7 +68,9 @@ async def whole_row(store: "Store", settings: "Settings", **bounds: int) -> dict
 
     row = asdict(await whole(store, **bounds))
     row["roles"] = {role.pop("kind"): role for role in row["roles"]}
-    row["has_key"] = settings.twelvelabs_api_key is not None
+    here = settings.twelvelabs_api_key is not None
+    theirs = row["roles"]["poll"]["has_key"]
+    row["has_key"] = here if theirs is None else theirs
     return row
 
 
@@ -99,7 +101,9 @@ def _screen(row: dict[str, Any], deployment: "Deployment") -> dict[str, Any]:
     statuses = ", ".join(f"{count} {name}" for name, count in row["statuses"].items())
     seen = sum(row["statuses"].values())
     sample = f" (of the first {seen})" if seen < tasks["watched"] else ""
-    key = "set" if row["has_key"] else f"none: nothing is polled → {deployment.with_secret('TWELVELABS_API_KEY')}"
+    whose = "" if poll["has_key"] is None else ", as the running worker says"
+    none = f"none{whose}: nothing is polled → {deployment.with_secret('TWELVELABS_API_KEY')}"
+    key = f"set{whose}" if row["has_key"] else none
     words = {
         "tasks": f"{tasks['watched']} watched" + (f": {statuses}{sample}" if statuses else ""),
         "": f"{tasks['requests']} to be taken in, {tasks['ended']} ended, {tasks['rejected']} rejected entries",
@@ -163,8 +167,9 @@ async def health_of(
 ) -> dict[str, Any]:
     """Whether work drains, and a line that says so."""
     lag_ms = int(seconds_from(max_lag) * 1000)
-    has_key = settings.twelvelabs_api_key is not None
     roles = [await (role_of if here else settled)(store, kind) for kind in kinds]
+    key_here = settings.twelvelabs_api_key is not None
+    has_key = next((role.polls_by(key_here) for role in roles if role.kind == "poll"), key_here)
     absent = await _absent_here(store, kinds) if here else [role.kind for role in roles if not role.shifts]
     faults = [] if here else [fault for role in roles for fault in _faults(role, lag_ms, has_key=has_key)]
     if absent:

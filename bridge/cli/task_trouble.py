@@ -30,15 +30,17 @@ def trouble_of(
 ) -> Trouble | None:
     """What is wrong with the polling of all tasks; None if nothing is, as far as it shows.
 
-    `has_key`: there is one here, which the workers on other machines need not share; `was_read`: some of the tasks were
-    read well, so that they have one.
+    `has_key`: there is one here, which counts where the workers do not say whether they have one; `was_read`: some of
+    the tasks were read well, so that they have one.
     """
     if not role.workers:
         return Trouble("no worker is running", deployment.start())
     if role.key_refused:
         return Trouble("TwelveLabs refuses the API key: nothing is read", "bridge doctor")
-    if not has_key and not was_read:
+    if not role.polls_by(has_key or was_read):
         fix = f"{deployment.with_secret('TWELVELABS_API_KEY')}; or set what `bridge simulate` prints"
+        if role.has_key is False:
+            return Trouble("the running worker has no API key: nothing is read", fix)
         return Trouble("there is no API key here: if the worker has none either, nothing is read", fix)
     if role.paused_until_at:
         return Trouble("TwelveLabs asked for a rest: nothing is read until it ends", "bridge status -w")

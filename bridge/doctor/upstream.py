@@ -72,8 +72,13 @@ def no_way_out(found: str, fix: str) -> Finding:
     return fail("proxy", found, "nothing is delivered; what is owed waits, and counts against no endpoint", fix)
 
 
-def no_key(deployment: Deployment = Deployment.BY_HAND) -> Finding:
-    """There is no key at all."""
+def no_key(deployment: Deployment = Deployment.BY_HAND, *, here: bool = False, theirs: bool | None = None) -> Finding:
+    """None where it is needed, or none to be tried. `here`: this shell has one; `theirs`: a live worker has."""
+    if theirs:
+        return ok("key", "the running worker has one", "this shell has none, so it was not tried")
+    if here:
+        why = "this shell has one; nothing is polled until the worker is started with it"
+        return fail("key", "the running worker has none", why, deployment.with_secret(KEY))
     without = "" if deployment is Deployment.COMPOSE else "; without a key: bridge simulate"
     return fail("key", "there is none", f"nothing is polled{without}", deployment.with_secret(KEY))
 

@@ -14,6 +14,9 @@ TICKET_MS = 5_000
 ALIVE_MS = 5_000
 """How long a shift is believed to be alive after it said so; it says so every two seconds."""
 
+KEYED, KEYLESS = ":keyed", ":keyless"
+"""How the name of a live poll worker ends: with an API key it polls, without one it does not. Never the key."""
+
 
 class Fleet:
     """What a supervisor asks: who is missing."""

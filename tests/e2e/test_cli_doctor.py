@@ -311,7 +311,7 @@ def test_many_endpoints_in_one_trouble_are_told_once(bridge: Bridge, monkeypatch
 
 
 def test_what_is_told_to_do_next_can_be_pasted_where_it_was_told(redis_url: str, tmp_path: Path) -> None:
-    """Called by its path, as from a clone, it says that path: `bridge` on PATH may be another program. Data does not."""
+    """Called by its path, as from a clone, it tells that path, as PATH may have another `bridge`; data does not."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/bridge").symlink_to(Path(sys.executable).parent / "bridge")
     environment = {"PATH": "/usr/bin:/bin", "BRIDGE_REDIS_URL": redis_url, "NO_COLOR": "1"}

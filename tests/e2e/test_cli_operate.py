@@ -228,3 +228,20 @@ def test_the_worker_takes_the_settings_of_its_own_door(bridge: Bridge, monkeypat
     monkeypatch.setenv("BRIDGE_POL_WORKERS", "2")
     code, _, told = bridge("worker", "poll")
     assert (code, "BRIDGE_POLL_WORKERS" in told) == (2, True)
+
+
+@pytest.mark.parametrize(("here", "theirs"), [(False, True), (True, False)], ids=["only-the-worker", "only-the-shell"])
+def test_the_workers_key_is_told_and_not_the_shells(
+    bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch, here: bool, theirs: bool
+) -> None:
+    """What polls is the worker: its key counts, whatever the shell has that looks at it."""
+    if here:
+        monkeypatch.setenv("TWELVELABS_API_KEY", "tlk_x")
+    alive(client, "deliver")
+    client.zadd("bridge:shifts:poll", {"5f": now_ms() + 60_000})
+    client.zadd("bridge:workers:poll", {f"there:5f5f:7:{'keyed' if theirs else 'keyless'}": now_ms() + 60_000})
+    assert json.loads(bridge("status", "--json")[1])["has_key"] is theirs
+    assert ("as the running worker says: nothing is polled" in bridge("status")[1]) is not theirs
+    assert ("nothing is polled" in bridge("health")[1]) is not theirs
+    (finding,) = [one for one in json.loads(bridge("doctor", "--json")[1]) if one["check"] == "key"]
+    assert (finding["level"], "the running worker has" in finding["found"]) == ("ok" if theirs else "fail", True)

@@ -65,7 +65,7 @@ def test_the_receiver_that_is_shown_applies_tasks_and_leaves_the_rest_alone() ->
     secret = generate_secret(bytes(32))
     applied: list[Any] = []
     names: dict[str, Any] = {"seen_before": lambda _: False, "apply": lambda data: applied.append(data["task_id"])}
-    exec(textwrap.dedent(code).replace("whsec_…", secret), names)  # noqa: S102  the page's own words
+    exec(textwrap.dedent(code).replace("whsec_…", secret), names)  # the page's own words
     ready = b'{"type": "index.task.ready", "data": {"task_id": "t1", "revision": 7}}'
     for body in (ready, *map(notice, NO_TASKS)):
         assert names["hook"](dict(Signer([secret]).headers("evt_1", int(time.time()), body)), body) == 204

@@ -245,6 +245,29 @@ async def test_vitals_tell_who_is_alive_and_how_late(store: Store, scene: Scene,
     assert whole.counters["events"] == 1
 
 
+@pytest.mark.parametrize(
+    ("names", "has_key"),
+    [
+        ((), None),
+        (("a:1",), None),
+        (("a:1:keyless", "b:2"), None),
+        (("a:1:keyless",), False),
+        (("a:1:keyless", "b:2:keyed"), True),
+    ],
+    ids=["nobody", "older", "one-older", "keyless", "one-keyed"],
+)
+async def test_vitals_tell_whether_the_workers_have_a_key(
+    store: Store, clock: Clock, names: tuple[str, ...], has_key: bool | None
+) -> None:
+    """Their own word, while they live; who says nothing leaves it open, and then one's own key counts."""
+    for name in names:
+        await store.client.zadd("bridge:workers:poll", {name: clock.now + 1_000})
+    await store.client.zadd("bridge:workers:poll", {"dead:3:keyed": clock.now})
+    seen = await role(store, "poll")
+    assert (seen.has_key, seen.workers) == (has_key, len(names))
+    assert [seen.polls_by(here) for here in (False, True)] == ([False, True] if has_key is None else [has_key] * 2)
+
+
 async def test_what_waits_at_an_endpoint_without_a_free_slot_is_no_lag(scene: Scene) -> None:
     """P5: an endpoint that holds all its slots is looked at again when one may be free, and nobody is late."""
     await scene.endpoint("a")

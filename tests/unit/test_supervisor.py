@@ -15,3 +15,12 @@ def test_workers_in_two_containers_are_two(monkeypatch: pytest.MonkeyPatch) -> N
     supervisors = [Supervisor({}, load_settings()) for _ in range(2)]
     names = {Child("poll", supervisor.name).name for supervisor in supervisors}
     assert len(names) == 2
+
+
+@pytest.mark.parametrize("key", ["", "tlk_do_not_show"], ids=["keyless", "keyed"])
+def test_workers_say_whether_they_have_a_key(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    """So that a shell without one raises no false alarm; the key itself is not in it."""
+    monkeypatch.setenv("TWELVELABS_API_KEY", key)
+    supervisor = Supervisor({}, load_settings())
+    assert supervisor.keyed("poll") == (":keyed" if key else ":keyless")
+    assert supervisor.keyed("deliver") == ""

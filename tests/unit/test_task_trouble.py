@@ -16,12 +16,18 @@ def test_all_is_well(has_key: bool, was_read: bool) -> None:
     assert trouble_of(replace(WELL, lag_ms=LAG_MS), has_key=has_key, was_read=was_read) is None
 
 
+def test_the_workers_key_counts_and_not_ones_own() -> None:
+    """A shell without one is no reason to warn, when the worker says that it has one."""
+    assert trouble_of(replace(WELL, has_key=True), has_key=False, was_read=False) is None
+
+
 @pytest.mark.parametrize(
     ("role", "has_key", "fix"),
     [
         (replace(WELL, workers=0, key_refused=True), False, "bridge worker"),
         (replace(WELL, key_refused=True, paused_until_at=5), False, "bridge doctor"),
         (replace(WELL, lag_ms=10**6), False, "export TWELVELABS_API_KEY="),
+        (replace(WELL, has_key=False), True, "export TWELVELABS_API_KEY="),
         (replace(WELL, paused_until_at=5, lag_ms=10**6), True, "bridge status -w"),
         (replace(WELL, lag_ms=LAG_MS + 1), True, "bridge doctor"),
     ],

@@ -10,6 +10,7 @@ from bridge.store.reading.endpoints import EndpointView, list_endpoints
 from bridge.store.reading.tasks import count_tasks, statuses
 from bridge.store.reading.trips import MADE_DUE, HasClient, as_ms, ask, waits_since
 from bridge.store.registry import as_text
+from bridge.store.shifts import KEYED, KEYLESS
 
 if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
@@ -34,6 +35,12 @@ class Role:
     paused_until_at: int | None = None
     """Polling only: no request before, because upstream asked for a rest or refused the key."""
     key_refused: bool = False
+    has_key: bool | None = None
+    """Polling only: whether a live worker has an API key, as they say; None where none is alive, or an older one is."""
+
+    def polls_by(self, key_here: bool) -> bool:
+        """Whether there is a key to poll by: the workers' word, and where they say nothing, whether one is here."""
+        return key_here if self.has_key is None else self.has_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,7 @@ async def role(store: HasClient, kind: str) -> Role:
     """How one kind of worker fares."""
     now = await store.scripts.now()
     pipe = store.client.pipeline(transaction=False)
-    pipe.zcount(store.keys.workers(kind), f"({now}", "+inf")
+    pipe.zrange(store.keys.workers(kind), f"({now}", "+inf", byscore=True)
     pipe.zrange(store.keys.shifts(kind), f"({now}", "+inf", byscore=True)
     pipe.zrange(store.keys.watch if kind == "poll" else store.keys.ready, 0, 0, withscores=True)
     pipe.zscore(store.keys.pauses, "default")
@@ -79,13 +86,20 @@ async def role(store: HasClient, kind: str) -> Role:
     until = as_ms(paused)
     return Role(
         kind=kind,
-        workers=int(workers),
+        workers=len(workers),
         shifts=len(shifts) - tickets,
         tickets=tickets,
         lag_ms=max(0, now - int(first[0][1])) if first else 0,
         paused_until_at=until if polls and until and until > now else None,
         key_refused=polls and account == b"refused",
+        has_key=_keyed([as_text(name) for name in workers]) if polls else None,
     )
+
+
+def _keyed(workers: Sequence[str]) -> bool | None:
+    if any(name.endswith(KEYED) for name in workers):
+        return True
+    return False if workers and all(name.endswith(KEYLESS) for name in workers) else None
 
 
 async def live_workers(store: HasClient, kind: str) -> int:
