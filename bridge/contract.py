@@ -7,11 +7,11 @@ import json
 import re
 from collections.abc import Mapping
 from hashlib import blake2b
-from shlex import quote
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, ValidationInfo
 
+from bridge.callback import way
 from bridge.errors import InvalidInput
 from bridge.events import ENDPOINT_PREFIX
 from bridge.filters import checked_words, takes_nothing, words_of
@@ -209,8 +209,7 @@ def implicit_name(url: str) -> str:
 def _check_url(field: str, url: str, policy: Policy) -> None:
     verdict = policy.judge_url(url)
     if not verdict.allowed:
-        fix = f"bridge endpoint check {quote(redacted(bare(url)))}"
-        raise Rejection(field, f"{verdict.reason}: {verdict.detail}", fix, bare(url))
+        raise Rejection(field, f"{verdict.reason}: {verdict.detail}", way(url, policy), bare(url))
 
 
 def _metadata(text: str | None) -> Any:

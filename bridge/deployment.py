@@ -43,6 +43,13 @@ class Deployment(StrEnum):
             return f"printf '%s\\n' {join(assignments)} >> .env && docker compose up -d  # restart reads no .env"
         return f"stop the worker, then: {' '.join([*map(_assigned, assignments), 'bridge worker'])}"
 
+    def allowing(self, assignments: Sequence[str]) -> str:
+        """Give commands and the worker the same settings (`NAME=value`); in compose both read them from .env."""
+        if self is self.COMPOSE:
+            return self.with_settings(assignments)
+        here = " ".join(map(_assigned, assignments))
+        return f"export {here}  # here, and where the worker runs; then start it anew"
+
     def with_secret(self, name: str) -> str:
         """Start it anew with a secret setting, whose value is in a variable of the shell that has its name."""
         if self is self.COMPOSE:

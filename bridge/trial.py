@@ -4,10 +4,12 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from bridge import events, formats
+from bridge.callback import THE_HOST, assignments
 from bridge.errors import InvalidInput
+from bridge.guard import Policy
 from bridge.kinds import TASK, Kind, family_of
 from bridge.model import Change, Delivery, Endpoint, Fault, Observation, Outcome, Snapshot
-from bridge.waiting import Advice, remedies
+from bridge.waiting import Advice, elsewhere, remedies
 
 TYPE = "bridge.endpoint.test"
 TRIGGER = "test"
@@ -15,8 +17,6 @@ TRIGGER = "test"
 ID = "test"
 """The id, and the index, in an event of a task's type: they are nobody's."""
 
-THE_HOST = "host.docker.internal"
-"""The machine that runs the containers, as they call it."""
 FROM_A_CONTAINER = (
     "nothing listens there for containers: an app on this machine has to listen on 0.0.0.0, as they do not come by "
     "127.0.0.1 (`bridge listen --host 0.0.0.0`); or"
@@ -68,13 +68,15 @@ def delivered(outcome: Outcome) -> bool:
     return outcome.status_code is not None and 200 <= outcome.status_code < 300
 
 
-def advice(endpoint: Endpoint, outcome: Outcome) -> tuple[Advice, ...]:
-    """What to do about a trial that was not taken; nothing about one that was."""
+def advice(endpoint: Endpoint, outcome: Outcome, policy: Policy) -> tuple[Advice, ...]:
+    """What to do about a trial that was not taken, sent under this policy; nothing about one that was."""
     name, status = endpoint.name, outcome.status_code
     if delivered(outcome):
         return ()
     if outcome.fault is Fault.CONNECT and urlsplit(endpoint.url).hostname == THE_HOST:
         return (_moved(name, FROM_A_CONTAINER),)
+    if outcome.fault is Fault.BLOCKED and (lacking := assignments(endpoint.url, policy)):
+        return (_moved(name, f"policy forbids this URL: set {' '.join(lacking)} here and for the worker, or"),)
     if status is None:
         when, moves = _FAULTS.get(outcome.fault or Fault.RESET, ("look at the receiver's log", False))
         return (_moved(name, when) if moves else Advice("", when),)
@@ -89,9 +91,7 @@ def advice(endpoint: Endpoint, outcome: Outcome) -> tuple[Advice, ...]:
 
 def _moved(name: str, when: str) -> Advice:
     """Have it lead elsewhere."""
-    if name.startswith("url:"):
-        return Advice("bridge task add ID --callback-url URL", when)
-    return Advice(f"bridge endpoint set {name} --url URL", when)
+    return Advice(elsewhere(name), when)
 
 
 _FAULTS = {

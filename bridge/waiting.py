@@ -11,6 +11,10 @@ from bridge.recovery import command
 REFUSED = "the running worker's settings refuse it, so each attempt at it is refused, too → bridge doctor"
 """What to say of an endpoint whose `kept` is true, however this process judges it; and where to look."""
 
+BLOCKED = "blocked"
+"""Why an endpoint is disabled whose address policy forbids: to enable it alone leads nowhere."""
+FORBIDDEN = "the running worker may not send there: allow it by BRIDGE_DELIVERY_ALLOW_NETWORKS and enable it, or"
+
 
 class Holder(StrEnum):
     """What a delivery waits for, other than its moment."""
@@ -52,7 +56,7 @@ class Hold:
 def hold_of(standing: Standing, behind: str | None) -> Hold | None:
     """What holds a pending delivery, the gravest first; None for one that goes out at its moment, or is going out."""
     if standing.state == "disabled":
-        return Hold(Holder.DISABLED, standing.reason, standing.kept and standing.reason == "blocked")
+        return Hold(Holder.DISABLED, standing.reason, standing.kept and standing.reason == BLOCKED)
     if standing.state == "held":
         return Hold(Holder.BREAKER, standing.reason, probe_at=standing.probe_at)
     return Hold(Holder.LINE, behind=behind) if behind else None
@@ -101,9 +105,19 @@ def remedies(endpoint: str, error: str) -> tuple[Advice, ...]:
         ours = "the receiver holds another secret than BRIDGE_DELIVERY_DEFAULT_SECRET, which signs callback_urls?"
         return Advice("bridge config show", ours), Advice("bridge verify request.txt", rewritten)
     return (
-        Advice(f"bridge endpoint rotate {endpoint}", "the receiver holds another secret?"),
+        Advice(
+            f"bridge endpoint rotate {endpoint} --secret-file secret.txt", "the receiver holds another secret? with it:"
+        ),
+        Advice(f"bridge endpoint rotate {endpoint}", "or with a new one, for both:"),
         Advice("bridge verify --secret-file secret.txt request.txt", rewritten),
     )
+
+
+def elsewhere(endpoint: str) -> str:
+    """How it leads to another place; written anew, one that was disabled by the bridge is active again."""
+    if endpoint.startswith("url:"):
+        return "bridge task add ID --callback-url URL"
+    return f"bridge endpoint set {endpoint} --url URL"
 
 
 def registering(endpoint: str) -> str:
@@ -129,9 +143,25 @@ def advised(delivery: Mapping[str, Any]) -> tuple[Advice, ...]:
     if delivery["state"] == DeliveryState.CANCELLED:
         return (retry,)
     if hold and hold["by"] == Holder.DISABLED:
-        return (Advice("bridge doctor" if hold["by_settings"] else f"bridge endpoint enable {name}"),)
-    if found := remedies(name, delivery["endpoint_error"] or ""):
-        return found
+        return (_way_on(name, hold),)
+    return _of_pending(delivery, retry)
+
+
+def _of_pending(delivery: Mapping[str, Any], retry: Advice) -> tuple[Advice, ...]:
+    """Of one at an endpoint that takes deliveries, or is probed."""
+    name, hold, error = delivery["endpoint"], delivery["hold"], delivery["endpoint_error"] or ""
+    mended = () if hold else (replace(retry, when="once its receiver is mended, not to wait for it:"),)
+    if found := remedies(name, error):
+        return *found, *mended
     if hold and hold["by"] == Holder.LINE:
         return (Advice(f"bridge delivery show {hold['behind']} {name}"),)
-    return (Advice(f"bridge endpoint test {name}") if delivery["endpoint_error"] else retry,)
+    return (Advice(f"bridge endpoint test {name}"), *mended) if error else (retry,)
+
+
+def _way_on(endpoint: str, hold: Mapping[str, Any]) -> Advice:
+    """What ends the hold of a disabled endpoint."""
+    if hold["by_settings"]:
+        return Advice("bridge doctor")
+    if hold["reason"] == BLOCKED:
+        return Advice(elsewhere(endpoint), FORBIDDEN)
+    return Advice(f"bridge endpoint enable {endpoint}")

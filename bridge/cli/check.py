@@ -5,18 +5,23 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import rich_click as click
 
+from bridge.callback import assignments, corrected
 from bridge.cli.output import Columns, chosen, emit, field, output_option, safe, say
 from bridge.cli.session import settings_of
 from bridge.errors import InvalidInput
 from bridge.guard import Policy, Refused, Target, Verdict
+from bridge.redaction import bare
 
 NO_ANSWER = Verdict(False, "dns_no_answer", "The name does not resolve; correct it, or its DNS records.")
 LOOKUPS = 32
 """Names that are being resolved at the same time."""
+MENDED = 10
+"""Of how many blocked URLs it is said what would pass."""
 
 Answers = Mapping[str, Sequence[str]]
 """Host → the addresses of its first answer; a host that has none is missing."""
@@ -65,11 +70,23 @@ def check(
     allowed = [url for url, row in zip(given, rows, strict=True) if row["verdict"] == "allow"]
     if how == "table" and any(not _judged(Policy(), url, answers)[0].allowed for url in allowed):  # by the defaults
         say("Allowed by this shell's settings; a running worker goes by its own → bridge doctor")
+    blocked = [url for url, row in zip(given, rows, strict=True) if row["verdict"] == "block" and how == "table"]
+    for url in list(dict.fromkeys(blocked))[:MENDED]:
+        _say_what_passes(url, policy)
     if how == "table" and answers:
         for host in sorted({target.host for url in given if isinstance(target := _parsed(policy, url), Target)}):
             if any(not policy.judge_address(address).allowed for address in answers.get(host, ())):
                 say(f"{safe(host)} is {', '.join(map(safe, answers[host]))} here")
     return int(any(row["verdict"] == "block" for row in rows))
+
+
+def _say_what_passes(url: str, policy: Policy) -> None:
+    """Of one that is blocked: the command with the URL that was probably meant, and the settings that let it pass."""
+    meant = corrected(url)
+    if meant:
+        say(f"→ bridge endpoint check {quote(bare(meant))} --resolve")
+    if lacking := assignments(meant or url, policy):
+        say(f"It passes with {' '.join(lacking)}, here and for the worker.")
 
 
 def _given(urls: Sequence[str]) -> Iterator[str]:

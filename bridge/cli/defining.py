@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import rich_click as click
 
+from bridge.callback import assignments, corrected, from_a_container, is_vain, leads_to_itself
 from bridge.cli.output import safe, say
 from bridge.cli.session import settings_of
+from bridge.deployment import Deployment
 from bridge.errors import BridgeError, InvalidInput, NotFound
+from bridge.redaction import bare
 
 if TYPE_CHECKING:
     from bridge.settings import Settings
@@ -80,12 +83,33 @@ def check(settings: "Settings", name: str, definition: Mapping[str, Any]) -> Non
     from bridge.rejection import Rejection
 
     has_default = settings.delivery_default_secret is not None
+    url = str(definition.get("url", ""))
     try:
         judged(name, json.dumps(definition), settings.policy, has_default_secret=has_default)
     except Rejection as rejection:
         fix = rejection.fix.replace(" and HSET it again", "").replace(", without quotes", "")
         fix = "choose another name" if rejection.field == "name" else fix
+        fix = _way_of(url, settings) or fix if rejection.field == "url" else fix
         raise InvalidInput(str(rejection), fix=fix) from None
+    if is_vain(url, settings.policy):
+        raise InvalidInput(f"url: {_whose(settings)}, where nothing may be sent to", fix=_way_of(url, settings))
+    if settings.deployment is Deployment.COMPOSE and leads_to_itself(url):
+        say(f"! {_whose(settings)}: an app on this machine is {bare(from_a_container(url))}")
+
+
+def _whose(settings: "Settings") -> str:
+    return "localhost is the container itself" if settings.deployment is Deployment.COMPOSE else "localhost is loopback"
+
+
+def _way_of(url: str, settings: "Settings") -> str:
+    """What to do about a refused URL of one's own machine, here; empty where `callback.way` says all that is known."""
+    meant = corrected(url) or url
+    if settings.deployment is Deployment.COMPOSE and leads_to_itself(meant):
+        meant = from_a_container(meant)
+    written = f"write {bare(meant)}" if meant != url else ""
+    if not (lacking := assignments(meant, settings.policy)):
+        return written
+    return f"{written}{'; and ' * bool(written)}{settings.deployment.allowing(lacking)}"
 
 
 async def take_in(store: "Store", settings: "Settings", name: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from bridge.callback import corrected
 from bridge.cli import stage
 from bridge.contract import ENDPOINT_BYTES
 from bridge.contract import endpoint as read_endpoint
@@ -78,9 +79,9 @@ class Session:
                 self.name, json.dumps(self.definition()), policy, has_default_secret=self.default_secret is not None
             )
         except Rejection as rejection:
-            raise InvalidInput(
-                f"Events cannot go to {stage.printable(bare(self.url))}: {rejection}", fix=rejection.fix
-            ) from None
+            meant = corrected(self.url)
+            fix = f"--to {bare(meant)}" if loopback_networks(meant) else rejection.fix
+            raise InvalidInput(f"Events cannot go to {stage.printable(bare(self.url))}: {rejection}", fix=fix) from None
         changed = {
             "BRIDGE_DELIVERY_ALLOW_NETWORKS": json.dumps([str(one) for one in networks]),
             "BRIDGE_DELIVERY_ALLOW_HTTP": str(http).lower(),

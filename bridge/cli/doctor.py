@@ -238,6 +238,7 @@ class Examination:
         from bridge.doctor import entries
         from bridge.engine import keyring_from
         from bridge.store.reading.checkup import endpoints_in_force, written_endpoints
+        from bridge.store.reading.vitals import admitted_endpoints
 
         self.in_force = await endpoints_in_force(self.store)
         self.written = await written_endpoints(self.store)
@@ -249,7 +250,8 @@ class Examination:
 
             answers = await resolved(entries.targets(self.written, implicit, judge))
         sealed = entries.sealed(self.written, keyring_from(self.settings))
-        return [*entries.endpoints(self.written, implicit, judge, answers), *sealed]
+        admitted = await admitted_endpoints(self.store, self.in_force)
+        return [*entries.endpoints(self.written, implicit, judge, answers, admitted=admitted), *sealed]
 
     async def _tasks(self) -> list[Finding]:
         from bridge.doctor import entries, work

@@ -71,7 +71,7 @@ async def _test(store: "Store", settings: "Settings", name: str, event_type: str
     (owed,) = await owed_facts(store, {name: endpoint.url}, [name])
     if owed.kept:
         told.append(f"! {REFUSED}")
-    next_ = afterwards(owed) if took else advice(endpoint, outcome)
+    next_ = afterwards(owed) if took else advice(endpoint, outcome, settings.policy)
     told += [safe(one) for one in next_ if not (took and owed.kept)]
     next_text = "; ".join(one.command if one.command and not one.when else str(one) for one in next_)
     return _row(endpoint, delivery, outcome) | {"next": next_text}, told

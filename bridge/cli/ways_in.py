@@ -4,11 +4,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+from bridge.callback import PRIVATE_NETWORKS, THE_HOST
 from bridge.cli.stage import LOOPBACK
-from bridge.trial import THE_HOST
 
-PRIVATE_NETWORKS = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
-"""Where containers are, and what they know as their host."""
 SERVICE = "SERVICE"
 """Stands for the name of this container's service, which it does not know itself."""
 

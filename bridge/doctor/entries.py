@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
+from types import MappingProxyType
 
+from bridge.callback import assignments
 from bridge.contract import MILLISECONDS_FROM, OPTIONS, UNSIGNED_CALLBACK, check_member, endpoint, task_options
 from bridge.deployment import Deployment
 from bridge.doctor.findings import Finding, exit_code, fail, ok, shortened, warn
@@ -15,6 +17,7 @@ from bridge.rejection import Rejection, redacted, rejected_field
 from bridge.sealing import Keyring
 
 DEFAULT_SECRET = "BRIDGE_DELIVERY_DEFAULT_SECRET"  # noqa: S105  its name
+OURS = "this shell's settings refuse it, the running worker's allow it"
 THEIRS = "this shell's settings allow it, the running worker's do not"
 
 Answers = Mapping[str, Sequence[str]]
@@ -64,12 +67,24 @@ class Judge:
 
 
 def endpoints(
-    written: Mapping[bytes, bytes], implicit: Mapping[str, str], judge: Judge, answers: Answers | None = None
+    written: Mapping[bytes, bytes],
+    implicit: Mapping[str, str],
+    judge: Judge,
+    answers: Answers | None = None,
+    *,
+    admitted: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Finding]:
-    """Each endpoint's definition as it stands, and each callback URL in force; with `answers` their addresses too."""
-    found = [one for name, text in written.items() for one in _endpoint(name, text, judge, answers)]
-    called = {f"{name} ({redacted(url)})": url for name, url in implicit.items()}
-    found += [one for name, url in called.items() for one in _url(name, url, judge.policy, answers)]
+    """Each endpoint's definition as it stands, and each callback URL in force; with `answers` their addresses too.
+
+    `admitted`: those that a running worker works by, name → URL, whatever is thought of them here.
+    """
+    found = [one for name, text in written.items() for one in _endpoint(name, text, judge, answers, admitted)]
+    for name, url in implicit.items():
+        called, refused = f"{name} ({redacted(url)})", _parsed(url, judge.policy)
+        if name in admitted and isinstance(refused, Refused):
+            found.append(_only_theirs(called, url, f"{refused.reason}: {refused.detail}", judge))
+        else:
+            found += _url(called, url, judge.policy, answers)
     if implicit and not judge.has_default_secret:
         why = "callback_urls are signed with the default secret, and there is none"
         fix = judge.deployment.with_secret(DEFAULT_SECRET)
@@ -108,11 +123,16 @@ def targets(written: Mapping[bytes, bytes], implicit: Mapping[str, str], judge: 
     return [target for url in urls if isinstance(target := _parsed(url, judge.policy), Target)]
 
 
-def _endpoint(raw_name: bytes, text: bytes, judge: Judge, answers: Answers | None) -> Iterator[Finding]:
+def _endpoint(
+    raw_name: bytes, text: bytes, judge: Judge, answers: Answers | None, admitted: Mapping[str, str]
+) -> Iterator[Finding]:
     name = raw_name.decode(errors="backslashreplace")
     try:
         definition = endpoint(*_decoded(raw_name, text), judge.policy, has_default_secret=judge.has_default_secret)
     except Rejection as rejection:
+        if url := _admitted_url(name, text, rejection, admitted):
+            yield _only_theirs(name, url, str(rejection), judge, lacks_secret=rejection.field == "secret")
+            return
         why = "it is refused, or works by its last good definition"
         yield fail("endpoint", f"{name}: {rejection}", why, rejection.fix, about=name, cause=str(rejection))
         return
@@ -124,6 +144,21 @@ def _endpoint(raw_name: bytes, text: bytes, judge: Judge, answers: Answers | Non
         fix = f"bridge endpoint set {name} --events {events}" if filters else f"bridge endpoint show {name}"
         why = "it is legal, and looks like a mistake"
         yield warn("endpoint", f"{name}: {hint}", why, fix, about=name, cause=hint)
+
+
+def _admitted_url(name: str, text: bytes, rejection: Rejection, admitted: Mapping[str, str]) -> str:
+    """The URL of a definition that only the settings here refuse, while a worker works by it; empty for any other."""
+    by_settings = rejection.field in {"url", "secret"}
+    url = str(json.loads(text).get("url", "")) if by_settings and name in admitted else ""
+    return url if url and admitted[name] == url else ""
+
+
+def _only_theirs(name: str, url: str, said: str, judge: Judge, *, lacks_secret: bool = False) -> Finding:
+    """Of one that the settings of this shell refuse, and those of the running worker do not."""
+    why = f"by these it is refused ({said}), and commands of this shell refuse it; the worker delivers to it"
+    lacking = [f"{DEFAULT_SECRET}=…"] if lacks_secret else assignments(url, judge.policy)
+    fix = f"export {' '.join(lacking)}  # here" if lacking else "bridge config show"
+    return warn("endpoint", f"{name}: {OURS}", why, fix, about=name, cause=said)
 
 
 def _url(name: str, url: str, policy: Policy, answers: Answers | None) -> Iterator[Finding]:

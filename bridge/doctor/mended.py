@@ -1,13 +1,8 @@
 """What to do about what an endpoint is owed, once its receiver takes events again."""
 
 from bridge.doctor.findings import span
-from bridge.doctor.work import OwedFacts, way_back
+from bridge.doctor.work import SOON_MS, OwedFacts, hastened, way_back
 from bridge.waiting import Advice
-
-SOON_MS = 10_000
-"""What is due sooner is not worth a command."""
-LISTED_UNASKED, LISTED = 100, 100_000
-"""How many deliveries `bridge delivery ls` names without --limit, and with it at most."""
 
 
 def afterwards(owed: OwedFacts) -> tuple[Advice, ...]:
@@ -24,6 +19,4 @@ def afterwards(owed: OwedFacts) -> tuple[Advice, ...]:
         return Advice("", f"{waits}: it asked for a rest, which ends in {span(owed.paused_ms)}"), *dead
     if owed.next_ms < SOON_MS:
         return dead
-    limit = f" --limit {min(owed.pending, LISTED)}" if owed.pending > LISTED_UNASKED else ""
-    ids = f"bridge delivery ls --endpoint {owed.name} --state pending{limit} -o ids"
-    return Advice(f"{ids} | bridge delivery retry -", f"{waits}, the next in {span(owed.next_ms)}"), *dead
+    return Advice(hastened(owed), f"{waits}, the next in {span(owed.next_ms)}"), *dead

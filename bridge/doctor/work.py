@@ -8,7 +8,7 @@ from bridge.deployment import Deployment
 from bridge.doctor.findings import Finding, fail, ok, shortened, span, warn
 from bridge.recovery import command
 from bridge.schedule import RETRY_AFTER_SECONDS
-from bridge.waiting import CAUSES, registering, remedies
+from bridge.waiting import BLOCKED, CAUSES, elsewhere, registering, remedies
 
 LATE_WARN_MS, LATE_FAIL_MS = 15_000, 120_000
 """How late work may be. The second is what `bridge health` goes by."""
@@ -17,6 +17,11 @@ QUEUED = 10
 LONGEST_REST_MS = RETRY_AFTER_SECONDS * 1000
 FAULTS = 3
 """Failed reads in a row from which on a task is read less often."""
+
+SOON_MS = 10_000
+"""What is due sooner is not worth a command."""
+LISTED_UNASKED, LISTED = 100, 100_000
+"""How many deliveries `bridge delivery ls` names without --limit, and with it at most."""
 
 _PROBE = "bridge delivery ls --endpoint {name} --state pending --limit 1 -o ids | bridge delivery retry -"
 """To ask for any delivery of a held endpoint has it probed at once."""
@@ -173,7 +178,11 @@ def _state(one: OwedFacts) -> Iterator[Finding]:
         )
     elif one.failures and one.in_force:
         failing = f"the latest {one.failures} attempts at it failed{_last(one)}{_causes(one)}"
-        why = f"{failing}; {one.pending} deliveries are owed"
+        waits = one.next_ms is not None and one.next_ms >= SOON_MS
+        later = (
+            f"; the next goes out in {span(one.next_ms or 0)}, or once it is mended: {hastened(one)}" if waits else ""
+        )
+        why = f"{failing}; {one.pending} deliveries are owed{later}"
         fix = _cure(one) or f"bridge endpoint test {one.name}"
         yield warn("endpoint", f"{one.called} fails" + (f": {one.error}" if one.error else ""), why, fix)
 
@@ -182,12 +191,21 @@ def _disabled(one: OwedFacts) -> Finding:
     """Nothing goes out until somebody says so, or, where a setting of ours was the cause, until that is mended."""
     found = f"{one.called} is disabled" + (f" ({one.reason})" if one.reason else "")
     held = f"{one.pending} deliveries are held, none is lost until retention"
-    if one.kept and one.reason == "blocked":
+    if one.kept and one.reason == BLOCKED:
         why = f"the running worker's settings refuse its address; {held}"
         return warn("endpoint", found, why, "mend them as `rejected` says, above: it is then active again by itself")
     cause = _DISABLED.get(one.reason, "an operator holds it") + _last(one)
+    if one.reason == BLOCKED:
+        why = f"{cause}; {held}; once a setting allows it: bridge endpoint enable {one.name}"
+        return warn("endpoint", found, why, elsewhere(one.name))
     verb = "recover" if command(one.name, one.reasons) == f"bridge endpoint recover {one.name}" else "enable"
     return warn("endpoint", found, f"{cause}; {held}", f"bridge endpoint {verb} {one.name}")
+
+
+def hastened(one: OwedFacts) -> str:
+    """What makes all that it is owed due at once."""
+    limit = f" --limit {min(one.pending, LISTED)}" if one.pending > LISTED_UNASKED else ""
+    return f"bridge delivery ls --endpoint {one.name} --state pending{limit} -o ids | bridge delivery retry -"
 
 
 def _last(one: OwedFacts) -> str:

@@ -163,3 +163,18 @@ def test_what_is_blocked_is_not_said_to_be_allowed(bridge: Bridge, tmp_path: Pat
     assert (code, out.splitlines()[1].split()[0], "Allowed" in told) == (1, "block", False)
     code, _, told = bridge("endpoint", "check", "https://inside.com/", "--dns", "dns.json")
     assert (code, "Allowed by this shell's settings" in told) == (0, True)
+
+
+def test_the_command_that_was_meant_is_told(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the refusal, where it is known; for a machine of one's own both settings at once. No script reads it."""
+    assert (
+        "→ bridge endpoint check https://example.com/hook --resolve"
+        in bridge("endpoint", "check", "example.com/hook")[2]
+    )
+    monkeypatch.setenv("BRIDGE_DELIVERY_ALLOW_HTTP", "false")
+    monkeypatch.delenv("BRIDGE_DELIVERY_ALLOW_NETWORKS")
+    told = bridge("endpoint", "check", "http://localhost:3000/")[2]
+    assert "BRIDGE_DELIVERY_ALLOW_HTTP=true BRIDGE_DELIVERY_ALLOW_NETWORKS=127.0.0.1/32,::1/128" in told
+    assert bridge("endpoint", "check", "example.com/hook", "--json")[2] == ""
+    many = "".join(f"http://e{n}.com/\n" for n in range(40)).encode()
+    assert bridge("endpoint", "check", "-", stdin=many)[2].count("→") == 10

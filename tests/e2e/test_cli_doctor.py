@@ -300,12 +300,13 @@ def test_many_endpoints_in_one_trouble_are_told_once(bridge: Bridge, monkeypatch
         assert bridge("endpoint", "add", f"e{number}", f"http://127.0.0.1:9/{number}")[0] == 0
     monkeypatch.setenv("BRIDGE_DELIVERY_ALLOW_HTTP", "false")
     _, out, told = bridge("doctor")
-    assert out.count("BRIDGE_DELIVERY_ALLOW_HTTP") == 1
+    assert out.count("scheme_not_https") == 1
     (same,) = [line for line in out.splitlines() if "the same of" in line]
     assert same.endswith(" and 3 more")
     assert same.count(", ") == 9
     rows = [row for row in doctor(bridge)[1] if "scheme_not_https" in row["found"]]
-    assert {row["fix"] for row in rows} == {f"bridge endpoint check http://127.0.0.1:9/{n}" for n in range(14)}
+    assert len(rows) == 14
+    assert {row["fix"].partition(" for ")[0] for row in rows} == {"set BRIDGE_DELIVERY_ALLOW_HTTP=true"}
     assert set(rows[0]) == {"level", "check", "found", "why", "fix"}
     assert int(told.split()[0]) >= 14
 
@@ -327,3 +328,26 @@ def test_what_is_told_to_do_next_can_be_pasted_where_it_was_told(redis_url: str,
     assert "→ bin/bridge worker" in told("health")
     assert "→ bin/bridge endpoint ls" in told("endpoint", "show", "nobody")
     assert '"fix": "bridge worker"' in told("doctor", "--json")
+
+
+def test_what_the_running_worker_allows_is_no_failure(
+    bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shell has fewer settings than the worker, which delivers: told as the shell's, with what it lacks."""
+    assert bridge("endpoint", "add", "mine", "http://127.0.0.1:9/hook")[0] == 0
+    monkeypatch.setenv("BRIDGE_DELIVERY_ALLOW_HTTP", "false")
+    monkeypatch.delenv("BRIDGE_DELIVERY_ALLOW_NETWORKS")
+
+    def finding() -> dict[str, str]:
+        (row,) = [row for row in doctor(bridge)[1] if row["check"] == "endpoint" and "mine" in row["found"]]
+        return row
+
+    assert finding()["level"] == "fail"  # nobody works, and who will is not known to allow it
+    for kind in ("poll", "deliver"):
+        client.zadd(f"bridge:workers:{kind}", {f"{kind}:1": (time.time() + 60) * 1000})
+    row = finding()
+    assert (row["level"], "the running worker's allow it" in row["found"]) == ("warn", True)
+    networks = "BRIDGE_DELIVERY_ALLOW_NETWORKS=127.0.0.1/32"
+    assert row["fix"] == f"export BRIDGE_DELIVERY_ALLOW_HTTP=true {networks}  # here"
+    client.hset("bridge:endpoint:mine", "kept", "1")
+    assert finding()["level"] == "fail"  # the worker's settings refuse it, too

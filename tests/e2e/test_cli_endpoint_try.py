@@ -75,7 +75,10 @@ def test_a_trial_is_a_delivery_like_any_other(
     [
         (Response(500, body=b"no \x1b[31m"), "look at the receiver's log"),
         (Response(302, (("location", "/elsewhere"),)), "redirects are not followed"),
-        (Response(401), "the receiver holds another secret? → bridge endpoint rotate billing"),
+        (
+            Response(401),
+            "the receiver holds another secret? with it: → bridge endpoint rotate billing --secret-file secret.txt",
+        ),
         (Response(403), "→ bridge verify --secret-file secret.txt request.txt"),
         (Response(404), "bridge endpoint set billing --url URL"),
         (Response(410), "bridge endpoint set billing --url URL"),
@@ -230,3 +233,12 @@ def test_after_a_mend_the_trial_leads_to_what_waits(bridge: Bridge, receiver: Re
     assert bridge("delivery", "retry", "-", stdin=ids.encode())[0] == 0
     assert bridge("endpoint", "recover", "billing")[0] == 0
     assert {one.event_id for one in claim(redis_url)} == {dead, waits}
+
+
+@pytest.mark.usefixtures("billing")
+def test_a_blocked_trial_names_the_setting_that_blocks_it(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scheme is no matter of networks."""
+    monkeypatch.setenv("BRIDGE_DELIVERY_ALLOW_HTTP", "false")
+    code, _, told = bridge("endpoint", "test", "billing")
+    assert (code, "set BRIDGE_DELIVERY_ALLOW_HTTP=true here and for the worker, or" in told) == (1, True)
+    assert "ALLOW_NETWORKS" not in told

@@ -219,3 +219,39 @@ def test_a_refused_definition_is_shown_with_its_reason(bridge: Bridge, client: "
     out = bridge("endpoint", "show", "a")[1]
     assert "no secret \\x1b[31m" in out
     assert "add one" in out
+
+
+@pytest.mark.parametrize("verb", ["add", "set"])
+def test_localhost_in_a_container_is_the_container(
+    bridge: Bridge, client: "Redis", redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, verb: str
+) -> None:
+    """Refused where it stands, and not at each attempt; the name of the machine itself is the next command."""
+    (tmp_path / "login").write_text(redis_url)
+    monkeypatch.setattr("bridge.deployment.IN_THE_STACK", f"{tmp_path}/")
+    monkeypatch.delenv("BRIDGE_REDIS_URL")
+    monkeypatch.setenv("BRIDGE_REDIS_URL_FILE", str(tmp_path / "login"))
+    monkeypatch.setenv("BRIDGE_DELIVERY_ALLOW_NETWORKS", "10.0.0.0/8")
+    assert bridge("endpoint", "add", "there", "http://receiver:3000/hook")[0] == 0
+    words = ("add", "mine", "{}") if verb == "add" else ("set", "there", "--url", "{}")
+    for host in ("localhost", "127.0.0.1"):
+        code, _, told = bridge("endpoint", *(one.format(f"http://{host}:3000/hook") for one in words))
+        assert (code, "→ write http://host.docker.internal:3000/hook" in told) == (2, True), told
+    assert "localhost is the container itself" in bridge("endpoint", "add", "mine", "http://localhost:3000/hook")[2]
+    assert "receiver:3000" in client.hget("bridge:endpoints", "there")
+    assert client.hkeys("bridge:endpoints") == ["there"]
+    monkeypatch.setenv("BRIDGE_DELIVERY_ALLOW_NETWORKS", "127.0.0.0/8,10.0.0.0/8")
+    code, _, told = bridge("endpoint", "add", "mine", "http://localhost:3000/hook")
+    assert (code, "! localhost is the container itself: an app on this machine is http://host.docker" in told) == (
+        0,
+        True,
+    )
+
+
+def test_the_first_refusal_names_all_settings(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scheme is judged first, and a receiver on this machine needs a network, too."""
+    monkeypatch.setenv("BRIDGE_DELIVERY_ALLOW_HTTP", "false")
+    monkeypatch.delenv("BRIDGE_DELIVERY_ALLOW_NETWORKS")
+    code, _, told = bridge("endpoint", "add", "mine", "http://127.0.0.1:3000/hook")
+    wanted = "→ export BRIDGE_DELIVERY_ALLOW_HTTP=true BRIDGE_DELIVERY_ALLOW_NETWORKS=127.0.0.1/32  # here, and where"
+    assert (code, wanted in told) == (2, True), told
+    assert "→ write https://example.com/hook" in bridge("endpoint", "add", "mine", "example.com/hook")[2]

@@ -14,7 +14,7 @@ URL = "http://127.0.0.1:9/hook"
 FAILED = Decision(DeliveryState.PENDING, EndpointEffect.FAILURE, retry_in_ms=3_600_000, probe_in_ms=240_000)
 DEAD = Decision(DeliveryState.DEAD, EndpointEffect.FAILURE, reason=DeadReason.EXHAUSTED)
 REFUSED = json.dumps({"attempt": 1, "at": 1, "status_code": 401})
-ROTATE, VERIFY = "→ bridge endpoint rotate billing", "bridge verify"
+ROTATE, VERIFY = "→ bridge endpoint rotate billing --secret-file secret.txt", "bridge verify"
 """What a refused signature suggests, a command for each cause; nothing follows the first on its line."""
 
 
@@ -62,7 +62,7 @@ def test_what_waits_for_its_turn_says_for_whom(bridge: Bridge, failing: list[str
 def test_what_is_held_says_so_and_names_no_next_time(
     bridge: Bridge, client: "Redis", failing: list[str], reason: str
 ) -> None:
-    """The endpoint is disabled: each place says that, and the command that lets it go, which does."""
+    """The endpoint is disabled: each place says that, and what lets it go; a blocked one leads elsewhere."""
     client.hset("bridge:endpoint:billing", mapping={"state": "disabled", "reason": reason})
     client.zrem("bridge:ready", "billing")
     held = f"held: endpoint billing is disabled ({reason})"
@@ -70,8 +70,9 @@ def test_what_is_held_says_so_and_names_no_next_time(
         text = said(bridge, *words)
         assert held in text, words
         assert "next in" not in text, words
-    assert "→ bridge endpoint enable billing" in said(bridge, "delivery", "show", failing[0])
-    assert "→ bridge endpoint enable billing" in said(bridge, "doctor")
+    way = "set billing --url URL" if reason == "blocked" else "enable billing"
+    assert f"→ bridge endpoint {way}" in said(bridge, "delivery", "show", failing[0])
+    assert f"→ bridge endpoint {way}" in said(bridge, "doctor")
     (row,) = json.loads(bridge("delivery", "show", failing[0], "--json")[1])
     assert (row["hold"]["by"], row["hold"]["reason"], row["next_at"]) == ("disabled", reason, None)
     assert bridge("endpoint", "enable", "billing")[0] == 0

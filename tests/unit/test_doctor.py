@@ -330,7 +330,8 @@ def test_dead_letters_are_counted_by_reason_with_the_way_back() -> None:
     (held, _) = work.owed([work.OwedFacts("a", "disabled", "gone", dead=1, reasons={"gone": 1})])
     assert held.fix == "bridge endpoint recover a"
     (held, _) = work.owed([work.OwedFacts("a", "disabled", "blocked", pending=1)])
-    assert held.fix == "bridge endpoint enable a"
+    assert held.fix == "bridge endpoint set a --url URL"
+    assert held.why.endswith("once a setting allows it: bridge endpoint enable a")
     many = work.owed([work.OwedFacts("a", dead=300, reasons={"poison": 20})])
     assert "of the latest: 20 poison" in many[0].found
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from bridge.guard import Policy
 from bridge.model import Endpoint, Fault, Outcome
 from bridge.trial import advice
 
@@ -19,8 +20,8 @@ from bridge.trial import advice
 def test_a_refusal_of_the_host_says_where_to_listen(url: str, said: bool) -> None:
     """From a container, an app that listens on 127.0.0.1 looks as if it were not there."""
     endpoint = Endpoint(name="a", url=url, events=("*",))
-    (refused,) = advice(endpoint, Outcome(fault=Fault.CONNECT, detail="connection refused"))
+    (refused,) = advice(endpoint, Outcome(fault=Fault.CONNECT, detail="connection refused"), Policy())
     assert ("0.0.0.0" in refused.when) is said
     assert refused.command == "bridge endpoint set a --url URL"
-    (late,) = advice(endpoint, Outcome(fault=Fault.TIMEOUT, detail="no answer"))
+    (late,) = advice(endpoint, Outcome(fault=Fault.TIMEOUT, detail="no answer"), Policy())
     assert "0.0.0.0" not in late.when

@@ -25,7 +25,7 @@ def test_the_gravest_hold_is_the_one_that_is_told(state: str, behind: str | None
 @pytest.mark.parametrize(
     ("hold", "words", "command"),
     [
-        (Hold(Holder.DISABLED, "blocked"), "held: endpoint a is disabled (blocked)", "bridge endpoint enable a"),
+        (Hold(Holder.DISABLED, "blocked"), "held: endpoint a is disabled (blocked)", "bridge endpoint set a --url URL"),
         (
             Hold(Holder.DISABLED, "blocked", by_settings=True),
             "held: endpoint a is disabled (blocked by the running worker's settings)",
@@ -48,7 +48,6 @@ def test_a_hold_is_told_in_words_with_what_ends_it(hold: Hold, words: str, comma
     ("state", "reason", "error", "command"),
     [
         ("pending", None, None, "bridge delivery retry evt_1 --endpoint a"),
-        ("pending", None, "HTTP 500", "bridge endpoint test a"),
         ("dead", "body-lost", None, ""),
         ("cancelled", None, None, "bridge delivery retry evt_1 --endpoint a"),
         ("superseded", None, None, "bridge delivery retry evt_1 --endpoint a --force"),
@@ -59,6 +58,15 @@ def test_what_nothing_holds_has_a_next_command_too(state: str, reason: str | Non
     """The one that a person who looks at it may want; none without a body, and none to send what is delivered again."""
     row = {"endpoint": "a", "event_id": "evt_1", "state": state, "reason": reason, "hold": None}
     assert [one.command for one in advised(row | {"endpoint_error": error})] == ([command] if command else [])
+
+
+@pytest.mark.parametrize("error", ["HTTP 500", "HTTP 401"])
+def test_what_waits_for_its_next_attempt_may_go_once_its_receiver_is_mended(error: str) -> None:
+    """After what finds the trouble, what ends the wait; nothing does while its endpoint is held."""
+    row = {"endpoint": "a", "event_id": "evt_1", "state": "pending", "reason": None, "endpoint_error": error}
+    assert advised(row | {"hold": None})[-1].command == "bridge delivery retry evt_1 --endpoint a"
+    held = advised(row | {"hold": asdict(Hold(Holder.BREAKER))})
+    assert held == advised(row | {"hold": None})[:-1]
 
 
 @pytest.mark.parametrize(
@@ -95,10 +103,11 @@ def test_an_error_is_told_in_short(attempt: dict[str, object], words: str) -> No
 def test_a_refused_signature_has_two_causes_and_a_command_for_each(error: str) -> None:
     """Another secret, or a body that was written anew; a callback_url has no secret of its own to rotate."""
     row = {"endpoint": "a", "event_id": "evt_1", "state": "pending", "reason": None, "hold": None}
-    another, rewritten = advised(row | {"endpoint_error": error})
-    assert (another.command, "another secret" in another.when) == ("bridge endpoint rotate a", True)
+    theirs, ours, rewritten, _ = advised(row | {"endpoint_error": error})
+    known = "bridge endpoint rotate a --secret-file secret.txt"  # before a new one, which its receiver does not know
+    assert (theirs.command, "another secret" in theirs.when) == (known, True)
+    assert str(ours) == "or with a new one, for both: → bridge endpoint rotate a"
     assert (rewritten.command.split()[:2], "wrote anew" in rewritten.when) == (["bridge", "verify"], True)
-    assert str(another).endswith("? → bridge endpoint rotate a")
     assert [one.command.split()[1] for one in remedies("url:0123", error)] == ["config", "verify"]
 
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from bridge.doctor.upstream import ListFacts
+from bridge.model import Fault
 from bridge.store.reading.endpoints import EndpointView, list_endpoints
+from bridge.store.reading.standings import standings
 from bridge.store.reading.tasks import count_tasks, statuses
 from bridge.store.reading.trips import MADE_DUE, HasClient, as_ms, ask, waits_since
 from bridge.store.registry import as_text
@@ -106,6 +108,18 @@ async def live_workers(store: HasClient, kind: str) -> int:
     """How many workers of a kind are alive."""
     now = await store.scripts.now()
     return int(await store.client.zcount(store.keys.workers(kind), f"({now}", "+inf"))
+
+
+async def admitted_endpoints(store: HasClient, in_force: Mapping[str, str]) -> dict[str, str]:
+    """Those of the endpoints in force that running workers' settings admit, as far as they said; name → URL."""
+    if not (await live_workers(store, "poll") and await live_workers(store, "deliver")):
+        return {}
+    known = await standings(store, list(in_force))
+    return {
+        name: in_force[name]
+        for name, one in known.items()
+        if one.state in {"active", "held"} and not one.kept and not one.error.startswith(Fault.BLOCKED)
+    }
 
 
 async def live_workers_on(store: HasClient, kind: str, host: str) -> int:
