@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from enum import StrEnum
 from shlex import join, quote
+from urllib.parse import urlsplit
 
 IN_THE_STACK = "/run/bridge/"
 """Where docker-compose.yml has the files with the logins of Redis."""
+
+REDIS_PORT = "6379"
 
 
 class Deployment(StrEnum):
@@ -43,6 +46,16 @@ class Deployment(StrEnum):
             return f"printf '%s\\n' {join(assignments)} >> .env && docker compose up -d  # restart reads no .env"
         return f"stop the worker, then: {' '.join([*map(_assigned, assignments), 'bridge worker'])}"
 
+    def start_redis(self, url: str) -> str:
+        """Start the Redis of a URL, where that is ours to do; no more of the URL is told than where it leads."""
+        if self is self.COMPOSE:
+            return "docker compose up -d redis"
+        host, _, port = where_is(url).rpartition(":")
+        if host in {"127.0.0.1", "localhost", "::1"}:
+            other = "" if port == REDIS_PORT else f" --port {port}"
+            return f"redis-server config/redis.conf{other} &  # or set BRIDGE_REDIS_URL"
+        return f"start the Redis at {where_is(url)}, or set BRIDGE_REDIS_URL to one that answers from here"
+
     def allowing(self, assignments: Sequence[str]) -> str:
         """Give commands and the worker the same settings (`NAME=value`); in compose both read them from .env."""
         if self is self.COMPOSE:
@@ -53,9 +66,17 @@ class Deployment(StrEnum):
     def with_secret(self, name: str) -> str:
         """Start it anew with a secret setting, whose value is in a variable of the shell that has its name."""
         if self is self.COMPOSE:
-            kept = f'(umask 077; printf %s "${name}" > config/secrets/{name.lower()})'
+            kept = f'(umask 077; printf %s "${{{name}:?}}" > config/secrets/{name.lower()})'
             return f"{kept} && {self.restart}"
         return f"export {name}=…, then start the worker in that shell: bridge worker"
+
+
+def where_is(url: str) -> str:
+    """Host and port of a Redis' URL, or the path of its socket; neither user nor password."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return parts.path
+    return f"{parts.hostname or 'localhost'}:{parts.port or REDIS_PORT}"
 
 
 def _assigned(assignment: str) -> str:

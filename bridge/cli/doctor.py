@@ -11,6 +11,7 @@ from bridge.cli.calling import pasteable
 from bridge.cli.output import Columns, chosen, emit, output_option, safe, say
 from bridge.cli.output import field as shown
 from bridge.cli.session import OPEN_SECONDS, settings_of
+from bridge.deployment import where_is
 from bridge.doctor import Finding, Level, exit_code, fail, together, warn
 from bridge.errors import BridgeError, EgressDown, SettingsError, StoreDown
 
@@ -40,7 +41,8 @@ def doctor(ctx: click.Context, resolve: bool, probe: bool, output: str | None, a
     """Look at everything, and say what is wrong, why, and the next command. Changes nothing.
 
     Settings, Redis, the API key (one real read), endpoints, entries, workers, backlog, dead letters. Exit code 0 if
-    nothing failed, 1 if something did, 4 if the key is refused, 5 without Redis.
+    nothing failed, 1 if something did, 4 if the key is refused, 5 without Redis. What the bridge copes with and a
+    person may want to mend (!: dead letters, an endpoint that fails or is disabled) is no failure of the bridge.
 
     With --probe also what is not documented of TwelveLabs, against your own key: rate-limit headers, the answer for an
     unknown id, how exact lists are, what filters mean. No id, name or URL of yours is printed.
@@ -125,7 +127,7 @@ class Examination:
         try:
             first = await self._part("redis", self._server, OPEN_SECONDS)
         except StoreDown as error:
-            first = [server.unreachable(str(error))]
+            first = [server.unreachable(*self._away(error))]
         down = exit_code(first) == StoreDown.exit_code
         for one in first:
             yield one
@@ -142,7 +144,7 @@ class Examination:
                 for one in await self._part(name, part, self._seconds(name)):
                     yield one
             except StoreDown as error:
-                yield server.unreachable(str(error))
+                yield server.unreachable(*self._away(error))
                 return
 
     def _seconds(self, name: str) -> float:
@@ -155,6 +157,12 @@ class Examination:
         from bridge.cli.doctor_probe import probe
 
         return await probe(self.store, self.settings)
+
+    def _away(self, error: StoreDown) -> tuple[str, str]:
+        """What is said of a Redis that does not answer, with its place, and what starts it."""
+        url = self.settings.redis_url.get_secret_value()
+        where = "" if where_is(url) in str(error) else f" ({where_is(url)})"
+        return f"{error}{where}", self.settings.deployment.start_redis(url)
 
     async def _part(self, name: str, part: Part, seconds: float) -> list[Finding]:
         from bridge.store.reading import reading_errors

@@ -2,14 +2,16 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import rich_click as click
+from click.exceptions import Exit
 
-from bridge.cli.output import safe
+from bridge.cli.output import safe, say
+from bridge.deployment import where_is
 from bridge.errors import START_REDIS, InvalidInput, StoreDown, StoreLocked
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ async def _with_store(settings: "Settings", work: Work[Result], *, look: bool) -
     from bridge.store.reading import reading_errors
 
     async with AsyncExitStack() as stack:
-        with reading_errors():
+        with _named(settings), reading_errors():
             try:
                 async with asyncio.timeout(OPEN_SECONDS):
                     store = await stack.enter_async_context(_opening(settings, look=look))
@@ -55,6 +57,19 @@ async def _with_store(settings: "Settings", work: Work[Result], *, look: bool) -
                 if (task := asyncio.current_task()) and task.cancelling():
                     raise asyncio.CancelledError from None  # Ctrl-C, which redis-py may turn into an error of its own
                 raise
+
+
+@contextmanager
+def _named(settings: "Settings") -> Iterator[None]:
+    """Of a Redis that does not answer, say which one: a URL may be set in many places, or nowhere."""
+    url = settings.redis_url.get_secret_value()
+    try:
+        yield
+    except StoreDown as error:
+        if error.fix != START_REDIS:
+            raise
+        where = "" if where_is(url) in str(error) else f" ({where_is(url)})"
+        raise StoreDown(f"{error}{where}", fix=settings.deployment.start_redis(url)) from None
 
 
 @asynccontextmanager
@@ -79,10 +94,16 @@ async def _opening(settings: "Settings", *, look: bool) -> "AsyncIterator[Store]
 
 
 def ids_from(words: Sequence[str]) -> list[str]:
-    """The ids named, `-` meaning those on standard input: one a line, blank lines and # comments skipped."""
+    """The ids named, `-` meaning those on standard input: one a line, blank lines and # comments skipped.
+
+    Where that holds none the command ends well: what wrote them found nothing, and there is nothing to do.
+    """
     ids: list[str] = []
     for word in words:
         ids += _read() if word == "-" else [word]
+    if not ids and "-" in words:
+        say("Nothing to do: no id came by standard input.")
+        raise Exit(0)
     if not ids:
         raise InvalidInput("no id was given", fix="name one or more, or `-` to read them from standard input")
     return list(dict.fromkeys(ids))

@@ -67,15 +67,15 @@ def server(facts: ServerFacts, *, allow_volatile: bool, our_data: int, prefix: s
     ]
 
 
-def unreachable(error: str) -> Finding:
-    """Redis cannot be asked at all."""
+def unreachable(error: str, start: str = START_REDIS) -> Finding:
+    """Redis cannot be asked at all. `start`: what starts it, if it does not run."""
     if "LOADING" in error or "loading the dataset" in error:
         why, fix = "it is reading its append-only file after a start", "wait, then `bridge doctor` again"
     elif "password" in error:
         why, fix = "nothing is watched or delivered until it lets us in", LOG_IN
     else:
         why = "nothing is watched or delivered; what was acknowledged is in its append-only file"
-        fix = START_REDIS
+        fix = start
     return fail("redis", error, why, fix, code=5)
 
 

@@ -150,7 +150,7 @@ def test_a_cluster_is_told_apart(bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     ("url", "fix"),
-    [("redis://127.0.0.1:1/0", "redis-server config/redis.conf &"), (None, "write :PASSWORD@ (")],
+    [("redis://127.0.0.1:1/0", "redis-server config/redis.conf --port 1 &"), (None, "write :PASSWORD@ (")],
     ids=["away", "wrong password"],
 )
 def test_without_redis_the_settings_and_the_key_are_still_judged(

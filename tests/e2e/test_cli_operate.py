@@ -245,3 +245,14 @@ def test_the_workers_key_is_told_and_not_the_shells(
     assert ("nothing is polled" in bridge("health")[1]) is not theirs
     (finding,) = [one for one in json.loads(bridge("doctor", "--json")[1]) if one["check"] == "key"]
     assert (finding["level"], "the running worker has" in finding["found"]) == ("ok" if theirs else "fail", True)
+
+
+@pytest.mark.parametrize("words", [("status",), ("task", "ls"), ("task", "add", "t1"), ("doctor",)], ids=" ".join)
+def test_the_redis_that_does_not_answer_is_named(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """Its host and port, which may be set in many places, and how that one is started; no password."""
+    monkeypatch.setenv("BRIDGE_REDIS_URL", "redis://me:hunter2@127.0.0.1:1/0")
+    code, out, told = bridge(*words)
+    assert (code, "127.0.0.1:1" in out + told, "hunter2" in out + told) == (5, True, False)
+    assert "→ redis-server config/redis.conf --port 1 &" in out + told

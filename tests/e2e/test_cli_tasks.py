@@ -65,8 +65,10 @@ def test_ids_come_from_standard_input(bridge: Bridge, client: "Redis") -> None:
     assert bridge("task", "poll", "-", stdin=b"t1\nt2")[0] == 0
     assert bridge("task", "rm", "-", stdin=b"t1\nt2\nt3\n")[0] == 0
     assert client.exists("bridge:tasks") == 0
-    code, _, told = bridge("task", "add", "-", stdin=b"\n# nothing\n")
-    assert (code, "no id" in told) == (2, True)
+    for words in (("task", "add"), ("task", "poll"), ("task", "wait"), ("delivery", "retry"), ("delivery", "cancel")):
+        code, _, told = bridge(*words, "-", stdin=b"\n# nothing\n")
+        assert (code, "Nothing to do" in told) == (0, True), words  # what wrote the list found none
+    assert bridge("task", "poll")[0] == 2
 
 
 @pytest.mark.parametrize(
@@ -408,3 +410,21 @@ def test_many_tasks_at_once_are_counted(bridge: Bridge, client: "Redis") -> None
     assert (code, out.split()) == (6, ["RESULT", "TASKS", "registered", "500"])
     assert (told.count("✗ bad id"), "and 50 more" in told) == (100, True)
     assert client.zcard("bridge:tasks") == 500
+
+
+def test_a_task_that_has_ended_is_said_to_have_ended(bridge: Bridge, client: "Redis") -> None:
+    """Not that it is unknown: it is read no more, and the next command has it read once."""
+    seed(client)
+    end(client, "t1", "ready")
+    code, _, told = bridge("task", "poll", "t1")
+    assert (code, "task t1 has ended (ready)" in told, "→ bridge task add t1" in told) == (3, True, True)
+    assert "task t2 is not registered" in bridge("task", "poll", "t2")[2]
+    seed(client, "t3")
+    code, _, told = bridge("task", "poll", "t1", "t2", "t3")
+    assert (code, "✗ t1 has ended (ready)" in told, "✗ t2 is not registered" in told) == (6, True, True)
+
+
+def test_task_show_shows_one_task(bridge: Bridge) -> None:
+    """It reads no ids, as others do, and says so."""
+    code, _, told = bridge("task", "show", "-", stdin=b"t1\n")
+    assert (code, "reads no ids from standard input" in told) == (2, True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.deployment import Deployment
+from bridge.deployment import Deployment, where_is
 from bridge.settings import load_settings
 
 HAND, COMPOSE = Deployment.BY_HAND, Deployment.COMPOSE
@@ -64,3 +64,32 @@ def test_a_setting_is_pasted_as_it_is(deployment: Deployment, tmp_path: Path) ->
     else:
         assert (tmp_path / "seen").read_text() == f"{NASTY.removeprefix('X=')} 1"
     assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "where", "start"),
+    [
+        ("redis://127.0.0.1:6379/0", "127.0.0.1:6379", "redis-server config/redis.conf &"),
+        ("redis://localhost/0", "localhost:6379", "redis-server config/redis.conf &"),
+        ("redis://me:hunter2@127.0.0.1:7000/0", "127.0.0.1:7000", "redis-server config/redis.conf --port 7000 &"),
+        (
+            "rediss://me:hunter2@redis.example.com/0",
+            "redis.example.com:6379",
+            "start the Redis at redis.example.com:6379,",
+        ),
+        ("unix:///run/redis.sock?db=0", "/run/redis.sock", "start the Redis at /run/redis.sock,"),
+    ],
+    ids=["default", "by-name", "another-port", "elsewhere", "socket"],
+)
+def test_a_redis_that_does_not_answer_is_named(url: str, where: str, start: str) -> None:
+    """Where it should be, and what starts that one; never the password of its URL."""
+    assert where_is(url) == where
+    assert Deployment.BY_HAND.start_redis(url).startswith(start)
+    assert Deployment.COMPOSE.start_redis(url) == "docker compose up -d redis"
+    assert "hunter2" not in Deployment.BY_HAND.start_redis(url)
+
+
+def test_a_key_file_is_written_from_a_variable_that_is_set() -> None:
+    """By nobody else to be read, and not empty where the variable was forgotten."""
+    kept = Deployment.COMPOSE.with_secret("TWELVELABS_API_KEY")
+    assert kept.startswith('(umask 077; printf %s "${TWELVELABS_API_KEY:?}" > config/secrets/twelvelabs_api_key)')
