@@ -92,7 +92,8 @@ class Advice:
         return " ".join(filter(None, (self.when, arrow)))
 
 
-CAUSES = "it holds another secret, or verifies a body that it parsed and wrote anew (`bridge verify` tells which)"
+REWRITTEN = "it verifies a body that it parsed and wrote anew (`bridge verify` tells which)"
+CAUSES = f"it holds another secret, or {REWRITTEN.removeprefix('it ')}"
 """Why a receiver refuses a signature, where there is no room for a command each."""
 
 

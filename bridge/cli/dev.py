@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import rich_click as click
 
@@ -21,6 +22,7 @@ from bridge.redaction import bare
 from bridge.rejection import Rejection
 from bridge.sandbox.redis import RedisServer
 from bridge.signature import parse_secret
+from bridge.waiting import REWRITTEN
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,6 +43,7 @@ SENTENCES = {
     "worker.ended": "A process of the worker ended (exit code {code}); another one takes its place",
 }
 """What warnings of the worker's log mean to whoever runs it in the foreground."""
+DOUBTED = f"! It holds another secret? --secret-file F signs with the one that it holds. Or {REWRITTEN}"
 NO_KEY = "export TWELVELABS_API_KEY=tlk_…  # without one: `bridge simulate` in another terminal, and what it prints"
 
 
@@ -74,6 +77,9 @@ def hearer(session: Session, lines: "Console", narration: "Console", *, attempts
         elif event == "delivery.attempted":
             if attempts and line.get("endpoint") == session.name:
                 lines.print(stage.attempt_line(line))
+                if line.get("status_code") in {401, 403} and not session.doubted:
+                    session.doubted = True
+                    narration.print(pasteable(DOUBTED))
         elif event == "upstream.faulty" and session.ids:
             pass  # `look` says so of each of them, once
         elif line.get("level") not in {"debug", "info"}:
@@ -110,9 +116,22 @@ async def look(session: Session, store: "Store", narration: "Console") -> tuple[
             watched.append(one)
         trouble = error.decode(errors="replace") if error else ""
         if trouble and trouble != session.troubles.get(one):
-            narration.print(f"! {one}  TwelveLabs: {stage.printable(trouble)}")
+            narration.print(
+                pasteable(f"! {one}  TwelveLabs: {stage.printable(trouble)}{upstream_of(session, trouble)}")
+            )
         session.troubles[one] = trouble
     return watched, [one["attempts"] for one in map(json.loads, records) if one["state"] == "pending"]
+
+
+def upstream_of(session: Session, trouble: str) -> str:
+    """Of an upstream that does not answer: where it should be, and what serves one there."""
+    from bridge.cli.simulate import PORT
+
+    if trouble.startswith("HTTP"):
+        return ""
+    base_url = session.settings.twelvelabs_base_url
+    simulated = "; is `bridge simulate` running?" if urlsplit(base_url).port == PORT else ""
+    return f" (at {bare(base_url)}{simulated})"
 
 
 async def verdict(session: Session, store: "Store") -> int:
@@ -257,9 +276,11 @@ def dev(
     secret = secret_from(secret_file) if secret_file else None
     if secret is not None:
         parse_secret(secret)
-    members = checked(ids_from(ids)) if ids else []
+    members, own_redis = checked(ids_from(ids)) if ids else [], _has_own_redis(settings)
     if until_done and not members:
         raise InvalidInput("--until-done waits for the tasks given, and none was.", fix="name their ids")
+    if not members and not own_redis:
+        raise InvalidInput("No id was given, and this run's own Redis has no task in it.", fix="bridge dev ID…")
     session = Session(settings, members, url or "", (ctx.obj or {}).get("config"), secret)
-    work = perform(session, port, local=url is None, until_done=until_done, own_redis=_has_own_redis(settings))
+    work = perform(session, port, local=url is None, until_done=until_done, own_redis=own_redis)
     sys.exit(stage.run(work, interrupted=0))

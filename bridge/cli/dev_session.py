@@ -39,6 +39,8 @@ class Session:
     made: str = field(default_factory=lambda: generate_secret(os.urandom(32)), repr=False)
     key_refused: asyncio.Event = field(default_factory=asyncio.Event)
     troubles: dict[str, str] = field(default_factory=dict)
+    doubted: bool = False
+    """It was told that the receiver may hold another secret."""
 
     @property
     def default_secret(self) -> str | None:

@@ -210,7 +210,9 @@ def test_dev_says_that_the_key_is_refused(tmp_path: Path) -> None:
         (("-", "--secret-file", "-"), {}, "name a file for one of them"),
         (("not/an id",), {}, "a member is 1 to 200 of the characters"),
         (("--until-done",), {}, "name their ids"),
+        ((), {}, "this run's own Redis has no task in it"),
         (("6a0b", "--to", "http://10.0.0.1/hook"), {}, "http://10.0.0.1/hook"),
+        (("6a0b", "--to", "localhost:3000/hook"), {}, "→ --to http://localhost:3000/hook"),
         (("6a0b", "--to", "https://example.com", "--port", "9"), {}, "--port"),
     ],
 )

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bridge.cli.dev import SENTENCES, hearer
+from bridge.cli.dev import SENTENCES, hearer, upstream_of
 from bridge.cli.dev_session import Session
 from bridge.cli.ways_in import ways_in
 from bridge.settings import load_settings
@@ -33,6 +33,36 @@ def test_a_warning_is_told_in_words(event: str) -> None:
     assert event not in said
     assert "=" not in said
     assert "{" not in said
+
+
+def test_a_signature_that_is_refused_is_explained_once() -> None:
+    """Its receiver holds another secret, most likely: said beside the first 401, and not beside each."""
+    heard = io.StringIO()
+    console, session = Console(file=heard, width=500), Session(load_settings(), [], "")
+    hear = hearer(session, console, console, attempts=True)
+    line = {"event": "delivery.attempted", "endpoint": session.name, "level": "info", "type": "x", "next": "pending"}
+    for status in (500, 401, 401):
+        hear(line | {"status_code": status})
+    assert heard.getvalue().count("--secret-file F signs with the one that it holds") == 1
+    assert heard.getvalue().splitlines()[2].startswith("! It holds another secret?")
+
+
+@pytest.mark.parametrize(
+    ("url", "trouble", "said"),
+    [
+        (
+            "http://127.0.0.1:8788/v1.3",
+            "connect: refused",
+            " (at http://127.0.0.1:8788/v1.3; is `bridge simulate` running?)",
+        ),
+        ("https://api.example.com/v1.3", "dns: no answer", " (at https://api.example.com/v1.3)"),
+        ("http://127.0.0.1:8788/v1.3", "HTTP 500", ""),
+    ],
+    ids=["simulator", "elsewhere", "answers"],
+)
+def test_an_upstream_that_does_not_answer_is_named(url: str, trouble: str, said: str) -> None:
+    """Where it was looked for, and what serves one there; one that answers is known."""
+    assert upstream_of(Session(load_settings(twelvelabs_base_url=url), ["t1"], ""), trouble) == said
 
 
 def test_a_warning_without_a_sentence_is_told_all_the_same() -> None:
