@@ -10,7 +10,7 @@ from bridge.cli.output import ago, chosen, emit_one, output_option, safe
 from bridge.cli.session import speakable, with_store
 from bridge.cli.task_steer import registering
 from bridge.cli.task_trouble import find_trouble
-from bridge.errors import NotFound
+from bridge.errors import InvalidInput, NotFound
 from bridge.model import DeliveryState
 from bridge.waiting import advised
 
@@ -37,6 +37,8 @@ def show(ctx: click.Context, task_id: str, output: str | None, as_json: bool) ->
     """
     from bridge.cli.delivery import waits
 
+    if task_id == "-":
+        raise InvalidInput("task show shows one task, and reads no ids from standard input", fix="bridge task ls")
     row = with_store(ctx, lambda store, settings: task_row(store, settings, task_id))
     how = chosen(ctx, output, as_json)
     if how != "table":

@@ -1,5 +1,7 @@
 """`bridge task rm` and `task poll`: a person's word about tasks that are registered."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import rich_click as click
@@ -56,18 +58,23 @@ def poll(ctx: click.Context, ids: tuple[str, ...]) -> int:
       cat ids.txt | bridge task poll -
     """
     members = ids_from(ids)
-    asked = with_store(ctx, lambda store, _: _poll(store, _sayable(members)))
-    code = _verdict(members, asked)
+    asked, ended = with_store(ctx, lambda store, _: _poll(store, _sayable(members)))
+    code = _verdict(members, asked, ended)
     say(f"{len(asked)} of {len(members)} are to be read now.")
     return code
 
 
-async def _poll(store: "Store", members: list[str]) -> list[str]:
+async def _poll(store: "Store", members: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Those that are to be read, and of the others those that have ended, with their last status."""
     from bridge.store.declaring import Declaring
+    from bridge.store.reading.tasks import find_tasks
 
     asked = await Declaring(store).poll_now(members)
     await store.wake("poll")
-    return asked
+    there = set(asked)
+    others = [member for member in members if member not in there]
+    views = await find_tasks(store, others) if others else []
+    return asked, {view.task: view.status for view in views if view.status and not view.registered}
 
 
 def _sayable(members: list[str]) -> list[str]:
@@ -75,17 +82,23 @@ def _sayable(members: list[str]) -> list[str]:
     return [member for member in members if member.isprintable()]
 
 
-def _verdict(members: list[str], done: list[str]) -> int:
-    """Name those that were not there; 0, or 6 if some were, or NotFound."""
+def _verdict(members: list[str], done: list[str], ended: Mapping[str, str] = MappingProxyType({})) -> int:
+    """Name those that were not there; 0, or 6 if some were, or NotFound. `ended`: known, and watched no longer."""
     there = set(done)
     missing = [member for member in members if member not in there]
     if missing and not done:
         first = safe(missing[0])
         more = f", nor {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise NotFound(f"task {first} is not registered{more}", fix=registering(missing[0]))
+        raise NotFound(f"task {first} {_why_not(missing[0], ended)}{more}", fix=registering(missing[0]))
     for member in missing:
-        say(f"✗ {safe(member)} is not registered → {registering(member)}")
+        say(f"✗ {safe(member)} {_why_not(member, ended)} → {registering(member)}")
     return PARTLY if missing else 0
+
+
+def _why_not(member: str, ended: Mapping[str, str]) -> str:
+    if member in ended:
+        return f"has ended ({safe(ended[member])}) and is read no more; registered again, it is read once"
+    return "is not registered"
 
 
 def registering(member: str) -> str:

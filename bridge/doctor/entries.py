@@ -262,8 +262,17 @@ def rejected(refusals: Sequence[Refusal], written: Mapping[bytes, bytes], judge:
             )
         else:
             fix = one.fix or f"HDEL bridge:rejected {quote(one.name)}"
-            found.append(warn("rejected", one.name, reason, fix, about=one.name, cause=reason))
+            why = reason + _dismissed(one, kept=one.name in definitions)
+            found.append(warn("rejected", one.name, why, fix, about=one.name, cause=reason))
     return shortened(found, fix="HGETALL bridge:rejected") if found else [ok("rejected", "none")]
+
+
+def _dismissed(one: Refusal, *, kept: bool) -> str:
+    """How a complaint that outlived its entry goes, in words. `kept`: the entry stands, to be put right."""
+    kind, _, name = one.name.partition(":")
+    if kept or not one.fix or kind not in {"endpoint", "task"} or "…" in name or not name.isprintable():
+        return ""
+    return f"; where nobody wants it any more: bridge {kind} rm {quote(name)}"
 
 
 def _admitted(name: bytes, text: bytes, judge: Judge) -> bool:

@@ -471,7 +471,7 @@ def test_what_was_refused_is_told_by_name_with_its_fix() -> None:
         [entries.Refusal("task:t1", "metadata: not JSON", "write JSON"), entries.Refusal("x", "", "")], {}, JUDGE
     )
     assert told(found).splitlines() == [
-        "warn rejected task:t1 | metadata: not JSON | write JSON",
+        "warn rejected task:t1 | metadata: not JSON; where nobody wants it any more: bridge task rm t1 | write JSON",
         "warn rejected x | no reason stands there | HDEL bridge:rejected x",
     ]
     assert entries.rejected([], {}, JUDGE) == [ok("rejected", "none")]
