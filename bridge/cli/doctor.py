@@ -10,8 +10,7 @@ import rich_click as click
 from bridge.cli.calling import pasteable
 from bridge.cli.output import Columns, chosen, emit, output_option, safe, say
 from bridge.cli.output import field as shown
-from bridge.cli.session import OPEN_SECONDS, settings_of
-from bridge.deployment import where_is
+from bridge.cli.session import OPEN_SECONDS, named_redis, settings_of
 from bridge.doctor import Finding, Level, exit_code, fail, together, warn
 from bridge.errors import BridgeError, EgressDown, SettingsError, StoreDown
 
@@ -127,7 +126,7 @@ class Examination:
         try:
             first = await self._part("redis", self._server, OPEN_SECONDS)
         except StoreDown as error:
-            first = [server.unreachable(*self._away(error))]
+            first = [server.unreachable(*named_redis(error, self.settings))]
         down = exit_code(first) == StoreDown.exit_code
         for one in first:
             yield one
@@ -144,7 +143,7 @@ class Examination:
                 for one in await self._part(name, part, self._seconds(name)):
                     yield one
             except StoreDown as error:
-                yield server.unreachable(*self._away(error))
+                yield server.unreachable(*named_redis(error, self.settings))
                 return
 
     def _seconds(self, name: str) -> float:
@@ -157,12 +156,6 @@ class Examination:
         from bridge.cli.doctor_probe import probe
 
         return await probe(self.store, self.settings)
-
-    def _away(self, error: StoreDown) -> tuple[str, str]:
-        """What is said of a Redis that does not answer, with its place, and what starts it."""
-        url = self.settings.redis_url.get_secret_value()
-        where = "" if where_is(url) in str(error) else f" ({where_is(url)})"
-        return f"{error}{where}", self.settings.deployment.start_redis(url)
 
     async def _part(self, name: str, part: Part, seconds: float) -> list[Finding]:
         from bridge.store.reading import reading_errors
@@ -268,7 +261,7 @@ class Examination:
         tasks = await task_facts(self.store)
         known = frozenset(self.in_force) | {name.decode(errors="replace") for name in self.written}
         waiting = entries.waiting(await waiting_tasks(self.store), self._judge())
-        return [*waiting, *entries.unknown_names(tasks, known), *work.faulty(tasks)]
+        return [*waiting, *work.unknown_names(tasks, known), *work.faulty(tasks)]
 
     async def _watches(self) -> list[Finding]:
         from bridge.doctor import entries

@@ -62,14 +62,20 @@ async def _with_store(settings: "Settings", work: Work[Result], *, look: bool) -
 @contextmanager
 def _named(settings: "Settings") -> Iterator[None]:
     """Of a Redis that does not answer, say which one: a URL may be set in many places, or nowhere."""
-    url = settings.redis_url.get_secret_value()
     try:
         yield
     except StoreDown as error:
         if error.fix != START_REDIS:
             raise
-        where = "" if where_is(url) in str(error) else f" ({where_is(url)})"
-        raise StoreDown(f"{error}{where}", fix=settings.deployment.start_redis(url)) from None
+        told, start = named_redis(error, settings)
+        raise StoreDown(told, fix=start) from None
+
+
+def named_redis(error: StoreDown, settings: "Settings") -> tuple[str, str]:
+    """What is said of a Redis that does not answer, with its place, and what starts that one."""
+    url = settings.redis_url.get_secret_value()
+    where = "" if where_is(url) in str(error) else f" ({where_is(url)})"
+    return f"{error}{where}", settings.deployment.start_redis(url)
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """What clients wrote, judged as registration and sending judge it: by `contract` and `guard`."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
 from types import MappingProxyType
@@ -10,7 +10,6 @@ from bridge.callback import assignments
 from bridge.contract import MILLISECONDS_FROM, OPTIONS, UNSIGNED_CALLBACK, check_member, endpoint, task_options
 from bridge.deployment import Deployment
 from bridge.doctor.findings import Finding, exit_code, fail, ok, shortened, warn
-from bridge.doctor.work import TaskFacts
 from bridge.guard import OURS_TO_LIFT, Policy, Refused, Target
 from bridge.hints import endpoint_hints, event_hints, mended
 from bridge.rejection import Rejection, redacted, rejected_field
@@ -225,23 +224,6 @@ def watches(notes: Mapping[str, str]) -> list[Finding]:
     why, fix = "until it can be read, new tasks are not found there", "bridge watch ls"
     found = [warn("watch", f"{name}: {note}", why, fix) for name, note in sorted(notes.items())]
     return shortened(found, fix=fix)
-
-
-def unknown_names(tasks: Iterable[TaskFacts], known: frozenset[str]) -> list[Finding]:
-    """Tasks that name endpoints which nobody registered: they are told nothing."""
-    by_name: dict[str, list[str]] = {}
-    for one in tasks:
-        for name in one.endpoints:
-            if name not in known:
-                by_name.setdefault(name, []).append(one.member)
-    found = []
-    for name, members in sorted(by_name.items()):
-        more = f" and {len(members) - 1} more" if len(members) > 1 else ""
-        text = f"{members[0]}{more}: its option `endpoints` names “{name}”"
-        found.append(
-            warn("task", text, "there is no such endpoint, so nobody hears of it", f"bridge endpoint add {name} URL")
-        )
-    return shortened(found, fix="bridge endpoint ls")
 
 
 def rejected(refusals: Sequence[Refusal], written: Mapping[bytes, bytes], judge: Judge) -> list[Finding]:

@@ -1,7 +1,7 @@
 """The work: who does it, how late it is, what has failed for good, and what keeps failing."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bridge.deployment import Deployment
@@ -251,3 +251,20 @@ def faulty(tasks: Sequence[TaskFacts]) -> list[Finding]:
         text = f"{who} failed to be read {times} times in a row"
         found.append(warn("task", text, error, f"bridge task show {first}"))
     return shortened(found, fix="bridge task ls --status watched")
+
+
+def unknown_names(tasks: Iterable[TaskFacts], known: frozenset[str]) -> list[Finding]:
+    """Tasks that name endpoints which nobody registered: they are told nothing."""
+    by_name: dict[str, list[str]] = {}
+    for one in tasks:
+        for name in one.endpoints:
+            if name not in known:
+                by_name.setdefault(name, []).append(one.member)
+    found = []
+    for name, members in sorted(by_name.items()):
+        more = f" and {len(members) - 1} more" if len(members) > 1 else ""
+        text = f"{members[0]}{more}: its option `endpoints` names “{name}”"
+        found.append(
+            warn("task", text, "there is no such endpoint, so nobody hears of it", f"bridge endpoint add {name} URL")
+        )
+    return shortened(found, fix="bridge endpoint ls")

@@ -460,7 +460,7 @@ def test_a_registration_that_will_be_refused_is_named(
 def test_tasks_that_name_nobody_are_warned_of_once_a_name() -> None:
     """A thousand tasks with one misspelt endpoint are one finding."""
     tasks = [work.TaskFacts(f"t{n}", endpoints=("a", "biling")) for n in range(1000)]
-    (one,) = entries.unknown_names(tasks, frozenset({"a"}))
+    (one,) = work.unknown_names(tasks, frozenset({"a"}))
     assert one.found == "t0 and 999 more: its option `endpoints` names “biling”"
     assert one.fix == "bridge endpoint add biling URL"
 
