@@ -170,7 +170,7 @@ def read_secret(path: Path, origin: Origin, name: str) -> Given:
     if not text:
         return Given(None, origin, name, problem=EMPTY)
     told = mode & 0o004 and text != OF_THE_SIMULATOR
-    warning = f"{path} can be read by every user of this machine: chmod o-r {path}" if told else ""
+    warning = f"{path} can be read by every user of this machine: chmod 600 {path}" if told else ""
     return Given(text, origin, name, warning=warning, file=str(path))
 
 

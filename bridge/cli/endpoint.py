@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
@@ -134,6 +135,7 @@ def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
         if definition["format"] == TWELVELABS:
             say("All of its text is the key of TL-Signature, whsec_ included.")
         say("Copy the secret to the receiver now: it is shown this once (`bridge listen --secret-file F` uses it too).")
+    say(f"Then try it → bridge endpoint test {quote(safe(name))}")
 
 
 async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | None, str]:

@@ -104,13 +104,14 @@ def _screen(row: dict[str, Any], deployment: "Deployment") -> dict[str, Any]:
     whose = "" if poll["has_key"] is None else ", as the running worker says"
     none = f"none{whose}: nothing is polled → {deployment.with_secret('TWELVELABS_API_KEY')}"
     key = f"set{whose}" if row["has_key"] else none
+    due_seconds = row["oldest_due_ms"] / 1000
+    oldest = f"; the oldest due one waits {span(due_seconds)}" if due_seconds >= 1 else ""
     words = {
         "tasks": f"{tasks['watched']} watched" + (f": {statuses}{sample}" if statuses else ""),
         "": f"{tasks['requests']} to be taken in, {tasks['ended']} ended, {tasks['rejected']} rejected entries",
         **{kind: _role(row["roles"][kind], deployment) for kind in ROLES},
         "API key": "refused by TwelveLabs; probed every minute" if poll["key_refused"] else key,
-        "deliveries": f"{row['pending']} pending, {row['dead']} dead; "
-        f"the oldest due one waits {span(row['oldest_due_ms'] / 1000)}",
+        "deliveries": f"{row['pending']} pending, {row['dead']} dead{oldest}",
         "endpoints": _endpoints(row),
         "Redis": f"{redis['version']}, memory {redis['memory']} (limit {redis['limit']}), "
         f"append-only file {'on' if redis['append_only'] else 'OFF'}, up {span(redis['uptime_seconds'])}",
@@ -126,10 +127,13 @@ def _endpoints(row: dict[str, Any]) -> str:
 
 
 def _role(role: dict[str, Any], deployment: "Deployment") -> str:
+    from bridge.doctor import counted
+
     if not role["workers"]:
         return f"NO WORKER, {span(role['lag_ms'] / 1000)} behind → {deployment.start()}"
     sent = f" (+{role['tickets']} sent)" if role["tickets"] else ""
-    return f"{role['workers']} workers, {role['shifts']} shifts{sent}, {span(role['lag_ms'] / 1000)} behind"
+    alive = f"{counted(role['workers'], 'worker')}, {counted(role['shifts'], 'shift')}"
+    return f"{alive}{sent}, {span(role['lag_ms'] / 1000)} behind"
 
 
 @click.command()

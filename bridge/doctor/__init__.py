@@ -4,6 +4,6 @@ A module for each side: `server` (Redis), `work` (workers, backlog, dead letters
 `upstream` (settings, key, TwelveLabs).
 """
 
-from bridge.doctor.findings import Finding, Level, exit_code, fail, ok, shortened, together, warn
+from bridge.doctor.findings import Finding, Level, counted, exit_code, fail, ok, shortened, together, warn
 
-__all__ = ["Finding", "Level", "exit_code", "fail", "ok", "shortened", "together", "warn"]
+__all__ = ["Finding", "Level", "counted", "exit_code", "fail", "ok", "shortened", "together", "warn"]

@@ -91,6 +91,13 @@ def shortened(findings: Sequence[Finding], *, fix: str) -> list[Finding]:
     ]
 
 
+def counted(number: int, noun: str) -> str:
+    """So many of something: 1 delivery, 2 deliveries."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number} {noun.removesuffix('y')}ies" if noun.endswith("y") else f"{number} {noun}s"
+
+
 def span(ms: float) -> str:
     """A length of time in words."""
     for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000)):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bridge.deployment import Deployment
-from bridge.doctor.findings import Finding, fail, ok, shortened, span, warn
+from bridge.doctor.findings import Finding, counted, fail, ok, shortened, span, warn
 from bridge.recovery import command
 from bridge.schedule import RETRY_AFTER_SECONDS
 from bridge.waiting import BLOCKED, CAUSES, elsewhere, registering, remedies
@@ -120,7 +120,7 @@ def role(facts: RoleFacts, deployment: Deployment = Deployment.BY_HAND) -> Itera
         why = f"{facts.workers} workers and no shift: their supervisor sends none"
         yield fail(check, "no shift is alive", why, f"{deployment.logs}; then {deployment.restart}")
     else:
-        yield ok(check, f"{facts.workers} workers, {facts.shifts} shifts")
+        yield ok(check, f"{counted(facts.workers, 'worker')}, {counted(facts.shifts, 'shift')}")
     if facts.queued > QUEUED:
         why = "shifts are sent and nobody takes them"
         fix = f"{deployment.start()}; the surplus ends by itself"
@@ -153,20 +153,20 @@ def _alike(one: OwedFacts, finding: Finding, *causes: str) -> Finding:
 
 def _state(one: OwedFacts) -> Iterator[Finding]:
     if one.state == "held" and one.in_force:
-        failing = f"the latest {one.failures} attempts at it failed, for {span(one.failing_ms)}{_last(one)}"
+        failing = f"{_failed(one)}, for {span(one.failing_ms)}{_last(one)}"
         cure, probed = _cure(one), f"it is probed in {span(one.probe_ms)}"
         way = probed if cure else f"put its receiver right: {probed}, or now"
-        why = f"{failing}{_causes(one)}; {one.pending} deliveries wait; {way}"
+        why = f"{failing}{_causes(one)}; {_waiting(one)}; {way}"
         fix = cure or _PROBE.format(name=one.name)
         yield warn("endpoint", f"{one.called} is held ({one.reason or 'failing'})", why, fix)
     elif one.state == "disabled" and one.in_force:
         yield _disabled(one)
     elif one.paused_ms > LONGEST_REST_MS and one.in_force:
-        why = f"no Retry-After asks for that, so somebody wrote it there; {one.pending} deliveries wait"
+        why = f"no Retry-After asks for that, so somebody wrote it there; {_waiting(one)}"
         fix = f"HDEL bridge:endpoint:{one.name} paused_until"
         yield warn("endpoint", f"{one.called} rests for {span(one.paused_ms)} more", why, fix)
     elif one.paused_ms > 0 and one.in_force:
-        why = f"it answered Retry-After; {one.pending} deliveries wait"
+        why = f"it answered Retry-After; {_waiting(one)}"
         yield warn(
             "endpoint", f"{one.called} rests for {span(one.paused_ms)} more", why, f"bridge endpoint show {one.name}"
         )
@@ -177,12 +177,12 @@ def _state(one: OwedFacts) -> Iterator[Finding]:
             "endpoint", f"{one.called} has {one.overdue} overdue, the oldest for {span(one.oldest_ms)}", why, fix
         )
     elif one.failures and one.in_force:
-        failing = f"the latest {one.failures} attempts at it failed{_last(one)}{_causes(one)}"
+        failing = f"{_failed(one)}{_last(one)}{_causes(one)}"
         waits = one.next_ms is not None and one.next_ms >= SOON_MS
         later = (
             f"; the next goes out in {span(one.next_ms or 0)}, or once it is mended: {hastened(one)}" if waits else ""
         )
-        why = f"{failing}; {one.pending} deliveries are owed{later}"
+        why = f"{failing}; {_are(one)} owed{later}"
         fix = _cure(one) or f"bridge endpoint test {one.name}"
         yield warn("endpoint", f"{one.called} fails" + (f": {one.error}" if one.error else ""), why, fix)
 
@@ -190,7 +190,7 @@ def _state(one: OwedFacts) -> Iterator[Finding]:
 def _disabled(one: OwedFacts) -> Finding:
     """Nothing goes out until somebody says so, or, where a setting of ours was the cause, until that is mended."""
     found = f"{one.called} is disabled" + (f" ({one.reason})" if one.reason else "")
-    held = f"{one.pending} deliveries are held, none is lost until retention"
+    held = f"{_are(one)} held, none is lost until retention"
     if one.kept and one.reason == BLOCKED:
         why = f"the running worker's settings refuse its address; {held}"
         return warn("endpoint", found, why, "mend them as `rejected` says, above: it is then active again by itself")
@@ -206,6 +206,19 @@ def hastened(one: OwedFacts) -> str:
     """What makes all that it is owed due at once."""
     limit = f" --limit {min(one.pending, LISTED)}" if one.pending > LISTED_UNASKED else ""
     return f"bridge delivery ls --endpoint {one.name} --state pending{limit} -o ids | bridge delivery retry -"
+
+
+def _waiting(one: OwedFacts) -> str:
+    return f"{counted(one.pending, 'delivery')} wait{'s' * (one.pending == 1)}"
+
+
+def _failed(one: OwedFacts) -> str:
+    latest = "attempt" if one.failures == 1 else f"{one.failures} attempts"
+    return f"the latest {latest} at it failed"
+
+
+def _are(one: OwedFacts) -> str:
+    return f"{counted(one.pending, 'delivery')} {'is' if one.pending == 1 else 'are'}"
 
 
 def _last(one: OwedFacts) -> str:

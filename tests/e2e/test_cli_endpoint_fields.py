@@ -102,7 +102,7 @@ def test_a_file_holds_the_value_or_user_and_password(
     file.write_bytes(text)
     file.chmod(0o644)
     code, out, told = bridge("endpoint", "add", "a", URL, "--auth-file", str(file))
-    assert (code, "chmod o-r" in told, "no scheme" in told) == (0, True, text == b"lonely")
+    assert (code, "chmod 600" in told, "no scheme" in told) == (0, True, text == b"lonely")
     assert value not in out + told
     sent = stored(client)["headers"]["authorization"]
     if ":" in value.split(" ")[0]:

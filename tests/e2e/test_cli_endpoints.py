@@ -255,3 +255,4 @@ def test_the_first_refusal_names_all_settings(bridge: Bridge, monkeypatch: pytes
     wanted = "→ export BRIDGE_DELIVERY_ALLOW_HTTP=true BRIDGE_DELIVERY_ALLOW_NETWORKS=127.0.0.1/32  # here, and where"
     assert (code, wanted in told) == (2, True), told
     assert "→ write https://example.com/hook" in bridge("endpoint", "add", "mine", "example.com/hook")[2]
+    assert "→ bridge endpoint test mine" in bridge("endpoint", "add", "mine", "https://example.com/hook")[2]

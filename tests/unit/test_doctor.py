@@ -336,6 +336,32 @@ def test_dead_letters_are_counted_by_reason_with_the_way_back() -> None:
     assert "of the latest: 20 poison" in many[0].found
 
 
+def test_one_of_something_is_told_as_one() -> None:
+    """Numbers and their words agree."""
+    held, failing, disabled = (
+        work.owed([work.OwedFacts("a", state, failures=1, pending=1)])[0].why
+        for state in ("held", "active", "disabled")
+    )
+    assert "the latest attempt at it failed, for" in held
+    assert "1 delivery waits" in held
+    assert "1 delivery is owed" in failing
+    assert "1 delivery is held" in disabled
+    assert next(work.role(work.RoleFacts("poll", 1, 1))).found == "1 worker, 1 shift"
+    assert next(work.role(work.RoleFacts("poll", 2, 2))).found == "2 workers, 2 shifts"
+
+
+def test_what_waits_for_minutes_names_what_ends_the_wait() -> None:
+    """Once its receiver is mended, nobody has to wait for the schedule; what is due soon needs no command."""
+    failing = work.OwedFacts("a", failures=3, pending=2, error="HTTP 500", next_ms=300_000)
+    (one, _) = work.owed([failing])
+    ids = "bridge delivery ls --endpoint a --state pending -o ids | bridge delivery retry -"
+    assert (one.fix, one.why.endswith(f"the next goes out in 5 min, or once it is mended: {ids}")) == (
+        "bridge endpoint test a",
+        True,
+    )
+    assert "retry" not in work.owed([replace(failing, next_ms=1_000)])[0].why
+
+
 def test_dead_letters_of_a_removed_endpoint_are_recovered_by_nothing_but_adding_it() -> None:
     """`recover` would say that there is no such endpoint."""
     gone = work.OwedFacts("five", "removed", in_force=False, dead=2, reasons={"exhausted": 2})
