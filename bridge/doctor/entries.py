@@ -94,7 +94,9 @@ def endpoints(
     if not written and not implicit:
         fix = "bridge endpoint add NAME URL"
         return [warn("endpoint", "none is registered", "events are recorded and nobody is told", fix)]
-    count = len(written) + len(implicit)
+    count = len(written) + len(implicit) - sum(OURS in one.found for one in found)
+    if not count:
+        return told
     addresses = "" if answers is None else ", their addresses too"
     admissible = f"{count} {'is' if count == 1 else 'are'} admissible by this shell's settings"
     return [ok("endpoint", f"{admissible}{addresses}"), *told]
