@@ -173,7 +173,7 @@ def test_an_unexpected_exception_of_the_cli_is_told_without_secrets(tmp_path: Pa
 SABOTAGE = """
 import os, sys
 from bridge.sender import Sender
-from bridge.store.shifts import Shifts
+from bridge.store.shifts import Fleet, Shifts
 from bridge.supervisor import Supervisor
 
 names = ("BRIDGE_REDIS_URL", "TWELVELABS_API_KEY", "BRIDGE_DELIVERY_DEFAULT_SECRET")
@@ -194,7 +194,7 @@ async def post(self, endpoint, delivery):
 
 Sender.post = post
 Shifts.start = failing("start", Shifts.start)
-Shifts.fill = failing("fill", Shifts.fill)
+Fleet.missing = failing("missing", Fleet.missing)
 if os.environ.get("SABOTAGE"):
     Supervisor._restore = failing("restore", None)
 """
@@ -233,7 +233,7 @@ def test_an_unexpected_exception_inside_a_job_is_told_without_secrets(
         with Redis.from_url(town.redis.url) as client:
             client.config_set("requirepass", planted.REDIS_PASSWORD)
             with town.worker(redis_url=url, BRIDGE_LOG_FORMAT=style, **sabotaged) as running:
-                until(lambda: all(f"sabotaged {name}" in running.log for name in ("post", "start", "fill")), 20)
+                until(lambda: all(f"sabotaged {name}" in running.log for name in ("post", "start", "missing")), 20)
                 kept = list(everything(client))
                 assert running.stop() == 0
         assert any(re.fullmatch(r"rq:results:\S+ exc_string, unpacked", place) and text for place, text in kept)
