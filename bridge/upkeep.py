@@ -122,6 +122,8 @@ class Upkeep:
         if endpoints:
             self._looked_at_endpoints = now
         self._tell(taken)
+        if taken.endpoints:
+            self._sweep_from = 0.0  # what a new definition lets go, the sweep makes due
         await self._sweep_at(now)
         if now - self._reported >= 1.0:
             self._reported = now

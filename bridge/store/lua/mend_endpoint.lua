@@ -88,6 +88,6 @@ for i = 4, #ARGV - 1 do
     end
   end
 end
-resume(name, 500)
+if resume(name, 500) then righted = righted + 1 end -- there is more of it
 refresh(name)
 return righted
