@@ -82,7 +82,8 @@ def _unpacked(value: bytes) -> bytes:
 
 
 READERS: dict[str, Callable[[Any, bytes], list[tuple[bytes, bytes]]]] = {
-    "string": lambda client, key: [(b"", client.get(key))],
+    "none": lambda *_: [],  # gone since it was listed: somebody works there
+    "string": lambda client, key: [(b"", client.get(key) or b"")],
     "hash": lambda client, key: list(client.hgetall(key).items()),
     "list": lambda client, key: [(b"", value) for value in client.lrange(key, 0, -1)],
     "set": lambda client, key: [(b"", value) for value in client.smembers(key)],
