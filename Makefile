@@ -27,7 +27,7 @@ check: .venv ## ruff, mypy --strict, import-linter, spelling, hadolint, the comp
 	@$(BIN)/lint-imports
 	@$(BIN)/codespell
 	@$(BIN)/hadolint Dockerfile
-	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.observability.yml
 
 format: .venv ## let ruff rewrite what it can
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .

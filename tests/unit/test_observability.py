@@ -76,7 +76,9 @@ def test_prometheus_itself_takes_them_and_they_fire() -> None:
 
 def test_the_parts_of_the_stack_find_each_other() -> None:
     """Prometheus scrapes the exporter's service and port; Grafana asks Prometheus and finds the dashboard."""
-    compose = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text())["services"]
+    stack = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text())["services"]
+    beside = YAML(typ="safe").load((ROOT / "docker-compose.observability.yml").read_text())["services"]
+    compose = {**stack, **beside}
     scrape = YAML(typ="safe").load((ROOT / "config/prometheus/prometheus.yml").read_text())["scrape_configs"]
     (target,) = scrape[0]["static_configs"][0]["targets"]
     assert target == f"metrics:{compose['metrics']['command'][-1].rpartition(':')[2]}"
