@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -129,7 +130,7 @@ def test_secrets_in_texts_are_struck_out(lines: Lines, text: str) -> None:
             raise RuntimeError(text)
         except RuntimeError:
             report("failed")
-    told = json.dumps(lines())
+    told = json.dumps(lines()).replace(str(Path(__file__).parent), "")  # where we are may have such letters
     assert len(lines()) == 6
     assert not re.search("C4|N4|RY|Q2Fu", told), told
     assert "Traceback" in lines()[-1]["exception"]
