@@ -128,8 +128,9 @@ def _check_places(state: State, now: int) -> None:
                 assert word in (expected or {"delivered", "superseded", "cancelled"}), f"{pair} is {word}, in {kind}"
     for endpoint, line in _lines(state):
         over = {entry.partition("/")[0] for entry, end in state.get(f"leases:{endpoint}", {}).items() if end <= now}
-        for event_id in line[1:]:
-            places[endpoint, event_id] += event_id not in over
+        before = [json.loads(records_of(state, endpoint)[event_id]).get("again") for event_id in line]
+        for at, event_id in enumerate(line[1:], 1):
+            places[endpoint, event_id] += not (event_id in over and all(before[:at]))
     for pair in records(state):
         assert places[pair] == 1, f"{pair} is in {places[pair]} places"
 
@@ -154,6 +155,26 @@ def _check_lines(state: State) -> None:
         firsts = [revision for revision, record in zip(revisions, told, strict=True) if not record.get("again")]
         assert len(set(revisions)) == len(revisions), f"the line of {endpoint} has one twice: {revisions}"
         assert firsts == sorted(firsts), f"the line of {endpoint} is out of order: {revisions}"
+
+
+def _ahead(state: State) -> set[tuple[str, str, str]]:
+    """(endpoint, later, earlier) wherever the later of two events stands first in a line."""
+    found = set()
+    for endpoint, line in _lines(state):
+        revisions = [int(json.loads(records_of(state, endpoint)[event_id])["revision"]) for event_id in line]
+        for at, later in enumerate(line):
+            found |= {(endpoint, later, line[n]) for n in range(at + 1, len(line)) if revisions[n] < revisions[at]}
+    return found
+
+
+def _check_overtaken(before: State, after: State) -> None:
+    """What is sent again takes its place by its revision, too, but behind what was on its way at that moment."""
+    known = _ahead(before)
+    for endpoint, later, earlier in _ahead(after) - known:
+        leases = [*before.get(f"leases:{endpoint}", {}), *after.get(f"leases:{endpoint}", {})]
+        on_its_way = later in {entry.partition("/")[0] for entry in leases}
+        was_ahead = any(pair[:2] == (endpoint, later) for pair in known)
+        assert on_its_way or was_ahead, f"{earlier} was put behind {later} at {endpoint}"
 
 
 def _check_turns(state: State, reordered: Collection[str]) -> None:
@@ -280,6 +301,7 @@ def check_step(before: State, after: State, verbs: Counter[str]) -> None:
         grown = is_[pair]["attempts"] - record["attempts"]
         assert 0 <= grown <= verbs["settle"], f"{pair} has {grown} attempts more"
     _check_superseded(before, after)
+    _check_overtaken(before, after)
     for event_id, event in under(before, "event"):
         if f"event:{event_id}" in after:
             assert after[f"event:{event_id}"]["body"] == event["body"], f"{event_id} says something else now"
