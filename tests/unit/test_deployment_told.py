@@ -29,7 +29,7 @@ def test_the_stack_has_its_logins_where_we_look_for_them() -> None:
     """docker-compose.yml names the place for worker and command line alike."""
     text = (Path(__file__).parents[2] / "docker-compose.yml").read_text()
     names = [line.split(": ")[1] for line in text.splitlines() if "BRIDGE_REDIS_URL_FILE" in line]
-    assert len(names) >= 3
+    assert len(names) == 5
     assert {Deployment.of(name) for name in names} == {COMPOSE}
 
 
