@@ -56,22 +56,15 @@ class Sweep:
         """
         await self._scripts.call("follow_clock")
         with store_errors():
-            known, registered = (
-                {as_text(name) for name in found}
-                for found in (
-                    await self._client.smembers(self._keys.names),
-                    await self._client.hkeys(self._keys.registry),
-                )
-            )
-        names = sorted(known | registered)
+            known = {*await self._client.smembers(self._keys.names), *await self._client.hkeys(self._keys.registry)}
+        names = sorted(as_text(name) for name in known)
         righted = await self._mend(names)
         for what in self._cursors:
             members = await self._members(what)
             if members:
                 righted += int(await self._scripts.call("sweep", what, ORPHAN_MS, *members))
         # One that its client took back may still have had leases then; an implicit one goes when nobody relies on it.
-        going = [name for name in names if name not in registered or name.startswith("url:")]
-        await asyncio.gather(*(self._scripts.call("remove_endpoint", name, REMOVE_BATCH) for name in going))
+        await asyncio.gather(*(self._scripts.call("remove_endpoint", name, REMOVE_BATCH) for name in names))
         return righted + await self._forget_tasks() + await self._forget_deliveries(names)
 
     async def _mend(self, names: Sequence[str]) -> int:
