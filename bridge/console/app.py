@@ -137,17 +137,13 @@ class Console:
         if not 1 <= len(names) <= CHOSEN:
             raise InvalidInput(f"{len(names)} deliveries are chosen", fix=f"choose from 1 to {CHOSEN}")
         force = form.get("force") == ["1"]
-        told = [await self._retried(name, force=force) for name in names]
-        done = sum(word in {"due", "revived"} for _, word in told)
-        row = {"told": [{"delivery": name, "result": word} for name, word in told], "done": done}
-        return self._answer(request, "replayed", row)
-
-    async def _retried(self, name: str, *, force: bool) -> tuple[str, str]:
-        event_id, _, endpoint = name.partition("/")
-        if not name.isprintable() or not event_id or not endpoint:
-            raise InvalidInput(f"“{safe(name)}” names no delivery", fix="write EVENT_ID/ENDPOINT")
+        pairs = [_pair_of(name) for name in names]
         with reading_errors():
-            return name, (await self._store.outbox.retry(event_id, endpoint, force=force)).word
+            came = await asyncio.gather(*(self._store.outbox.retry(*pair, force=force) for pair in pairs))
+        done = sum(one.word in {"due", "revived"} for one in came)
+        told = [{"delivery": name, "result": one.word} for name, one in zip(names, came, strict=True)]
+        row = {"told": told, "done": done}
+        return self._answer(request, "replayed", row)
 
     async def _form(self, request: Request) -> dict[str, list[str]]:
         """The fields of a form, as browsers and htmx send it, read no further than its bound."""
@@ -160,6 +156,14 @@ class Console:
             return parse_qs(body.decode(), max_num_fields=CHOSEN + 10)
         except ValueError:
             raise InvalidInput(f"this is no form of at most {CHOSEN} fields", fix="choose fewer") from None
+
+
+def _pair_of(name: str) -> tuple[str, str]:
+    """Event id and endpoint of a delivery that a form names."""
+    event_id, _, endpoint = name.partition("/")
+    if not name.isprintable() or not event_id or not endpoint:
+        raise InvalidInput(f"“{safe(name)}” names no delivery", fix="write EVENT_ID/ENDPOINT")
+    return event_id, endpoint
 
 
 def wants_json(request: Request) -> bool:
