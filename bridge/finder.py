@@ -12,11 +12,10 @@ from typing import Protocol
 from bridge.contract import check_member
 from bridge.diff import parse_instant
 from bridge.entries import Judge
-from bridge.errors import StoreDown
 from bridge.finding import Row, Search, after_failure, after_page
 from bridge.kinds import Kind
 from bridge.model import FetchFailure, FetchFault, Observation
-from bridge.pump import Log, is_cancelled
+from bridge.pump import Log, keep_on
 from bridge.rejection import Rejection
 from bridge.watches import WATCHES, Watch
 
@@ -144,16 +143,14 @@ class Finder:
 
     async def run(self) -> None:
         """Round after round, until cancelled. While Redis is away it only waits."""
-        while not is_cancelled():
-            seconds = LOOK_SECONDS
-            try:
-                if self._permitted():
-                    seconds = await self.round()
-            except StoreDown:
-                pass  # the pump says so
-            except Exception:
-                self._log.exception("find.fault")
-            await self._sleep(seconds)
+        await keep_on(
+            self.round,
+            permitted=self._permitted,
+            sleep=self._sleep,
+            idle_seconds=LOOK_SECONDS,
+            log=self._log,
+            fault="find.fault",
+        )
 
     async def round(self) -> float:
         """One look at the watches, and what is due of them, if it is our turn. Replies when to look again (seconds)."""

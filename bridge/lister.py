@@ -16,7 +16,7 @@ from typing import Protocol
 from bridge.errors import StoreDown
 from bridge.model import FetchFailure, FetchFault, Observation, WatchedTask
 from bridge.poll import Reading
-from bridge.pump import Log, is_cancelled
+from bridge.pump import Log, keep_on
 from bridge.skim import DEEP_MS, LONGEST_REST_SECONDS, Pass, Weight, fresh_seconds, is_plain, is_useless, weigh
 
 PAGES = 40
@@ -147,16 +147,14 @@ class Lister:
 
     async def run(self) -> None:
         """Pass after pass, until cancelled. While Redis is away it only waits."""
-        while not is_cancelled():
-            seconds = IDLE_SECONDS
-            try:
-                if self._permitted():
-                    seconds = await self.round()
-            except StoreDown:
-                pass  # the pump says so
-            except Exception:
-                self._log.exception("list.fault")
-            await self._sleep(seconds)
+        await keep_on(
+            self.round,
+            permitted=self._permitted,
+            sleep=self._sleep,
+            idle_seconds=IDLE_SECONDS,
+            log=self._log,
+            fault="list.fault",
+        )
 
     async def round(self) -> float:
         """One look: whose turn it is, and a pass if it is ours. Replies when to look again (seconds)."""

@@ -226,6 +226,31 @@ def is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
+async def keep_on(
+    look: Callable[[], Awaitable[float]],
+    *,
+    permitted: Callable[[], bool],
+    sleep: Callable[[float], Awaitable[None]],
+    idle_seconds: float,
+    log: Log,
+    fault: str,
+) -> None:
+    """Look again and again, until cancelled; `look` replies when to look next (seconds).
+
+    While it is not permitted or Redis is away it only waits. A fault of ours is logged as `fault`, and ends nothing.
+    """
+    while not is_cancelled():
+        seconds = idle_seconds
+        try:
+            if permitted():
+                seconds = await look()
+        except StoreDown:
+            pass  # the pump says so
+        except Exception:
+            log.exception(fault)
+        await sleep(seconds)
+
+
 async def persist(step: Callable[[], Awaitable[Result]], *, until: float, log: Log) -> Result | None:
     """Repeat a step while Redis is away, until `until` (monotonic seconds, the end of the lease); then give it up.
 

@@ -5,30 +5,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from secrets import token_hex
-from typing import Any, Protocol
-
-from redis.asyncio import Redis
+from typing import Any
 
 from bridge.diff import order, parse_instant
 from bridge.model import Observation, WatchedTask
 from bridge.rejection import REJECTED
 from bridge.skim import CLOCKS_APART_MS, DEEP_MS, LONGEST_REST_SECONDS, OVERLAP_MS, REST_SECONDS
-from bridge.store.keys import Keys
 from bridge.store.reading.trips import ask
-from bridge.store.registry import BROKEN_SNAPSHOT, as_text, watched_task
-from bridge.store.scripts import Scripts, store_errors
+from bridge.store.registry import BROKEN_SNAPSHOT, HasClient, as_text, watched_task
+from bridge.store.scripts import store_errors
 
 REST_MS, LONGEST_REST_MS = int(REST_SECONDS * 1000), int(LONGEST_REST_SECONDS * 1000)
 HASTENED = 500
 """How many tasks one step brings forward."""
-
-
-class HasClient(Protocol):
-    """What listing needs of the store."""
-
-    client: "Redis"
-    keys: Keys
-    scripts: Scripts
 
 
 @dataclass(frozen=True, slots=True)

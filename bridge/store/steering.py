@@ -3,16 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
-from typing import Any, Protocol, cast
-
-from redis.asyncio import Redis
+from typing import Any, cast
 
 from bridge.model import DeadReason
 from bridge.recovery import DeadLetter
-from bridge.store.keys import Keys
 from bridge.store.reading.trips import as_ms, as_record
-from bridge.store.registry import as_text
-from bridge.store.scripts import Scripts, store_errors
+from bridge.store.registry import HasClient, as_text
+from bridge.store.scripts import store_errors
 
 BATCH = 250
 """How many deliveries one step moves: some ten milliseconds of Redis' time."""
@@ -23,14 +20,6 @@ BATCHES = 10_000
 PAGE = 1_000
 RECOVERED = 500_000
 """The most dead letters that one recovery looks at; the rest is the next one's."""
-
-
-class HasScripts(Protocol):
-    """What steering needs of the store."""
-
-    client: "Redis"
-    keys: Keys
-    scripts: Scripts
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +61,7 @@ class Recovered:
 class Steering:
     """The verbs. Each raises StoreDown when Redis is away, and may then be repeated."""
 
-    def __init__(self, store: HasScripts) -> None:
+    def __init__(self, store: HasClient) -> None:
         self._client, self._keys, self._scripts = store.client, store.keys, store.scripts
 
     async def disable(self, name: str, reason: str = "") -> Steered:

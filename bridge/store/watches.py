@@ -3,25 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from secrets import token_hex
-from typing import Protocol
-
-from redis.asyncio import Redis
 
 from bridge.entries import wrong_type
 from bridge.kinds import Kind
 from bridge.rejection import REJECTED, Rejection, rejected_field
-from bridge.store.keys import Keys
-from bridge.store.registry import as_text
-from bridge.store.scripts import Argument, Scripts, store_errors
+from bridge.store.registry import HasClient, as_text
+from bridge.store.scripts import Argument, store_errors
 from bridge.watches import WORDS, Watch
-
-
-class HasClient(Protocol):
-    """What finding needs of the store."""
-
-    client: "Redis"
-    keys: Keys
-    scripts: Scripts
 
 
 @dataclass(frozen=True, slots=True)
