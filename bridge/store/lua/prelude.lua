@@ -344,11 +344,11 @@ local function announced(member)
 end
 
 -- When a task is due again, in ms, and whether it is left to the list till then: a number, or '<near> <far> <fresh> <share>
--- <pace> <closely> <account>', which is far away while a pass over that account's list was complete within the fresh ms, and else
--- near. It is near, too, while the list contradicted the task: for `closely` ms from when that was said. A list is believed
--- for no longer than it has told, and one of all tasks is due in a minute, so that a lie is found; where requests are few,
--- one in `pace` ms at most; of that, `share` thousandths. Judged here, in the step that writes it: a process that has not heard yet that the list tells no more must
--- not rely on it.
+-- <pace> <closely> <account>', which is far away while a pass over that account's list was complete within the fresh ms,
+-- and else near. It is near, too, while the list contradicted the task: for `closely` ms from when that was said. A list is
+-- believed for no longer than it has told, and one of all tasks is due in a minute, so that a lie is found; where requests
+-- are few, one in `pace` ms at most; of that, `share` thousandths. Judged here, in the step that writes it: a process that
+-- has not heard yet that the list tells no more must not rely on it.
 local LEAST_FAR = 60000
 local function delay_of(key, text)
   local near, far, fresh, share, pace, closely, account =
