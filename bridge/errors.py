@@ -57,6 +57,10 @@ class StoreDown(DependencyDown):
     """Redis does not answer, or refuses to work."""
 
 
+class StoreAway(StoreDown):
+    """Redis cannot be reached, or its answer does not come."""
+
+
 class StoreLocked(StoreDown):
     """Redis does not let us in: it wants a password, or does not know ours."""
 

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from bridge import logs
 from bridge.engine import Kind, open_store
-from bridge.errors import START_REDIS, BridgeError, InvalidInput, StoreDown, StoreLocked
+from bridge.errors import START_REDIS, BridgeError, InvalidInput, StoreAway, StoreDown
 from bridge.jobs import Bell, queue_for, send_shift
 from bridge.settings import Settings, load_settings
 from bridge.store import connect_for_rq
@@ -202,7 +202,7 @@ def _check_redis(settings: Settings) -> None:
 
 
 def _log_away(error: Exception) -> None:
-    """Say that Redis does not answer, or does not let us in, and what to do."""
+    """Say that Redis does not answer, or does not let us work, and what to do."""
     seen = as_store_error(error)
-    fix = seen.fix if isinstance(seen, StoreLocked) else START_REDIS
+    fix = seen.fix if isinstance(seen, StoreDown) and not isinstance(seen, StoreAway) else START_REDIS
     structlog.get_logger("bridge.supervisor").warning("redis.away", error=str(seen), fix=fix)

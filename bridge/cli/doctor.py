@@ -12,7 +12,7 @@ from bridge.cli.output import Columns, chosen, emit, output_option, safe, say
 from bridge.cli.output import field as shown
 from bridge.cli.session import OPEN_SECONDS, named_redis, settings_of
 from bridge.doctor import Finding, Level, exit_code, fail, together, warn
-from bridge.errors import BridgeError, EgressDown, SettingsError, StoreDown
+from bridge.errors import BridgeError, EgressDown, SettingsError, StoreAway, StoreDown
 
 if TYPE_CHECKING:
     from bridge.doctor.entries import Answers, Judge
@@ -166,7 +166,7 @@ class Examination:
                     return await part()
         except TimeoutError:
             if name == "redis":
-                raise StoreDown(f"Redis does not answer within {seconds:g} s") from None
+                raise StoreAway(f"Redis does not answer within {seconds:g} s") from None
             return [fail(name, f"not done within {seconds:g} s", "something is slow", "bridge doctor, once more")]
         except StoreDown:
             raise

@@ -12,7 +12,7 @@ from click.exceptions import Exit
 
 from bridge.cli.output import safe, say
 from bridge.deployment import where_is
-from bridge.errors import START_REDIS, InvalidInput, StoreDown, StoreLocked
+from bridge.errors import START_REDIS, InvalidInput, StoreAway, StoreDown
 
 if TYPE_CHECKING:
     from bridge.settings import Settings
@@ -50,7 +50,7 @@ async def _with_store(settings: "Settings", work: Work[Result], *, look: bool) -
                 async with asyncio.timeout(OPEN_SECONDS):
                     store = await stack.enter_async_context(_opening(settings, look=look))
             except TimeoutError:
-                raise StoreDown(f"Redis does not answer within {OPEN_SECONDS:g} s", fix=START_REDIS) from None
+                raise StoreAway(f"Redis does not answer within {OPEN_SECONDS:g} s", fix=START_REDIS) from None
             try:
                 return await work(store, settings)
             except Exception:
@@ -72,7 +72,9 @@ def _named(settings: "Settings") -> Iterator[None]:
 
 
 def named_redis(error: StoreDown, settings: "Settings") -> tuple[str, str]:
-    """What is said of a Redis that does not answer, with its place, and what starts that one."""
+    """What is said of a Redis that does not answer, with its place, and what starts that one; or why it refuses."""
+    if error.fix and not isinstance(error, StoreAway):
+        return str(error), error.fix
     url = settings.redis_url.get_secret_value()
     where = "" if where_is(url) in str(error) else f" ({where_is(url)})"
     return f"{error}{where}", settings.deployment.start_redis(url)
@@ -92,10 +94,8 @@ async def _opening(settings: "Settings", *, look: bool) -> "AsyncIterator[Store]
         try:
             with store_errors():
                 await store.client.ping()
-        except StoreLocked:
-            raise
-        except StoreDown as error:
-            raise StoreDown(str(error), fix=START_REDIS) from None
+        except StoreAway as error:
+            raise StoreAway(str(error), fix=START_REDIS) from None
         yield store
 
 

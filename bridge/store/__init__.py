@@ -8,10 +8,10 @@ import redis
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
-from bridge.errors import START_REDIS, NewerData, SettingsError, StoreDown, UnreadableData, UnsafeRedis
+from bridge.errors import START_REDIS, NewerData, SettingsError, StoreAway, StoreDown, UnreadableData, UnsafeRedis
 from bridge.store.keys import Keys
 from bridge.store.listing import Listings
 from bridge.store.notices import Notices
@@ -158,10 +158,11 @@ def check_durable(info: dict[str, Any]) -> None:
 async def _server_info(client: "Redis") -> dict[str, Any]:
     try:
         return dict(await client.info())
-    except AuthenticationError as error:
-        raise as_store_error(error) from None
     except (TimeoutError, RedisError, OSError) as error:
-        raise StoreDown(f"Redis does not answer: {error}", fix=START_REDIS) from None
+        seen = as_store_error(error)
+        if isinstance(seen, StoreDown) and not isinstance(seen, StoreAway):
+            raise seen from None
+        raise StoreAway(f"Redis does not answer: {error}", fix=START_REDIS) from None
 
 
 async def _claim_data(client: "Redis", keys: Keys) -> None:

@@ -17,16 +17,35 @@ from typing import Any
 from redis import exceptions
 from redis.asyncio import Redis
 
-from bridge.errors import LOG_IN, StoreDown, StoreLocked
+from bridge.errors import LOG_IN, StoreAway, StoreDown, StoreLocked
 
 Argument = str | bytes | int | float
 
 BATCH = 256
 """The most calls in one round trip."""
 
-_REFUSALS = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "OOM", "READONLY", "LOADING", "CLUSTERDOWN", "BUSY", "UNBLOCKED")
-_REFUSED = re.compile(rf"\s*(?:{'|'.join(_REFUSALS)})\b|.*: -(?:{'|'.join(_REFUSALS)}) ", re.DOTALL)
-"""What Redis says when it does not work now: first, or before 7.0, of a command inside a script, further on."""
+_AGAIN = "`bridge doctor` says what is wrong with it, `bridge health` when it is back"
+_REFUSALS = {
+    "MISCONF": "see its log for why it cannot write to its disk",
+    "NOREPLICAS": "start the replicas that its min-replicas-to-write asks for, or redis-cli CONFIG SET it to 0",
+    "MASTERDOWN": "this is a replica: let BRIDGE_REDIS_URL name the primary",
+    "OOM": "free memory, or redis-cli CONFIG SET maxmemory to more: `redis-cli INFO memory` says how much it has",
+    "READONLY": "this is a replica: let BRIDGE_REDIS_URL name the primary",
+    "LOADING": "wait: it reads its data after a start, and `bridge health` says when it is done",
+    "CLUSTERDOWN": _AGAIN,
+    "BUSY": "somebody's script runs for too long: redis-cli SCRIPT KILL",
+    "UNBLOCKED": _AGAIN,
+}
+"""What Redis refuses with when it does not work now, and what helps."""
+_BY_CLASS = {
+    exceptions.OutOfMemoryError: "OOM",
+    exceptions.ReadOnlyError: "READONLY",
+    exceptions.MasterDownError: "MASTERDOWN",
+    exceptions.BusyLoadingError: "LOADING",
+}
+"""The refusals whose word redis-py takes off, by what it raises instead."""
+_REFUSED = re.compile(rf"(?:\s*|.*: -)({'|'.join(_REFUSALS)})\b", re.DOTALL)
+"""Where a refusal stands: first, or before 7.0, of a command inside a script, further on."""
 _PART = re.compile(r"^-- with: (\w+)$", re.MULTILINE)
 """How a verb names what it shares with a few others."""
 _FORBIDDEN = re.compile(r"\bNOPERM\b|has no permissions to |user executing the script can't run")
@@ -180,15 +199,19 @@ def as_store_error(error: Exception) -> Exception:
         return _not_permitted(text)
     if isinstance(error, exceptions.NoScriptError):  # forgotten again, between loading and calling
         return StoreDown("Redis forgets the scripts faster than they are loaded", fix="see who runs SCRIPT FLUSH")
-    refusals = (exceptions.OutOfMemoryError, exceptions.ReadOnlyError, exceptions.MasterDownError)
-    down = (exceptions.ConnectionError, exceptions.TimeoutError, OSError, *refusals)
+    told = f"Redis: {text or type(error).__name__}"
+    if word := _refusal(error):
+        return StoreDown(told, fix=_REFUSALS[word])
     cut = isinstance(error, RuntimeError) and "handler is closed" in text  # uvloop's word for a connection that broke
-    if cut or isinstance(error, down) or (isinstance(error, exceptions.RedisError) and _REFUSED.match(text)):
-        return StoreDown(
-            f"Redis: {text or type(error).__name__}",
-            fix="`bridge doctor` says what is wrong with it, `bridge health` when it is back",
-        )
+    if cut or isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, OSError)):
+        return StoreAway(told, fix=_AGAIN)
     return error
+
+
+def _refusal(error: Exception) -> str:
+    """The word that Redis refuses with; empty where it does not."""
+    found = isinstance(error, exceptions.RedisError) and _REFUSED.match(str(error))
+    return found[1] if found else next((word for kind, word in _BY_CLASS.items() if isinstance(error, kind)), "")
 
 
 def _locked(what: str) -> StoreLocked:

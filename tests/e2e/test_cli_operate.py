@@ -67,17 +67,43 @@ def test_a_redis_that_wants_a_password_is_not_called_away(
 
 def test_a_worker_says_that_redis_wants_a_password(locked: RedisServer, tmp_path: Path) -> None:
     """It waits, as the password may come; its log says for what, with the setting."""
+    line = first_trouble(tmp_path)
+    assert ("wants a password" in line["error"], ":PASSWORD@" in line["fix"]) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "fix"),
+    [
+        (("ACL", "SETUSER", "default", "-evalsha"), "no permissions", "bridge contract acl"),
+        (("CONFIG", "SET", "min-replicas-to-write", "1"), "NOREPLICAS", "CONFIG SET"),
+    ],
+    ids=["noperm", "noreplicas"],
+)
+def test_a_worker_does_not_call_a_redis_away_that_refuses(
+    redis_server: RedisServer, client: "Redis", tmp_path: Path, words: tuple[str, ...], said: str, fix: str
+) -> None:
+    """Starting another would not help: its log says what was refused, and what to do about that."""
+    client.execute_command(*words)  # type: ignore[no-untyped-call]
+    try:
+        line = first_trouble(tmp_path, BRIDGE_REDIS_URL=redis_server.url)
+    finally:
+        client.execute_command("ACL", "SETUSER", "default", "+evalsha")  # type: ignore[no-untyped-call]
+        client.config_set("min-replicas-to-write", "0")
+    assert (said in line["error"], fix in line["fix"], "redis-server" in line["fix"]) == (True, True, False)
+
+
+def first_trouble(place: Path, **settings: str) -> dict[str, str]:
+    """The first line of a worker that starts now about a Redis it cannot use."""
     worker = subprocess.Popen(
-        [sys.executable, "-m", "bridge", "worker"], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "BRIDGE_LOG_FORMAT": "json"},
+        [sys.executable, "-m", "bridge", "worker"], cwd=place, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "BRIDGE_LOG_FORMAT": "json", **settings},
     )  # fmt: skip
     assert worker.stderr
     try:
-        line = next(json.loads(line) for line in worker.stderr if '"redis.away"' in line)
+        return next(json.loads(line) for line in worker.stderr if '"redis.away"' in line)
     finally:
         worker.terminate()
         worker.communicate()
-    assert ("wants a password" in line["error"], ":PASSWORD@" in line["fix"]) == (True, True)
 
 
 def test_status_counts(bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch) -> None:

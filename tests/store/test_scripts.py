@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from redis import exceptions
 from scene import Clock, Scene
 
 from bridge.errors import StoreDown
@@ -66,6 +67,24 @@ def test_a_connection_that_broke_under_uvloop_is_redis_away() -> None:
         raise RuntimeError(closed)
     with pytest.raises(RuntimeError, match="a bug"), store_errors():
         raise RuntimeError("a bug")
+
+
+@pytest.mark.parametrize(
+    ("error", "fix"),
+    [
+        (exceptions.BusyLoadingError("Redis is loading the dataset in memory"), "wait"),
+        (exceptions.ReadOnlyError("You can't write against a read only replica."), "primary"),
+        (exceptions.ResponseError("MISCONF Redis is configured to save RDB snapshots"), "its log"),
+        (exceptions.ResponseError("Error running script (call to f_1): -OOM command not allowed"), "maxmemory"),
+        (exceptions.ResponseError("BUSY Redis is busy running a script."), "SCRIPT KILL"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_a_redis_that_refuses_is_not_away(error: Exception, fix: str) -> None:
+    """It answers: each refusal has what helps against it, and starting another Redis is none of that."""
+    with pytest.raises(StoreDown) as caught, store_errors():
+        raise error
+    assert (type(caught.value), fix in caught.value.fix) == (StoreDown, True)
 
 
 async def test_every_command_of_the_verbs_is_rehearsed_and_leaves_nothing(scene: Scene) -> None:

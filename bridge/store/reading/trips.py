@@ -31,7 +31,7 @@ class HasClient(Protocol):
 
 @contextmanager
 def reading_errors() -> Iterator[None]:
-    """Around plain commands: Redis away becomes StoreDown, and its refusals (a key's type, the ACL) a BridgeError."""
+    """Around plain commands: Redis away becomes StoreDown, and another refusal (a key's type) a BridgeError."""
     try:
         yield
     except BrokenPipeError:
@@ -40,7 +40,7 @@ def reading_errors() -> Iterator[None]:
         ours = as_store_error(error)
         if ours is not error:
             raise ours from None
-        fix = "look at this user's ACL: `ACL WHOAMI`" if "NOPERM" in str(error) else "see who writes these keys"
+        fix = "see who writes these keys"
         if "WRONGTYPE" in str(error):
             fix = "`bridge doctor` says which key has the wrong type; rename it away"
         raise BridgeError(f"Redis refuses: {error}", fix=fix) from None
