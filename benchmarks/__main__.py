@@ -10,6 +10,7 @@ SCENARIOS = {
     "end-to-end": "scenarios",
     "idle": "idle",
     "one-hangs": "scenarios",
+    "owed": "owed",
     "registered": "registered",
     "ten-hang": "scenarios",
     "watching": "watching",

@@ -50,9 +50,9 @@ def registered(_: float) -> Iterator[tuple[str, Registered]]:
 async def _measure(url: str, tasks: int) -> Registered:
     async with Store.open(url) as store:
         with Redis.from_url(url) as client:
-            before = _used(client)
+            before = used_memory(client)
             await _fill(store, tasks)
-            each = (_used(client) - before) / tasks
+            each = (used_memory(client) - before) / tasks
         claims = []
         for _ in range(CLAIMS):
             active = [f"t{number}" for number in range(ACTIVE)]
@@ -81,5 +81,6 @@ async def _see(store: Store, task: WatchedTask, now: int) -> None:
         await a_commit(store, task, now, status="indexing", delay_ms=FAR_MS)
 
 
-def _used(client: "Redis") -> int:
+def used_memory(client: "Redis") -> int:
+    """What Redis has allocated, in bytes."""
     return int(client.info("memory")["used_memory"])

@@ -143,8 +143,12 @@ class Keys:
         """HASH event id → JSON record."""
         return self("deliveries", endpoint)
 
+    def turns(self, endpoint: str) -> str:
+        """HASH member → event id: of each task's deliveries the one whose turn it is; it is in the queue, or leased."""
+        return self("turns", endpoint)
+
     def line(self, endpoint: str, member: str) -> str:
-        """LIST of event ids of one task whose turn has not passed; the head is in the queue."""
+        """LIST of event ids of one task: those behind the one whose turn it is."""
         return self("line", endpoint, member)
 
     def latest(self, endpoint: str) -> str:

@@ -67,14 +67,26 @@ def disagreements(client: Client) -> list[str]:
 
 
 def _misplaced(client: Client, endpoint: str, records: dict[bytes, Any]) -> list[str]:
-    """A pending delivery waits in one place: queue, leases, or behind its line's head; an ended one in none."""
+    """A pending delivery waits in one place: queue, leases, or behind its task's turn; an ended one in none.
+
+    And whose turn it is, is one of the pending ones, where anybody waits for it.
+    """
     places: Counter[bytes] = Counter(client.zrange(f"bridge:queue:{endpoint}", 0, -1))
     places.update(entry.split(b"/")[0] for entry in client.zrange(f"bridge:leases:{endpoint}", 0, -1))
     for key in _keys(client, f"bridge:line:{endpoint}:*"):
-        places.update(client.lrange(key, 1, -1))
+        places.update(client.lrange(key, 0, -1))
     wanted = Counter({event_id: 1 for event_id, record in records.items() if record["state"] == "pending"})
     wrong = {event_id for event_id in {*places, *wanted} if places[event_id] != wanted[event_id]}
-    return [f"{endpoint}/{event_id!r} waits in {places[event_id]} places" for event_id in sorted(wrong)]
+    turns = client.hgetall(f"bridge:turns:{endpoint}")
+    stuck = [key for key in _keys(client, f"bridge:line:{endpoint}:*") if _last(key, endpoint) not in turns]
+    return [f"{endpoint}/{event_id!r} waits in {places[event_id]} places" for event_id in sorted(wrong)] + [
+        f"nobody's turn has come in {key!r}" for key in stuck
+    ]
+
+
+def _last(line: bytes, endpoint: str) -> bytes:
+    """The member whose line it is."""
+    return line.removeprefix(f"bridge:line:{endpoint}:".encode())
 
 
 def _keys(client: Client, pattern: str) -> list[bytes]:

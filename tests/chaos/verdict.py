@@ -186,7 +186,7 @@ class State:
         redis = self.world.redis
         if redis.exists(P + "fanout"):
             yield "I15: a hand-out was never finished"
-        for key in redis.scan_iter(P + "line:*"):
+        for key in [*redis.scan_iter(P + "line:*"), *redis.scan_iter(P + "turns:*")]:
             yield f"I15: {text(key)} is left"
         for key in redis.scan_iter(P + "*"):
             if redis.ttl(key) != -1:

@@ -26,7 +26,7 @@ def bridge(town: Town, *words: str) -> str:
 def owed(town: Town) -> int:
     """How many events wait for the endpoint."""
     with Redis.from_url(town.redis.url) as client:
-        return int(client.llen("bridge:line:mine:t1"))
+        return int(client.llen("bridge:line:mine:t1")) + int(client.hexists("bridge:turns:mine", "t1"))
 
 
 def test_what_comes_while_an_endpoint_is_disabled_arrives_once_and_in_order(tmp_path: Path) -> None:

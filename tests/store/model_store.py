@@ -141,9 +141,17 @@ def records_of(state: State, endpoint: str) -> dict[str, str]:
 
 
 def _lines(state: State) -> Iterator[tuple[str, list[str]]]:
-    for rest, line in under(state, "line"):
-        parts = rest.split(":")  # a member may have a colon, and of the endpoints only those of callback URLs
-        yield ":".join(parts[: 2 if parts[0] == "url" else 1]), line
+    """Each endpoint with each task's line, whose turn it is first."""
+    for endpoint, turns in under(state, "turns"):
+        for member in turns:
+            yield endpoint, _line(state, endpoint, member)
+
+
+def _line(state: State, endpoint: str, member: str) -> list[str]:
+    turn = state.get(f"turns:{endpoint}", {}).get(member)
+    behind = cast(list[str], state.get(f"line:{endpoint}:{member}", []))
+    assert turn or not behind, f"nobody's turn has come in the line of {member} at {endpoint}"
+    return [turn, *behind] if turn else []
 
 
 def _check_lines(state: State) -> None:
@@ -184,7 +192,7 @@ def _check_turns(state: State, reordered: Collection[str]) -> None:
         ordering = state.get(f"endpoint:{endpoint}", {}).get("ordering")
         if endpoint in reordered or ordering in {None, "none"} or record["state"] != "pending":
             continue
-        line = state.get(f"line:{endpoint}:{record['task']}", [])
+        line = _line(state, endpoint, record["task"])
         if event_id in line[1:]:
             continue
         had_its_turn = (record["attempts"] or record.get("claims")) and not record.get("again")

@@ -436,6 +436,7 @@ async def test_enabled_twice_each_has_one_turn(scene: Scene, steering: Steering)
         await settle(scene, delivery, soon)
         scene.clock.advance(5_000)
     await hold_and_let_go()
-    line: Any = await scene.store.client.lrange(scene.store.keys.prefix + "line:a:t1", 0, -1)
+    client: Any = scene.store.client
+    line = [await client.hget("bridge:turns:a", "t1"), *await client.lrange("bridge:line:a:t1", 0, -1)]
     assert [event_id.decode() for event_id in line] == [event.id for event in events]
     assert await drain(scene) == [event.id for event in events]

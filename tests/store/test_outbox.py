@@ -345,7 +345,7 @@ async def test_what_was_leased_when_its_endpoint_went_is_cancelled_too(scene: Sc
     for _ in range(2):
         await sweep.page()
     assert {str((await record(scene.store, "a", event.id))["state"]) for event in made} == {"cancelled"}
-    for key in ("queue:a", "leases:a", "line:a:t1", "endpoint:a"):
+    for key in ("queue:a", "leases:a", "turns:a", "line:a:t1", "endpoint:a"):
         assert not await scene.store.client.exists(f"bridge:{key}"), key
 
 

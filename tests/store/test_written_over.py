@@ -86,7 +86,7 @@ async def test_a_task_that_cannot_be_read_stops_no_other(scene: Scene, command: 
     assert not await client.hexists("bridge:rejected", "task:t1")
 
 
-KEYS_OF_AN_ENDPOINT = ["queue:a", "leases:a", "endpoint:a", "line:a:t1"]
+KEYS_OF_AN_ENDPOINT = ["queue:a", "leases:a", "endpoint:a", "turns:a", "line:a:t1"]
 
 
 @pytest.mark.parametrize("key", KEYS_OF_AN_ENDPOINT)

@@ -14,7 +14,7 @@ redis.call('ZREM', P .. 'queue:' .. endpoint, event_id)
 for _, entry in ipairs(leases_of(endpoint, event_id)) do redis.call('ZREM', P .. 'leases:' .. endpoint, entry) end
 finish(endpoint, event_id, record, 'cancelled', 'operator')
 promote(endpoint, record.task, event_id)
-redis.call('LREM', P .. 'line:' .. endpoint .. ':' .. record.task, 0, event_id)
+redis.call('LREM', line_of(endpoint, record.task), 0, event_id)
 redis.call('ZREM', P .. 'dead:' .. endpoint, event_id)
 redis.pcall('HDEL', P .. 'rejected', 'delivery:' .. endpoint .. ':' .. event_id)
 refresh(endpoint)

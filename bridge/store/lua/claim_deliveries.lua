@@ -34,9 +34,8 @@ local function reclaim(endpoint)
         promote(endpoint, record.task, event_id)
       else
         -- What was brought back meanwhile may stand at the head of the line by now: then it has its turn after that.
-        local line = P .. 'line:' .. endpoint .. ':' .. record.task
-        local head = head_of(line)
-        record.again = head and head ~= event_id and redis.call('LPOS', line, event_id) and true or nil
+        local place = place_of(endpoint, record.task, event_id)
+        record.again = place and place > 0 or nil
         redis.call('HSET', P .. 'deliveries:' .. endpoint, event_id, cjson.encode(record))
         if not record.again then
           redis.call('ZADD', P .. 'queue:' .. endpoint, now, event_id)

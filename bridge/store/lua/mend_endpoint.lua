@@ -15,7 +15,7 @@ local name = ARGV[1]
 local key, queue = P .. 'endpoint:' .. name, P .. 'queue:' .. name
 
 -- What has another type than it should goes aside and is said in bridge:rejected; it is made anew like what is gone.
-for what, wanted in pairs({endpoint = 'hash', queue = 'zset', leases = 'zset', deliveries = 'hash'}) do
+for what, wanted in pairs({endpoint = 'hash', queue = 'zset', leases = 'zset', deliveries = 'hash', turns = 'hash'}) do
   local ours = P .. what .. ':' .. name
   local kind = redis.call('TYPE', ours).ok
   if kind ~= wanted and kind ~= 'none' then
@@ -59,20 +59,22 @@ end
 
 -- Is this one's turn still to come? A head that ended, or whose turn has passed, gives way first.
 local function waits(event_id, member)
-  local line = P .. 'line:' .. name .. ':' .. member
+  local turns, line, head = P .. 'turns:' .. name, line_of(name, member), head_of(name, member)
   if ordering == 'none' then
-    head_of(line)
-    redis.call('LREM', line, 0, event_id)
+    if head == event_id then redis.call('HDEL', turns, member) else redis.call('LREM', line, 0, event_id) end
     return false
   end
-  local head = head_of(line)
+  if not head then
+    head = redis.call('LPOP', line)
+    if head then redis.call('HSET', turns, member, head) end
+  end
   while head and head ~= event_id do
     local record = pending(head)
     if record and (record.attempts == 0 or record.again or ordering == 'strict') then
       return redis.call('LPOS', line, event_id) and true
     end
     promote(name, member, head)
-    head = redis.call('LINDEX', line, 0)
+    head = head_of(name, member)
   end
   return false
 end

@@ -153,12 +153,42 @@ local function activate(endpoint, resumed)
   wake('deliver')
 end
 
--- Whose turn it is in the line of a task's deliveries, or false. A line that somebody wrote over is none: the sweep finds
--- who waited in it.
-local function head_of(line)
-  local head = redis.pcall('LINDEX', line, 0)
+-- A task's deliveries to an endpoint, whose turn has not passed: whose turn it is stands in the endpoint's turns, and who is
+-- behind that one in a list, which most tasks never need. What somebody wrote over of these is as good as empty: the sweep
+-- finds who waited.
+
+-- Whose turn it is, or false.
+local function head_of(endpoint, member)
+  local turns = P .. 'turns:' .. endpoint
+  local head = redis.pcall('HGET', turns, member)
   if type(head) ~= 'table' then return head end
-  redis.call('DEL', line)
+  redis.call('DEL', turns)
+  return false
+end
+
+-- The list of those behind it.
+local function line_of(endpoint, member)
+  local line = P .. 'line:' .. endpoint .. ':' .. member
+  if type(redis.pcall('LLEN', line)) == 'table' then redis.call('DEL', line) end
+  return line
+end
+
+-- How many are before this one: 0 if it is its turn, nil if it is not in line.
+local function place_of(endpoint, member, event_id)
+  local head = head_of(endpoint, member)
+  if not head then return nil end
+  if head == event_id then return 0 end
+  local index = redis.call('LPOS', line_of(endpoint, member), event_id)
+  return index and index + 1 or nil
+end
+
+-- To the end of the line; replies whether its turn is now.
+local function join(endpoint, member, event_id)
+  if not head_of(endpoint, member) then
+    redis.call('HSET', P .. 'turns:' .. endpoint, member, event_id)
+    return true
+  end
+  redis.call('RPUSH', line_of(endpoint, member), event_id)
   return false
 end
 
@@ -168,13 +198,7 @@ local function owe(endpoint, event_id, member, record)
   if redis.call('HSETNX', P .. 'deliveries:' .. endpoint, event_id, record) == 0 then return 0 end
   redis.call('HINCRBY', P .. 'event:' .. event_id, 'refs', 1)
   local known = redis.call('HMGET', P .. 'endpoint:' .. endpoint, 'state', 'ordering')
-  local heads = true
-  if known[2] ~= 'none' then
-    local line = P .. 'line:' .. endpoint .. ':' .. member
-    heads = not head_of(line)
-    redis.call('RPUSH', line, event_id)
-  end
-  if heads then
+  if known[2] == 'none' or join(endpoint, member, event_id) then
     redis.call('ZADD', P .. 'queue:' .. endpoint, now, event_id)
     if known[1] == 'active' then
       redis.call('ZADD', P .. 'ready', 'LT', now, endpoint)
@@ -216,12 +240,15 @@ end
 
 -- This delivery's turn has passed: the next one of its task may make its first attempt. Nothing if it passed before.
 local function promote(endpoint, member, event_id)
-  local line = P .. 'line:' .. endpoint .. ':' .. member
-  if head_of(line) ~= event_id then return end
-  redis.call('LPOP', line)
-  local successor = redis.call('LINDEX', line, 0)
+  if head_of(endpoint, member) ~= event_id then return end
+  local successor = redis.call('LPOP', line_of(endpoint, member))
+  if not successor then
+    redis.call('HDEL', P .. 'turns:' .. endpoint, member)
+    return
+  end
+  redis.call('HSET', P .. 'turns:' .. endpoint, member, successor)
   -- One that has a lease, be it over, is queued or promoted by whoever ends that: in two places it would go out twice.
-  if successor and #leases_of(endpoint, successor) == 0 then
+  if #leases_of(endpoint, successor) == 0 then
     redis.call('ZADD', P .. 'queue:' .. endpoint, now, successor)
   end
 end

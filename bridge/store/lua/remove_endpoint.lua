@@ -39,5 +39,5 @@ for _, event_id in ipairs(redis.call('ZRANGE', queue, 0, batch - 1)) do
 end
 if redis.call('ZCARD', queue) > 0 then return 'more' end
 if redis.call('ZCARD', leases) > 0 then return 'leased' end
-redis.call('DEL', key, P .. 'latest:' .. name)
+redis.call('DEL', key, P .. 'latest:' .. name, P .. 'turns:' .. name)
 return 'removed'

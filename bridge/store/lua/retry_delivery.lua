@@ -25,10 +25,9 @@ record = record or record_from_event(endpoint, event_id)
 if record.asked == token then return said(record.round_at and 'revived' or 'due') end
 if (known[1] or 'removed') == 'removed' then return said('removed') end
 if leased(endpoint, event_id) then return said('leased') end
-local due, line = redis.call('ZSCORE', queue, event_id), P .. 'line:' .. endpoint .. ':' .. record.task
-local place = head_of(line) and redis.call('LPOS', line, event_id)
+local due, place = redis.call('ZSCORE', queue, event_id), place_of(endpoint, record.task, event_id)
 local pending = record.state == 'pending' and (readable or due or place)
-if pending and not due and place and place > 0 then return said('behind', redis.call('LINDEX', line, 0)) end
+if pending and not due and place and place > 0 then return said('behind', head_of(endpoint, record.task)) end
 if not pending and (record.state == 'delivered' or record.state == 'superseded') and ARGV[4] ~= '1' then
   return said(record.state)
 end

@@ -52,9 +52,8 @@ Judged = dict[tuple[str, str], "DeliveryView"]
 async def _held(store: HasClient, pending: "Sequence[DeliveryView]", known: dict[str, Standing]) -> Judged:
     def question(pipe: "Pipeline", view: "DeliveryView") -> None:
         pipe.zscore(store.keys.queue(view.endpoint), view.event_id)
-        line = store.keys.line(view.endpoint, view.task)
-        pipe.lindex(line, 0)
-        pipe.lpos(line, view.event_id)
+        pipe.hget(store.keys.turns(view.endpoint), view.task)
+        pipe.lpos(store.keys.line(view.endpoint, view.task), view.event_id)
 
     replies = await ask(store, pending, question)
     judged = {}

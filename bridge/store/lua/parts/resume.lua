@@ -14,9 +14,8 @@ local function resume(endpoint, batch)
     local record = record_of(endpoint, waiting[i])
     if record and renew(record, whole(resumed, nil, 0, 1e14)) then
       local score = math.min(tonumber(record.revision), now)
-      local line = P .. 'line:' .. endpoint .. ':' .. record.task
-      local head = head_of(line)
-      local in_line = head == waiting[i] or (record.again and head and redis.call('LPOS', line, waiting[i]))
+      local in_line = head_of(endpoint, record.task) == waiting[i]
+        or (record.again and place_of(endpoint, record.task, waiting[i]))
       record.again = ordering == 'first-attempt' and record.attempts > 0 or nil
       redis.call('HSET', P .. 'deliveries:' .. endpoint, waiting[i], cjson.encode(record))
       if record.again and not in_line then
