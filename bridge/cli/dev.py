@@ -18,6 +18,7 @@ from bridge.cli.listen import Listener, answer_from
 from bridge.cli.session import ids_from, settings_of
 from bridge.contract import check_member
 from bridge.errors import BridgeError, CredentialRefused, InvalidInput, SettingsError, StoreDown
+from bridge.model import DeliveryState
 from bridge.redaction import bare
 from bridge.rejection import Rejection
 from bridge.sandbox.redis import RedisServer
@@ -95,6 +96,7 @@ async def look(session: Session, store: "Store", narration: "Console") -> tuple[
 
     Raises BridgeError when another worker, with a policy of its own, has refused our endpoint.
     """
+    from bridge.store.reading.trips import as_delivery
     from bridge.store.scripts import store_errors
 
     with store_errors():
@@ -120,7 +122,7 @@ async def look(session: Session, store: "Store", narration: "Console") -> tuple[
                 pasteable(f"! {one}  TwelveLabs: {stage.printable(trouble)}{upstream_of(session, trouble)}")
             )
         session.troubles[one] = trouble
-    return watched, [one["attempts"] for one in map(json.loads, records) if one["state"] == "pending"]
+    return watched, [one["attempts"] for one in map(as_delivery, records) if one["state"] == DeliveryState.PENDING]
 
 
 def upstream_of(session: Session, trouble: str) -> str:
@@ -136,6 +138,7 @@ def upstream_of(session: Session, trouble: str) -> str:
 
 async def verdict(session: Session, store: "Store") -> int:
     """The exit code once every task has ended: 7 when one failed, 1 when one was gone or refused, or an event died."""
+    from bridge.store.reading.trips import as_delivery
     from bridge.store.scripts import store_errors
 
     with store_errors():
@@ -147,7 +150,7 @@ async def verdict(session: Session, store: "Store") -> int:
     ends = [(b"gone" if gone == b"1" else status) for status, gone in snapshots]
     if b"failed" in ends:
         return FAILED
-    dead = any(json.loads(record)["state"] != "delivered" for record in records)
+    dead = any(as_delivery(record)["state"] != DeliveryState.DELIVERED for record in records)
     return UNFINISHED if dead or any(end != b"ready" for end in ends) else 0
 
 

@@ -1,8 +1,9 @@
 """What Redis holds, for two questions: is it what it was, and does it agree with itself?"""
 
-import json
 from collections import Counter
 from typing import Any
+
+from bridge.store.reading.trips import as_delivery
 
 Ledger = dict[str, Any]
 Client = Any
@@ -55,7 +56,7 @@ def disagreements(client: Client) -> list[str]:
             holders[event_id] += 1
     found = []
     for key in _keys(client, "bridge:deliveries:*"):
-        records = {name: json.loads(text) for name, text in client.hgetall(key).items()}
+        records = {name: as_delivery(text) for name, text in client.hgetall(key).items()}
         holders.update(list(records))
         found += _misplaced(client, key.decode().removeprefix("bridge:deliveries:"), records)
     for key in _keys(client, "bridge:event:*"):

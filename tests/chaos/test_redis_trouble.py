@@ -1,6 +1,5 @@
 """Redis restarts, dies, fills up, refuses, forgets and dawdles under a real worker tree, which goes on by itself."""
 
-import json
 import random
 import threading
 import time
@@ -20,6 +19,7 @@ from wire import Trouble, Wire
 
 from bridge.sandbox.message import Response
 from bridge.sandbox.timeline import Step
+from bridge.store.reading.trips import as_delivery
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -290,7 +290,7 @@ def test_a_full_redis_is_emptied_but_takes_nothing_in(troubled: Troubled) -> Non
 
 def pending(client: "Redis") -> list[int]:
     """The attempts made so far of each delivery that is still owed."""
-    records = [json.loads(text) for text in cast(Any, client.hvals("bridge:deliveries:mine"))]
+    records = [as_delivery(text) for text in cast(Any, client.hvals("bridge:deliveries:mine"))]
     return [record["attempts"] for record in records if record["state"] == "pending"]
 
 

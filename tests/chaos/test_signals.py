@@ -1,6 +1,5 @@
 """SIGTERM, SIGKILL and SIGSTOP to worker processes with work in hand: what was in hand comes again, nothing else."""
 
-import json
 import os
 import signal
 import time
@@ -19,6 +18,7 @@ from until import until
 from bridge.sandbox import faults
 from bridge.sandbox.message import Response
 from bridge.sandbox.receiver import Arrival
+from bridge.store.reading.trips import as_delivery
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -86,7 +86,7 @@ def is_well_kept(town: Town) -> bool:
     with Redis.from_url(town.redis.url) as client:
         assert not disagreements(client)
         texts = [text for hook in HOOKS for text in cast(Any, client.hvals(f"bridge:deliveries:{hook}"))]
-    records = [json.loads(text) for text in texts]
+    records = [as_delivery(text) for text in texts]
     assert {(record["state"], record["attempts"]) for record in records} == {("delivered", 1)}
     return True
 

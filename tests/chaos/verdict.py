@@ -12,6 +12,8 @@ from typing import Any, cast
 
 from world import World
 
+from bridge.store.reading.trips import as_delivery
+
 P = "bridge:"
 
 
@@ -43,7 +45,7 @@ class State:
         self.events = [{text(k): text(v) for k, v in entry.items()} for _, entry in stream]
         self.bodies = {key: redis.hgetall(key) for key in redis.scan_iter(P + "event:*")}
         self.records = {
-            name: {text(k): json.loads(v) for k, v in redis.hgetall(f"{P}deliveries:{name}").items()}
+            name: {text(k): as_delivery(v) for k, v in redis.hgetall(f"{P}deliveries:{name}").items()}
             for name in expected.endpoints
         }
 

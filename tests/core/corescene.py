@@ -26,6 +26,7 @@ from bridge.sender import Sender
 from bridge.signature import generate_secret
 from bridge.store import Store
 from bridge.store.intake import Intake
+from bridge.store.reading.trips import as_delivery
 from bridge.transport import Limits, Proxy, Transport
 from bridge.twelvelabs import BODY_BYTES, TwelveLabs
 
@@ -148,7 +149,7 @@ class Stage:
         """The record of one delivery."""
         text = await self.store.client.hget(f"bridge:deliveries:{endpoint}", event_id)
         assert text is not None
-        return cast(dict[str, Any], json.loads(text))
+        return as_delivery(text)
 
     async def attempts(self, endpoint: str, event_id: str) -> list[dict[str, Any]]:
         """The attempts of one delivery, as logged."""

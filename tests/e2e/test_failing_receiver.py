@@ -21,6 +21,7 @@ from until import until
 from bridge.sandbox.redis import RedisServer
 from bridge.sandbox.timeline import Step
 from bridge.sandbox.twelvelabs import Simulator
+from bridge.store.reading.trips import as_delivery
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -65,7 +66,7 @@ def committed(client: "Redis") -> set[str]:
 def delivered(client: "Redis") -> set[str]:
     """Ids of the events of which the bridge knows that they were accepted."""
     records = cast(dict[bytes, bytes], client.hgetall("bridge:deliveries:theirs"))
-    return {event.decode() for event, record in records.items() if json.loads(record)["state"] == "delivered"}
+    return {event.decode() for event, record in records.items() if as_delivery(record)["state"] == "delivered"}
 
 
 def test_every_first_attempt_fails_and_everything_arrives(tmp_path: Path, soak: bool) -> None:

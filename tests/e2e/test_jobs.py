@@ -30,6 +30,7 @@ from bridge.sandbox.message import Response
 from bridge.sandbox.receiver import Receiver
 from bridge.sandbox.redis import RedisServer
 from bridge.store import connect_for_rq
+from bridge.store.reading.trips import as_delivery
 from bridge.store.shifts import Fleet, Shifts
 
 # ---------------------------------------------------------------- forged jobs
@@ -410,7 +411,7 @@ def test_sigterm_lets_what_is_in_flight_finish(town: Town) -> None:
         assert running.stop() == 0
         assert not any(alive(pid) for pid in children)
     with Redis.from_url(town.redis.url) as client:
-        records = [json.loads(text) for text in client.hvals("bridge:deliveries:mine")]
+        records = [as_delivery(text) for text in client.hvals("bridge:deliveries:mine")]
         assert {record["state"] for record in records} == {"delivered"}
         assert {record["attempts"] for record in records} == {1}
     assert not town.receiver.duplicates

@@ -23,6 +23,7 @@ from bridge.sandbox.receiver import Arrival, Receiver
 from bridge.sandbox.redis import RedisServer
 from bridge.sandbox.timeline import Step
 from bridge.sandbox.twelvelabs import Simulator
+from bridge.store.reading.trips import as_delivery
 from bridge.transport import Limits
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -171,7 +172,7 @@ async def test_memory_does_not_grow(stronghold: Stronghold, script: Script) -> N
         await eventually(lambda: held.good_ones() == TASKS, 30)
         await eventually(lambda: all(client.zcard(f"bridge:dead:{name}") for name in bad), 90)
         growth = held.memory.read("VmHWM") - before
-        records = [json.loads(text) for name in bad for text in client.hvals(f"bridge:deliveries:{name}")]
+        records = [as_delivery(text) for name in bad for text in client.hvals(f"bridge:deliveries:{name}")]
     assert len(records) == TASKS
     assert {(one["state"], one["reason"], one["attempts"]) for one in records} == {("dead", "exhausted", ATTEMPTS)}
     print(f"grown by {growth:,} bytes")

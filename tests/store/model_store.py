@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from bridge.events import is_lasting
 from bridge.model import Delivery
+from bridge.store.reading.trips import as_delivery
 
 State = dict[str, Any]
 
@@ -73,7 +74,7 @@ def under(state: State, kind: str) -> Iterator[tuple[str, Any]]:
 def records(state: State) -> dict[tuple[str, str], dict[str, Any]]:
     """The delivery records by (endpoint, event id)."""
     return {
-        (endpoint, event_id): json.loads(text)
+        (endpoint, event_id): as_delivery(text)
         for endpoint, owed in under(state, "deliveries")
         for event_id, text in owed.items()
     }
@@ -124,11 +125,11 @@ def _check_places(state: State, now: int) -> None:
                 places[pair] += 1
                 record = records_of(state, endpoint).get(pair[1])
                 assert record, f"{kind}:{endpoint} holds {entry}, which is no delivery"
-                word = json.loads(record)["state"]
+                word = as_delivery(record)["state"]
                 assert word in (expected or {"delivered", "superseded", "cancelled"}), f"{pair} is {word}, in {kind}"
     for endpoint, line in _lines(state):
         over = {entry.partition("/")[0] for entry, end in state.get(f"leases:{endpoint}", {}).items() if end <= now}
-        before = [json.loads(records_of(state, endpoint)[event_id]).get("again") for event_id in line]
+        before = [as_delivery(records_of(state, endpoint)[event_id]).get("again") for event_id in line]
         for at, event_id in enumerate(line[1:], 1):
             places[endpoint, event_id] += not (event_id in over and all(before[:at]))
     for pair in records(state):
@@ -158,7 +159,7 @@ def _check_lines(state: State) -> None:
     """P4: the revisions of a line grow. Only what has had its first attempt may come after a later one: that was on its
     way when it was to be sent again, and has since failed, waits, or was given back."""
     for endpoint, line in _lines(state):
-        told = [json.loads(records_of(state, endpoint)[event_id]) for event_id in line]
+        told = [as_delivery(records_of(state, endpoint)[event_id]) for event_id in line]
         revisions = [int(record["revision"]) for record in told]
         firsts = [revision for revision, record in zip(revisions, told, strict=True) if not record.get("again")]
         assert len(set(revisions)) == len(revisions), f"the line of {endpoint} has one twice: {revisions}"
@@ -169,7 +170,7 @@ def _ahead(state: State) -> set[tuple[str, str, str]]:
     """(endpoint, later, earlier) wherever the later of two events stands first in a line."""
     found = set()
     for endpoint, line in _lines(state):
-        revisions = [int(json.loads(records_of(state, endpoint)[event_id])["revision"]) for event_id in line]
+        revisions = [int(as_delivery(records_of(state, endpoint)[event_id])["revision"]) for event_id in line]
         for at, later in enumerate(line):
             found |= {(endpoint, later, line[n]) for n in range(at + 1, len(line)) if revisions[n] < revisions[at]}
     return found
@@ -222,7 +223,7 @@ def _check_latest(state: State) -> None:
         assert state.get(f"endpoint:{endpoint}", {}).get("supersede") == "1", f"{endpoint} does not supersede"
         for member, note in notes.items():
             revision, event_id = note.split(" ")
-            record = json.loads(records_of(state, endpoint)[event_id])
+            record = as_delivery(records_of(state, endpoint)[event_id])
             assert (record["task"], record["revision"]) == (member, revision), f"{note}: {record}"
             assert record["state"] == "delivered", f"{endpoint} was not delivered {event_id}"
 
@@ -240,7 +241,7 @@ def _check_superseded(before: State, after: State) -> None:
     for (endpoint, event_id), record in records(after).items():
         if record["state"] != "superseded" or was.get((endpoint, event_id), {}).get("state") == "superseded":
             continue
-        later = json.loads(records_of(after, endpoint)[record["reason"]])
+        later = as_delivery(records_of(after, endpoint)[record["reason"]])
         assert after[f"endpoint:{endpoint}"].get("supersede") == "1", f"{endpoint} did not ask for that"
         assert (later["state"], later["task"]) == ("delivered", record["task"]), f"{event_id}: {record}, {later}"
         assert int(later["revision"]) > int(record["revision"]), f"{event_id} was superseded by an earlier one"

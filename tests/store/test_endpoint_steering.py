@@ -10,6 +10,7 @@ from scene import LEASE_MS, Scene
 from bridge.model import DeadReason, Decision, Delivery, DeliveryState, EndpointEffect, Event
 from bridge.recovery import RECOVERABLE, choose
 from bridge.store import Store
+from bridge.store.reading.trips import as_delivery
 from bridge.store.steering import Steering
 
 DELIVERED = Decision(DeliveryState.DELIVERED, EndpointEffect.SUCCESS)
@@ -46,8 +47,7 @@ async def known(store: Store, name: str = "a") -> dict[str, str]:
 async def record(store: Store, event: Event) -> dict[str, Any]:
     text = await store.client.hget(store.keys.deliveries("a"), event.id)
     assert text is not None
-    found: dict[str, Any] = json.loads(text)
-    return found
+    return as_delivery(text)
 
 
 async def drain(scene: Scene, decision: Decision = DELIVERED) -> list[str]:

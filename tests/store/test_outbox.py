@@ -14,6 +14,7 @@ from bridge.guard import Policy
 from bridge.model import DeadReason, Decision, Delivery, DeliveryState, EndpointEffect
 from bridge.store import Store, scripts
 from bridge.store.intake import Intake
+from bridge.store.reading.trips import as_delivery
 from bridge.store.sweep import Sweep
 
 DELIVERED = Decision(DeliveryState.DELIVERED, EndpointEffect.SUCCESS)
@@ -25,11 +26,10 @@ async def settle(scene: Scene, delivery: Delivery, decision: Decision) -> str:
     return await scene.store.outbox.settle(delivery, decision, json.dumps({"attempt": delivery.attempts + 1}))
 
 
-async def record(store: Store, endpoint: str, event_id: str) -> dict[str, object]:
+async def record(store: Store, endpoint: str, event_id: str) -> dict[str, Any]:
     text = await store.client.hget(store.keys.deliveries(endpoint), event_id)
     assert text is not None
-    found: dict[str, object] = json.loads(text)
-    return found
+    return as_delivery(text)
 
 
 async def test_a_committed_change_is_owed_to_each_matching_endpoint(scene: Scene) -> None:

@@ -10,6 +10,7 @@ from scene import LEASE_MS, Clock, Scene
 
 from bridge.breaker import FAILURES_BEFORE_OPEN, OPEN_AFTER_MS
 from bridge.model import Decision, Delivery, DeliveryState, EndpointEffect
+from bridge.store.reading.trips import as_delivery
 from bridge.store.sweep import Sweep
 
 DELIVERED = Decision(DeliveryState.DELIVERED, EndpointEffect.SUCCESS)
@@ -31,7 +32,7 @@ async def known(scene: Scene, name: str = "a") -> dict[str, str]:
 async def attempts(scene: Scene, name: str = "a") -> dict[str, int]:
     """How many attempts were made of each delivery."""
     raw = cast(dict[bytes, bytes], await scene.store.client.hgetall(f"bridge:deliveries:{name}"))
-    return {event_id.decode(): json.loads(text)["attempts"] for event_id, text in raw.items()}
+    return {event_id.decode(): as_delivery(text)["attempts"] for event_id, text in raw.items()}
 
 
 async def owe(scene: Scene, number: int, *, first: int = 0) -> list[str]:

@@ -1,6 +1,7 @@
 """An operator's word about a delivery, and what cannot be sent: retried, cancelled, poison, lost, unreadable."""
 
 import json
+from typing import Any
 
 import pytest
 from scene import LEASE_MS, Clock, Scene
@@ -10,6 +11,7 @@ from bridge.schedule import RetryPolicy, decide
 from bridge.store import Store
 from bridge.store.outbox import CLAIMS_BEFORE_POISON
 from bridge.store.reading.deliveries import list_deliveries
+from bridge.store.reading.trips import as_delivery
 
 DELIVERED = Decision(DeliveryState.DELIVERED, EndpointEffect.SUCCESS)
 RETRY = Decision(DeliveryState.PENDING, EndpointEffect.FAILURE, retry_in_ms=3_600_000)
@@ -24,11 +26,10 @@ async def settle(scene: Scene, delivery: Delivery, decision: Decision) -> str:
     return await scene.store.outbox.settle(delivery, decision, json.dumps({"attempt": delivery.attempts + 1}))
 
 
-async def record(store: Store, event: Event, endpoint: str = "a") -> dict[str, object]:
+async def record(store: Store, event: Event, endpoint: str = "a") -> dict[str, Any]:
     text = await store.client.hget(store.keys.deliveries(endpoint), event.id)
     assert text is not None
-    found: dict[str, object] = json.loads(text)
-    return found
+    return as_delivery(text)
 
 
 async def one_task(scene: Scene, *words: str, **fields: object) -> list[Event]:

@@ -11,8 +11,7 @@ local event = redis.call('HMGET', P .. 'event:' .. event_id, 'type', 'revision',
 local served = 0
 for _, endpoint in ipairs(redis.call('LRANGE', list, 0, step - 1)) do
   if event[1] and redis.call('EXISTS', P .. 'endpoint:' .. endpoint) == 1 then
-    owe(endpoint, event_id, event[3], cjson.encode({task = event[3], type = event[1], revision = event[2],
-      created = now, attempts = 0, state = 'pending'}))
+    owe(endpoint, event_id, event[3], fresh(event[3], event[1], event[2]))
   end
   served = served + 1
 end

@@ -192,6 +192,12 @@ local function join(endpoint, member, event_id)
   return false
 end
 
+-- The record of a delivery that nobody has attempted. Many are kept, so what goes without saying is not said: it is
+-- pending, after 0 attempts.
+local function fresh(member, event_type, revision)
+  return cjson.encode({task = member, type = event_type, revision = revision, created = now})
+end
+
 -- Owe an event to an endpoint. Its identity is (endpoint, event), so owing it twice is owing it once.
 -- Replies 1 if it is new, else 0. The caller has checked that the endpoint is registered.
 local function owe(endpoint, event_id, member, record)
@@ -222,9 +228,7 @@ local function owe_all(endpoints, step, event_id, member, event_type, revision)
     for _, endpoint in ipairs(endpoints) do redis.call('RPUSH', list, endpoint) end
     return true
   end
-  local record = cjson.encode({task = member, type = event_type, revision = revision, created = now, attempts = 0,
-    state = 'pending'})
-  local owed = 0
+  local record, owed = fresh(member, event_type, revision), 0
   for _, endpoint in ipairs(endpoints) do owed = owed + owe(endpoint, event_id, member, record) end
   return owed > 0
 end
@@ -269,6 +273,7 @@ local function record_of(endpoint, event_id)
   if not text then return nil end
   local read, record = pcall(cjson.decode, text)
   if not read or type(record) ~= 'table' then return false end
+  record.state, record.attempts = record.state or 'pending', record.attempts or 0
   local words = type(record.task) == 'string' and type(record.type) == 'string' and type(record.state) == 'string'
   local revision = string.match(tostring(record.revision), '^%d+$')
   local made, attempts = tonumber(record.created), record.attempts

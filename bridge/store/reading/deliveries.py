@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.model import DeliveryState
 from bridge.store.reading.standings import with_holds
-from bridge.store.reading.trips import HasClient, as_ms, as_record, ask, names_with_deliveries, pieces
+from bridge.store.reading.trips import HasClient, as_delivery, as_ms, as_record, ask, names_with_deliveries, pieces
 from bridge.store.registry import as_text
 from bridge.waiting import Hold
 
@@ -88,7 +88,7 @@ async def find_deliveries(store: HasClient, event_id: str, endpoint: str | None 
         pipe.lrange(store.keys.attempts(name, event_id), 0, -1)
         pipe.zscore(store.keys.queue(name), event_id)
         attempts, due = await pipe.execute()
-        views.append(_view(name, event_id, as_record(text), as_ms(due), tuple(map(as_record, attempts))))
+        views.append(_view(name, event_id, as_delivery(text), as_ms(due), tuple(map(as_record, attempts))))
     return await with_holds(store, views)
 
 
@@ -162,7 +162,7 @@ def views_of(
     """Deliveries of one endpoint from their records; of those in its queue, when they are `due`."""
     for event_id, text in zip(event_ids, texts, strict=True):
         if text is not None:
-            yield _view(name, event_id, as_record(text), due.get(event_id))
+            yield _view(name, event_id, as_delivery(text), due.get(event_id))
 
 
 def _view(

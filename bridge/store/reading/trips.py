@@ -11,6 +11,7 @@ from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError
 
 from bridge.errors import BridgeError
+from bridge.model import DeliveryState
 from bridge.store.keys import Keys
 from bridge.store.registry import as_text
 from bridge.store.scripts import Scripts, as_store_error
@@ -91,6 +92,12 @@ def as_record(text: bytes | str | None) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def as_delivery(text: bytes | str | None) -> dict[str, Any]:
+    """A delivery's record as stored, with what goes without saying of one that nobody has attempted."""
+    record = as_record(text)
+    return {"state": DeliveryState.PENDING, "attempts": 0} | record if record else record
 
 
 def as_ms(value: bytes | str | float | None) -> int | None:
