@@ -343,7 +343,7 @@ class Poller:
         if not listed or snapshot.status in kind.terminal:
             return near
         far, fresh = int(self._policy.reconcile_seconds * 1000), int(self._policy.list_fresh_seconds * 1000)
-        share, per_minute = 1 - schedule.FIRST_SPREAD * abs(self._jitter()), self._policy.requests_per_minute
+        share, per_minute = 1 - schedule.RECONCILE_SPREAD * abs(self._jitter()), self._policy.requests_per_minute
         return Relying(near, far, fresh, share, 60_000 * COMPARED // per_minute if per_minute else PACE_MS)
 
     def _interval_ms(self, *, first: bool) -> int:
