@@ -4,11 +4,13 @@ Our own lines go straight from structlog to the stream; those of rq, httpx and r
 library and take the same path. Redaction is the last step before rendering, so it sees exception text too.
 """
 
+import json
 import logging
 import re
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
+from functools import lru_cache
 from typing import Any, TextIO, cast
 
 import structlog
@@ -17,6 +19,8 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 from bridge.redaction import AUTHORITY, HIDDEN, PATH_TOKEN, pattern_of
 
 MAX_DEPTH = 8
+_PLAIN = frozenset({str, int, bool, float, type(None)})
+_JSON = json.JSONEncoder(default=repr)
 
 _HIDDEN_KEYS = frozenset(
     {"api_key", "apikey", "authorization", "cookie", "passwd", "password", "proxy_authorization", "secret", "secrets"}
@@ -49,12 +53,12 @@ def configure(
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     after: list[Processor] = [
         structlog.processors.format_exc_info,
         Redactor(secrets, escape=console),
-        _console_renderer(sink) if console else structlog.processors.JSONRenderer(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _console_renderer(sink) if console else _as_json,
     ]
     structlog.configure(
         processors=[*before, *after],
@@ -89,18 +93,24 @@ class Redactor:
     def __init__(self, secrets: Iterable[str] = (), *, escape: bool = False) -> None:
         self._values = pattern_of(secrets)
         self._escape = escape
+        marks = "." if escape else "[:=,]|whs"
+        self._suspect = re.compile("|".join(filter(None, (marks, self._values and self._values.pattern))), re.DOTALL)
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        """The same event without its secrets."""
+        """The same event without its secrets. Its texts are looked at together first: most lines have none."""
+        clean = not self._suspect.search("\0".join([value for value in event.values() if type(value) is str]))
         for key, value in event.items():
-            event[key] = HIDDEN if _hides(key) else self.value(value)
+            if _hides(key):
+                event[key] = HIDDEN
+            elif not clean or type(value) not in _PLAIN:
+                event[key] = self.value(value)
         return event
 
     def value(self, value: Any, depth: int = 0) -> Any:
         """A copy of any value in plain types. What JSON has no word for becomes its repr, redacted."""
         if type(value) is str:
             return self.text(value)
-        if value is None or type(value) in (bool, int, float):
+        if type(value) in _PLAIN:
             return value
         if depth >= MAX_DEPTH:
             return "…"
@@ -108,7 +118,7 @@ class Redactor:
             return {
                 self.text(str(key)): HIDDEN if _hides(key) else self.value(one, depth + 1) for key, one in value.items()
             }
-        if isinstance(value, list | tuple) and len(value) == 2 and _hides(value[0]):
+        if isinstance(value, list | tuple) and len(value) == 2 and _is_hidden_name(value[0]):
             return [self.value(value[0]), HIDDEN]  # a header, as clients list them
         if isinstance(value, list | tuple | set | frozenset):
             return [self.value(one, depth + 1) for one in value]
@@ -130,7 +140,12 @@ class Redactor:
         return _CONTROL.sub(_escaped, text) if self._escape else text
 
 
-def _hides(key: object) -> bool:
+def _is_hidden_name(name: object) -> bool:
+    return isinstance(name, str | bytes) and _hides(name)
+
+
+@lru_cache(maxsize=1_024)
+def _hides(key: Hashable) -> bool:
     name = key.decode(errors="replace") if isinstance(key, bytes) else key
     return isinstance(name, str) and name.lower().replace("-", "_") in _HIDDEN_KEYS
 
@@ -149,6 +164,11 @@ def _bare_url(found: re.Match[str]) -> str:
     head, mark, _ = re.split(r"([?#]|$)", after, maxsplit=1)
     head = PATH_TOKEN.sub(HIDDEN, head) if web else head
     return f"{scheme}://{HIDDEN + at if at else ''}{head}{mark}{HIDDEN if mark else ''}"
+
+
+def _as_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    """One line. By an encoder that is kept: json.dumps, as structlog calls it, makes one for each."""
+    return _JSON.encode(event)
 
 
 def _escaped(found: re.Match[str]) -> str:
