@@ -11,6 +11,7 @@ SCENARIOS = {
     "idle": "idle",
     "one-hangs": "scenarios",
     "owed": "owed",
+    "rate": "rate",
     "registered": "registered",
     "ten-hang": "scenarios",
     "watching": "watching",

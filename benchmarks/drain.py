@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -74,33 +74,40 @@ def drain(_: float) -> Iterator[tuple[str, Drained | None]]:
 async def owe(url: str, receiver: int, secret: str, deliveries: int, endpoints: int = ENDPOINTS) -> None:
     """Have so many events owed, of 1 KiB each, one for each task, over all endpoints evenly."""
     async with Store.open(url) as store:
-        for n in range(endpoints):
-            definition = {"url": f"http://127.0.0.1:{receiver}/{n}", "secret": secret, "tasks": [f"e{n}-*"]}
-            await store.client.hset("bridge:endpoints", f"e{n}", json.dumps(definition))
-        for start in range(0, deliveries, CLAIM):
-            numbers = range(start, min(start + CLAIM, deliveries))
-            ids = {f"e{number % endpoints}-{number}": 0 for number in numbers}
-            await store.client.zadd("bridge:tasks", ids, nx=True)
-        intake = Intake(
-            store, Policy(allow_networks=[ip_network("127.0.0.0/8")], allow_http=True), has_default_secret=False
-        )
-        await intake.run()
-        await store.registry.reload_endpoints()
-        owed = 0
-        while owed < deliveries:
-            claim = await store.registry.claim_tasks(CLAIM, lease_ms=60_000)
-            await asyncio.gather(*(a_commit(store, task, claim.now, filler=FILLER_BYTES) for task in claim.tasks))
-            owed += len(claim.tasks)
-            if not claim.tasks:
-                await intake.run()
+        async for batch, now in watched(store, receiver, secret, deliveries, endpoints):
+            await asyncio.gather(*(a_commit(store, task, now, filler=FILLER_BYTES) for task in batch))
         due = [await store.client.zcard(f"bridge:queue:e{n}") for n in range(endpoints)]
         assert sum(due) == deliveries, due
 
 
+async def watched(
+    store: Store, receiver: int, secret: str, tasks: int, endpoints: int = ENDPOINTS
+) -> AsyncIterator[tuple[list[WatchedTask], int]]:
+    """So many tasks, each of which one of the endpoints hears of, leased in batches; with Redis' time (ms)."""
+    for n in range(endpoints):
+        definition = {"url": f"http://127.0.0.1:{receiver}/{n}", "secret": secret, "tasks": [f"e{n}-*"]}
+        await store.client.hset("bridge:endpoints", f"e{n}", json.dumps(definition))
+    for start in range(0, tasks, CLAIM):
+        ids = {f"e{number % endpoints}-{number}": 0 for number in range(start, min(start + CLAIM, tasks))}
+        await store.client.zadd("bridge:tasks", ids, nx=True)
+    policy = Policy(allow_networks=[ip_network("127.0.0.0/8")], allow_http=True)
+    intake = Intake(store, policy, has_default_secret=False)
+    await intake.run()
+    await store.registry.reload_endpoints()
+    leased = 0
+    while leased < tasks:
+        claim = await store.registry.claim_tasks(CLAIM, lease_ms=600_000)
+        leased += len(claim.tasks)
+        if claim.tasks:
+            yield claim.tasks, claim.now
+        else:
+            await intake.run()
+
+
 async def a_commit(
     store: Store, task: WatchedTask, now: int, *, status: str = "ready", delay_ms: int = -1, filler: int = 0
-) -> None:
-    """Commit that a task was seen in this status."""
+) -> str:
+    """Commit that a task was seen in this status; replies the event's id."""
     moment = "2026-11-01T10:04:39.871Z"
     whole = {"_id": task.member, "status": status, "updated_at": moment, "filler": "x" * filler}
     seen = Observation(
@@ -117,6 +124,7 @@ async def a_commit(
     event = events.event_from(change, task.member, now=now)
     word = await store.registry.commit(task, event, events.snapshot_after(change, event), delay_ms=delay_ms)
     assert word == "ok", word
+    return event.id
 
 
 def drain_once(peer: str, deliveries: int, *, fsync: str = "everysec") -> Drained:

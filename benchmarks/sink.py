@@ -2,7 +2,7 @@
 
 `python -m benchmarks.sink COUNT` prints its port as the first line, an empty one when so many different `webhook-id`s
 have come, and at SIGTERM one line of JSON: how many requests came, with how many different ids, and when (monotonic)
-the first and the last came.
+the first and the last came, and each id for the first time.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ class Sink:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self.requests, self.ids = 0, set[bytes]()
+        self.requests, self.at = 0, dict[bytes, float]()
         self.first = self.last = 0.0
 
     def note(self, webhook_id: bytes) -> None:
@@ -31,9 +31,9 @@ class Sink:
         self.last = time.monotonic()
         self.first = self.first or self.last
         self.requests += 1
-        if webhook_id not in self.ids:
-            self.ids.add(webhook_id)
-            if len(self.ids) == self._count:
+        if webhook_id not in self.at:
+            self.at[webhook_id] = self.last
+            if len(self.at) == self._count:
                 print(flush=True)
 
 
@@ -69,7 +69,8 @@ async def serve(count: int) -> None:
     server = await loop.create_server(lambda: Connection(sink), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await stop.wait()
-    seen: dict[str, Any] = {"requests": sink.requests, "ids": len(sink.ids), "first": sink.first, "last": sink.last}
+    seen: dict[str, Any] = {"requests": sink.requests, "ids": len(sink.at), "first": sink.first, "last": sink.last}
+    seen["at"] = {webhook_id.decode(): at for webhook_id, at in sink.at.items()}
     print(json.dumps(seen), flush=True)
 
 
