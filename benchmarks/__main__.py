@@ -1,9 +1,11 @@
-"""`make bench`: runs every scenario and prints what each comes to."""
+"""`make bench`: runs every scenario, prints what each comes to, and writes it to benchmarks/results/."""
 
 import argparse
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from typing import Protocol, cast
+from typing import cast
+
+from benchmarks.record import Record, Told
 
 SCENARIOS = {
     "drain": "drain",
@@ -19,12 +21,6 @@ SCENARIOS = {
 """Which module has it. Each is imported when it runs: `drain` alone needs what `make bench` installs."""
 
 
-class Told(Protocol):
-    """What a run came to."""
-
-    def lines(self) -> str: ...
-
-
 def scenario(name: str) -> Callable[[float], Iterator[tuple[str, Told | None]]]:
     """The generator of one scenario's titles and results; a title without a result is a comparison."""
     module = import_module(f"benchmarks.{SCENARIOS[name]}")
@@ -38,10 +34,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="length of each run (default: 30)")
     options = parser.parse_args()
     for name in options.scenario or SCENARIOS:
+        record = Record(name)
         for title, result in scenario(name)(options.seconds):
             print(title, flush=True)
             if result is not None:
                 print(result.lines(), flush=True)
+            record.add(title, result)
+        record.close()
 
 
 if __name__ == "__main__":

@@ -52,6 +52,11 @@ class Drained:
     lost: int
     doubled: int
 
+    @property
+    def figure(self) -> tuple[float, str]:
+        """What it is about."""
+        return self.per_second, "deliveries/s"
+
     def lines(self) -> str:
         """In a person's words."""
         cpu = f"CPU for each {self.cpu_us:.0f} µs, of Redis {self.redis_us:.0f} µs"
