@@ -19,7 +19,7 @@ from bridge.pump import Log, keep_on
 from bridge.rejection import Rejection
 from bridge.watches import WATCHES, Watch
 
-LOOK_SECONDS = 5.0
+LOOK_SECONDS = 10.0
 """How soon a hand-written HSET is noticed, at the latest; an idle bridge asks no more often."""
 LEASE_SECONDS = 30.0
 """Whoever finds and dies is replaced after this; it is said anew with each page."""

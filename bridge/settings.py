@@ -196,7 +196,7 @@ class Settings(BaseSettings):
     )
     retention_events: int = knob(100_000, "Newest events kept in the stream.", "events", 100, 10_000_000)
 
-    shift_seconds: float = knob(60, "Length of the RQ job that keeps a worker claiming.", "seconds", 1, 3600)
+    shift_seconds: float = knob(300, "Length of the RQ job that keeps a worker claiming.", "seconds", 1, 3600)
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], types.Upper] = knob(
         "INFO", "The least serious kind of line that is logged: DEBUG, INFO, WARNING, ERROR or CRITICAL."
     )
