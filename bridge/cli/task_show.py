@@ -95,7 +95,8 @@ async def task_row(store: "Store", settings: "Settings", member: str, *, depth: 
     row = asdict(view)
     trouble = await find_trouble(store, settings, [view]) if view.registered and not view.fix else None
     row["reading"] = trouble.reason if trouble else UNCHANGED if unchanged(view) else None
-    row |= {"note": row.pop("note"), "fix": trouble.fix if trouble else view.fix, "options": row.pop("options")}
+    row |= {name: row.pop(name) for name in ("note", "fix", "options")}  # which follow it
+    row["fix"] = trouble.fix if trouble else view.fix
     if view.next_at:  # nothing is read before the account's rest has ended
         row["next_at"] = max(view.next_at, (await role(store, "poll")).paused_until_at or 0)
     row["events"], way = await event_rows(store, events)

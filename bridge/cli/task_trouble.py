@@ -50,7 +50,9 @@ def trouble_of(
             return Trouble("the running worker has no API key: nothing is read", fix)
         return Trouble("there is no API key here: if the worker has none either, nothing is read", fix)
     if role.paused_until_at:
-        return Trouble("TwelveLabs asked for a rest: nothing is read until it ends", "bridge status -w")
+        return Trouble(
+            "TwelveLabs asked for a rest (its limit, or Retry-After): nothing is read until it ends", "bridge status -w"
+        )
     if spent_of:
         return Trouble(f"this minute's {spent_of} requests are used up: what is due waits for the next ones", RAISE)
     if role.lag_ms > LAG_MS:
