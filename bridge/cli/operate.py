@@ -72,7 +72,8 @@ async def whole_row(store: "Store", settings: "Settings", **bounds: int) -> dict
     here = settings.twelvelabs_api_key is not None
     theirs = row["roles"]["poll"]["has_key"]
     row["has_key"] = here if theirs is None else theirs
-    row["requests_left"] = await requests_left(store, settings.twelvelabs_requests_per_minute)
+    left = await requests_left(store, settings.twelvelabs_requests_per_minute)
+    row["requests_left"] = 0 if row["roles"]["poll"]["spent_of"] else None if left is None else max(left, 0)
     return row
 
 
@@ -121,8 +122,8 @@ def _screen(row: dict[str, Any], deployment: "Deployment") -> dict[str, Any]:
     if poll["paused_until_at"]:
         words["upstream"] = f"rests, goes on {ago(poll['paused_until_at'])}"
     elif row["requests_left"] is not None:
-        left = max(row["requests_left"], 0)
-        words["upstream"] = f"{left or 'none'} left of this minute's requests (BRIDGE_TWELVELABS_REQUESTS_PER_MINUTE)"
+        left = row["requests_left"] or "none"
+        words["upstream"] = f"{left} left of this minute's requests (BRIDGE_TWELVELABS_REQUESTS_PER_MINUTE)"
     return {name: pasteable(safe(text)) for name, text in words.items()}
 
 

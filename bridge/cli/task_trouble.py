@@ -1,6 +1,6 @@
 """Why registered tasks are not read just now: `task wait`, `watch` and `show` say it instead of keeping silent."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,13 +32,12 @@ class Trouble:
 
 
 def trouble_of(
-    role: "Role", *, has_key: bool, was_read: bool, spent_of: int = 0, deployment: Deployment = Deployment.BY_HAND
+    role: "Role", *, has_key: bool, was_read: bool, overdue: bool = False, deployment: Deployment = Deployment.BY_HAND
 ) -> Trouble | None:
     """What is wrong with the polling of all tasks; None if nothing is, as far as it shows.
 
     `has_key`: there is one here, which counts where the workers do not say whether they have one; `was_read`: some of
-    the tasks were read well, so that they have one. `spent_of`: so many requests a minute are allowed, none is left,
-    and some task is overdue.
+    the tasks were read well, so that they have one. `overdue`: some of them is due for longer than it takes.
     """
     if not role.workers:
         return Trouble("no worker is running", deployment.start())
@@ -53,8 +52,10 @@ def trouble_of(
         return Trouble(
             "TwelveLabs asked for a rest (its limit, or Retry-After): nothing is read until it ends", "bridge status -w"
         )
-    if spent_of:
-        return Trouble(f"this minute's {spent_of} requests are used up: what is due waits for the next ones", RAISE)
+    if role.spent_of and overdue:
+        return Trouble(
+            f"this minute's {role.spent_of} requests are used up: what is due waits for the next ones", RAISE
+        )
     if role.lag_ms > LAG_MS:
         return Trouble("what is due is not read", "bridge doctor")
     return None
@@ -68,17 +69,9 @@ async def find_trouble(store: "Store", settings: "Settings", views: Iterable["Ta
     was_read = any(view.polled_at and not view.faults for view in views)
     has_key = settings.twelvelabs_api_key is not None
     seen, deployment = await role(store, "poll"), settings.deployment
-    spent_of = await _spent(store, settings.twelvelabs_requests_per_minute, views)
-    return trouble_of(seen, has_key=has_key, was_read=was_read, spent_of=spent_of, deployment=deployment)
-
-
-async def _spent(store: "Store", per_minute: int, views: "Sequence[TaskView]") -> int:
-    """The bound on requests, if it is what an overdue task waits for; else 0."""
-    from bridge.store.reading.checkup import requests_left
-
-    left, now = await requests_left(store, per_minute), await store.scripts.now()
+    now = await store.scripts.now()
     overdue = any(view.next_at and view.next_at < now - OVERDUE_MS for view in views)
-    return per_minute if overdue and left is not None and left <= 0 else 0
+    return trouble_of(seen, has_key=has_key, was_read=was_read, overdue=overdue, deployment=deployment)
 
 
 def unchanged(view: "TaskView") -> bool:

@@ -120,7 +120,7 @@ def revoked(scene: HookScene) -> Iterator[None]:
 
 
 def spent(scene: HookScene) -> Iterator[None]:
-    """Three requests a minute are allowed here, and were made; then the task gets ready."""
+    """Three requests a minute are allowed to the worker, and were made; then the task gets ready."""
     scene.add_endpoint()
     scene.add_task()
     with scene.working(BRIDGE_TWELVELABS_REQUESTS_PER_MINUTE="3"):
@@ -155,6 +155,4 @@ CASES: dict[str, Setup] = {
     "TwelveLabs' limit is reached": throttled,
 }
 """By their heading in the document."""
-HERE = {"Our own requests of the minute are used up": {"BRIDGE_TWELVELABS_REQUESTS_PER_MINUTE": "3"}}
-"""What the shell that asks has set beside the worker."""
 brought_about = {heading: contextmanager(setup) for heading, setup in CASES.items()}

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hookcases import CASES, HERE, brought_about, unbelieved_by_400
+from hookcases import CASES, brought_about, unbelieved_by_400
 from hookscene import TASK, HookScene, a_scene
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -80,7 +80,7 @@ def test_each_reason_has_its_section() -> None:
 def test_the_steps_lead_to_the_answer(heading: str, tmp_path: Path) -> None:
     """Each line that the document shows comes, and the words that decide are in the last of them, and on the pages."""
     section = SECTIONS[heading]
-    with a_scene(tmp_path, **HERE.get(heading, {})) as scene, brought_about[heading](scene):
+    with a_scene(tmp_path) as scene, brought_about[heading](scene):
         said = ""
         for command, shown in section.commands:
             said = scene.cli(as_here(command, scene), ok=False)
