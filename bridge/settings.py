@@ -53,8 +53,7 @@ class Settings(BaseSettings):
     redis_url: types.RedisUrl = knob(
         SecretStr("redis://127.0.0.1:6379/0"),
         "The Redis that holds everything: redis://, rediss:// (TLS) or unix://, with password and database "
-        "number. redis+sentinel://[user:password@]host:26379,host:26379/service/0 is checked here, "
-        "but the bridge does not connect to it yet.",
+        "number. Behind Sentinels, an address that always leads to the primary: docs/how-to/redis-sentinel.md.",
         examples=["redis://:password@host:6379/0"],
     )
     redis_allow_volatile: bool = knob(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from bridge.model import DeliveryState
+from bridge.model import DeliveryState, Fault
 from bridge.recovery import command
 
 REFUSED = "the running worker's settings refuse it, so each attempt at it is refused, too → bridge doctor"
@@ -97,9 +97,21 @@ CAUSES = f"it holds another secret, or {REWRITTEN.removeprefix('it ')}"
 """Why a receiver refuses a signature, where there is no room for a command each."""
 
 
+UNSIGNED = frozenset({"HTTP 400", "HTTP 401", "HTTP 403"})
+"""What receivers answer to a signature that they do not believe."""
+UNREACHED = "policy forbids the address that it leads to: allow it by BRIDGE_DELIVERY_ALLOW_NETWORKS for the worker, or"
+
+
+def is_forbidden(error: str) -> bool:
+    """Whether nothing was sent, as the guard refused the address: no receiver could mend that."""
+    return error.startswith(f"{Fault.BLOCKED}:") or error == Fault.BLOCKED
+
+
 def remedies(endpoint: str, error: str) -> tuple[Advice, ...]:
     """What an error suggests, beyond looking at the receiver: one for each cause that it may have."""
-    if error not in {"HTTP 401", "HTTP 403"}:
+    if is_forbidden(error):
+        return (Advice(elsewhere(endpoint), UNREACHED),)
+    if error not in UNSIGNED:
         return ()
     rewritten = "or verifies a body that it parsed and wrote anew? with a request as it came:"
     if endpoint.startswith("url:"):
@@ -151,7 +163,8 @@ def advised(delivery: Mapping[str, Any]) -> tuple[Advice, ...]:
 def _of_pending(delivery: Mapping[str, Any], retry: Advice) -> tuple[Advice, ...]:
     """Of one at an endpoint that takes deliveries, or is probed."""
     name, hold, error = delivery["endpoint"], delivery["hold"], delivery["endpoint_error"] or ""
-    mended = () if hold else (replace(retry, when="once its receiver is mended, not to wait for it:"),)
+    what = "that" if is_forbidden(error) else "its receiver"
+    mended = () if hold else (replace(retry, when=f"once {what} is mended, not to wait for it:"),)
     if found := remedies(name, error):
         return *found, *mended
     if hold and hold["by"] == Holder.LINE:

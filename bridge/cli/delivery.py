@@ -46,13 +46,13 @@ def _state(row: Row) -> str:
     return f"{row['state']} ({row['reason']})" if row["reason"] else str(row["state"])
 
 
-def waits(row: Row) -> str:
+def waits(row: Row, width: int = ERROR_WIDTH) -> str:
     """Why it is not on its way, and what its endpoint, or a dead one itself, last failed by; empty where neither is."""
     from bridge.waiting import told
 
     hold, error = row["hold"], row["endpoint_error"] or row["last_error"]
     words = [told(hold, row["endpoint"], ago(hold["probe_at"]))] if hold else []
-    return "; ".join([*words, *([f"last error: {shorten(error, ERROR_WIDTH, placeholder='…')}"] if error else [])])
+    return "; ".join([*words, *([f"last error: {shorten(error, width, placeholder='…')}"] if error else [])])
 
 
 COLUMNS: Columns = (
@@ -158,20 +158,12 @@ def show(ctx: click.Context, event_id: str, endpoint: str | None, output: str | 
 
 async def _found(store: "Store", event_id: str, endpoint: str | None, asked: str) -> "list[DeliveryView]":
     """An event's deliveries. NotFound where there is none, with the reason if that is known."""
-    from bridge.store.reading.audience import untold
+    from bridge.cli.delivery_absent import absent
     from bridge.store.reading.deliveries import find_deliveries
-    from bridge.store.reading.events import latest_events
-    from bridge.store.reading.tasks import find_tasks
 
     if views := await find_deliveries(store, event_id, endpoint):
         return views
-    if (await find_tasks(store, [event_id]))[0].state not in {"unknown", "rejected"}:
-        raise NotFound(f"{event_id} is a task, and no event", fix=f"bridge task show {event_id}")
-    if not (endpoint and await find_deliveries(store, event_id)):
-        events = await latest_events(store, lambda event: event.event_id == event_id, 1)
-        if silent := (await untold(store, events)).get(event_id):
-            raise NotFound(f"there is no delivery of {asked}: {silent.why}", fix=silent.fix)
-    raise NotFound(f"there is no delivery of {asked}", fix="bridge delivery ls")
+    raise await absent(store, event_id, endpoint, asked)
 
 
 def row_of(view: "DeliveryView", *, log: bool) -> dict[str, Any]:

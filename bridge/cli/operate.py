@@ -64,6 +64,7 @@ def status(ctx: click.Context, watch: bool, output: str | None, as_json: bool) -
 
 async def whole_row(store: "Store", settings: "Settings", **bounds: int) -> dict[str, Any]:
     """The status under the names that JSON shows; `bounds` as `vitals.status` takes them."""
+    from bridge.store.reading.checkup import requests_left
     from bridge.store.reading.vitals import status as whole
 
     row = asdict(await whole(store, **bounds))
@@ -71,6 +72,8 @@ async def whole_row(store: "Store", settings: "Settings", **bounds: int) -> dict
     here = settings.twelvelabs_api_key is not None
     theirs = row["roles"]["poll"]["has_key"]
     row["has_key"] = here if theirs is None else theirs
+    left = await requests_left(store, settings.twelvelabs_requests_per_minute)
+    row["requests_left"] = 0 if row["roles"]["poll"]["spent_of"] else None if left is None else max(left, 0)
     return row
 
 
@@ -118,6 +121,9 @@ def _screen(row: dict[str, Any], deployment: "Deployment") -> dict[str, Any]:
     }
     if poll["paused_until_at"]:
         words["upstream"] = f"rests, goes on {ago(poll['paused_until_at'])}"
+    elif row["requests_left"] is not None:
+        left = row["requests_left"] or "none"
+        words["upstream"] = f"{left} left of this minute's requests (BRIDGE_TWELVELABS_REQUESTS_PER_MINUTE)"
     return {name: pasteable(safe(text)) for name, text in words.items()}
 
 

@@ -8,7 +8,7 @@ from bridge.deployment import Deployment
 from bridge.doctor.findings import Finding, counted, fail, ok, shortened, span, warn
 from bridge.recovery import command
 from bridge.schedule import RETRY_AFTER_SECONDS
-from bridge.waiting import BLOCKED, CAUSES, elsewhere, registering, remedies
+from bridge.waiting import BLOCKED, CAUSES, UNSIGNED, elsewhere, registering, remedies
 
 LATE_WARN_MS, LATE_FAIL_MS = 15_000, 120_000
 """How late work may be. The second is what `bridge health` goes by."""
@@ -231,7 +231,7 @@ def _cure(one: OwedFacts) -> str:
 
 
 def _causes(one: OwedFacts) -> str:
-    return f": {CAUSES}" if _cure(one) else ""
+    return f": {CAUSES}" if one.error in UNSIGNED else ""
 
 
 def _dead(one: OwedFacts) -> Finding:

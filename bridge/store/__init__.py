@@ -11,7 +11,16 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
-from bridge.errors import START_REDIS, NewerData, SettingsError, StoreAway, StoreDown, UnreadableData, UnsafeRedis
+from bridge.errors import (
+    ONE_PRIMARY,
+    START_REDIS,
+    NewerData,
+    SettingsError,
+    StoreAway,
+    StoreDown,
+    UnreadableData,
+    UnsafeRedis,
+)
 from bridge.store.keys import Keys
 from bridge.store.listing import Listings
 from bridge.store.notices import Notices
@@ -133,7 +142,7 @@ def _usable_url() -> Iterator[None]:
         yield
     except (TypeError, ValueError):
         raise SettingsError(
-            "BRIDGE_REDIS_URL cannot be used: it has an option that is none, or leads to a Sentinel",
+            "BRIDGE_REDIS_URL cannot be used: it has an option that is none",
             fix="write redis://user:password@host:port/0, rediss:// for TLS or unix:///path",
         ) from None
 
@@ -152,7 +161,7 @@ def check_durable(info: dict[str, Any]) -> None:
             fix=f"redis-cli CONFIG SET appendonly yes  # and write it into redis.conf; or {VOLATILE}",
         )
     if int(info.get("cluster_enabled", 0)):
-        raise UnsafeRedis("this is a Redis Cluster, on which RQ does not run", fix="use a single Redis, or Sentinel")
+        raise UnsafeRedis("this is a Redis Cluster, on which RQ does not run", fix=ONE_PRIMARY)
 
 
 async def _server_info(client: "Redis") -> dict[str, Any]:

@@ -331,7 +331,7 @@ def test_a_task_that_nobody_can_read_is_not_waited_for_in_silence(
     bridge("task", "add", "t1")
     if verb == "show":
         row = json.loads(bridge("task", "show", "t1", "--json")[1])
-        assert f"{row['note']} → {row['fix']}".count(said) == 1
+        assert f"{row['reading']} → {row['fix']}".count(said) == 1
     elif verb == "wait":
         code, _, told = bridge("task", "wait", "t1", "--timeout", "0.1")
         assert (code, told.count(said), told.count("→")) == (124, 1, 1)

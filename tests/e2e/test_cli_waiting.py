@@ -98,6 +98,38 @@ def test_an_event_that_nobody_takes_says_what_they_take(bridge: Bridge, redis_ur
     assert "would take it" not in said(bridge, "task", "show", "t1")
 
 
+def test_who_was_passed_over_is_told_beside_who_heard_of_it(bridge: Bridge, redis_url: str) -> None:
+    """task show, and delivery show of the event and that endpoint: another one took it, and hides nothing."""
+    bridge("endpoint", "add", "audit", URL)
+    bridge("endpoint", "add", "billing", URL, "--events", "index.task.ready")
+    (event,) = announce(redis_url, "t1", "indexing")
+    assert "not to billing: it takes index.task.ready" in said(bridge, "task", "show", "t1")
+    (row,) = json.loads(bridge("task", "show", "t1", "--json")[1])["events"]
+    assert row["passed_over"] == [{"endpoint": "billing", "why": "it takes index.task.ready"}]
+    code, _, told = bridge("delivery", "show", event, "billing")
+    why = f"there is no delivery of {event} to billing: it takes index.task.ready"
+    assert (code, why in told, "bridge endpoint set billing --events" in told) == (3, True, True)
+
+
+def test_a_task_says_how_its_reading_fares(bridge: Bridge, redis_url: str) -> None:
+    """Beside what its latest read came to; once it has ended there is nothing more to say."""
+    bridge("endpoint", "add", "billing", URL)
+    announce(redis_url, "t1", "indexing")
+    row = json.loads(bridge("task", "show", "t1", "--json")[1])
+    assert (row["reading"], row["note"]) == ("no worker is running", "")
+    announce(redis_url, "t2", "ready", ends=True)
+    assert json.loads(bridge("task", "show", "t2", "--json")[1])["reading"] is None
+
+
+def test_a_long_error_is_told_whole_where_one_task_is_shown(bridge: Bridge, redis_url: str) -> None:
+    """Its last words are what to do."""
+    bridge("endpoint", "add", "billing", URL)
+    announce(redis_url, "t1", "indexing")
+    detail = "address_not_allowed: The host leads to the loopback; name its network in BRIDGE_DELIVERY_ALLOW_NETWORKS."
+    settle_as(redis_url, FAILED, json.dumps({"attempt": 1, "at": 1, "fault": "blocked", "detail": detail}))
+    assert f"blocked: {detail}" in said(bridge, "task", "show", "t1")
+
+
 def test_a_task_that_names_its_endpoints_says_so(bridge: Bridge, redis_url: str, client: "Redis") -> None:
     """Another endpoint would take it; the task did not ask for that one."""
     bridge("endpoint", "add", "onlyfail", URL, "--events", "index.task.failed")

@@ -71,7 +71,7 @@ def test_a_healthy_redis_has_nothing_to_look_at() -> None:
         ({"version": "5"}, "redis", "fail", "version 5", "upgrade"),
         ({"version": "6.2.0"}, "redis", "ok", "6.2.0", ""),
         ({"version": "8.0-rc1"}, "redis", "ok", "8.0-rc1", ""),
-        ({"cluster": True}, "redis", "fail", "Cluster", "Sentinel"),
+        ({"cluster": True}, "redis", "fail", "Cluster", "one primary"),
         ({"role": "slave", "primary": "10.0.0.1:6379"}, "redis", "fail", "replica", "10.0.0.1:6379"),
         ({"role": "slave"}, "redis", "fail", "replica", "REPLICAOF NO ONE"),
         ({"loading": True}, "redis", "fail", "LOADING", "wait"),

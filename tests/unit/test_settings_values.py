@@ -131,11 +131,10 @@ def test_a_bad_egress_proxy_is_refused(load: Load, url: str) -> None:
         "redis://h",
         "rediss://:p%40ss@h:6379/3?ssl_cert_reqs=none",
         "unix:///run/redis.sock?db=1",
-        "redis+sentinel://u:p@a:26379,b:26379/main/0",
     ],
 )
 def test_redis_urls_of_all_forms_pass(load: Load, url: str) -> None:
-    """TCP, TLS, socket and sentinels."""
+    """TCP, TLS and socket."""
     assert load(redis_url=url).redis_url == SecretStr(url)
 
 
@@ -149,7 +148,7 @@ def test_redis_urls_of_all_forms_pass(load: Load, url: str) -> None:
         f"redis://:{CANARY} @h/0",
         f"unix://{CANARY}",
         f"redis+sentinel://:{CANARY}@a:1,b:2",
-        f"redis+sentinel://:{CANARY}@a:1,:2/main",
+        f"redis+sentinel://:{CANARY}@a:1,b:2/main/0",
     ],
 )
 def test_a_bad_redis_url_is_refused_without_its_password(load: Load, url: str) -> None:
@@ -157,6 +156,13 @@ def test_a_bad_redis_url_is_refused_without_its_password(load: Load, url: str) -
     text = refusal(load, redis_url=url)
     assert "BRIDGE_REDIS_URL (cli)" in text
     assert CANARY not in text
+
+
+def test_sentinels_are_refused_with_what_works_instead(load: Load) -> None:
+    """`config check` says so, and not the first command that wants to connect."""
+    text = refusal(load, redis_url="redis+sentinel://a:26379,b:26379/main/0")
+    assert "one redis:// address that always leads to the primary" in text
+    assert "redis-sentinel.md" in text
 
 
 @pytest.mark.parametrize("prefix", ["bridge", "a b:", "é:", "x" * 64 + ":", "", "a:\n"])

@@ -99,7 +99,7 @@ def test_an_error_is_told_in_short(attempt: dict[str, object], words: str) -> No
     assert error_of(attempt) == words
 
 
-@pytest.mark.parametrize("error", ["HTTP 401", "HTTP 403"])
+@pytest.mark.parametrize("error", ["HTTP 400", "HTTP 401", "HTTP 403"])
 def test_a_refused_signature_has_two_causes_and_a_command_for_each(error: str) -> None:
     """Another secret, or a body that was written anew; a callback_url has no secret of its own to rotate."""
     row = {"endpoint": "a", "event_id": "evt_1", "state": "pending", "reason": None, "hold": None}
@@ -114,3 +114,11 @@ def test_a_refused_signature_has_two_causes_and_a_command_for_each(error: str) -
 def test_other_errors_suggest_nothing_about_signatures() -> None:
     """Nor does having none."""
     assert remedies("a", "HTTP 500") == remedies("a", "") == ()
+
+
+def test_a_forbidden_address_is_not_the_receivers_fault() -> None:
+    """To try it again, or to mend the receiver, would not help: allow the network where the worker runs, or move."""
+    row = {"endpoint": "a", "event_id": "evt_1", "state": "pending", "reason": None, "hold": None}
+    moved, again = advised(row | {"endpoint_error": "blocked: address_not_allowed: The host leads to the loopback"})
+    assert (moved.command, "BRIDGE_DELIVERY_ALLOW_NETWORKS" in moved.when) == ("bridge endpoint set a --url URL", True)
+    assert (again.command, "receiver" in again.when) == ("bridge delivery retry evt_1 --endpoint a", False)
