@@ -7,8 +7,8 @@
 --       what was counted since the last claim
 -- Steps: nothing while the account rests; no more than its budget leaves, of which a third is for the list while somebody has
 --   asked for that within a minute; a task that its client took back or that
---   expired is unwatched instead; while the key is refused one task a minute is let through, as a probe. Where the budget leaves none, the account says
---   until when, and of how many, so that whoever looks knows why nothing is read.
+--   expired is unwatched instead; while the key is refused one task a minute is let through, as a probe. Where the budget
+--   leaves none, the account says until when, and of how many, so that whoever looks knows why nothing is read.
 -- Reply {now, next moment ms or '', probe 0|1, ms that the clock is behind where it has been, then per task {member, due
 --   ms, fields of bridge:watch:<member> and of bridge:snapshot:<member> in the order of parts/lease_task.lua}}
 local slots, lease, token, account, per_minute = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5])
