@@ -16,7 +16,7 @@ from urllib.parse import urlencode, urlsplit
 
 from bridge import __version__
 from bridge.diff import parse_instant
-from bridge.kinds import TASK, Kind, find_kind
+from bridge.kinds import TASK, Kind, find_kind, is_id
 from bridge.model import FetchFailure, FetchFault, Observation
 from bridge.redaction import HIDDEN, pattern_of
 from bridge.schedule import parse_retry_after
@@ -156,7 +156,10 @@ def observe(answer: Answer, task_id: str, kind: Kind = TASK) -> Observation | Fe
 
 
 def page(answer: Answer, kind: Kind = TASK) -> Page | FetchFailure:
-    """Read a 200 answer that is a page. A row that is no task is left out: tasks are read by id, too, if seldom."""
+    """Read a 200 answer that is a page. A row that is no task is left out: tasks are read by id, too, if seldom.
+
+    So is one whose id no member can name: nobody watches it, and it may be anything, what Redis cannot take included.
+    """
     body = _decoded(answer)
     if isinstance(body, FetchFailure):
         return body
@@ -165,9 +168,7 @@ def page(answer: Answer, kind: Kind = TASK) -> Page | FetchFailure:
         data = []
     if not isinstance(data, list) or len(data) > PAGE_ROWS_READ:
         return _transient(answer, "the page has no list of tasks")
-    rows = [
-        row for row in data if isinstance(row, dict) and _has_status(row) and isinstance(row.get(kind.id_field), str)
-    ]
+    rows = [row for row in data if isinstance(row, dict) and _has_status(row) and is_id(row.get(kind.id_field))]
     listed = (replace(_observation(row, kind), from_list=True) for row in rows)
     return Page(tuple(listed), len(data), _date(answer))
 

@@ -1,0 +1,45 @@
+"""Upstream's list on its worst day: rows of every kind, and what they must not stop."""
+
+from typing import Any
+
+import pytest
+from corescene import INTERVAL_MS
+from listscene import LIST, Listing
+
+from bridge.sandbox.faults import Fault
+from bridge.sandbox.shelf import INDEX_ID
+from bridge.sandbox.timeline import instant
+
+ODD_IDS = ["\ud800", "../../etc", "a b", "", "x" * 10_000, "analyze:a1", "\x00", 7, None, ["t0"], {"t0": 1}, True]
+
+
+@pytest.mark.parametrize("odd", ODD_IDS, ids=lambda odd: repr(odd)[:20])
+async def test_a_row_with_an_odd_id_stops_no_other(listing: Listing, odd: Any) -> None:
+    """It cannot be watched, whatever it says: the rows beside it are told in the same pass."""
+    await listing.tasks(3)
+    listing.change("t1", status="queued")
+    row = listing.watch.simulator.task("t1")
+    rows = [{**row, "_id": odd, "status": "indexing"}, {"_id": odd}, row]
+    listing.watch.simulator.fault(LIST, Fault(200, {"data": rows}))
+    since = listing.watch.reads
+    await listing.look()
+    assert listing.stage.log.named("list.fault") == []
+    assert listing.asked(since) == ["list"]
+    assert [status for status, _ in await listing.told("t1")] == ["validating", "queued"]
+    await listing.look(INTERVAL_MS)
+    assert await listing.told_at() not in {None, b"0"}
+
+
+async def test_a_list_of_tasks_tells_nothing_of_another_kind(listing: Listing) -> None:
+    """A row whose id reads like an asset that is watched: assets are read by id alone."""
+    await listing.tasks(3)
+    asset = f"asset:{INDEX_ID}/a1"
+    listing.watch.simulator.add_task(asset, timeline=(), status="queued")
+    await listing.stage.task(asset)
+    await listing.watch.round()
+    listing.stage.clock.advance(INTERVAL_MS)
+    moment = instant(listing.watch.simulator.now())
+    row = {**listing.watch.simulator.task("t1"), "updated_at": moment, "_id": asset, "status": "indexing"}
+    listing.watch.simulator.fault(LIST, Fault(200, {"data": [row]}))
+    await listing.look()
+    assert await listing.stage.event_types() == ["index.task.validating"] * 3 + ["index.asset.queued"]
