@@ -15,6 +15,7 @@ from bridge.entries import Judge
 from bridge.finding import Row, Search, after_failure, after_page
 from bridge.kinds import Kind
 from bridge.model import FetchFailure, FetchFault, Observation
+from bridge.poll import proves_key
 from bridge.pump import Log, keep_on
 from bridge.rejection import Rejection
 from bridge.watches import WATCHES, Watch
@@ -41,6 +42,8 @@ class Turn(Protocol):
     def next_at(self) -> int: ...
     @property
     def token(self) -> str: ...
+    @property
+    def probe(self) -> bool: ...
     @property
     def written(self) -> Mapping[bytes, bytes]: ...
     def in_force(self, name: bytes) -> bytes | None: ...
@@ -93,9 +96,10 @@ class Upstream(Protocol):
 
 
 class Poller(Protocol):
-    """Who rests the key."""
+    """Who rests the key, and is told when it is good again."""
 
     async def rest(self, failure: FetchFailure) -> bool: ...
+    async def accept(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +144,8 @@ class Finder:
         self._again_ms, self._lease_ms = int(policy.interval_seconds * 1000), int(LEASE_SECONDS * 1000)
         self._kept: dict[bytes, bytes] = {}
         self._trouble = ""
+        self._probes = False
+        """The key is refused, and the next page finds out whether it still is."""
 
     async def run(self) -> None:
         """Round after round, until cancelled. While Redis is away it only waits."""
@@ -158,6 +164,7 @@ class Finder:
         if turn.word == "broken":
             await self._tell(await self._watches.say_broken())
         elif turn.word == "yours":
+            self._probes = turn.probe
             await self._tell("")
             try:
                 for job in sorted(await self._jobs(turn), key=lambda one: one.search.due):
@@ -216,6 +223,9 @@ class Finder:
             if await self._budget.grant(per_minute=self._policy.requests_per_minute):
                 return False
             page = await self._upstream.fetch_created(job.kind, job.watch.index, search.page, on_way=search.on_way)
+            if self._probes and (not isinstance(page, FetchFailure) or proves_key(page)):
+                self._probes = False
+                await self._poller.accept()
             if isinstance(page, FetchFailure):
                 return await self._failed(turn, job, search, page)
             rows = [row for one in page.rows if (row := row_of(one, job.kind, job.watch.index))]

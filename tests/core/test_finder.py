@@ -460,3 +460,20 @@ async def test_a_status_filter_that_is_refused_stops_no_finding(find: Finding) -
     assert "400" in (await find.known("account")).error
     find.add("t2")
     assert await find.round() == ["t2"]
+
+
+async def test_a_key_that_was_refused_is_tried_again_where_no_task_is_due(find: Finding) -> None:
+    """Nothing is read by id that could prove it: one page in a minute does, and then all goes on."""
+    find.watch.simulator.fault("/tasks", unauthorized(), repeat=True)
+    await find.wants("account")
+    await find.wants(INDEX)
+    for _ in range(10):
+        await find.round(31_000)
+        assert await find.watch.round() == 0
+    assert 4 <= find.pages <= 6
+    find.watch.simulator.clear_faults()
+    find.add("t1")
+    await find.round(61_000)
+    await find.round()
+    assert await find.members() == ["t1"]
+    assert await find.client.hget("bridge:account:default", "state") is None
