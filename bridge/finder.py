@@ -198,7 +198,7 @@ class Finder:
             if found.expires_at is not None and found.expires_at <= turn.now:
                 continue
             searches = ((kind, Search.read(turn.state(found, kind), since=found.since)) for kind in found.kinds)
-            jobs += [Job(found, text, kind, search) for kind, search in searches]
+            jobs += [Job(found, text, kind, search.by(turn.now, self._again_ms)) for kind, search in searches]
         return jobs
 
     def _judged(self, number: int, name: bytes, text: bytes) -> Watch:

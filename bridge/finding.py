@@ -69,10 +69,23 @@ class Search:
         try:
             known = json.loads(text or b"")
             search = cls(**(known | {"old": tuple(known["old"])}))
-            sound = all(isinstance(one, int) for one in (search.due, search.way_due, search.page, search.edge))
         except (ValueError, TypeError, LookupError):
             return cls(since=since)
-        return search if sound and search.since == since else cls(since=since)
+        return search if search._is_sound and search.since == since else cls(since=since)
+
+    @property
+    def _is_sound(self) -> bool:
+        """Whether all that was read is of its type."""
+        numbers = [self.due, self.way_due, self.page, self.edge]
+        numbers += [one for one in (self.mark, self.top, self.listed_at) if one is not None]
+        texts = (self.error, *self.old)
+        return all(isinstance(one, int) for one in numbers) and all(isinstance(one, str) for one in texts)
+
+    def by(self, now: int, again_ms: int) -> "Search":
+        """As of `now`. What is due later than it can be is due: the clock was set back, or somebody wrote it there."""
+        longest = max(again_ms, REFUSED_MS)
+        due = self.due if self.due <= now + (longest if self.error else again_ms) else now
+        return replace(self, due=due, way_due=self.way_due if self.way_due <= now + longest else now)
 
     def resumed(self) -> "Search":
         """As it is gone on with later: what was deleted meanwhile moved rows a little towards the front."""

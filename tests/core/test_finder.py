@@ -477,3 +477,16 @@ async def test_a_key_that_was_refused_is_tried_again_where_no_task_is_due(find: 
     await find.round()
     assert await find.members() == ["t1"]
     assert await find.client.hget("bridge:account:default", "state") is None
+
+
+async def test_a_clock_that_was_set_back_stops_no_finding(find: Finding) -> None:
+    """Redis' clock goes back a day: what was due by the old one is due now."""
+    find.add("t1")
+    await find.wants("account")
+    await find.round()
+    find.watch.stage.clock.advance(-24 * 3_600_000)
+    find.watch.simulator.advance(24 * 3_600)
+    find.add("t2")
+    await find.round()
+    await find.round()
+    assert "t2" in await find.members()
