@@ -178,12 +178,14 @@ class Lister:
     async def _pass(self, turn: Turn) -> bool:
         """One pass, and what follows from how it ended; replies whether the list may be relied on.
 
-        It was complete, and told what is so; or there was no request for it, and so is none for reading by id.
+        What was read of it is told, complete or not: it was served, and may be otherwise by the next pass. It was complete, and told what is so; or there was no request for it, and so is none for reading by id.
         """
         made = Pass(turn.mark, turn.now, deep=turn.deep)
         again_ms = int(self._policy.interval_seconds * 1000)
         failure = await self._read(turn, made)
-        if failure is None and not made.lie and await self._commit(turn, made):
+        if failure:
+            await self._poller.rest(failure)  # before what was read of it asks for anything by id
+        if not made.lie and await self._commit(turn, made) and failure is None:
             again_ms = int(again_ms * BRISK)
         if made.lie:
             await self._rests(await self._listings.rest(turn.token, made.lie, lied=True), made.lie)
@@ -198,7 +200,6 @@ class Lister:
             if failure.detail not in {self._failing, SCARCE}:
                 self._failing = failure.detail
                 self._log.warning("list.fails", detail=failure.detail)
-            await self._poller.rest(failure)
             await self._listings.failed(turn.token, again_ms=again_ms, why=failure.detail)
         return failure is not None and failure.detail == SCARCE
 

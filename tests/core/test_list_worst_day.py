@@ -6,7 +6,7 @@ import pytest
 from corescene import INTERVAL_MS
 from listscene import LIST, Listing
 
-from bridge.sandbox.faults import Fault
+from bridge.sandbox.faults import Fault, nested, throttled, unavailable
 from bridge.sandbox.shelf import INDEX_ID
 from bridge.sandbox.timeline import instant
 
@@ -43,3 +43,23 @@ async def test_a_list_of_tasks_tells_nothing_of_another_kind(listing: Listing) -
     listing.watch.simulator.fault(LIST, Fault(200, {"data": [row]}))
     await listing.look()
     assert await listing.stage.event_types() == ["index.task.validating"] * 3 + ["index.asset.queued"]
+
+
+@pytest.mark.parametrize("fault", [unavailable(), nested(404), throttled(30)], ids=["503", "404", "429"])
+async def test_what_a_page_showed_is_told_though_the_next_one_fails(listing: Listing, fault: Fault) -> None:
+    """All have moved on, two pages of them, and move again before the next pass: what was served is told, once."""
+    await listing.tasks(60)
+    for member in listing.members:
+        listing.change(member, status="queued")
+    simulator, since = listing.watch.simulator, listing.watch.reads
+    simulator.fault(LIST, None, fault)
+    await listing.look()
+    assert listing.asked(since) == ["list", "list"]
+    served = {row.task_id: (str(row.status), str(row.updated_at)) for row in list(simulator.served)[-50:]}
+    for member in listing.members:
+        listing.change(member, status="indexing")
+    for _ in range(20):
+        await listing.look()
+        await listing.watch.round()
+    for member in listing.members:
+        await listing.assert_told(member, [served[member]] if member in served else [])
