@@ -7,6 +7,7 @@ whoever dies between two pages loses nothing, and whoever comes after registers 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from bridge.contract import check_member
@@ -18,6 +19,7 @@ from bridge.model import FetchFailure, FetchFault, Observation
 from bridge.poll import proves_key
 from bridge.pump import Log, keep_on
 from bridge.rejection import Rejection
+from bridge.skim import CLOCKS_APART_MS
 from bridge.watches import WATCHES, Watch
 
 LOOK_SECONDS = 5.0
@@ -85,6 +87,10 @@ class Page(Protocol):
     def rows(self) -> Sequence[Observation]: ...
     @property
     def count(self) -> int: ...
+    @property
+    def full(self) -> int: ...
+    @property
+    def dated(self) -> datetime | None: ...
 
 
 class Upstream(Protocol):
@@ -228,9 +234,9 @@ class Finder:
                 await self._poller.accept()
             if isinstance(page, FetchFailure):
                 return await self._failed(turn, job, search, page)
-            rows = [row for one in page.rows if (row := row_of(one, job.kind, job.watch.index))]
-            last = page.count < self._policy.page_rows
-            step = after_page(search, rows, last=last, now=turn.now, again_ms=self._again_ms)
+            rows = [row_of(one, job.kind, job.watch.index) for one in page.rows]
+            last, theirs = page.count < min(page.full, self._policy.page_rows), theirs_of(page, turn.now)
+            step = after_page(search, rows, last=last, now=turn.now, again_ms=self._again_ms, theirs=theirs)
             search = step.search
             word = await self._remember(turn, job, search, [member_of(one, job) for one in step.wanted])
             if step.over or word != "ok":
@@ -259,15 +265,20 @@ class Finder:
         return await self._remember(turn, job, known, ()) in GOES_ON and not rests
 
 
-def row_of(seen: Observation, kind: Kind, index: str | None) -> Row | None:
-    """A row as a search looks at it; None for one of another index, should upstream not have asked for ours."""
+def theirs_of(page: Page, now: int) -> int | None:
+    """Upstream's time (ms) when it made a page; None where it does not say, or nothing near ours (`now`)."""
+    theirs = int(page.dated.timestamp() * 1000) if page.dated else None
+    return theirs if theirs is not None and abs(theirs - now) <= CLOCKS_APART_MS else None
+
+
+def row_of(seen: Observation, kind: Kind, index: str | None) -> Row:
+    """A row as a search looks at it. It may be of another index, should upstream not have asked for ours."""
     theirs = seen.task.get("index_id")
-    if index is not None and isinstance(theirs, str) and theirs != index:
-        return None
     written = seen.task.get("created_at")
     created = parse_instant(written) if isinstance(written, str) else None
     ms = None if created is None else int(created.timestamp() * 1000)
-    return Row(str(seen.task_id), ms, seen.status in kind.terminal)
+    ours = index is None or not isinstance(theirs, str) or theirs == index
+    return Row(str(seen.task_id), ms, seen.status in kind.terminal, ours)
 
 
 def member_of(task_id: str, job: Job) -> str:

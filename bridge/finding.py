@@ -18,7 +18,8 @@ WAY_MS = 300_000
 PAGES = 10_000
 """The most pages of one pass; a list without an end must not be read for ever."""
 FIRST_PAGES = 4
-"""The most pages that the first pass looks at for what had ended before, unless it is asked for."""
+"""The most pages that the first pass looks at for what had ended before, unless it is asked for; and that any other
+looks at where no row says when it was created."""
 REFUSED_MS = 600_000
 """How long a list that upstream refuses is left alone."""
 OLD = 1_000
@@ -33,6 +34,8 @@ class Row:
     created: int | None
     """Milliseconds, by upstream's clock."""
     ended: bool
+    ours: bool = True
+    """False for one of another index: upstream does not know the filter. It shows how far down the page goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,20 +106,25 @@ class Step:
     """Nothing more is to be read now."""
 
 
-def after_page(search: Search, rows: Sequence[Row], *, last: bool, now: int, again_ms: int) -> Step:
-    """Take a page in. `last`: there is none after it. `now` is Redis' time (ms)."""
+def after_page(
+    search: Search, rows: Sequence[Row], *, last: bool, now: int, again_ms: int, theirs: int | None = None
+) -> Step:
+    """Take a page in. `last`: there is none after it. `now` is Redis' time (ms), `theirs` upstream's, if it says so."""
     search, whole = replace(search, error=""), last or search.page >= PAGES
+    ours = [row for row in rows if row.ours]
     if search.on_way:
-        wanted, complete = tuple(row.id for row in rows if not row.ended), whole
+        # Upstream ignores the filter. Once all is read; then no more than what is newest, as before.
+        unfiltered = search.way_due > 0 and bool(rows) and all(row.ended for row in rows)
+        wanted, complete = tuple(row.id for row in ours if not row.ended), whole or unfiltered
     else:
-        moments = [row.created for row in rows if row.created is not None]
-        top = max([one for one in (search.top, *moments) if one is not None and one <= now + AHEAD_MS], default=None)
+        moments, ahead = [row.created for row in rows if row.created is not None], max(now, theirs or now) + AHEAD_MS
+        top = max([one for one in (search.top, *moments) if one is not None and one <= ahead], default=None)
         search = replace(search, top=top)
         lowest = moments[-1] if moments else None
         if search.mark is None:
-            search, wanted, complete = _first(search, rows, lowest, whole=whole)
+            search, wanted, complete = _first(search, ours, lowest, whole=whole)
         else:
-            wanted, complete = _later(search, rows, lowest, whole=whole)
+            wanted, complete = _later(search, ours, lowest, whole=whole)
     if not complete:
         return Step(replace(search, page=search.page + 1), wanted)
     mark = search.mark if search.on_way else max(search.mark or 0, search.top or 0)
@@ -165,7 +173,9 @@ def _later(search: Search, rows: Sequence[Row], lowest: int | None, *, whole: bo
         young = row.created >= search.edge and row.id not in old
         return row.created >= bottom and (young or _asked(search, row))
 
-    return tuple(row.id for row in rows if is_new(row)), whole or (lowest is not None and lowest < bottom)
+    below = lowest is not None and lowest < bottom
+    timeless = search.top is None and search.page >= FIRST_PAGES  # no row tells how far down this is
+    return tuple(row.id for row in rows if is_new(row)), whole or below or timeless
 
 
 def _asked(search: Search, row: Row) -> bool:

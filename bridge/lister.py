@@ -93,6 +93,8 @@ class Page(Protocol):
     @property
     def count(self) -> int: ...
     @property
+    def full(self) -> int: ...
+    @property
     def dated(self) -> datetime | None: ...
 
 
@@ -178,7 +180,8 @@ class Lister:
     async def _pass(self, turn: Turn) -> bool:
         """One pass, and what follows from how it ended; replies whether the list may be relied on.
 
-        What was read of it is told, complete or not: it was served, and may be otherwise by the next pass. It was complete, and told what is so; or there was no request for it, and so is none for reading by id.
+        It was complete, and told what is so; or there was no request for it, and so is none for reading by id. What was
+        read of it is told in any case: it was served, and may be otherwise by the next pass.
         """
         made = Pass(turn.mark, turn.now, deep=turn.deep)
         again_ms = int(self._policy.interval_seconds * 1000)
@@ -230,7 +233,7 @@ class Lister:
                 return page
             if number == 1 and not page.rows:
                 return FetchFailure(FetchFault.TRANSIENT, "the list is empty")
-            made.add(page.rows, last=page.count < self._policy.page_rows, dated=page.dated)
+            made.add(page.rows, last=page.count < min(page.full, self._policy.page_rows), dated=page.dated)
             if made.complete or made.lie:
                 return None
             if not await self._listings.go_on(turn.token, lease_ms=int(LEASE_SECONDS * 1000)):

@@ -53,9 +53,11 @@ class Page:
     rows: tuple[Observation, ...]
     """Those that can be read, in upstream's order."""
     count: int
-    """How many there were; fewer than were asked for is the last page."""
+    """How many there were."""
     dated: datetime | None = None
     """What time it was upstream."""
+    full: int = PAGE_ROWS
+    """How many a page has that is not the last: fewer than were asked for, where upstream says so."""
 
 
 class TwelveLabs:
@@ -170,7 +172,13 @@ def page(answer: Answer, kind: Kind = TASK) -> Page | FetchFailure:
         return _transient(answer, "the page has no list of tasks")
     rows = [row for row in data if isinstance(row, dict) and _has_status(row) and is_id(row.get(kind.id_field))]
     listed = (replace(_observation(row, kind), from_list=True) for row in rows)
-    return Page(tuple(listed), len(data), _date(answer))
+    return Page(tuple(listed), len(data), _date(answer), _full(body))
+
+
+def _full(body: Mapping[str, Any]) -> int:
+    info = body.get("page_info")
+    most = info.get("limit_per_page") if isinstance(info, dict) else None
+    return most if type(most) is int and 0 < most < PAGE_ROWS else PAGE_ROWS
 
 
 def _decoded(answer: Answer) -> dict[str, Any] | FetchFailure:

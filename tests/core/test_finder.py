@@ -12,7 +12,7 @@ from corescene import POLICY, Lines, Stage, Watching, watching
 from bridge.entries import Judge
 from bridge.errors import StoreDown
 from bridge.finder import Finder, FindPolicy
-from bridge.finding import WAY_MS, Search
+from bridge.finding import FIRST_PAGES, WAY_MS, Search
 from bridge.kinds import TASK
 from bridge.model import FetchFailure, FetchFault
 from bridge.sandbox.faults import Fault, throttled, unauthorized, unavailable
@@ -490,3 +490,74 @@ async def test_a_clock_that_was_set_back_stops_no_finding(find: Finding) -> None
     await find.round()
     await find.round()
     assert "t2" in await find.members()
+
+
+async def test_a_status_filter_that_upstream_ignores_costs_one_walk_through_what_has_ended(find: Finding) -> None:
+    """The first time all is read, as what is on its way may be anywhere; then no more than with the filter."""
+    for n in range(600):
+        find.watch.simulator.add_task(f"old{n:03}", [(0, {"status": "ready"})], age_seconds=100_000 - 10 * n)
+    find.add("deep", age_seconds=200_000)
+    find.watch.simulator.distortion.ignores = {"status"}
+    await find.wants("account")
+    await find.round()
+    assert await find.members() == ["deep"]
+    since = find.pages
+    for _ in range(3):
+        await find.round(WAY_MS)
+    assert find.pages - since <= 6
+
+
+async def test_an_index_filter_that_upstream_ignores_costs_no_walk_through_the_account(find: Finding) -> None:
+    """Rows of other indexes tell how far down a page goes, if nothing else."""
+    for n in range(600):
+        find.watch.simulator.add_task(
+            f"old{n:03}", [(0, {"status": "ready"})], age_seconds=100_000 - 10 * n, index_id="other"
+        )
+    find.watch.simulator.distortion.ignores = {"index_id"}
+    await find.wants(INDEX)
+    await find.round()
+    since = find.pages
+    for _ in range(10):
+        await find.round()
+    assert find.pages - since <= 10
+    find.add("t1")
+    assert await find.round() == ["t1"]
+
+
+async def test_redis_clock_far_behind_costs_no_walk_through_the_account(find: Finding) -> None:
+    """By upstream's own clock no row is from the future: a pass ends where the one before began."""
+    find.watch.simulator.advance(3 * 3_600)
+    for n in range(600):
+        find.watch.simulator.add_task(f"old{n:03}", [(0, {"status": "ready"})], age_seconds=6_000 - 10 * n)
+    await find.wants("account")
+    await find.round()
+    since = find.pages
+    for _ in range(10):
+        await find.round()
+    assert find.pages - since <= 10
+    find.add("t1")
+    assert await find.round() == ["t1"]
+
+
+async def test_rows_without_a_time_cost_no_walk_through_the_account(find: Finding) -> None:
+    """Where a pass may stop cannot be known, so it stops soon: those on their way are read beside."""
+    for n in range(600):
+        find.watch.simulator.add_task(f"old{n:03}", [(0, {"status": "ready"})], age_seconds=6_000 - 10 * n)
+    find.watch.simulator.fault("/tasks", Fault(patch={"created_at": None}), repeat=True)
+    await find.wants("account")
+    await find.round()
+    since = find.pages
+    for _ in range(10):
+        await find.round()
+    assert find.pages - since <= 10 * FIRST_PAGES
+    find.add("t1")
+    assert await find.round(WAY_MS) == ["t1"]
+
+
+async def test_a_page_that_upstream_makes_smaller_than_asked_is_not_the_last(find: Finding) -> None:
+    """Its `page_info` says how many a full one has."""
+    for n in range(35):
+        find.watch.simulator.add_task(f"t{n:02}", [(0, {"status": "ready"})], age_seconds=100_000 - n)
+    find.watch.simulator.distortion.ignores = {"page_limit"}
+    await find.wants("account", since=1)
+    assert len(await find.round()) == 35

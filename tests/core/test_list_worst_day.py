@@ -63,3 +63,31 @@ async def test_what_a_page_showed_is_told_though_the_next_one_fails(listing: Lis
         await listing.watch.round()
     for member in listing.members:
         await listing.assert_told(member, [served[member]] if member in served else [])
+
+
+@pytest.mark.parametrize("ignores", [set[str](), {"page_limit"}])
+async def test_a_page_that_upstream_makes_smaller_than_asked_is_not_the_last(
+    listing: Listing, ignores: set[str]
+) -> None:
+    """All that moved is told in one pass, however many pages that takes."""
+    await listing.tasks(60)
+    listing.watch.simulator.distortion.ignores = ignores
+    for member in listing.members:
+        listing.change(member, status="queued")
+    await listing.look()
+    assert (await listing.stage.event_types()).count("index.task.queued") == 60
+
+
+@pytest.mark.parametrize("most", [1, 0, -1, 10**9, "10", True, None, [10]], ids=repr)
+async def test_totals_that_lie_stop_nothing(listing: Listing, most: Any) -> None:
+    """What upstream says of its pages is a hint: a pass ends, is complete, and tells."""
+    await listing.tasks(3)
+    listing.change("t1", status="queued")
+    rows = [listing.watch.simulator.task(member) for member in listing.members]
+    rows.sort(key=lambda row: str(row["updated_at"]), reverse=True)
+    info = {"limit_per_page": most, "page": 1, "total_page": 10**9, "total_results": -1}
+    page = Fault(200, {"data": rows, "page_info": info})
+    listing.watch.simulator.fault(LIST, page, Fault(200, {"data": []}))
+    await listing.look()
+    assert [status for status, _ in await listing.told("t1")] == ["validating", "queued"]
+    assert await listing.told_at() not in {None, b"0"}
