@@ -7,6 +7,8 @@ from datetime import datetime
 from secrets import token_hex
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from bridge.diff import order, parse_instant
 from bridge.model import Observation, WatchedTask
 from bridge.rejection import REJECTED
@@ -110,14 +112,17 @@ class Listings:
         return int(rest_ms[0]) if word == b"rests" else 0
 
     async def news(self, rows: Sequence[Observation]) -> list[Observation]:
-        """Those rows that say something else of a watched task that has been seen before, and are not older."""
+        """Those rows that say something else of a watched task that has been seen before, and are not older.
+
+        And those of a task whose snapshot somebody wrote over: whoever claims it puts it aside.
+        """
 
         def question(pipe: Any, row: Observation) -> None:
             pipe.zscore(self._store.keys.watch, str(row.task_id))
             pipe.hmget(self._store.keys.snapshot(str(row.task_id)), "status", "updated_at")
 
         with store_errors():
-            replies = await ask(self._store, rows, question)
+            replies = await ask(self._store, rows, question, wrong_types=True)
         known = zip(rows, replies[::2], replies[1::2], strict=True)
         return [row for row, due, snapshot in known if due is not None and _is_news(row, snapshot)]
 
@@ -141,8 +146,10 @@ class Listings:
         return int(await self._scripts.call("hasten_tasks", account, within_ms, reach_ms, HASTENED))
 
 
-def _is_news(row: Observation, snapshot: Sequence[bytes | None]) -> bool:
-    """Whether a row says something else and is not surely older."""
+def _is_news(row: Observation, snapshot: Sequence[bytes | None] | ResponseError) -> bool:
+    """Whether a row says something else and is not surely older, or what is known cannot be read."""
+    if isinstance(snapshot, ResponseError):
+        return True
     status, updated = map(as_text, snapshot)
     if not status or row.updated_at is None:
         return False

@@ -1,6 +1,6 @@
 """Upstream's list on its worst day: rows of every kind, and what they must not stop."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from corescene import INTERVAL_MS
@@ -91,3 +91,29 @@ async def test_totals_that_lie_stop_nothing(listing: Listing, most: Any) -> None
     await listing.look()
     assert [status for status, _ in await listing.told("t1")] == ["validating", "queued"]
     assert await listing.told_at() not in {None, b"0"}
+
+
+async def over(listing: Listing, what: str) -> None:
+    """Somebody writes over what is known of t0."""
+    client = listing.stage.store.client
+    if what in {"inf", "-inf"}:
+        await client.zadd("bridge:watch", {"t0": float(what)})
+    elif what == "latin":
+        await cast(Any, client.hset("bridge:snapshot:t0", mapping={"status": b"\xff", "updated_at": b"\xff"}))
+    else:
+        await client.set(f"bridge:{what}:t0", "mine")
+
+
+@pytest.mark.parametrize("what", ["snapshot", "watch", "inf", "-inf", "latin"])
+async def test_one_task_that_was_written_over_stops_no_other(listing: Listing, what: str) -> None:
+    """P10: it and another have news; the other one's is told in the same pass, and in the next."""
+    await listing.tasks(3)
+    await over(listing, what)
+    listing.change("t0", status="queued")
+    listing.change("t1", status="queued")
+    await listing.look()
+    assert [status for status, _ in await listing.told("t1")] == ["validating", "queued"]
+    listing.change("t0", status="indexing")
+    listing.change("t1", status="indexing")
+    await listing.look()
+    assert [status for status, _ in await listing.told("t1")] == ["validating", "queued", "indexing"]
