@@ -121,10 +121,13 @@ class TwelveLabs:
         return answer if isinstance(answer, FetchFailure) else page(answer, kind)
 
     async def look(self, target: str) -> Answer | FetchFailure:
-        """GET a path below the base URL, as it is answered; FetchFailure only where there is no answer."""
+        """GET a path below the base URL, as it is answered; FetchFailure only where there is no answer.
+
+        One request, never two: each is one of the budget, and upstream may count what it does not answer.
+        """
         request = Request("GET", self._origin, f"{self._path}{target}", self._headers)
         try:
-            answer = await self._transport.exchange(POOL, request, deadline_seconds=self._deadline)
+            answer = await self._transport.exchange(POOL, request, deadline_seconds=self._deadline, again=False)
         except TransportFault as fault:
             self._counted[request_word(None)] += 1
             return FetchFailure(FetchFault.TRANSIENT, f"{fault.fault}: {fault.detail}")
