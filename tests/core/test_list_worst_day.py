@@ -117,3 +117,20 @@ async def test_one_task_that_was_written_over_stops_no_other(listing: Listing, w
     listing.change("t1", status="indexing")
     await listing.look()
     assert [status for status, _ in await listing.told("t1")] == ["validating", "queued", "indexing"]
+
+
+@pytest.mark.parametrize("back_ms", [90_000, 24 * 3_600_000])
+async def test_a_list_that_fails_when_the_clock_was_set_back_is_left(listing: Listing, back_ms: int) -> None:
+    """When it last told is a moment that has not come yet: that is not never, and what relied on it is read by id."""
+    await listing.tasks(3)
+    await listing.look()
+    await listing.watch.round(INTERVAL_MS)
+    assert await listing.stage.due_in("t0") == 60_000
+    scripts = listing.stage.store.scripts
+    await scripts.call("follow_clock")
+    listing.stage.clock.advance(-back_ms)
+    await scripts.call("follow_clock")
+    listing.watch.simulator.fault(LIST, unavailable(), repeat=True)
+    for _ in range(10):
+        await listing.look()
+    assert all([cast(float, await listing.stage.due_in(member)) <= INTERVAL_MS for member in listing.members])

@@ -20,7 +20,8 @@ local function moment(index, ahead)
   local value = tonumber(known[index] or '')
   return value and value >= 0 and value <= now + ahead and value or nil
 end
-local mark, listed = moment(4, tonumber(ARGV[8])), moment(5, 1000)
+local mark = moment(4, tonumber(ARGV[8]))
+local listed = known[5] and (moment(5, 60000) or 0) -- by a clock that was set back: long ago, and not never
 local paused = tonumber(redis.call('ZSCORE', P .. 'pauses', account) or 0)
 local at = math.max(moment(1, lease) or 0, moment(2, tonumber(ARGV[5])) or 0, moment(3, tonumber(ARGV[6])) or 0, paused)
 local function said(word, when)
