@@ -254,8 +254,10 @@ class Finder:
         return found.word
 
     async def _failed(self, turn: Turn, job: Job, search: Search, failure: FetchFailure) -> bool:
-        refused = failure.fault in REFUSED
-        if refused and search.page > 1:  # the page before was full, and this one is not there
+        # A list that refuses the key again, though something else has proved it good since, refuses it alone.
+        alone = failure.fault is FetchFault.CREDENTIAL and failure.detail == search.error and not self._probes
+        refused = failure.fault in REFUSED or alone
+        if failure.fault in REFUSED and search.page > 1:  # the page before was full, and this one is not there
             known = after_page(search, (), last=True, now=turn.now, again_ms=self._again_ms).search
             return await self._remember(turn, job, known, ()) in GOES_ON
         known = after_failure(search, failure.detail, refused=refused, now=turn.now, again_ms=self._again_ms)

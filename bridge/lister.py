@@ -197,7 +197,7 @@ class Lister:
             await self._listings.done(turn.token, again_ms=again_ms, mark=made.next_mark, deep_ms=deep_ms)
             self._failing = ""
             return True
-        elif is_useless(failure):
+        elif is_useless(failure, before=self._failing):
             await self._rests(await self._listings.rest(turn.token, failure.detail, lied=False), failure.detail)
         else:
             if failure.detail not in {self._failing, SCARCE}:

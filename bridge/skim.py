@@ -151,8 +151,14 @@ def fresh_seconds(interval_seconds: float, requests_per_minute: int = 0) -> floa
     return max(FRESH_PASSES * interval_seconds, FRESH_SECONDS, scarce)
 
 
-def is_useless(failure: FetchFailure) -> bool:
-    """Whether upstream's answer says that there is no such list, or not for us; else it may be there the next time."""
+def is_useless(failure: FetchFailure, *, before: str = "") -> bool:
+    """Whether upstream's answer says that there is no such list, or not for us; else it may be there the next time.
+
+    `before`: how the pass before failed. If the key was refused then, too, the list alone refuses it: nobody lists
+    before a read by id has proved it good.
+    """
+    if failure.fault is FetchFault.CREDENTIAL:
+        return failure.detail == before
     refused = failure.fault in {FetchFault.GONE, FetchFault.BAD_WATCH, FetchFault.FORBIDDEN}
     return refused or failure.status_code in {200, 405, 410, 501}
 

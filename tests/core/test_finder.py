@@ -561,3 +561,16 @@ async def test_a_page_that_upstream_makes_smaller_than_asked_is_not_the_last(fin
     find.watch.simulator.distortion.ignores = {"page_limit"}
     await find.wants("account", since=1)
     assert len(await find.round()) == 35
+
+
+async def test_a_list_that_alone_refuses_the_key_does_not_rest_it_again_and_again(find: Finding) -> None:
+    """A task is read by id with it meanwhile: the search is left alone as any that is refused."""
+    await find.watch.add()
+    find.watch.simulator.fault("/tasks", unauthorized(), repeat=True)
+    await find.wants("account")
+    since = find.watch.reads
+    for _ in range(120):
+        await find.round(5_000)
+        await find.watch.round()
+    assert find.pages <= 3
+    assert find.watch.reads - since >= 80

@@ -6,7 +6,7 @@ import pytest
 from corescene import INTERVAL_MS
 from listscene import LIST, Listing
 
-from bridge.sandbox.faults import Fault, nested, throttled, unavailable
+from bridge.sandbox.faults import Fault, nested, throttled, unauthorized, unavailable
 from bridge.sandbox.shelf import INDEX_ID
 from bridge.sandbox.timeline import instant
 
@@ -134,3 +134,20 @@ async def test_a_list_that_fails_when_the_clock_was_set_back_is_left(listing: Li
     for _ in range(10):
         await listing.look()
     assert all([cast(float, await listing.stage.due_in(member)) <= INTERVAL_MS for member in listing.members])
+
+
+async def test_a_list_that_alone_refuses_the_key_does_not_rest_it_again_and_again(listing: Listing) -> None:
+    """Tasks are read by id with it meanwhile, so it is good: the list is left, as one that is not for us."""
+    await listing.tasks(3)
+    listing.watch.simulator.fault(LIST, unauthorized(), repeat=True)
+    since = listing.watch.reads
+    for _ in range(120):
+        await listing.look()
+        await listing.watch.round()
+    assert listing.asked(since).count("list") <= 3
+    assert len(listing.asked(since)) >= 200
+    listing.watch.simulator.clear_faults()
+    for _ in range(120):
+        await listing.look()
+        await listing.watch.round()
+    assert await listing.told_at() not in {None, b"0"}
