@@ -26,7 +26,8 @@ ABREAST = 50
 LEASE_SECONDS = 30.0
 """Whoever lists and dies is replaced after this; it is said anew with each page."""
 BUSY_TRIES, BUSY_SECONDS = 100, 0.1
-"""How long what somebody else is reading by id is waited for: ten seconds, the deadline of a read."""
+"""What somebody else reads by id is waited for until its lease ends, which whoever is killed holds. The turn is said
+anew after so many looks, each such a time after the one before."""
 STEPS = 1_000
 """How often at most a step of tasks is brought forward; the next look goes on."""
 SCARCE = "no request is left for a page"
@@ -257,14 +258,15 @@ class Lister:
             news = await self._listings.news(layer)
             told = told or bool(news)
             for start in range(0, len(news), ABREAST):
-                await self._listings.go_on(turn.token, lease_ms=int(LEASE_SECONDS * 1000))
-                await self._settle(made, {str(row.task_id): row for row in news[start : start + ABREAST]})
+                await self._settle(turn, made, {str(row.task_id): row for row in news[start : start + ABREAST]})
         return told
 
-    async def _settle(self, made: Pass, rows: dict[str, Observation]) -> None:
+    async def _settle(self, turn: Turn, made: Pass, rows: dict[str, Observation]) -> None:
         """Claim these tasks and commit what their rows say; one that is being read by id is waited for."""
         left = list(rows)
-        for _ in range(BUSY_TRIES):
+        for number in range(int(self._policy.lease_seconds / BUSY_SECONDS) + 1):
+            if number % BUSY_TRIES == 0:
+                await self._listings.go_on(turn.token, lease_ms=int(LEASE_SECONDS * 1000))
             named = await self._listings.claim_named(left, lease_ms=int(self._policy.lease_seconds * 1000))
             readings = self._poller.named(named.now, named.tasks)
             await asyncio.gather(*(self._hear(made, reading, rows[reading.task.member]) for reading in readings))

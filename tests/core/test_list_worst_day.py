@@ -151,3 +151,17 @@ async def test_a_list_that_alone_refuses_the_key_does_not_rest_it_again_and_agai
         await listing.look()
         await listing.watch.round()
     assert await listing.told_at() not in {None, b"0"}
+
+
+async def test_what_the_list_showed_while_a_reader_was_killed_is_told(listing: Listing) -> None:
+    """kill -9 between claim and commit: its task has moved on when the lease ends, and was shown before that."""
+    await listing.tasks(3)
+    await listing.stage.task("t1")
+    assert len((await listing.watch.poller.claim(10)).items) == 3
+    listing.change("t1", status="queued")
+    await listing.look()
+    listing.change("t1", status="indexing")
+    for _ in range(3):
+        await listing.look()
+        await listing.watch.round()
+    assert [status for status, _ in await listing.told("t1")] == ["validating", "queued", "indexing"]
