@@ -11,6 +11,9 @@ from dataclasses import asdict, dataclass, replace
 
 OVERLAP_MS = 120_000
 """How far below the newest row of the pass before a pass goes on: rows arrive late, and paging hides some."""
+QUIET_MS = 3_600_000
+"""Where nothing newer comes, the mark follows the clock so far behind, more than a list may lag: else what ended long
+ago is read in each pass of a quiet account, and told again once it is forgotten."""
 AHEAD_MS = 3_600_000
 """A row further ahead of our clock than this sets no mark: all that follows would be missed until then."""
 WAY_MS = 300_000
@@ -50,13 +53,13 @@ class Search:
     page: int = 1
     """The next one of this pass."""
     mark: int | None = None
-    """The newest row when the last complete pass began; None before the first."""
+    """The newest row when the last complete pass began, or `QUIET_MS` before that; None before the first."""
     edge: int = 0
     """What is older was there before the watch, and had ended if it is not on its way."""
     old: tuple[str, ...] = ()
     """Ids that are no older, and had ended before all the same."""
     top: int | None = None
-    """The newest row of this pass."""
+    """What the mark is to be after this pass."""
     since: int | None = None
     """What was created from then on is registered, ended or not."""
     listed_at: int | None = None
@@ -118,7 +121,8 @@ def after_page(
         wanted, complete = tuple(row.id for row in ours if not row.ended), whole or unfiltered
     else:
         moments, ahead = [row.created for row in rows if row.created is not None], max(now, theirs or now) + AHEAD_MS
-        top = max([one for one in (search.top, *moments) if one is not None and one <= ahead], default=None)
+        quiet = min(now, theirs) - QUIET_MS if theirs is not None and search.page == 1 else None
+        top = max([one for one in (search.top, quiet, *moments) if one is not None and one <= ahead], default=None)
         search = replace(search, top=top)
         lowest = moments[-1] if moments else None
         if search.mark is None:
@@ -174,7 +178,7 @@ def _later(search: Search, rows: Sequence[Row], lowest: int | None, *, whole: bo
         return row.created >= bottom and (young or _asked(search, row))
 
     below = lowest is not None and lowest < bottom
-    timeless = search.top is None and search.page >= FIRST_PAGES  # no row tells how far down this is
+    timeless = search.page >= FIRST_PAGES and None in (search.top, lowest)  # no row tells how far down this is
     return tuple(row.id for row in rows if is_new(row)), whole or below or timeless
 
 

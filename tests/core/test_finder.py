@@ -574,3 +574,46 @@ async def test_a_list_that_alone_refuses_the_key_does_not_rest_it_again_and_agai
         await find.watch.round()
     assert find.pages <= 3
     assert find.watch.reads - since >= 80
+
+
+async def test_what_was_forgotten_is_not_found_again(find: Finding) -> None:
+    """A quiet account: the newest task ended, was told, and retention is over; its row still is the newest."""
+    await find.wants("account")
+    await find.round()
+    find.add("t1")
+    assert await find.round() == ["t1"]
+    await find.watch.stage.intake.run()
+    find.watch.simulator.change("t1", {"status": "ready"})
+    await find.watch.round()
+    assert await find.watch.stage.event_types() == ["index.task.ready"]
+    for _ in range(10):
+        await find.round(3 * 24 * 3_600_000)
+    await find.watch.stage.store.outbox.prune_tasks(older_than_ms=24 * 3_600_000)
+    for _ in range(3):
+        assert await find.round(WAY_MS) == []
+
+
+async def test_many_that_were_created_together_are_not_read_in_each_pass(find: Finding) -> None:
+    """A quiet account, whose newest five hundred came within a minute: a pass is a page all the same."""
+    for n in range(500):
+        find.watch.simulator.add_task(f"old{n:03}", [(0, {"status": "ready"})], age_seconds=100_000 - n / 10)
+    await find.wants("account", since=1)
+    assert len(await find.round()) == 500
+    await find.round()
+    since = find.pages
+    for _ in range(10):
+        assert await find.round() == []
+    assert find.pages - since <= 11
+
+
+async def test_what_a_lagging_list_shows_late_is_found(find: Finding) -> None:
+    """Made by a copy that is half an hour behind; by the time that it shows a short video, that has ended."""
+    find.watch.simulator.add_task("old", [(0, {"status": "ready"})], age_seconds=7_200)
+    await find.wants("account")
+    await find.round()
+    find.watch.simulator.distortion.hides = {"quick"}
+    find.watch.simulator.add_task("quick", [(0, {"status": "ready"})])
+    for _ in range(6):
+        assert await find.round(5 * 60_000) == []
+    find.watch.simulator.distortion.hides = set()
+    assert await find.round() == ["quick"]
