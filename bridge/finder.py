@@ -260,7 +260,8 @@ class Finder:
         if failure.fault in REFUSED and search.page > 1:  # the page before was full, and this one is not there
             known = after_page(search, (), last=True, now=turn.now, again_ms=self._again_ms).search
             return await self._remember(turn, job, known, ()) in GOES_ON
-        known = after_failure(search, failure.detail, refused=refused, now=turn.now, again_ms=self._again_ms)
+        when = {"now": turn.now, "again_ms": self._again_ms, "asked_ms": int(1000 * (failure.retry_after_seconds or 0))}
+        known = after_failure(search, failure.detail, refused=refused, **when)
         if known.error != job.search.error:
             self._log.warning("watch.faulty", watch=job.watch.name, detail=failure.detail)
         rests = await self._poller.rest(failure)

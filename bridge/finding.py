@@ -25,6 +25,8 @@ FIRST_PAGES = 4
 looks at where no row says when it was created."""
 REFUSED_MS = 600_000
 """How long a list that upstream refuses is left alone."""
+ASKED_MS = 86_400_000
+"""The longest that it is, as upstream asked for it."""
 OLD = 1_000
 """The most ids that are remembered as ended before."""
 
@@ -89,9 +91,9 @@ class Search:
 
     def by(self, now: int, again_ms: int) -> "Search":
         """As of `now`. What is due later than it can be is due: the clock was set back, or somebody wrote it there."""
-        longest = max(again_ms, REFUSED_MS)
-        due = self.due if self.due <= now + (longest if self.error else again_ms) else now
-        return replace(self, due=due, way_due=self.way_due if self.way_due <= now + longest else now)
+        due_by, way_by = now + (ASKED_MS if self.error else again_ms), now + max(again_ms, REFUSED_MS)
+        due, way_due = self.due if self.due <= due_by else now, self.way_due if self.way_due <= way_by else now
+        return replace(self, due=due, way_due=way_due)
 
     def resumed(self) -> "Search":
         """As it is gone on with later: what was deleted meanwhile moved rows a little towards the front."""
@@ -137,11 +139,13 @@ def after_page(
     return Step(search, wanted) if search.on_way else Step(replace(search, due=now + again_ms), wanted, over=True)
 
 
-def after_failure(search: Search, why: str, *, refused: bool, now: int, again_ms: int) -> Search:
-    """A page could not be read. `refused`: upstream says that there is no such list, or not for us.
+def after_failure(search: Search, why: str, *, refused: bool, now: int, again_ms: int, asked_ms: int = 0) -> Search:
+    """A page could not be read. `refused`: upstream says that there is no such list, or not for us; `asked_ms`: it says
+    when to ask again.
 
     Those on their way are a help, and wait for later, so that the list itself is read again.
     """
+    again_ms = max(again_ms, min(asked_ms, ASKED_MS))
     wait = max(again_ms, REFUSED_MS) if refused else again_ms
     if search.on_way:
         rest = replace(search, on_way=False, page=1, way_due=now + max(wait, WAY_MS))

@@ -17,7 +17,17 @@ from bridge.errors import StoreDown
 from bridge.model import FetchFailure, FetchFault, Observation, WatchedTask
 from bridge.poll import Reading
 from bridge.pump import Log, keep_on
-from bridge.skim import DEEP_MS, LONGEST_REST_SECONDS, Pass, Weight, fresh_seconds, is_plain, is_useless, weigh
+from bridge.skim import (
+    DEEP_MS,
+    LONGEST_REST_SECONDS,
+    Pass,
+    Weight,
+    asked_ms,
+    fresh_seconds,
+    is_plain,
+    is_useless,
+    weigh,
+)
 
 PAGES = 40
 """The most pages of one pass; an account where more moves in an interval is read by id."""
@@ -78,7 +88,7 @@ class Listings(Protocol):
     async def grant(self, *, per_minute: int) -> int: ...
     async def go_on(self, token: str, *, lease_ms: int) -> bool: ...
     async def done(self, token: str, *, again_ms: int, mark: int | None, deep_ms: int | None) -> None: ...
-    async def failed(self, token: str, *, again_ms: int, why: str) -> None: ...
+    async def failed(self, token: str, *, again_ms: int, why: str, rest_ms: int) -> None: ...
     async def rest(self, token: str, why: str, *, lied: bool) -> int: ...
     async def missed(self, why: str, *, age_ms: int, relied_at: int) -> int: ...
     async def news(self, rows: Sequence[Observation]) -> list[Observation]: ...
@@ -204,7 +214,7 @@ class Lister:
             if failure.detail not in {self._failing, SCARCE}:
                 self._failing = failure.detail
                 self._log.warning("list.fails", detail=failure.detail)
-            await self._listings.failed(turn.token, again_ms=again_ms, why=failure.detail)
+            await self._listings.failed(turn.token, again_ms=again_ms, why=failure.detail, rest_ms=asked_ms(failure))
         return failure is not None and failure.detail == SCARCE
 
     async def compare(self, task: WatchedTask, seen: Observation) -> None:

@@ -163,6 +163,13 @@ def is_useless(failure: FetchFailure, *, before: str = "") -> bool:
     return refused or failure.status_code in {200, 405, 410, 501}
 
 
+def asked_ms(failure: FetchFailure) -> int:
+    """How long upstream asks to be left alone with its list; what it asks of the whole key is the key's rest."""
+    if failure.fault is not FetchFault.TRANSIENT or failure.retry_after_seconds is None:
+        return 0
+    return int(min(failure.retry_after_seconds, LONGEST_REST_SECONDS) * 1000)
+
+
 def _disorder(rows: Iterable[Observation]) -> int:
     """How many rows are later than the one before them."""
     moments = [row.updated_at for row in rows if row.updated_at is not None]

@@ -80,18 +80,20 @@ class Listings:
 
     async def go_on(self, token: str, *, lease_ms: int, account: str = "default") -> bool:
         """Keep the turn for so much longer; False if somebody else has it."""
-        return bool(await self._scripts.call("settle_listing", account, token, "more", lease_ms, "", "", "") == b"ok")
+        return bool(
+            await self._scripts.call("settle_listing", account, token, "more", lease_ms, "", "", "", 0) == b"ok"
+        )
 
     async def done(
         self, token: str, *, again_ms: int, mark: int | None, deep_ms: int | None = None, account: str = "default"
     ) -> None:
         """The pass was complete: the next one in `again_ms`, from this mark on; `deep_ms`: this was a deep one."""
         text = "" if mark is None else mark
-        await self._scripts.call("settle_listing", account, token, "done", again_ms, text, deep_ms or "", "")
+        await self._scripts.call("settle_listing", account, token, "done", again_ms, text, deep_ms or "", "", 0)
 
-    async def failed(self, token: str, *, again_ms: int, why: str, account: str = "default") -> None:
-        """The pass was not complete, for this reason; the next one may be."""
-        await self._scripts.call("settle_listing", account, token, "failed", again_ms, "", "", why)
+    async def failed(self, token: str, *, again_ms: int, why: str, rest_ms: int = 0, account: str = "default") -> None:
+        """The pass was not complete, for this reason; the next one may be. `rest_ms`: it is not tried for so long."""
+        await self._scripts.call("settle_listing", account, token, "failed", again_ms, "", "", why, rest_ms)
 
     async def rest(self, token: str, why: str, *, lied: bool, account: str = "default") -> int:
         """Ask for no list and rely on none for a while; each time that it lied again, twice as long.

@@ -357,10 +357,11 @@ async def test_no_more_watches_than_can_be_afforded(find: Finding) -> None:
     ("fault", "again_ms"),
     [
         (unavailable(), AGAIN_MS),
+        (Fault(503, headers={"Retry-After": "120"}), 120_000),
         (Fault(404, {"code": "resource_not_exist"}), 600_000),
         (Fault(400, {"code": "parameter_invalid"}), 600_000),
     ],
-    ids=["transient", "missing", "refused"],
+    ids=["transient", "in two minutes", "missing", "refused"],
 )  # fmt: skip
 async def test_a_list_that_cannot_be_read_is_asked_again(find: Finding, fault: Fault, again_ms: int) -> None:
     """What went wrong is kept for `bridge watch ls`, and goes with the next good page."""

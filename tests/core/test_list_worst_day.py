@@ -165,3 +165,20 @@ async def test_what_the_list_showed_while_a_reader_was_killed_is_told(listing: L
         await listing.look()
         await listing.watch.round()
     assert [status for status, _ in await listing.told("t1")] == ["validating", "queued", "indexing"]
+
+
+@pytest.mark.parametrize("asked", [120, 3_600])
+async def test_a_list_that_asks_for_a_while_gets_it(listing: Listing, asked: int) -> None:
+    """503 and Retry-After: no page before that, while tasks are read by id; and then one."""
+    await listing.tasks(3)
+    listing.watch.simulator.fault(LIST, Fault(503, headers={"Retry-After": str(asked)}))
+    since, start = listing.watch.reads, listing.stage.clock.now + INTERVAL_MS
+    await listing.look()
+    while listing.stage.clock.now < start + asked * 1000 - INTERVAL_MS:
+        await listing.look()
+        await listing.watch.round()
+    assert listing.asked(since).count("list") == 1
+    assert len(listing.asked(since)) > 3 * asked // 10
+    await listing.look(2 * INTERVAL_MS)
+    assert listing.asked(since).count("list") == 2
+    assert await listing.told_at() not in {None, b"0"}

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from bridge.finding import (
     AHEAD_MS,
+    ASKED_MS,
     FIRST_PAGES,
     OVERLAP_MS,
     REFUSED_MS,
@@ -209,7 +210,7 @@ def test_a_state_that_somebody_wrote_over_is_begun_anew(text: bytes | None) -> N
 @pytest.mark.parametrize("error", ["", "HTTP 404"])
 def test_what_is_due_later_than_it_can_be_is_due(error: str) -> None:
     """The clock was set back; a list that upstream refuses is left alone for as long as ever."""
-    late = Search(due=START + REFUSED_MS + 1, way_due=START + REFUSED_MS + 1, error=error)
+    late = Search(due=START + ASKED_MS + 1, way_due=START + REFUSED_MS + 1, error=error)
     assert late.by(START, AGAIN_MS) == replace(late, due=START, way_due=START)
     refused = after_failure(Search(mark=START), "HTTP 404", refused=True, now=START, again_ms=AGAIN_MS)
     assert refused.by(START + 1, AGAIN_MS) == refused
