@@ -224,7 +224,7 @@ class Finder:
 
     async def _find(self, turn: Turn, job: Job) -> bool:
         """Go on with a search. Replies whether there may be something left to do for others."""
-        search = job.search.resumed()
+        search, before = job.search.resumed(), list[Row]()
         for _ in range(ROUND_PAGES):
             if await self._budget.grant(per_minute=self._policy.requests_per_minute):
                 return False
@@ -235,9 +235,10 @@ class Finder:
             if isinstance(page, FetchFailure):
                 return await self._failed(turn, job, search, page)
             rows = [row_of(one, job.kind, job.watch.index) for one in page.rows]
-            last, theirs = page.count < min(page.full, self._policy.page_rows), theirs_of(page, turn.now)
+            repeats = bool(rows) and rows == before  # upstream ignores which page is asked for
+            last, theirs = repeats or page.count < min(page.full, self._policy.page_rows), theirs_of(page, turn.now)
             step = after_page(search, rows, last=last, now=turn.now, again_ms=self._again_ms, theirs=theirs)
-            search = step.search
+            search, before = step.search, rows if step.search.page > 1 else []
             word = await self._remember(turn, job, search, [member_of(one, job) for one in step.wanted])
             if step.over or word != "ok":
                 return word in GOES_ON

@@ -618,3 +618,16 @@ async def test_what_a_lagging_list_shows_late_is_found(find: Finding) -> None:
         assert await find.round(5 * 60_000) == []
     find.watch.simulator.distortion.hides = set()
     assert await find.round() == ["quick"]
+
+
+async def test_an_upstream_that_ignores_the_page_is_not_asked_for_ever(find: Finding) -> None:
+    """Page after page is the first one, and full: a pass ends where a page repeats the one before."""
+    for n in range(60):
+        find.add(f"t{n:02}")
+    find.watch.simulator.distortion.ignores = {"page"}
+    await find.wants("account", since=1)
+    assert len(await find.round()) == 50
+    since = find.pages
+    for _ in range(10):
+        await find.round()
+    assert find.pages - since <= 25
