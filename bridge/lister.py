@@ -93,7 +93,7 @@ class Listings(Protocol):
     async def missed(self, why: str, *, age_ms: int, relied_at: int) -> int: ...
     async def news(self, rows: Sequence[Observation]) -> list[Observation]: ...
     async def claim_named(self, members: Sequence[str], *, lease_ms: int) -> Named: ...
-    async def hasten(self, *, within_ms: int, reach_ms: int) -> int: ...
+    async def hasten(self, *, within_ms: int, reach_ms: int, skip: int) -> tuple[int, int]: ...
 
 
 class Page(Protocol):
@@ -309,6 +309,9 @@ class Lister:
         """The list does not tell any more: what relied on it is due soon."""
         within = int(self._policy.interval_seconds * 1000)
         reach = within + int(self._policy.lease_seconds * 1000)
+        skip = 0
         for _ in range(STEPS):
-            if not await self._listings.hasten(within_ms=within, reach_ms=reach):
+            moved, left = await self._listings.hasten(within_ms=within, reach_ms=reach, skip=skip)
+            if not moved + left:
                 return
+            skip += left

@@ -143,9 +143,13 @@ class Listings:
                 tasks.append(watched_task(entry, token, behind_ms=int(reply[1])))
         return Named(int(reply[0]), tasks, [as_text(member) for member in reply[2]])
 
-    async def hasten(self, *, within_ms: int, reach_ms: int, account: str = "default") -> int:
-        """Have what relied on the list read one by one again; replies how many were brought forward, a step."""
-        return int(await self._scripts.call("hasten_tasks", account, within_ms, reach_ms, HASTENED))
+    async def hasten(self, *, within_ms: int, reach_ms: int, skip: int, account: str = "default") -> tuple[int, int]:
+        """Have what relied on the list read one by one again, a step.
+
+        Replies how many were brought forward, and how many are late for another reason: the next step skips those.
+        """
+        moved, left = await self._scripts.call("hasten_tasks", account, within_ms, reach_ms, HASTENED, skip)
+        return int(moved), int(left)
 
 
 def _is_news(row: Observation, snapshot: Sequence[bytes | None] | ResponseError) -> bool:

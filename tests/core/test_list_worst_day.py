@@ -3,8 +3,8 @@
 from typing import Any, cast
 
 import pytest
-from corescene import INTERVAL_MS
-from listscene import LIST, Listing
+from corescene import INTERVAL_MS, Stage, watching
+from listscene import LIST, Listing, listing_of
 
 from bridge.sandbox.faults import Fault, nested, throttled, unauthorized, unavailable
 from bridge.sandbox.shelf import INDEX_ID
@@ -182,3 +182,35 @@ async def test_a_list_that_asks_for_a_while_gets_it(listing: Listing, asked: int
     await listing.look(2 * INTERVAL_MS)
     assert listing.asked(since).count("list") == 2
     assert await listing.told_at() not in {None, b"0"}
+
+
+async def test_a_list_that_is_left_hastens_nothing_that_upstream_put_off(listing: Listing) -> None:
+    """A task for which it asked an hour is not what relied on the list; the others are read by id at once."""
+    await listing.tasks(3)
+    await listing.look()
+    simulator = listing.watch.simulator
+    simulator.fault("/tasks/t0", Fault(503, headers={"Retry-After": "3600"}))
+    await listing.watch.round(INTERVAL_MS)
+    assert await listing.stage.due_in("t0") == 3_600_000
+    simulator.fault(LIST, unavailable(), repeat=True)
+    since = listing.watch.reads
+    for _ in range(20):
+        await listing.look()
+        await listing.watch.round()
+    assert set(listing.asked(since)) == {"list", "/tasks/t1", "/tasks/t2"}
+    assert await listing.told_at() is None
+
+
+async def test_of_many_that_are_late_all_that_relied_on_the_list_are_hastened(stage: Stage) -> None:
+    """More than one step takes, every third of them late for another reason."""
+    client, late = stage.store.client, stage.clock.now + 600_000
+    members = [f"t{n}" for n in range(1_300)]
+    await client.zadd("bridge:watch", dict.fromkeys(members, late))
+    for member in members[::3]:
+        await cast(Any, client.hset(f"bridge:watch:{member}", "since", 1))
+    for member in {*members} - {*members[::3]}:
+        await cast(Any, client.hset(f"bridge:watch:{member}", "relied", 1))
+    async with watching(stage) as watch:
+        await listing_of(stage, watch).lister._leave()
+    left = cast(list[bytes], await client.zrangebyscore("bridge:watch", late, late))
+    assert sorted(one.decode() for one in left) == sorted(members[::3])
