@@ -69,13 +69,17 @@ class Pass:
         if self._pages == 1 and dated:
             apart = _ms(dated) - self.now
             self._apart = apart if abs(apart) <= CLOCKS_APART_MS else None
+        newest: dict[str, tuple[int, Observation]] = {}
         for row in rows:
             if row.updated_at is None:
                 continue  # the reading by id sees it
             moment = _ms(row.updated_at)
-            self._rows.setdefault(str(row.task_id), {})[row.status, moment] = row
+            if moment >= newest.get(str(row.task_id), (moment, row))[0]:
+                newest[str(row.task_id)] = moment, row  # a page is of one moment, when only one can be so
             self._latest = max(moment, self._latest)
             self._below += moment < self._end
+        for task_id, (moment, row) in newest.items():
+            self._rows.setdefault(task_id, {})[row.status, moment] = row
         if not (last and self._pages == 1) and _disorder(rows) > DISORDER:
             self.lie = "its rows are not sorted by updated_at"
         self.complete = self.complete or last or self._below >= BELOW

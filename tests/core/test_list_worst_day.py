@@ -4,11 +4,11 @@ from typing import Any, cast
 
 import pytest
 from corescene import INTERVAL_MS, Stage, watching
-from listscene import LIST, Listing, listing_of
+from listscene import LIST, STATES, Listing, listing_of
 
 from bridge.sandbox.faults import Fault, nested, throttled, unauthorized, unavailable
 from bridge.sandbox.shelf import INDEX_ID
-from bridge.sandbox.timeline import instant
+from bridge.sandbox.timeline import TimeStyle, instant, written
 
 ODD_IDS = ["\ud800", "../../etc", "a b", "", "x" * 10_000, "analyze:a1", "\x00", 7, None, ["t0"], {"t0": 1}, True]
 
@@ -214,3 +214,17 @@ async def test_of_many_that_are_late_all_that_relied_on_the_list_are_hastened(st
         await listing_of(stage, watch).lister._leave()
     left = cast(list[bytes], await client.zrangebyscore("bridge:watch", late, late))
     assert sorted(one.decode() for one in left) == sorted(members[::3])
+
+
+async def test_a_page_that_repeats_a_task_tells_of_it_once(listing: Listing) -> None:
+    """A page is made at one moment, and only one of a thousand states on it can be so."""
+    await listing.tasks(3)
+    listing.stage.clock.advance(INTERVAL_MS)
+    row, now = listing.watch.simulator.task("t0"), listing.watch.simulator.now()
+    rows = [
+        {**row, "status": STATES[n % 2], "updated_at": written(instant(now - n / 1000), TimeStyle.MILLISECONDS)}
+        for n in range(1, 1_000)
+    ]
+    listing.watch.simulator.fault(LIST, Fault(200, {"data": rows}), Fault(200, {"data": []}))
+    await listing.look()
+    assert len(await listing.told("t0")) <= 2
