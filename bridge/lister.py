@@ -68,6 +68,8 @@ class Turn(Protocol):
     def deep(self) -> bool: ...
     @property
     def token(self) -> str: ...
+    @property
+    def why(self) -> str: ...
 
 
 class Named(Protocol):
@@ -180,7 +182,7 @@ class Lister:
         )
         stale = turn.listed_at is not None and (turn.word == "few" or turn.now - turn.listed_at > self._fresh_ms)
         if turn.word != "yours":
-            if stale:
+            if stale and (turn.word == "few" or turn.why != SCARCE):
                 await self._leave()
             return min(max(turn.next_at - turn.now, 50) / 1000, policy.interval_seconds)
         done = await self._pass(turn)

@@ -37,6 +37,8 @@ class Turn:
     deep: bool
     """Whether it is time to read further down than the mark."""
     token: str
+    why: str = ""
+    """Why the pass before failed; empty if it did not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,9 @@ class Listings:
         reply = await self._scripts.call(
             "claim_listing", account, token, lease_ms, least, interval_ms, rest_ms, DEEP_MS, CLOCKS_APART_MS
         )
-        word, now, next_at, mark, listed, deep = reply
-        return Turn(as_text(word), int(now), int(next_at), _or_none(mark), _or_none(listed), deep == 1, token)
+        word, now, next_at, mark, listed, deep, why = reply
+        moments = int(now), int(next_at), _or_none(mark), _or_none(listed)
+        return Turn(as_text(word), *moments, deep == 1, token, as_text(why))
 
     async def grant(self, *, per_minute: int, account: str = "default") -> int:
         """Ask for one request of the budget: 0 if it is granted, else when (ms) there is one more."""
