@@ -228,3 +228,16 @@ async def test_a_page_that_repeats_a_task_tells_of_it_once(listing: Listing) -> 
     listing.watch.simulator.fault(LIST, Fault(200, {"data": rows}), Fault(200, {"data": []}))
     await listing.look()
     assert len(await listing.told("t0")) <= 2
+
+
+@pytest.mark.parametrize("key", ["account:default", "pauses", "spent:default", "listing:default"])
+async def test_what_is_known_of_the_account_may_be_written_over(listing: Listing, key: str) -> None:
+    """P10: it is forgotten, and watching goes on, by id and by the list."""
+    await listing.tasks(3)
+    await listing.stage.store.client.set(f"bridge:{key}", "mine")
+    await listing.watch.round()
+    for status in ("queued", "indexing"):
+        listing.change("t1", status=status)
+        await listing.look()
+        await listing.watch.round()
+    assert [status for status, _ in await listing.told("t1")] == ["validating", "queued", "indexing"]
