@@ -1,12 +1,14 @@
 """Upstream's list on its worst day: rows of every kind, and what they must not stop."""
 
+from random import Random
 from typing import Any, cast
 
 import pytest
 from corescene import INTERVAL_MS, Stage, watching
-from listscene import LIST, STATES, Listing, listing_of
+from listscene import LIST, RECONCILE_MS, STATES, Listing, listing_of
+from test_list_weather import Weather, clear
 
-from bridge.sandbox.faults import Fault, nested, throttled, unauthorized, unavailable
+from bridge.sandbox.faults import Fault, nested, reset, throttled, truncated, unauthorized, unavailable
 from bridge.sandbox.shelf import INDEX_ID
 from bridge.sandbox.timeline import TimeStyle, instant, written
 
@@ -241,3 +243,33 @@ async def test_what_is_known_of_the_account_may_be_written_over(listing: Listing
         await listing.look()
         await listing.watch.round()
     assert [status for status, _ in await listing.told("t1")] == ["validating", "queued", "indexing"]
+
+
+PAGE_FAULTS = (None, unavailable(), truncated(100), reset(), throttled(3), Fault(200, {"data": []}))
+TASK_FAULTS = (None, None, unavailable(), reset(), throttled(2))
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_in_bad_weather_with_faults_what_was_served_is_told_once_in_order(listing: Listing, seed: int) -> None:
+    """Pages and reads fail at random, while lists and tasks lie and lag as in `test_list_weather`."""
+    weather = Weather(listing, Random(seed))
+    await weather.begin()
+    chance, simulator = weather.chance, listing.watch.simulator
+    for n in range(60):
+        if n % 8 == 0:
+            weather.turn()
+        simulator.clear_faults()
+        simulator.fault(LIST, *chance.choices(PAGE_FAULTS, k=chance.choice([0, 3])))
+        simulator.fault("/tasks/*", *chance.choices(TASK_FAULTS, k=chance.choice([0, 5])))
+        for _ in range(chance.randrange(30)):
+            weather.move()
+        await weather.live(chance.choice([INTERVAL_MS, INTERVAL_MS, 20_000, 60_000]))
+    simulator.clear_faults()
+    clear(weather)
+    for _ in range(40):
+        await weather.live(INTERVAL_MS)
+    for _ in range(3):
+        await listing.watch.round(RECONCILE_MS)
+        await listing.watch.round(INTERVAL_MS)
+    for member in listing.members:
+        await weather.assert_told(member)
