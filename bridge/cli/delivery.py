@@ -97,7 +97,7 @@ def ls(ctx: click.Context, /, **given: Any) -> None:
 
 def _say_ways_back(dead: "Sequence[DeliveryView]") -> None:
     """The command that brings an endpoint's dead letters back, once for each endpoint."""
-    from bridge.recovery import command
+    from bridge.recovery import command, dismissal
     from bridge.waiting import registering
 
     removed = {one.endpoint for one in dead if one.endpoint_removed}
@@ -107,6 +107,7 @@ def _say_ways_back(dead: "Sequence[DeliveryView]") -> None:
     for name, theirs in list(reasons.items())[:WAYS_SHOWN]:
         if name in removed:
             say(f"{safe(name)} was removed → {safe(registering(name))}")
+            say(f"  or nobody needs them → {safe(dismissal(name, len(dead)))}")
         elif way := command(name, theirs):
             say(f"{safe(name)} → {safe(way)}")
     if len(reasons) > WAYS_SHOWN:

@@ -76,12 +76,15 @@ def retry(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
 @output_option
 @click.pass_context
 def cancel(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
-    """Owe deliveries no longer. One that is being attempted at this moment cannot be called back.
+    """Owe deliveries no longer, and dismiss dead letters. One that is being attempted just now cannot be called back.
+
+    What was cancelled may be retried while it is kept; `replay` and `recover` leave it alone.
 
     \b
     Examples:
       bridge delivery cancel evt_1c9b… --endpoint billing
       bridge delivery ls --endpoint billing --state pending -o ids | bridge delivery cancel -
+      bridge delivery ls --endpoint removed --state dead -o ids | bridge delivery cancel -
     """
 
     async def ask(store: "Store", event_id: str, endpoint: str) -> Told:

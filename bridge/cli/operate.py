@@ -24,6 +24,8 @@ HANDOVER_SECONDS = 4.5
 """Between two shifts there is a moment without one: a shift gives up its place three seconds before it ends."""
 ROLES = ("poll", "deliver")
 MAX_LAG = "2m"
+DOCTOR = " → bridge doctor"
+"""Where each of those that are counted here has its name, its reason and its command."""
 
 
 @click.command()
@@ -111,7 +113,7 @@ def _screen(row: dict[str, Any], deployment: "Deployment") -> dict[str, Any]:
         "": f"{tasks['requests']} to be taken in, {tasks['ended']} ended, {tasks['rejected']} rejected entries",
         **{kind: _role(row["roles"][kind], deployment) for kind in ROLES},
         "API key": "refused by TwelveLabs; probed every minute" if poll["key_refused"] else key,
-        "deliveries": f"{row['pending']} pending, {row['dead']} dead{oldest}",
+        "deliveries": f"{row['pending']} pending, {row['dead']} dead{oldest}" + (DOCTOR if row["dead"] else ""),
         "endpoints": _endpoints(row),
         "Redis": f"{redis['version']}, memory {redis['memory']} (limit {redis['limit']}), "
         f"append-only file {'on' if redis['append_only'] else 'OFF'}, up {span(redis['uptime_seconds'])}",
@@ -123,7 +125,8 @@ def _screen(row: dict[str, Any], deployment: "Deployment") -> dict[str, Any]:
 
 def _endpoints(row: dict[str, Any]) -> str:
     probed = f"; held as failing, the next probe goes out {ago(row['probe_at'])}" if row["probe_at"] else ""
-    return (", ".join(f"{count} {state}" for state, count in row["endpoints"].items()) or "none") + probed
+    troubled = DOCTOR if {"held", "disabled"} & row["endpoints"].keys() else ""
+    return (", ".join(f"{count} {state}" for state, count in row["endpoints"].items()) or "none") + probed + troubled
 
 
 def _role(role: dict[str, Any], deployment: "Deployment") -> str:

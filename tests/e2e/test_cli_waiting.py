@@ -70,9 +70,9 @@ def test_what_is_held_says_so_and_names_no_next_time(
         text = said(bridge, *words)
         assert held in text, words
         assert "next in" not in text, words
-    way = "set billing --url URL" if reason == "blocked" else "enable billing"
-    assert f"→ bridge endpoint {way}" in said(bridge, "delivery", "show", failing[0])
-    assert f"→ bridge endpoint {way}" in said(bridge, "doctor")
+    way = "set billing --url URL" if reason == "blocked" else "recover billing"
+    for place in (["delivery", "show", failing[0]], ["doctor"], ["endpoint", "show", "billing"]):
+        assert f"→ bridge endpoint {way}" in said(bridge, *place), place
     (row,) = json.loads(bridge("delivery", "show", failing[0], "--json")[1])
     assert (row["hold"]["by"], row["hold"]["reason"], row["next_at"]) == ("disabled", reason, None)
     assert bridge("endpoint", "enable", "billing")[0] == 0
