@@ -16,8 +16,9 @@ from click.shell_completion import CompletionItem
 
 from bridge import __version__
 from bridge.cli.calling import pasteable
-from bridge.cli.output import FORMATS, FORMS, complain
+from bridge.cli.output import FORMATS, FORMS, complain, read_or_not
 from bridge.cli.page import LOOK, PageContext, dressed
+from bridge.cli.word import Word
 from bridge.errors import BridgeError
 
 COMMANDS = {
@@ -70,6 +71,16 @@ class LazyGroup(click.RichGroup):
     context_class = PageContext
     _listing = False
 
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """As click does; its help may be read by nobody."""
+        with read_or_not():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click does; what is printed may be read by nobody."""
+        with read_or_not():
+            return super().invoke(ctx)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -109,7 +120,7 @@ class LazyGroup(click.RichGroup):
 
 @click.group(cls=LazyGroup, epilog=EPILOG, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="bridge")
-@click.option("-o", "--output", type=click.Choice(FORMATS), metavar="FORM",
+@click.option("-o", "--output", type=Word(FORMATS), metavar="FORM",
               help=f"How data is printed: {FORMS}; also after the verb.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The same as -o json.")
 @click.option("--config", metavar="FILE", help="Another config/bridge.toml.")
@@ -152,8 +163,6 @@ def run(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except (Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:
-        return 0
     except BridgeError as error:
         complain(error)
         return error.exit_code

@@ -10,6 +10,7 @@ from bridge.cli.calling import pasteable
 from bridge.cli.delivery_steer import cancel, retry
 from bridge.cli.output import Columns, Row, ago, chosen, emit, field, output_option, safe, say, when
 from bridge.cli.session import speakable, with_store
+from bridge.cli.word import Word
 from bridge.errors import NotFound
 from bridge.model import DeliveryState
 from bridge.signature import ID_HEADER
@@ -71,7 +72,7 @@ STATES = [str(one) for one in DeliveryState]
 
 @delivery.command()
 @click.option("--endpoint", metavar="NAME", callback=speakable, help="Only those owed to this endpoint.")
-@click.option("--state", type=click.Choice(STATES), metavar="STATE", help=f"Only those that are {', '.join(STATES)}.")
+@click.option("--state", type=Word(STATES), metavar="STATE", help=f"Only those that are {', '.join(STATES)}.")
 @click.option("--task", "task_id", metavar="ID", help="Only those of this task.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many.")
 @output_option

@@ -15,6 +15,7 @@ from bridge.cli import stage
 from bridge.cli.calling import program
 from bridge.cli.demo_screen import Screen
 from bridge.cli.output import chosen
+from bridge.cli.word import Word
 from bridge.model import TERMINAL_STATUSES
 from bridge.sandbox.answers import Served
 from bridge.sandbox.receiver import Arrival, Receiver
@@ -228,7 +229,7 @@ async def _main(console: "Console", as_json: bool, bound_seconds: float) -> int:
 
 
 @click.command()
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), help="Form of the summary.")
+@click.option("-o", "--output", type=Word(["table", "json"]), help="Form of the summary.")
 @click.option("--timeout", type=click.FloatRange(1), default=60, show_default=True, help="Give up after these seconds.")
 @click.pass_context
 def demo(ctx: click.Context, output: str | None, timeout: float) -> None:

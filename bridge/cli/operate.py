@@ -12,6 +12,7 @@ import rich_click as click
 from bridge.cli.calling import pasteable
 from bridge.cli.output import ago, as_json, chosen, emit_one, fields_of, output_option, plain, safe, span
 from bridge.cli.session import seconds_from, settings_of, with_store
+from bridge.cli.word import Word
 
 if TYPE_CHECKING:
     from bridge.deployment import Deployment
@@ -29,7 +30,7 @@ DOCTOR = " → bridge doctor"
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(["all", *ROLES]), default="all")
+@click.argument("kind", type=Word(["all", *ROLES]), default="all")
 def worker(kind: str) -> int:
     """Run the worker, as `python worker.py` does.
 
@@ -140,7 +141,7 @@ def _role(role: dict[str, Any], deployment: "Deployment") -> str:
 
 
 @click.command()
-@click.option("--role", type=click.Choice(["all", *ROLES]), default="all", show_default=True, help="Whose health.")
+@click.option("--role", type=Word(["all", *ROLES]), default="all", show_default=True, help="Whose health.")
 @click.option("--here", is_flag=True, help="Only whether the workers of this machine, or container, are alive.")
 @click.option("--max-lag", metavar="TIME", default=MAX_LAG, show_default=True, help="More than this is unhealthy.")
 @output_option
