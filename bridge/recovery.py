@@ -58,11 +58,12 @@ def command(endpoint: str, reasons: Iterable[str]) -> str:
     return f"bridge endpoint recover {endpoint} --reason {','.join(named)}"
 
 
-def each_of(endpoint: str, state: str, count: int, verb: str) -> str:
-    """What does this (`retry`, `cancel`) to each of the deliveries that an endpoint has in a state, of which it has so
-    many."""
+def each_of(endpoint: str, state: str, count: int, verb: str, *, task: str = "") -> str:
+    """What does this (`retry`, `cancel`) to each of the deliveries that an endpoint has in a state, so many; `task`: to
+    those of this task."""
+    only = f" --task {task}" if task else ""
     limit = f" --limit {min(count, LISTED)}" if count > LISTED_UNASKED else ""
-    return f"bridge delivery ls --endpoint {endpoint} --state {state}{limit} -o ids | bridge delivery {verb} -"
+    return f"bridge delivery ls --endpoint {endpoint}{only} --state {state}{limit} -o ids | bridge delivery {verb} -"
 
 
 def dismissal(endpoint: str, dead: int) -> str:

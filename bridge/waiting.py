@@ -133,7 +133,7 @@ def after_gone(endpoint: str) -> tuple[Advice, ...]:
 
     The endpoint of a callback URL is its tasks', and nobody's to remove.
     """
-    again = Advice(f"bridge endpoint recover {endpoint}", "it answered 410; if its receiver does want them:")
+    again = Advice(f"bridge endpoint recover {endpoint}", f"{endpoint} answered 410; if its receiver does want them:")
     if endpoint.startswith("url:"):
         return (again,)
     return again, Advice(f"bridge endpoint rm {endpoint}", "if it wants no more:")

@@ -98,6 +98,20 @@ def test_an_event_that_nobody_takes_says_what_they_take(bridge: Bridge, redis_ur
     assert "would take it" not in said(bridge, "task", "show", "t1")
 
 
+def test_a_task_tells_first_what_became_of_its_events_and_each_hint_once(bridge: Bridge, failing: list[str]) -> None:
+    """The latest event first; what is to be done stands below the events, not below each of them; figures are last."""
+    shown = lines(bridge, "task", "show", "t1")
+    assert shown[0].startswith("t1  ready, watched")
+    assert [line.split()[1] for line in shown if line.startswith("index.task.")] == failing[::-1]
+    assert sum(line.strip().endswith(ROTATE) for line in shown) == 1
+    hints = [number for number, line in enumerate(shown) if "→ bridge" in line and "!" not in line]
+    assert hints == list(range(hints[0], hints[-1] + 1))
+    retry = "bridge delivery ls --endpoint billing --task t1 --state pending -o ids | bridge delivery retry -"
+    assert sum("delivery retry" in line for line in shown) == 1
+    assert any(line.endswith(retry) for line in shown)
+    assert "revision" in "".join(shown[hints[-1] :])
+
+
 def test_a_task_that_names_its_endpoints_says_so(bridge: Bridge, redis_url: str, client: "Redis") -> None:
     """Another endpoint would take it; the task did not ask for that one."""
     bridge("endpoint", "add", "onlyfail", URL, "--events", "index.task.failed")
