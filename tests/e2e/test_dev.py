@@ -205,7 +205,7 @@ def test_dev_says_that_the_key_is_refused(tmp_path: Path) -> None:
     [
         (("6a0b",), {"TWELVELABS_API_KEY": ""}, "export TWELVELABS_API_KEY="),
         (("6a0b",), {"TWELVELABS_API_KEY": ""}, "bridge simulate"),
-        (("6a0b", "--secret-file", "nowhere"), {}, "--secret-file: the file cannot be read"),
+        (("6a0b", "--secret-file", "nowhere"), {}, "--secret-file: nowhere cannot be read"),
         (("6a0b", "--secret-file", "-"), {}, "standard input is empty"),
         (("-", "--secret-file", "-"), {}, "name a file for one of them"),
         (("not/an id",), {}, "a member is 1 to 200 of the characters"),
