@@ -30,6 +30,8 @@ FORMATS = ("table", "json", "jsonl", "ids")
 FORMS = "table, json, jsonl or ids"
 PIPED_WIDTH = 10_000
 """Piped, a line is a row whatever its length: nothing is wrapped or cut that a script may want."""
+NAMED = 10
+"""Of how many things a command complains by name; of the others it says how many they are."""
 YIELDING = {"note", "url", "events", "reason"}
 """The columns that wrap where there is little room; the others keep an id in one piece."""
 YIELDING_WIDTH = 16
