@@ -62,6 +62,13 @@ EXIT_CODES = {
 }
 EPILOG = f"Exit codes: {', '.join(f'{code} {meaning}' for code, meaning in EXIT_CODES.items())}."
 
+NO_NUMBER = {
+    "integer range": "no whole number",
+    "float range": "no number",
+    "integer": "no whole number",
+    "float": "no number",
+}
+"""What click calls an option that takes numbers, and what is said of a value that is none."""
 CONTEXT = {"help_option_names": ["-h", "--help"], "rich_help_config": LOOK}
 
 
@@ -172,6 +179,8 @@ def run(arguments: list[str] | None = None) -> int:
 def _narrated(text: str) -> str:
     from bridge.redaction import narrated
 
+    for theirs, ours in NO_NUMBER.items():
+        text = text.replace(f"is not a valid {theirs}", f"is {ours}")
     return pasteable(narrated(text))
 
 

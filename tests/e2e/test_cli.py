@@ -148,6 +148,12 @@ def test_a_misspelt_word_of_an_option_is_answered_with_the_near_one(
     assert (code, "did you mean" in told, meant in told) == (2, False, True), told
 
 
+def test_what_is_no_number_is_told_so(bridge: Bridge) -> None:
+    """And not by the name of a class."""
+    assert "'abc' is no whole number." in bridge("task", "ls", "--limit", "abc")[2]
+    assert "'abc' is no number." in bridge("demo", "--timeout", "abc")[2]
+
+
 def test_a_list_of_commands_says_what_each_command_says() -> None:
     """What the list knows of a command without importing it is no invention: it begins as the command's own help."""
     context = group.make_context("bridge", [], resilient_parsing=True)

@@ -127,7 +127,7 @@ def test_what_is_to_be_said_to_redis_can_be_pasted_into_a_shell(changed: dict[st
 @pytest.mark.parametrize(
     ("error", "fix"),
     [
-        ("Redis: Error 111 connecting to 127.0.0.1:1", START_REDIS),
+        ("Redis: Connection refused (127.0.0.1:1)", START_REDIS),
         ("Redis: Redis is loading the dataset in memory", "wait, then `bridge doctor` again"),
         (str(as_store_error(AuthenticationError("invalid username-password pair or user is disabled."))), LOG_IN),
         (str(as_store_error(AuthenticationError("Authentication required."))), LOG_IN),
