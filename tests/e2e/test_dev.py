@@ -66,6 +66,7 @@ def test_dev_tells_by_its_exit_code_that_a_task_failed(tmp_path: Path) -> None:
         task = simulator.add_task(timeline=a_timeline(indexing=0.5, end="failed"), age_seconds=60)
         done = run_dev(simulator, tmp_path, task, "--until-done")
     assert done.returncode == 7, done.stderr
+    assert done.stderr.endswith("Done: a task failed; exit code 7.\n")
 
 
 def test_dev_posts_to_a_url_of_ones_own(tmp_path: Path) -> None:
