@@ -10,6 +10,7 @@ from bridge.cli.calling import pasteable
 from bridge.cli.delivery_steer import cancel, retry
 from bridge.cli.output import Columns, Row, ago, chosen, emit, field, output_option, safe, say, when
 from bridge.cli.session import speakable, with_store
+from bridge.cli.word import Word
 from bridge.errors import NotFound
 from bridge.model import DeliveryState
 from bridge.signature import ID_HEADER
@@ -71,7 +72,7 @@ STATES = [str(one) for one in DeliveryState]
 
 @delivery.command()
 @click.option("--endpoint", metavar="NAME", callback=speakable, help="Only those owed to this endpoint.")
-@click.option("--state", type=click.Choice(STATES), metavar="STATE", help=f"Only those that are {', '.join(STATES)}.")
+@click.option("--state", type=Word(STATES), metavar="STATE", help=f"Only those that are {', '.join(STATES)}.")
 @click.option("--task", "task_id", metavar="ID", help="Only those of this task.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many.")
 @output_option
@@ -97,7 +98,7 @@ def ls(ctx: click.Context, /, **given: Any) -> None:
 
 def _say_ways_back(dead: "Sequence[DeliveryView]") -> None:
     """The command that brings an endpoint's dead letters back, once for each endpoint."""
-    from bridge.recovery import command
+    from bridge.recovery import command, dismissal
     from bridge.waiting import registering
 
     removed = {one.endpoint for one in dead if one.endpoint_removed}
@@ -107,6 +108,7 @@ def _say_ways_back(dead: "Sequence[DeliveryView]") -> None:
     for name, theirs in list(reasons.items())[:WAYS_SHOWN]:
         if name in removed:
             say(f"{safe(name)} was removed → {safe(registering(name))}")
+            say(f"  or nobody needs them → {safe(dismissal(name, len(dead)))}")
         elif way := command(name, theirs):
             say(f"{safe(name)} → {safe(way)}")
     if len(reasons) > WAYS_SHOWN:

@@ -11,6 +11,7 @@ import rich_click as click
 from bridge.cli.defining import Definition, text_from
 from bridge.cli.output import Function, safe, say
 from bridge.cli.session import names_in, seconds_from
+from bridge.cli.word import Word
 from bridge.errors import InvalidInput
 from bridge.formats import CONTENT_TYPES
 from bridge.model import Ordering
@@ -41,10 +42,10 @@ def field_options(command: Function) -> Function:
             click.option("--metadata", metavar="NAME=VALUE,…", multiple=True,
                          help="Tasks it takes: those whose own metadata has one of these values there. What is JSON "
                          "is read as JSON: 42 is a number, '\"42\"' a text. Once for each name."),
-            click.option("--format", "body_format", type=click.Choice(list(CONTENT_TYPES)), metavar="FORMAT",
+            click.option("--format", "body_format", type=Word(list(CONTENT_TYPES)), metavar="FORMAT",
                          help="How bodies are written and signed: standard, or twelvelabs as TwelveLabs' own webhooks "
                          "are.  [default: standard]"),
-            click.option("--ordering", type=click.Choice([str(one) for one in Ordering]), metavar="ORDER",
+            click.option("--ordering", type=Word([str(one) for one in Ordering]), metavar="ORDER",
                          help="What the first attempt of a task's event waits for: first-attempt, strict or none.  "
                          "[default: first-attempt]"),
             click.option("--concurrency", metavar="N", type=int,

@@ -12,6 +12,7 @@ import rich_click as click
 from bridge.cli.calling import pasteable
 from bridge.cli.output import ago, as_json, chosen, emit_one, fields_of, output_option, plain, safe, span
 from bridge.cli.session import seconds_from, settings_of, with_store
+from bridge.cli.word import Word
 
 if TYPE_CHECKING:
     from bridge.deployment import Deployment
@@ -24,10 +25,12 @@ HANDOVER_SECONDS = 4.5
 """Between two shifts there is a moment without one: a shift gives up its place three seconds before it ends."""
 ROLES = ("poll", "deliver")
 MAX_LAG = "2m"
+DOCTOR = " → bridge doctor"
+"""Where each of those that are counted here has its name, its reason and its command."""
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(["all", *ROLES]), default="all")
+@click.argument("kind", type=Word(["all", *ROLES]), default="all")
 def worker(kind: str) -> int:
     """Run the worker, as `python worker.py` does.
 
@@ -114,7 +117,7 @@ def _screen(row: dict[str, Any], deployment: "Deployment") -> dict[str, Any]:
         "": f"{tasks['requests']} to be taken in, {tasks['ended']} ended, {tasks['rejected']} rejected entries",
         **{kind: _role(row["roles"][kind], deployment) for kind in ROLES},
         "API key": "refused by TwelveLabs; probed every minute" if poll["key_refused"] else key,
-        "deliveries": f"{row['pending']} pending, {row['dead']} dead{oldest}",
+        "deliveries": f"{row['pending']} pending, {row['dead']} dead{oldest}" + (DOCTOR if row["dead"] else ""),
         "endpoints": _endpoints(row),
         "Redis": f"{redis['version']}, memory {redis['memory']} (limit {redis['limit']}), "
         f"append-only file {'on' if redis['append_only'] else 'OFF'}, up {span(redis['uptime_seconds'])}",
@@ -129,7 +132,8 @@ def _screen(row: dict[str, Any], deployment: "Deployment") -> dict[str, Any]:
 
 def _endpoints(row: dict[str, Any]) -> str:
     probed = f"; held as failing, the next probe goes out {ago(row['probe_at'])}" if row["probe_at"] else ""
-    return (", ".join(f"{count} {state}" for state, count in row["endpoints"].items()) or "none") + probed
+    troubled = DOCTOR if {"held", "disabled"} & row["endpoints"].keys() else ""
+    return (", ".join(f"{count} {state}" for state, count in row["endpoints"].items()) or "none") + probed + troubled
 
 
 def _role(role: dict[str, Any], deployment: "Deployment") -> str:
@@ -143,7 +147,7 @@ def _role(role: dict[str, Any], deployment: "Deployment") -> str:
 
 
 @click.command()
-@click.option("--role", type=click.Choice(["all", *ROLES]), default="all", show_default=True, help="Whose health.")
+@click.option("--role", type=Word(["all", *ROLES]), default="all", show_default=True, help="Whose health.")
 @click.option("--here", is_flag=True, help="Only whether the workers of this machine, or container, are alive.")
 @click.option("--max-lag", metavar="TIME", default=MAX_LAG, show_default=True, help="More than this is unhealthy.")
 @output_option

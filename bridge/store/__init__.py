@@ -26,7 +26,7 @@ from bridge.store.listing import Listings
 from bridge.store.notices import Notices
 from bridge.store.outbox import Outbox
 from bridge.store.registry import EVENTS_KEPT, Registry
-from bridge.store.scripts import Scripts, as_store_error, store_errors
+from bridge.store.scripts import Scripts, as_store_error, store_errors, unreached
 from bridge.store.watches import Watches
 
 DATA_VERSION = 1
@@ -171,7 +171,7 @@ async def _server_info(client: "Redis") -> dict[str, Any]:
         seen = as_store_error(error)
         if isinstance(seen, StoreDown) and not isinstance(seen, StoreAway):
             raise seen from None
-        raise StoreAway(f"Redis does not answer: {error}", fix=START_REDIS) from None
+        raise StoreAway(f"Redis does not answer: {unreached(str(error))}", fix=START_REDIS) from None
 
 
 async def _claim_data(client: "Redis", keys: Keys) -> None:

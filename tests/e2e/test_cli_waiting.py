@@ -70,9 +70,9 @@ def test_what_is_held_says_so_and_names_no_next_time(
         text = said(bridge, *words)
         assert held in text, words
         assert "next in" not in text, words
-    way = "set billing --url URL" if reason == "blocked" else "enable billing"
-    assert f"→ bridge endpoint {way}" in said(bridge, "delivery", "show", failing[0])
-    assert f"→ bridge endpoint {way}" in said(bridge, "doctor")
+    way = "set billing --url URL" if reason == "blocked" else "recover billing"
+    for place in (["delivery", "show", failing[0]], ["doctor"], ["endpoint", "show", "billing"]):
+        assert f"→ bridge endpoint {way}" in said(bridge, *place), place
     (row,) = json.loads(bridge("delivery", "show", failing[0], "--json")[1])
     assert (row["hold"]["by"], row["hold"]["reason"], row["next_at"]) == ("disabled", reason, None)
     assert bridge("endpoint", "enable", "billing")[0] == 0
@@ -128,6 +128,20 @@ def test_a_long_error_is_told_whole_where_one_task_is_shown(bridge: Bridge, redi
     detail = "address_not_allowed: The host leads to the loopback; name its network in BRIDGE_DELIVERY_ALLOW_NETWORKS."
     settle_as(redis_url, FAILED, json.dumps({"attempt": 1, "at": 1, "fault": "blocked", "detail": detail}))
     assert f"blocked: {detail}" in said(bridge, "task", "show", "t1")
+
+
+def test_a_task_tells_first_what_became_of_its_events_and_each_hint_once(bridge: Bridge, failing: list[str]) -> None:
+    """The latest event first; what is to be done stands below the events, not below each of them; figures are last."""
+    shown = lines(bridge, "task", "show", "t1")
+    assert shown[0].startswith("t1  ready, watched")
+    assert [line.split()[1] for line in shown if line.startswith("index.task.")] == failing[::-1]
+    assert sum(line.strip().endswith(ROTATE) for line in shown) == 1
+    hints = [number for number, line in enumerate(shown) if "→ bridge" in line and "!" not in line]
+    assert hints == list(range(hints[0], hints[-1] + 1))
+    retry = "bridge delivery ls --endpoint billing --task t1 --state pending -o ids | bridge delivery retry -"
+    assert sum("delivery retry" in line for line in shown) == 1
+    assert any(line.endswith(retry) for line in shown)
+    assert "revision" in "".join(shown[hints[-1] :])
 
 
 def test_a_task_that_names_its_endpoints_says_so(bridge: Bridge, redis_url: str, client: "Redis") -> None:
