@@ -8,15 +8,19 @@ from typing import cast
 from benchmarks.record import Record, Told
 
 SCENARIOS = {
+    "ceiling": "further",
     "drain": "drain",
     "end-to-end": "scenarios",
+    "fan-out": "further",
     "idle": "idle",
+    "killed": "further",
     "one-hangs": "scenarios",
     "owed": "owed",
     "rate": "rate",
     "registered": "registered",
     "ten-hang": "scenarios",
     "watching": "watching",
+    "workers": "further",
 }
 """Which module has it. Each is imported when it runs: `drain` alone needs what `make bench` installs."""
 
