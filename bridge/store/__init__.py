@@ -76,8 +76,6 @@ class Store:
             await _claim_data(client, keys)
             shebang = int(str(info.get("redis_version", "0")).split(".", 1)[0]) >= 7
             scripts = Scripts(client, prefix, shebang=shebang, clock=clock)
-            with store_errors():
-                await scripts.load()
             if rehearse:
                 await scripts.rehearse()
             store = cls(client, keys, scripts, events_kept=events_kept)

@@ -103,10 +103,9 @@ class Scripts:
         self._waiting: list[tuple[str, list[Argument], asyncio.Future[Any]]] = []
         self._courier: asyncio.Task[None] | None = None
 
-    async def load(self) -> None:
-        """Make the verbs known to the server; it forgets them when it restarts."""
-        for text in self._texts.values():
-            await self._client.script_load(text)
+    async def load(self, name: str) -> None:
+        """Make a verb known to the server, which forgets it when it restarts."""
+        await self._client.script_load(self._texts[name])
 
     async def rehearse(self) -> None:
         """Run each command of the verbs once, on scratch keys. Raises StoreDown when Redis does not permit one."""
@@ -149,7 +148,7 @@ class Scripts:
         while self._waiting:
             batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
             try:
-                replies = await self._trip([command for _, command, _ in batch])
+                replies = await self._trip([(name, command) for name, command, _ in batch])
             except Exception as error:  # whatever it was, each caller has to hear it
                 replies = [error] * len(batch)
             for (_, _, future), reply in zip(batch, replies, strict=True):
@@ -160,12 +159,13 @@ class Scripts:
                 else:
                     future.set_result(reply)
 
-    async def _trip(self, commands: list[list[Argument]]) -> list[Any]:
-        replies = await self._send(commands)
+    async def _trip(self, calls: list[tuple[str, list[Argument]]]) -> list[Any]:
+        replies = await self._send([command for _, command in calls])
         forgotten = [i for i, reply in enumerate(replies) if isinstance(reply, exceptions.NoScriptError)]
         if forgotten:
-            await self.load()
-            again = await self._send([commands[i] for i in forgotten])
+            for name in sorted({calls[i][0] for i in forgotten}):
+                await self.load(name)
+            again = await self._send([calls[i][1] for i in forgotten])
             for i, reply in zip(forgotten, again, strict=True):
                 replies[i] = reply
         return replies
