@@ -49,7 +49,10 @@ def new(ctx: click.Context, file: Path, after: str, output: str | None, as_json:
     """
     from bridge.keypair import PrivateKey
     from bridge.keyset import as_line, parse_keys
+    from bridge.redaction import SIGNING_SECRET
 
+    if SIGNING_SECRET.search(str(file)):
+        raise InvalidInput("this is a key, and not a file to put one into", fix="bridge key new bridge_signing_key")
     wait = int(seconds_from(after))
     if wait > LONGEST_WAIT_SECONDS:
         raise InvalidInput(f"a key waits for {span(LONGEST_WAIT_SECONDS)} at most", fix="--after 24h, or less")
