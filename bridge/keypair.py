@@ -30,7 +30,10 @@ class PublicKey:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `whpk_…`, white space around. Raises InvalidInput, which repeats nothing of the text."""
+        """Read `whpk_…`, white space around. Raises InvalidInput, which repeats nothing of the text.
+
+        SettingsError where the package that verifies is not installed: who reads a key is going to.
+        """
         text = text.strip()
         if text.startswith(PRIVATE_PREFIX):
             raise InvalidInput(
@@ -43,6 +46,7 @@ class PublicKey:
                 f"the public key cannot be used: it is not {PUBLIC_PREFIX} and the base64 of {PUBLIC_BYTES} bytes",
                 fix="copy it from what bridge key show prints at the sender",
             )
+        _ed25519()
         return cls(raw)
 
     @property

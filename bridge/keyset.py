@@ -18,7 +18,7 @@ KEYS = 4
 PUBLISHED_AT = "/.well-known/jwks.json"
 """Where they are looked for: the path that senders of signed requests publish their keys at by custom."""
 MEDIA_TYPE = "application/jwk-set+json"
-NO_KEY = "v1a is signed with the key of this installation, and there is none"
+NO_KEY = "v1a is signed with the key of this installation, and BRIDGE_SIGNING_KEY is not set"
 MAKE_ONE = (
     "make one: bridge key new config/secrets/bridge_signing_key, which the containers find; elsewhere "
     "BRIDGE_SIGNING_KEY_FILE names it, for every worker and here"

@@ -112,12 +112,17 @@ def _lines_of(file: Path) -> list[str]:
 
 
 def _write(file: Path, text: str) -> None:
-    """Put it in the file's place at once, readable by its owner alone: no key is lost where writing fails halfway."""
+    """Put it in the file's place at once: no key is lost where writing fails halfway.
+
+    Readable by its owner alone; one that is there already stays readable by those who could read it.
+    """
     beside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                if file.exists():
+                    _give_like(file, stream.fileno())
                 stream.write(text)
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -129,3 +134,11 @@ def _write(file: Path, text: str) -> None:
         raise BridgeError(
             f"{safe(file)} cannot be written: {error.strerror}", fix="name a file in a directory that is there"
         ) from None
+
+
+def _give_like(file: Path, descriptor: int) -> None:
+    """Mode and owners as the file has them: workers that run as somebody else read it."""
+    known = file.stat()
+    os.fchmod(descriptor, known.st_mode & 0o777)
+    if (known.st_uid, known.st_gid) != (os.geteuid(), os.getegid()):
+        os.fchown(descriptor, known.st_uid, known.st_gid)

@@ -49,14 +49,21 @@ not the one to claim. No attempt is spent, and nothing is held against the endpo
 An endpoint with `"signatures": ["v1", "v1a"]` gets a signature that a public key verifies (docs/contract tells
 receivers how). The private key is the installation's, and never in Redis:
 
-    bridge key new config/secrets/bridge_signing_key && bridge key show
-    docker compose up -d --force-recreate worker
+    bridge key new config/secrets/bridge_signing_key
+    docker compose up -d --force-recreate worker && docker compose run --rm bridge key show
+
+Where no bridge is installed beside the containers, a seed alone is a key, too:
+
+    (umask 077; printf 'whsk_%s\\n' "$(openssl rand -base64 32)" > config/secrets/bridge_signing_key)
 
 To change it, `bridge key new` again: the new key goes before the old one, both sign, and both are published. With
 `--after 24h` it is published for a day before it signs. When every receiver knows the new one, delete the old line and
-restart. Every worker and whoever uses the command line need the same keys. Where an endpoint asks for `v1a` and there
-is no key, registering it is refused; one that is in force already waits, as nothing is sent with fewer signatures than
-were asked for: its deliveries are given back without an attempt, and the log says so (`delivery.not_attempted`).
+restart. After a leak delete the old line at once: receivers that still trust its public half believe whoever has the
+key, until they fetch the document anew.
+
+Every worker and whoever uses the command line need the same keys. Where an endpoint asks for `v1a` and there is no key,
+registering it is refused; one that is in force already waits, as nothing is sent with fewer signatures than were asked
+for: its deliveries are given back without an attempt, and the log says so (`delivery.not_attempted`).
 """
 GROUPS = {
     "redis": "Redis",

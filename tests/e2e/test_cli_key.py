@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,6 +56,14 @@ def test_the_next_key_goes_before_the_old_one_and_both_are_published(
     assert "whsk_" not in out + told
 
 
+def test_who_could_read_the_file_still_can(bridge: Bridge) -> None:
+    """Workers that run as another user of its group, say."""
+    made(bridge)
+    KEY.chmod(0o640)
+    made(bridge)
+    assert KEY.stat().st_mode & 0o777 == 0o640
+
+
 def test_a_first_key_that_waits_keeps_endpoints_waiting_and_says_so(bridge: Bridge) -> None:
     """There is no other that signs until then."""
     assert "endpoints that ask for v1a wait" in bridge("key", "new", str(KEY), "--after", "1h")[2]
@@ -92,6 +101,17 @@ def test_a_seed_of_openssl_is_a_key(bridge: Bridge, monkeypatch: pytest.MonkeyPa
     text = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True).stdout
     monkeypatch.setenv("BRIDGE_SIGNING_KEY", text)
     assert json.loads(bridge("key", "show")[1])["keys"][0]["whpk"] == PrivateKey.parse(text).public.text
+
+
+def test_without_the_package_it_is_said_what_to_install(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An extra: whoever has no key needs it for nothing, and who has one is told before anything runs."""
+    public = PrivateKey(bytes(32)).public.text
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric", None)
+    Path("request").write_text("POST / HTTP/1.1\nwebhook-id: evt_1\n\n{}")
+    for words in (("key", "new", str(KEY)), ("verify", "--public-key", public, "request")):
+        code, out, told = bridge(*words)
+        assert (code, out, "pip install 'bridge-for-twelvelabs[crypto]'" in told) == (2, "", True)
+    assert not KEY.exists()
 
 
 def test_an_endpoint_asks_for_v1a_only_where_a_key_signs(

@@ -543,7 +543,7 @@ def test_a_signature_that_only_our_key_makes_needs_no_secret() -> None:
 @pytest.mark.parametrize("names", [["v1a"], ["v1", "v1a"]])
 def test_without_a_key_no_endpoint_gets_what_only_a_key_makes(names: list[str]) -> None:
     """It is refused where it is written, with the command that makes one; never sent with less than it asked for."""
-    with pytest.raises(Rejection, match="there is none") as refused:
+    with pytest.raises(Rejection, match="BRIDGE_SIGNING_KEY is not set") as refused:
         judged({"url": URL, "signatures": names})
     assert_whole(refused.value, field="signatures")
     assert "bridge key new" in refused.value.fix
