@@ -15,10 +15,11 @@ from bridge.callback import way
 from bridge.errors import InvalidInput
 from bridge.events import ENDPOINT_PREFIX
 from bridge.filters import checked_words, takes_nothing, words_of
-from bridge.formats import CONTENT_TYPES, STANDARD, WILDCARD_TYPES
+from bridge.formats import CONTENT_TYPES, STANDARD, TWELVELABS, WILDCARD_TYPES
 from bridge.guard import Policy
+from bridge.keyset import MAKE_ONE, NO_KEY
 from bridge.kinds import ANALYSIS, KINDS, find_kind
-from bridge.model import Endpoint, Ordering, WatchOptions
+from bridge.model import V1, V1A, Endpoint, Ordering, WatchOptions
 from bridge.redaction import bare
 from bridge.rejection import Rejection, redacted
 from bridge.rotation import PREVIOUS_SECRETS, SECRET_FIELDS, PreviousSecretDefinition, previous_secrets
@@ -94,6 +95,8 @@ class EndpointDefinition(BaseModel):
     schedule: Annotated[list[Annotated[float, Field(strict=True, ge=0, le=LONGEST_WAIT_SECONDS)]],
                         Field(min_length=1, max_length=ATTEMPTS)] | None = None  # fmt: skip
     supersede: Annotated[bool, Field(strict=True)] = False
+    signatures: Annotated[list[Literal["v1", "v1a"]], Field(min_length=1),
+                          AfterValidator(lambda names: _checked_signatures(names))] = ["v1"]  # fmt: skip
 
 
 def check_score(score: float) -> None:
@@ -158,7 +161,9 @@ def task_options(
     return options, callback
 
 
-def endpoint(name: str, raw: str, policy: Policy, *, has_default_secret: bool) -> Endpoint:
+def endpoint(
+    name: str, raw: str, policy: Policy, *, has_default_secret: bool, has_signing_key: bool = False
+) -> Endpoint:
     """Read an endpoint's definition."""
     if not _NAME.fullmatch(name) or name == "url":
         raise Rejection(
@@ -177,12 +182,7 @@ def endpoint(name: str, raw: str, policy: Policy, *, has_default_secret: bool) -
         raise _from_pydantic(error, raw) from None
     _check_url("url", definition.url, policy)
     _check_events(definition)
-    if definition.secret is None and not has_default_secret:
-        raise Rejection(
-            "secret",
-            "there is no secret to sign with",
-            'add "secret":"whsec_…" (`bridge endpoint add` makes one), or set BRIDGE_DELIVERY_DEFAULT_SECRET',
-        )
+    _check_signed(definition, has_default_secret=has_default_secret, has_signing_key=has_signing_key)
     return Endpoint(
         name=name,
         url=definition.url,
@@ -199,6 +199,7 @@ def endpoint(name: str, raw: str, policy: Policy, *, has_default_secret: bool) -
         rate=definition.rate,
         schedule=tuple(definition.schedule or ()),
         supersede=definition.supersede,
+        signatures=tuple(sorted(definition.signatures)),
     )
 
 
@@ -269,6 +270,27 @@ def _check_events(definition: EndpointDefinition) -> None:
             raise Rejection("events", reason, "name other event types in full, such as index.task.indexing", pattern)
 
 
+def _check_signed(definition: EndpointDefinition, *, has_default_secret: bool, has_signing_key: bool) -> None:
+    """Whether there is something to make each signature with that it asks for."""
+    if definition.format == TWELVELABS and definition.signatures != [V1]:
+        reason = f"in the format {TWELVELABS} a shared secret signs, as with TwelveLabs itself"
+        raise Rejection("signatures", reason, f"leave “signatures” out, or choose the format {STANDARD}")
+    if V1 in definition.signatures and definition.secret is None and not has_default_secret:
+        raise Rejection(
+            "secret",
+            "there is no secret to sign with",
+            'add "secret":"whsec_…" (`bridge endpoint add` makes one), or set BRIDGE_DELIVERY_DEFAULT_SECRET',
+        )
+    if V1A in definition.signatures and not has_signing_key:
+        raise Rejection("signatures", NO_KEY, MAKE_ONE)
+
+
+def _checked_signatures(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("a signature is there twice")
+    return names
+
+
 def _checked_secret(text: str, known: ValidationInfo) -> str:
     """By the format, which is judged before; where that is none, it is the fault that is told.
 
@@ -317,6 +339,7 @@ def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
         "rate": "write attempts a second or a minute, as 10/s or 300/m",
         "schedule": f"write 1 to {ATTEMPTS} waits in seconds, as [0, 5, 300], none longer than {LONGEST_WAIT_SECONDS}",
         "supersede": "write true or false, without quotes",
+        "signatures": 'write a list: ["v1"], ["v1a"] or ["v1","v1a"]',
     }
     # The definition may hold a secret or an authorization header anywhere: only the offending field itself is shown.
     value = (

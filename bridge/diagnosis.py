@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bridge.signature import HEADERS, TIMESTAMP_HEADER, Mismatch
+from bridge.signature import HEADERS, TIMESTAMP_HEADER, Known, Mismatch, shared_of
 from bridge.tl_signature import HEADER as TL_HEADER
 from bridge.tl_signature import verify_any
 
@@ -16,6 +16,7 @@ FOR_EVER = 10.0**12
 
 RAW = "verify the raw bytes, before anything parses them: `await request.body()`, `request.get_data()`, express.raw()"
 SECRETS = "is it the secret that `bridge endpoint add` or `rotate` printed for this endpoint? Several: one a line"
+PUBLIC_KEYS = "is it one of the public keys that the sender publishes now (`bridge key show`)?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +32,24 @@ class Diagnosis:
     scheme: str = STANDARD
 
 
-def diagnose(secrets: Sequence[str], headers: Pairs, body: bytes, at: float, tolerance_seconds: float) -> Diagnosis:
+def diagnose(known: Sequence[Known], headers: Pairs, body: bytes, at: float, tolerance_seconds: float) -> Diagnosis:
     """Judge a request as a receiver does, at `at` (Unix seconds), and look for what befell it."""
     scheme = TWELVELABS if _value(headers, TL_HEADER) else STANDARD
     signed_at = _signed_at(headers)
-    mismatch = verify_any(secrets, headers, body, at, tolerance_seconds)
+    mismatch = verify_any(known, headers, body, at, tolerance_seconds)
     if mismatch is None:
-        return Diagnosis(None, f"one of the secrets signed it ({scheme})", "", signed_at, scheme)
+        shared = shared_of(known)
+        by_secret = bool(shared) and verify_any(shared, headers, body, at, tolerance_seconds) is None
+        who = "one of the secrets" if by_secret else "the private half of one of the public keys"
+        return Diagnosis(None, f"{who} signed it ({scheme})", "", signed_at, scheme)
     timely = mismatch not in (Mismatch.TOO_OLD, Mismatch.TOO_NEW)
-    if not timely and verify_any(secrets, headers, body, at, FOR_EVER) is not None:
+    if not timely and verify_any(known, headers, body, at, FOR_EVER) is not None:
         mismatch = Mismatch.NO_MATCHING_SIGNATURE  # its age is the lesser of two faults
-    reason, fix = _explained(Mismatch(mismatch), secrets, headers, body, at)
+    reason, fix = _explained(Mismatch(mismatch), known, headers, body, at)
     return Diagnosis(mismatch, reason, fix, signed_at, scheme)
 
 
-def _explained(mismatch: Mismatch, secrets: Sequence[str], headers: Pairs, body: bytes, at: float) -> tuple[str, str]:
+def _explained(mismatch: Mismatch, known: Sequence[Known], headers: Pairs, body: bytes, at: float) -> tuple[str, str]:
     signed_at = _signed_at(headers)
     if mismatch in (Mismatch.TOO_OLD, Mismatch.TOO_NEW) and signed_at is not None:
         apart, side = abs(at - signed_at), "before" if at > signed_at else "after"
@@ -54,7 +58,7 @@ def _explained(mismatch: Mismatch, secrets: Sequence[str], headers: Pairs, body:
     if mismatch is Mismatch.MISSING_HEADER:
         return _missing(headers)
     if mismatch is Mismatch.NO_MATCHING_SIGNATURE:
-        return _changed(secrets, headers, body)
+        return _changed(known, headers, body)
     return _PLAIN.get(mismatch, ("it is not ours", SECRETS))
 
 
@@ -76,6 +80,10 @@ _PLAIN = {
         "its signature header holds no v1 signature",
         "save the whole value, from v1 on: something cut it, or another sender made it",
     ),
+    Mismatch.NO_V1A_SIGNATURE: (
+        "its signature header holds no v1a signature, which a public key verifies",
+        "have the sender add it: bridge endpoint set NAME --signatures v1,v1a; or verify v1: --secret-file F",
+    ),
 }
 
 
@@ -94,12 +102,13 @@ def _missing(headers: Pairs) -> tuple[str, str]:
     return reason, "save all headers of the request; a proxy in between has to pass them on"
 
 
-def _changed(secrets: Sequence[str], headers: Pairs, body: bytes) -> tuple[str, str]:
+def _changed(known: Sequence[Known], headers: Pairs, body: bytes) -> tuple[str, str]:
     """No signature fits: find what was done to the body, by trying it undone."""
     for told, undo, fix in _CHANGES:
         before = undo(body)
-        if before is not None and before != body and verify_any(secrets, headers, before, 0, FOR_EVER) is None:
-            return f"the secret is right, but the body is not as it was sent: {told}", fix
+        if before is not None and before != body and verify_any(known, headers, before, 0, FOR_EVER) is None:
+            what = "secret" if shared_of(known) else "key"
+            return f"the {what} is right, but the body is not as it was sent: {told}", fix
     length = _value(headers, "content-length")
     if not body:
         return "the body is empty: something had read it before", RAW
@@ -115,6 +124,8 @@ def _changed(secrets: Sequence[str], headers: Pairs, body: bytes) -> tuple[str, 
         return "the body is no JSON, so it is not as the bridge sent it", RAW
     if rewritten != body:
         return "the body is not written as the bridge writes JSON: it was parsed, and written again", RAW
+    if not shared_of(known):
+        return "another key signed it, or something in it was changed on the way", PUBLIC_KEYS
     return "another secret signed it, or something in it was changed on the way", SECRETS
 
 

@@ -60,6 +60,7 @@ def intake_from(store: Store, settings: Settings) -> Intake:
         store,
         settings.policy,
         has_default_secret=settings.delivery_default_secret is not None,
+        has_signing_key=settings.signing_key is not None,
         cap=settings.delivery_endpoint_concurrency,
         keyring=keyring_from(settings),
     )
@@ -94,6 +95,7 @@ async def sender_from(settings: Settings) -> AsyncIterator[Sender]:
             deadline_seconds=settings.delivery_deadline_seconds,
             default_secret=secret.get_secret_value() if secret else None,
             keyring=keyring_from(settings),
+            signing_keys=settings.signing_keys,
         )
     finally:
         await transport.aclose()

@@ -17,6 +17,7 @@ class Judge:
 
     policy: Policy
     has_default_secret: bool
+    has_signing_key: bool = False
 
     def endpoint(self, name: bytes, text: bytes) -> Endpoint:
         """A field of `bridge:endpoints`."""
@@ -29,6 +30,7 @@ class Judge:
             definition,
             self.policy,
             has_default_secret=self.has_default_secret,
+            has_signing_key=self.has_signing_key,
         )
 
     def watch(self, name: bytes, text: bytes) -> Watch:

@@ -22,6 +22,10 @@ TERMINAL_HLS_STATUSES = frozenset({"COMPLETE", "CANCELED", "ERROR"})
 """The states that `hls.status` does not leave; it may still be PROCESSING when the task is `ready`."""
 
 
+V1, V1A = "v1", "v1a"
+"""The signatures that an endpoint may ask for: with a secret that both sides have, with a key that is ours alone."""
+
+
 class Ordering(StrEnum):
     """What a first attempt waits for, within one (endpoint, task)."""
 
@@ -287,6 +291,8 @@ class Endpoint:
     """The wait in seconds before each attempt, and so their number; empty: the operator's."""
     supersede: bool = False
     """A progress event that waits is dropped once a later one of its task was delivered."""
+    signatures: tuple[str, ...] = (V1,)
+    """What signs its deliveries: `v1`, `v1a` or both, in this order."""
 
 
 class NoticeKind(StrEnum):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from bridge.contract import EndpointDefinition
 from bridge.entries import Judge
 from bridge.manifest import LEFT_OUT, Entry, holds_secret
+from bridge.model import V1
 from bridge.redaction import bare
 from bridge.rejection import Rejection
 from bridge.rotation import SECRET_FIELDS
@@ -35,7 +36,7 @@ class EndpointPlan(NamedTuple):
     text: str
     """Its definition as it is written."""
     unsigned: bool
-    """It has no secret of its own."""
+    """It needs a secret and has none of its own."""
 
 
 class TaskPlan(NamedTuple):
@@ -51,15 +52,16 @@ def endpoint_plan(entry: Entry, before: bytes | None, judge: Judge) -> EndpointP
     new = _completed(entry.fields, old)
     name, text = _bytes(entry.name), _json(new)
     judged = judge.endpoint(name, _bytes(text))
+    unsigned = V1 in judged.signatures and not judged.secrets
     if before is None:
-        return EndpointPlan(ADDED, text, not judged.secrets)
+        return EndpointPlan(ADDED, text, unsigned)
     try:
         same = judged == judge.endpoint(name, before)
     except Rejection:
         same = False
     others = [one for one in new if one not in EndpointDefinition.model_fields]
     same = same and all(one in old and _json(old[one]) == _json(new[one]) for one in others)
-    return EndpointPlan(UNCHANGED if same else CHANGED, text, not judged.secrets)
+    return EndpointPlan(UNCHANGED if same else CHANGED, text, unsigned)
 
 
 def watch_plan(entry: Entry, before: bytes | None, judge: Judge) -> EndpointPlan:

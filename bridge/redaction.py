@@ -65,8 +65,8 @@ def bare(url: str) -> str:
 
 
 def spellings(secret: str) -> set[str]:
-    """A secret as it is, percent-encoded, as JSON, HTML and Python write it, and so twice; `whsec_` may be missing."""
-    found = {secret, secret.removeprefix("whsec_"), quote(secret, safe=""), quote(secret), quote_plus(secret)}
+    """A secret as it is, percent-encoded, in JSON, HTML and Python, twice too; with and without its prefix."""
+    found = {secret, re.sub("^whs(?:ec|k)_", "", secret), quote(secret, safe=""), quote(secret), quote_plus(secret)}
     found |= {re.sub("%[0-9A-F]{2}", lambda digits: digits[0].lower(), one) for one in found}
     for _ in range(2):
         found |= {escape(one) for one in found for escape in _ESCAPES}

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from bridge.errors import InvalidInput
 from bridge.formats import TWELVELABS
-from bridge.model import Endpoint, PreviousSecret
+from bridge.model import V1, Endpoint, PreviousSecret
 from bridge.sealing import is_sealed
 from bridge.signature import parse_secret
 
@@ -45,7 +45,9 @@ class PreviousSecretDefinition(BaseModel):
 def signing_secrets(
     endpoint: Endpoint, default: str | None, now_seconds: float
 ) -> tuple[tuple[str, ...], float | None]:
-    """What signs for an endpoint now, the secret in force first; and when that changes next (Unix seconds)."""
+    """The secrets that sign for an endpoint now, the one in force first; and when that changes next (Unix seconds)."""
+    if V1 not in endpoint.signatures:
+        return (), None
     current = endpoint.secrets or ((default,) if default else ())
     if not current:
         return (), None
@@ -58,6 +60,11 @@ def rotated(definition: Mapping[str, Any], new: str, *, now_seconds: int, overla
 
     Raises InvalidInput where that cannot be, in words that hold no secret.
     """
+    if V1 not in definition.get("signatures", (V1,)):
+        raise InvalidInput(
+            "it is signed with the key of the installation alone, and has no secret that could change",
+            fix="change over the key instead: bridge key new --help; or set --signatures v1,v1a first",
+        )
     old = definition.get("secret")
     if isinstance(old, str) and _same(old, new):
         raise InvalidInput(

@@ -26,6 +26,7 @@ from bridge.event_schemas import DIALECT, Schema, endpoint_event_schema, event_s
 from bridge.filters import METADATA_FIELDS, METADATA_WORDS
 from bridge.formats import TWELVELABS, WILDCARD_TYPES
 from bridge.guard import MAX_URL_CHARS
+from bridge.model import V1
 from bridge.rejection import REJECTED, VALUE_HEAD
 from bridge.rotation import PREVIOUS_SECRETS
 from bridge.sealing import SEALED, SEALED_BYTES
@@ -76,6 +77,13 @@ def endpoint_schema() -> Schema:
         "Whether a progress event that waits to be sent again is dropped once a later event of its task was delivered. "
         "What tells a task's end, or changes after it, never is."
     )
+    fields["signatures"] |= {
+        "maxItems": 2,
+        "uniqueItems": True,
+        "description": "What stands in webhook-signature: v1, made with the secret, v1a, made with the installation's "
+        "key and verified with its public half, or both. Beyond this schema: v1a is refused where the installation has "
+        f"no key. In the format {TWELVELABS} it is v1.",
+    }
     properties = {name: _without_title(field) for name, field in fields.items()}
     return {
         "$schema": DIALECT,
@@ -225,7 +233,7 @@ STANDARD_SECRET = rf"^\s*({SECRET_PREFIX})?[A-Za-z0-9+/]{{{LEAST},{MOST}}}={{0,2
 def _secret_by_format() -> Schema:
     return {
         "if": {"required": ["format"], "properties": {"format": {"const": TWELVELABS}}},
-        "then": {"properties": {"secret": {"pattern": f"^{SECRET}$|^{SEALED}$"}}},
+        "then": {"properties": {"secret": {"pattern": f"^{SECRET}$|^{SEALED}$"}, "signatures": {"const": [V1]}}},
         "else": {"properties": {"secret": {"pattern": f"{STANDARD_SECRET}|^{SEALED}$"}}},
     }
 

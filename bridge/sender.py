@@ -1,6 +1,6 @@
 """Posts an event to a subscriber's callback URL. What comes of it is a value, whatever they do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from secrets import token_hex
@@ -10,7 +10,9 @@ from bridge.attempt import answer_head, keeps_heads, request_head
 from bridge.errors import SettingsError
 from bridge.formats import CONTENT_TYPES, rendered, unknown
 from bridge.guard import Policy, Refused
-from bridge.model import Delivery, Endpoint, Fault, Outcome
+from bridge.keypair import PrivateKey
+from bridge.keyset import MAKE_ONE, SigningKey, signing
+from bridge.model import V1, V1A, Delivery, Endpoint, Fault, Outcome
 from bridge.redaction import Confidant, bare
 from bridge.rotation import signing_secrets
 from bridge.schedule import parse_retry_after
@@ -33,7 +35,7 @@ class _Prepared:
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     signer: AnySigner
     signs_until: float | None
-    """Unix seconds: then a secret ends, and the signer is another one."""
+    """Unix seconds: then a secret ends or a key begins, and the signer is another one."""
     confidant: Confidant
 
 
@@ -48,17 +50,19 @@ class Sender:
         deadline_seconds: float,
         default_secret: str | None,
         keyring: Keyring | None = None,
+        signing_keys: Sequence[SigningKey] = (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._transport, self._policy, self._deadline = transport, policy, deadline_seconds
         self._default_secret, self._keyring, self._now = default_secret, keyring or Keyring(), now
+        self._signing_keys = signing_keys
         self._prepared: dict[str, _Prepared] = {}
 
     async def post(self, endpoint: Endpoint, delivery: Delivery) -> Outcome:
         """Make one attempt. The URL is judged again, the address at the dial; redirects are not followed.
 
-        Raises BridgeError for what is our fault: no secret, a spoilt one, one that no key opens, a format that this
-        version does not know.
+        Raises BridgeError for what is our fault: no secret or key to sign with, a spoilt one, one that no key opens, a
+        format that this version does not know.
         """
         try:
             prepared = self._prepare(endpoint)
@@ -100,12 +104,8 @@ class Sender:
             self.forget(endpoint.name)
         target = self._policy.parse(endpoint.url)
         opened = self._keyring.endpoint(endpoint)
-        secrets, until = signing_secrets(opened, self._default_secret, now)
-        if not secrets:
-            raise SettingsError(
-                f"endpoint {endpoint.name} is signed with the default secret, and there is none any more",
-                fix="set BRIDGE_DELIVERY_DEFAULT_SECRET again; what is owed waits",
-            )
+        secrets, until = self._secrets(opened, now)
+        keys, keys_until = self._keys(endpoint, now)
         if endpoint.format not in CONTENT_TYPES:
             raise unknown(endpoint.format)
         prepared = _Prepared(
@@ -118,14 +118,36 @@ class Sender:
                 ("user-agent", f"bridge/{__version__}"),
                 *opened.headers.items(),
             ),
-            signer=signer_for(endpoint.format, secrets),
-            signs_until=until,
+            signer=signer_for(endpoint.format, secrets, keys),
+            signs_until=min((one for one in (until, keys_until) if one is not None), default=None),
             confidant=Confidant(
                 endpoint.url, opened.headers, [*secrets, *(one.secret for one in opened.previous_secrets)]
             ),
         )
         self._prepared[endpoint.name] = prepared
         return prepared
+
+    def _secrets(self, opened: Endpoint, now: float) -> tuple[tuple[str, ...], float | None]:
+        """What signs `v1`, and until when it is these. SettingsError where it was asked for and there is none."""
+        secrets, until = signing_secrets(opened, self._default_secret, now)
+        if V1 in opened.signatures and not secrets:
+            raise SettingsError(
+                f"endpoint {opened.name} is signed with the default secret, and there is none any more",
+                fix="set BRIDGE_DELIVERY_DEFAULT_SECRET again; what is owed waits",
+            )
+        return secrets, until
+
+    def _keys(self, endpoint: Endpoint, now: float) -> tuple[tuple[PrivateKey, ...], float | None]:
+        """What signs `v1a`, likewise. Fewer signatures than were asked for are never sent."""
+        if V1A not in endpoint.signatures:
+            return (), None
+        keys, until = signing(self._signing_keys, now)
+        if not keys:
+            raise SettingsError(
+                f"endpoint {endpoint.name} is to be signed with v1a, and no key signs now",
+                fix=f"{MAKE_ONE}; what is owed waits",
+            )
+        return keys, until
 
     def _outcome(self, answer: Answer, confidant: Confidant) -> Outcome:
         return Outcome(

@@ -28,6 +28,7 @@ from bridge import settings_types as types
 from bridge.deployment import Deployment
 from bridge.errors import SettingsError
 from bridge.guard import Policy
+from bridge.keyset import SigningKey, parse_keys, texts_in
 from bridge.sealing import keys_in
 from bridge.settings_sources import Given, Origin
 from bridge.settings_types import DAY, knob, masked, plain_text
@@ -135,6 +136,13 @@ class Settings(BaseSettings):
         "Signs for endpoints without a secret of their own: whsec_ and the base64 of 24 to 64 random bytes.",
         examples=["whsec_…"],
     )
+    signing_key: types.SigningKey = knob(
+        None,
+        "Signs v1a for endpoints that ask for it: one to four private keys, whsk_…, separated by commas or lines, all "
+        "of which sign; one with @ and a moment behind it from then on. The same for every worker and the command "
+        "line. Needs the extra [crypto].",
+        examples=["the file that this makes: bridge key new FILE"],
+    )
     console_token: types.Token = knob(
         None,
         "Lets who has it change things in `bridge console --allow-writes`: at least 16 characters, the same on all "
@@ -224,6 +232,11 @@ class Settings(BaseSettings):
         allow, deny = self.delivery_allow_networks, self.delivery_deny_networks
         return Policy(allow_networks=allow, deny_networks=deny, allow_http=self.delivery_allow_http)
 
+    @property
+    def signing_keys(self) -> tuple[SigningKey, ...]:
+        """The keys that sign `v1a`; none where none is set."""
+        return parse_keys(self.signing_key.get_secret_value()) if self.signing_key else ()
+
     def secret_values(self) -> tuple[str, ...]:
         """Every secret text in here, for the logs to strike out wherever it turns up."""
         found = [
@@ -232,6 +245,7 @@ class Settings(BaseSettings):
             if one
         ]
         found += keys_in(self.secrets_key.get_secret_value()) if self.secrets_key else []
+        found += texts_in(self.signing_key.get_secret_value()) if self.signing_key else []
         urls = [urlsplit(one.get_secret_value()) for one in (self.redis_url, self.delivery_proxy_url) if one]
         found += [value for url in urls for name, value in parse_qsl(url.query) if name == "password"]
         found += [text for url in urls if url.password for text in (url.password, unquote(url.password))]

@@ -11,6 +11,8 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic.fields import FieldInfo
 
+from bridge.errors import InvalidInput
+from bridge.keyset import parse_keys
 from bridge.redaction import without_secrets
 from bridge.sealing import keys_in
 
@@ -144,9 +146,24 @@ def _secrets_key(value: SecretStr | None) -> SecretStr | None:
             raise ValueError("must be Fernet keys: each the URL-safe base64 of 32 random bytes, 44 characters")
     if not keys:
         raise ValueError("must hold a key")
+    _need_cryptography()
+    return value
+
+
+def _signing_key(value: SecretStr | None) -> SecretStr | None:
+    if value is None:
+        return None
+    _need_cryptography()
+    try:
+        parse_keys(value.get_secret_value())
+    except InvalidInput as error:
+        raise ValueError(str(error).removeprefix("The signing key ")) from None
+    return value
+
+
+def _need_cryptography() -> None:
     if find_spec("cryptography") is None:
         raise ValueError("needs the package cryptography: pip install 'bridge-for-twelvelabs[crypto]'")
-    return value
 
 
 def _items(value: Any) -> list[Any]:
@@ -201,6 +218,7 @@ KeyPrefix = Annotated[str, AfterValidator(_prefix)]
 ApiKey = Annotated[SecretStr | None, AfterValidator(_api_key)]
 SigningSecret = Annotated[SecretStr | None, AfterValidator(_signing_secret)]
 Token = Annotated[SecretStr | None, AfterValidator(_token)]
+SigningKey = Annotated[SecretStr | None, AfterValidator(_signing_key)]
 SecretsKey = Annotated[SecretStr | None, AfterValidator(_secrets_key)]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 Waits = Annotated[tuple[float, ...], BeforeValidator(_items), AfterValidator(_waits)]

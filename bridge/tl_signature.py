@@ -12,13 +12,17 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bridge.errors import InvalidInput
 from bridge.formats import TWELVELABS
+from bridge.keypair import PrivateKey
 from bridge.signature import (
     ID_HEADER,
     TIMESTAMP_HEADER,
     TOLERANCE_SECONDS,
+    Known,
     Mismatch,
     Signer,
+    keys_of,
     parse_secret,
+    shared_of,
     verify,
 )
 
@@ -81,13 +85,13 @@ class TwelveLabsSigner:
 AnySigner = Signer | TwelveLabsSigner
 
 
-def signer_for(form: str, secrets: Sequence[str]) -> AnySigner:
-    """What signs in this format."""
-    return TwelveLabsSigner(secrets) if form == TWELVELABS else Signer(secrets)
+def signer_for(form: str, secrets: Sequence[str], keys: Sequence[PrivateKey] = ()) -> AnySigner:
+    """What signs in this format; TwelveLabs' own knows no keys."""
+    return TwelveLabsSigner(secrets) if form == TWELVELABS else Signer(secrets, keys)
 
 
 def verify_any(
-    secrets: Sequence[str],
+    known: Sequence[Known],
     headers: Mapping[str, str] | Iterable[tuple[str, str]],
     body: bytes,
     now_seconds: float,
@@ -97,10 +101,11 @@ def verify_any(
     pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
     ours = [value for name, value in pairs if name.lower() == HEADER.lower() and value]
     if not ours:
-        return verify(_standard(secrets) or secrets, pairs, body, now_seconds, tolerance_seconds)
+        usable: list[Known] = [*_standard(shared_of(known)), *keys_of(known)]
+        return verify(usable or known, pairs, body, now_seconds, tolerance_seconds)
     if len(ours) > 1:
         return Mismatch.DUPLICATE_HEADER
-    return _verify(secrets, ours[0], body, now_seconds, tolerance_seconds)
+    return _verify(shared_of(known), ours[0], body, now_seconds, tolerance_seconds)
 
 
 def _verify(secrets: Sequence[str], header: str, body: bytes, now: float, tolerance: float) -> str | None:

@@ -1,4 +1,4 @@
-"""Nine planted secrets, and where they are found again.
+"""Ten planted secrets, and where they are found again.
 
 Each begins with a mark of its own (`5plant`) that no escaping changes, neither percent-encoding nor JSON nor HTML, so
 that also a cut or half-escaped secret is found; what follows the mark is full of what gets escaped. A signing secret is
@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
+from bridge.keypair import PrivateKey
 from bridge.signature import generate_secret
 
 API_KEY = '1plant"ed/api&key+='
@@ -19,6 +20,7 @@ DEFAULT_SECRET = generate_secret(b"2planted default signing secret.")
 OWN_SECRET = generate_secret(b"3planted secret of one endpoint.")
 OLD_SECRET = generate_secret(b"0planted secret, rotated away...")
 """It signs beside the endpoint's own."""
+SIGNING_KEY = PrivateKey(b"kplanted private key, all of it.").text
 USERINFO = "4plant/ed-password-of-a-url"
 QUERY = "5plant/ed+query&token="
 HEADER = 'Bearer 6plant"ed\\header-value'
@@ -32,7 +34,7 @@ CALLBACK_PATH = "9planted-path-of-a-callback"
 NAMES = {
     "0": "old secret", "1": "API key", "2": "default secret", "3": "own secret",
     "4": "userinfo", "5": "query token", "6": "header value",
-    "7": "Redis password", "8": "callback's query", "9": "callback's path",
+    "7": "Redis password", "8": "callback's query", "9": "callback's path", "k": "signing key",
 }  # fmt: skip
 """The callback's has two parts."""
 

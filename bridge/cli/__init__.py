@@ -40,6 +40,7 @@ COMMANDS = {
     "event": ("bridge.cli.event:event", "Look at the stream of events."),
     "delivery": ("bridge.cli.delivery:delivery", "Look at deliveries and their attempts, retry or cancel them."),
     "replay": ("bridge.cli.replay:replay", "Send again what has ended, by range: dead letters, or what was delivered."),
+    "key": ("bridge.cli.key:key", "Make the keys that sign v1a, and show their public halves."),
     "contract": ("bridge.cli.contract:contract", "Show and check what may be written into Redis by hand."),
     "config": ("bridge.cli.config:config", "Look at the configuration."),
     "export": ("bridge.cli.exporting:export", "Print endpoints, watches and tasks as JSON lines, without secrets."),

@@ -69,7 +69,7 @@ def check(ctx: click.Context, file: str | None, live: bool, output: str | None, 
 def _judge_from(settings: "Settings") -> "Judge":
     from bridge.entries import Judge
 
-    return Judge(settings.policy, settings.delivery_default_secret is not None)
+    return Judge(settings.policy, settings.delivery_default_secret is not None, settings.signing_key is not None)
 
 
 def _document(document: Mapping[str, Any], judge: "Judge") -> Iterator[Row]:

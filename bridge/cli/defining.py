@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +18,7 @@ from bridge.redaction import bare
 
 if TYPE_CHECKING:
     from bridge.settings import Settings
+    from bridge.signature import Known
     from bridge.store import Store
     from bridge.store.reading.endpoints import EndpointView
 
@@ -41,13 +42,28 @@ def secret_from(path: str) -> str:
     return text_from(path, "--secret-file", "the secret")
 
 
-def secrets_from(path: str | None, ctx: click.Context) -> tuple[str, ...]:
-    """The secrets to verify with: those of a file, one a line, else the configured default; all of them checked."""
+public_key_option = click.option(
+    "--public-key", "public_keys", metavar="whpk_…", multiple=True,
+    help="A public key, as `bridge key show` has it, to verify v1a with; as often as there are keys. It is no secret.",
+)  # fmt: skip
+
+
+def known_from(path: str | None, public_keys: Sequence[str], ctx: click.Context) -> "tuple[Known, ...]":
+    """What to verify with: the secrets of a file, one a line, and public keys; where neither is named, the configured
+    default secret and the public halves of the configured keys. All of it is checked."""
+    from bridge.keypair import PublicKey
+
+    if path is None and not public_keys:
+        settings = settings_of(ctx)
+        default = settings.delivery_default_secret
+        ours = [one.private.public for one in settings.signing_keys]
+        return (*([default.get_secret_value()] if default else []), *ours)
+    return (*(_secrets_in(path) if path is not None else ()), *map(PublicKey.parse, public_keys))
+
+
+def _secrets_in(path: str) -> tuple[str, ...]:
     from bridge.tl_signature import check_any_secret
 
-    if path is None:
-        default = settings_of(ctx).delivery_default_secret
-        return (default.get_secret_value(),) if default else ()
     secrets = tuple(text_from(path, "--secret-file", "the secrets, one a line").split())
     for secret in secrets:
         check_any_secret(secret)
@@ -85,7 +101,13 @@ def check(settings: "Settings", name: str, definition: Mapping[str, Any]) -> Non
     has_default = settings.delivery_default_secret is not None
     url = str(definition.get("url", ""))
     try:
-        judged(name, json.dumps(definition), settings.policy, has_default_secret=has_default)
+        judged(
+            name,
+            json.dumps(definition),
+            settings.policy,
+            has_default_secret=has_default,
+            has_signing_key=settings.signing_key is not None,
+        )
     except Rejection as rejection:
         fix = rejection.fix.replace(" and HSET it again", "").replace(", without quotes", "")
         fix = "choose another name" if rejection.field == "name" else fix

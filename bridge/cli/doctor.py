@@ -310,4 +310,9 @@ class Examination:
         from bridge.doctor.entries import Judge
 
         settings = self.settings
-        return Judge(settings.policy, settings.delivery_default_secret is not None, settings.deployment)
+        return Judge(
+            settings.policy,
+            settings.delivery_default_secret is not None,
+            settings.deployment,
+            has_signing_key=settings.signing_key is not None,
+        )

@@ -24,7 +24,7 @@ from bridge.cli.session import speakable, with_store
 from bridge.errors import InvalidInput
 from bridge.formats import STANDARD, TWELVELABS, rfc3339
 from bridge.hints import event_hints
-from bridge.model import Ordering
+from bridge.model import V1, Ordering
 from bridge.signature import generate_secret
 
 if TYPE_CHECKING:
@@ -107,6 +107,9 @@ class Wish:
 def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
     """Register a callback URL. Without --secret-file or --default-secret a secret is made, and printed this once.
 
+    With --signatures v1,v1a each request also has a signature that a public key verifies (`bridge key show`); with v1a
+    alone there is no secret.
+
     With --format twelvelabs a receiver of TwelveLabs' own webhooks hears of a task's end as it is: the same envelope,
     signed in TL-Signature by the secret that it knows already.
 
@@ -151,7 +154,7 @@ async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | 
         raise _exists(name)
     known = {} if before is None or wish.by_default else _secrets_in(before)
     kept = {"secret": wish.secret} if wish.secret else known
-    lacks = not (kept or wish.by_default or _read(before))
+    lacks = V1 in wish.definition.get("signatures", (V1,)) and not (kept or wish.by_default or _read(before))
     made = generate_secret(secrets.token_bytes(SECRET_BYTES)) if lacks else None
     definition = wish.definition | kept | ({"secret": made} if made else {})
     if before is not None:  # written anew, one that the bridge had disabled is active again, be it otherwise as it was
@@ -230,7 +233,7 @@ def row_of(view: "EndpointView") -> dict[str, Any]:
     count = row.pop("secrets")
     kind = "whsec_…" if row["format"] == STANDARD else "its own"
     secret = kind + (f" ({count})" if count > 1 else "") if count else "BRIDGE_DELIVERY_DEFAULT_SECRET"
-    if view.state == "rejected":  # nothing of it was kept, and nothing signs
+    if view.state == "rejected" or V1 not in view.signatures:  # nothing of it was kept, or no secret signs
         secret = ""
     return {"endpoint": row.pop("name"), **row, "secret": secret}
 

@@ -21,7 +21,10 @@ from bridge.strict_json import finite, no_constant
 AUTHORIZATION = "authorization"
 HEADER_CHARS = 1024
 """The longest value of a header, as the contract has it."""
-UNSET = ("events", "tasks", "indexes", "metadata", "format", "ordering", "concurrency", "rate", "schedule", "headers")
+UNSET = (
+    *("events", "tasks", "indexes", "metadata", "format", "signatures"),
+    *("ordering", "concurrency", "rate", "schedule", "headers"),
+)
 """The fields that can go back to their defaults."""
 MAPS = ("metadata", "headers")
 """Those of which one entry can be named alone."""
@@ -45,6 +48,9 @@ def field_options(command: Function) -> Function:
             click.option("--format", "body_format", type=Word(list(CONTENT_TYPES)), metavar="FORMAT",
                          help="How bodies are written and signed: standard, or twelvelabs as TwelveLabs' own webhooks "
                          "are.  [default: standard]"),
+            click.option("--signatures", metavar="S,…", multiple=True,
+                         help="What signs: v1, with a secret that both sides have, v1a, with a key of which the "
+                         "receiver has the public half, or both.  [default: v1]"),
             click.option("--ordering", type=Word([str(one) for one in Ordering]), metavar="ORDER",
                          help="What the first attempt of a task's event waits for: first-attempt, strict or none.  "
                          "[default: first-attempt]"),
@@ -71,6 +77,7 @@ def fields_from(given: Mapping[str, Any]) -> Definition:
         "indexes": names_in(given["indexes"]) or None,
         "metadata": metadata_from(given["metadata"]) or None,
         "format": given["body_format"],
+        "signatures": names_in(given["signatures"]) or None,
         "ordering": given["ordering"],
         "concurrency": given["concurrency"],
         "rate": given["rate"],

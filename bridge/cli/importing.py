@@ -108,7 +108,7 @@ async def _import(store: "Store", settings: "Settings", manifest: "Manifest", pr
     from bridge.entries import Judge
     from bridge.store.reading.written import read_endpoints
 
-    judge = Judge(settings.policy, settings.delivery_default_secret is not None)
+    judge = Judge(settings.policy, settings.delivery_default_secret is not None, settings.signing_key is not None)
     work = Import(store, settings, manifest, judge, dry_run)
     before = await read_endpoints(store.client, store.keys)
     gone = _undeclared(before, manifest) if prune else []

@@ -15,13 +15,13 @@ import rich_click as click
 
 from bridge.cli import stage
 from bridge.cli.calling import program
-from bridge.cli.defining import secrets_from
+from bridge.cli.defining import known_from, public_key_option
 from bridge.cli.ways_in import in_a_container, ways_in
 from bridge.errors import InvalidInput
 from bridge.redaction import bare
 from bridge.sandbox.http import HttpServer
 from bridge.sandbox.message import Request, Response
-from bridge.signature import Mismatch
+from bridge.signature import Known, Mismatch
 from bridge.tl_signature import verify_any
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ HINTS = {
     Mismatch.TOO_OLD: "its timestamp is more than 5 minutes behind this clock: a replay, or compare the clocks",
     Mismatch.TOO_NEW: "its timestamp is more than 5 minutes ahead of this clock: compare the clocks",
     Mismatch.NO_V1_SIGNATURE: "its signature header holds no v1 signature",
+    Mismatch.NO_V1A_SIGNATURE: "its signature header holds no v1a signature: bridge endpoint set NAME --signatures "
+    "v1,v1a",
     Mismatch.NO_MATCHING_SIGNATURE: "another secret signed it, or it was changed on the way: --secret-file F, with the "
     "secret that `endpoint add` printed",
 }
@@ -103,9 +105,9 @@ class Listener:
     """Verifies, answers and tells. Without secrets nothing can be verified, and everything is taken."""
 
     def __init__(
-        self, secrets: Sequence[str], say: Callable[[Heard], None], *, answer: Answer, forward: "Forward | None" = None
+        self, known: Sequence[Known], say: Callable[[Heard], None], *, answer: Answer, forward: "Forward | None" = None
     ) -> None:
-        self._secrets, self._say, self._answer, self._forward = tuple(secrets), say, answer, forward
+        self._known, self._say, self._answer, self._forward = tuple(known), say, answer, forward
         self.server = HttpServer(self.respond)
 
     async def start(self, port: int, host: str = stage.LOOPBACK) -> None:
@@ -116,8 +118,8 @@ class Listener:
     async def respond(self, request: Request) -> Response:
         """The answer to one request, after saying what came of it."""
         verdict: str | None = ""
-        if self._secrets:
-            verdict = verify_any(self._secrets, request.headers, request.body, time.time())
+        if self._known:
+            verdict = verify_any(self._known, request.headers, request.body, time.time())
         note = ""
         if request.method != "POST":
             response = Response(405, (("allow", "POST"),))
@@ -215,18 +217,18 @@ def answer_from(word: str) -> Answer:
     raise InvalidInput(f"“{stage.printable(word)}” is no answer.", fix="--respond 200 to 599, slow or flaky")
 
 
-async def _listen(host: str, port: int, secrets: Sequence[str], url: str | None, respond: str, *, own: bool) -> int:
+async def _listen(host: str, port: int, known: Sequence[Known], url: str | None, respond: str, *, own: bool) -> int:
     """`own`: the secrets are those of a file, and not the default one."""
     lines, narration = stage.console(), stage.console(stderr=True)
     forward = Forward(url) if url else None
-    listener = Listener(secrets, lambda heard: lines.print(heard.line()), answer=answer_from(respond), forward=forward)
+    listener = Listener(known, lambda heard: lines.print(heard.line()), answer=answer_from(respond), forward=forward)
     await listener.start(port, host)
     try:
         here, *elsewhere = ways_in(host, listener.server.port, contained=in_a_container())
         narration.print(f"Listening on {here.url}, as on any other path (Ctrl-C ends).")
-        if not secrets:
+        if not known:
             narration.print("! No secret, so nothing is verified: --secret-file F, or BRIDGE_DELIVERY_DEFAULT_SECRET.")
-        secret = "--secret-file F" if own or not secrets else "--default-secret"
+        secret = "--secret-file F" if own or not known else "--default-secret"
         for way in (here, *elsewhere):
             narration.print(
                 f"To register it{way.whence}: {program()} endpoint add local {way.url} {secret}; "
@@ -246,16 +248,17 @@ async def _listen(host: str, port: int, secrets: Sequence[str], url: str | None,
 @stage.host_option
 @click.option("--forward-to", "url", metavar="URL", help="Pass each delivery on to this app, and answer as it does.")
 @click.option("--secret-file", metavar="F", help="The secrets to verify with, one a line.")
+@public_key_option
 @click.option(
     "--respond", default="204", metavar="STATUS|slow|flaky", help="Answer so: to see what the bridge does then."
 )
 @click.pass_context
-def listen(ctx: click.Context, port: int, host: str, url: str | None, secret_file: str | None, respond: str) -> None:
+def listen(ctx: click.Context, /, port: int, host: str, url: str | None, respond: str, **given: Any) -> None:
     """Receive deliveries, on 127.0.0.1 unless --host says otherwise, verify each one and say a line about it.
 
     A delivery whose signature (webhook-signature, or TL-Signature as TwelveLabs' own webhooks have it) is not valid
-    is answered 401 and goes no further. The secret is that of
-    --secret-file, else BRIDGE_DELIVERY_DEFAULT_SECRET. `slow` answers 204 after 5 s, `flaky` answers every other
+    is answered 401 and goes no further. The secret is that of --secret-file, else BRIDGE_DELIVERY_DEFAULT_SECRET; with
+    --public-key it is by v1a that it verifies. `slow` answers 204 after 5 s, `flaky` answers every other
     delivery 503. PORT 0 takes a free one.
 
     \b
@@ -266,5 +269,6 @@ def listen(ctx: click.Context, port: int, host: str, url: str | None, secret_fil
     """
     if url and respond != "204":
         raise click.UsageError("--respond and --forward-to exclude each other: the app answers.")
-    secrets = secrets_from(secret_file, ctx)
-    sys.exit(stage.run(_listen(host, port, secrets, url, respond, own=secret_file is not None), interrupted=0))
+    known = known_from(given["secret_file"], given["public_keys"], ctx)
+    own = given["secret_file"] is not None or bool(given["public_keys"])
+    sys.exit(stage.run(_listen(host, port, known, url, respond, own=own), interrupted=0))

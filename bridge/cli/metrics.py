@@ -1,6 +1,7 @@
 """`bridge metrics`: what Prometheus reads, once or served."""
 
 import asyncio
+import json
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import rich_click as click
 from bridge.cli.output import say
 from bridge.cli.session import settings_of, with_store
 from bridge.errors import BridgeError, InvalidInput
+from bridge.keyset import MEDIA_TYPE, NO_KEY, PUBLISHED_AT, document
 
 if TYPE_CHECKING:
     from bridge.sandbox.message import Request, Response
@@ -23,14 +25,14 @@ SCRAPE_SECONDS = 8.0
 
 @click.command()
 @click.option("--serve", metavar="[HOST:PORT]", is_flag=False, flag_value=ADDRESS,
-              help=f"Stay, and serve /metrics, /livez and /readyz; {ADDRESS} by default.")  # fmt: skip
+              help=f"Stay, and serve /metrics, /livez, /readyz and the public keys; {ADDRESS} by default.")  # fmt: skip
 @click.pass_context
 def metrics(ctx: click.Context, serve: str | None) -> None:
     """Print the figures of the whole bridge, as Prometheus reads them.
 
     One exporter is enough, wherever it runs: the counters are in Redis. Whoever reaches the port sees the names of
     endpoints, so it is of this machine alone unless told otherwise. /livez says that the exporter is there, /readyz
-    what `bridge health` says.
+    what `bridge health` says. /.well-known/jwks.json has the public keys of v1a, for a proxy in front to pass on.
 
     \b
     Examples:
@@ -106,11 +108,17 @@ class Exporter:
 
             async with self._turn:
                 return _said(200, (await scrape(self._store)).decode(), CONTENT_TYPE)
+        if request.path == PUBLISHED_AT:
+            return self._keys()
         if request.path == "/livez":
             return _said(200, "alive")
         if request.path == "/readyz":
             return await self._ready()
-        return _said(404, "here are /metrics, /livez and /readyz")
+        return _said(404, f"here are /metrics, /livez, /readyz and {PUBLISHED_AT}")
+
+    def _keys(self) -> "Response":
+        keys = self._settings.signing_keys
+        return _said(200, json.dumps(document(keys)), MEDIA_TYPE) if keys else _said(404, NO_KEY)
 
     async def _ready(self) -> "Response":
         from bridge.cli.operate import health_of

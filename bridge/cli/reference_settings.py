@@ -43,6 +43,27 @@ Every worker and whoever uses the command line need the same keys. A worker that
 sends nothing to endpoints that another one sealed: it gives their deliveries back, says so in its log
 (`delivery.not_attempted`), and a worker that has the key sends them, up to 20 seconds later for each time that it was
 not the one to claim. No attempt is spent, and nothing is held against the endpoint.
+
+## Keys that sign v1a
+
+An endpoint with `"signatures": ["v1", "v1a"]` gets a signature that a public key verifies (docs/contract tells
+receivers how). The private key is the installation's, and never in Redis:
+
+    bridge key new config/secrets/bridge_signing_key
+    docker compose up -d --force-recreate worker && docker compose run --rm bridge key show
+
+Where no bridge is installed beside the containers, a seed alone is a key, too:
+
+    (umask 077; printf 'whsk_%s\\n' "$(openssl rand -base64 32)" > config/secrets/bridge_signing_key)
+
+To change it, `bridge key new` again: the new key goes before the old one, both sign, and both are published. With
+`--after 24h` it is published for a day before it signs. When every receiver knows the new one, delete the old line and
+restart. After a leak delete the old line at once: receivers that still trust its public half believe whoever has the
+key, until they fetch the document anew.
+
+Every worker and whoever uses the command line need the same keys. Where an endpoint asks for `v1a` and there is no key,
+registering it is refused; one that is in force already waits, as nothing is sent with fewer signatures than were asked
+for: its deliveries are given back without an attempt, and the log says so (`delivery.not_attempted`).
 """
 GROUPS = {
     "redis": "Redis",
@@ -51,6 +72,7 @@ GROUPS = {
     "twelvelabs": "TwelveLabs",
     "poll": "Polling",
     "delivery": "Delivery",
+    "signing": "Delivery",
     "retention": "Retention",
 }
 """A setting's first word → the heading that it stands under; the others are about running."""

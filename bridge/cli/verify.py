@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from bridge.cli.defining import secrets_from
+from bridge.cli.defining import known_from, public_key_option
 from bridge.cli.output import chosen, emit_one, output_option, safe, say
 from bridge.cli.session import moment_from, seconds_from
 from bridge.errors import InvalidInput
@@ -31,6 +31,7 @@ UNIX_DIGITS = 10
               "BODYFILE holds the whole request.")  # fmt: skip
 @click.option("--secret-file", metavar="F", help="File with the secret, or several, one a line.  [default: "
               "BRIDGE_DELIVERY_DEFAULT_SECRET]")  # fmt: skip
+@public_key_option
 @click.option("--at", metavar="WHEN", help="When it came: 2h ago, 2026-11-29T10:00:00Z or Unix seconds.  "
               "[default: now]")  # fmt: skip
 @click.option("--tolerance", metavar="TIME", default="5m", show_default=True,
@@ -47,15 +48,19 @@ def verify(ctx: click.Context, /, file: str, **given: Any) -> int:
     Examples:
       bridge verify --secret-file billing.whsec --headers headers.txt body.json
       bridge verify --secret-file billing.whsec --at 1795953515 request.txt
+      bridge verify --public-key whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4= request.txt
       nc -l 8787 | bridge verify --secret-file billing.whsec -
     """
     from bridge.diagnosis import diagnose
 
     capture = _capture(file, given)
-    secrets = secrets_from(given["secret_file"], ctx)
-    if not secrets:
-        raise InvalidInput("there is no secret to verify with", fix="--secret-file F, with what `endpoint add` printed")
-    found = diagnose(secrets, capture.headers, capture.body, _at(given["at"]), seconds_from(given["tolerance"]))
+    known = known_from(given["secret_file"], given["public_keys"], ctx)
+    if not known:
+        raise InvalidInput(
+            "there is no secret to verify with",
+            fix="--secret-file F, with what `endpoint add` printed, or --public-key whpk_… for v1a",
+        )
+    found = diagnose(known, capture.headers, capture.body, _at(given["at"]), seconds_from(given["tolerance"]))
     how = chosen(ctx, given["output"], given["as_json"])
     emit_one(_row(capture, found), how, key="verdict")
     if how != "table":

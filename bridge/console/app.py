@@ -22,6 +22,7 @@ from bridge.console.access import COOKIE, Access, Guarded
 from bridge.console.pages import Asked, Pages, Row
 from bridge.console.words import environment
 from bridge.errors import BridgeError, InvalidInput, NotFound, StoreDown
+from bridge.keyset import MEDIA_TYPE, NO_KEY, PUBLISHED_AT, document
 from bridge.store.reading import reading_errors
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Console:
 
     def __init__(self, store: "Store", settings: "Settings", access: Access) -> None:
         self._store, self._access, self._pages = store, access, Pages(store, settings)
+        self._keys = settings.signing_keys
         self._templates = environment()
 
     def application(self) -> Starlette:
@@ -60,6 +62,7 @@ class Console:
         )
         routes: list[Route | Mount] = [
             Mount("/static", StaticFiles(directory=HERE / "static")),
+            Route(PUBLISHED_AT, self._published),
             Route("/unlock", self._unlock, methods=["GET", "POST"]),
             Route("/deliveries/replay", self._replay, methods=["POST"]),
             *(Route(path, self._page(name, show)) for path, name, show in shown),
@@ -115,6 +118,12 @@ class Console:
             status = 404 if isinstance(error, NotFound) else 400 if isinstance(error, InvalidInput) else 503
             text, fix = str(error), error.fix or ""
         return self._answer(request, "error", {"status": status, "error": safe(text), "fix": safe(fix)}, status=status)
+
+    async def _published(self, request: Request) -> Response:
+        """The public keys, for a proxy in front to pass on to receivers."""
+        if not self._keys:
+            raise HTTPException(404, NO_KEY)
+        return Response(as_json(document(self._keys), indent=2) + "\n", media_type=MEDIA_TYPE)
 
     async def _unlock(self, request: Request) -> Response:
         if not self._access.writes:

@@ -12,10 +12,13 @@ from bridge.deployment import Deployment
 from bridge.doctor.findings import Finding, exit_code, fail, ok, shortened, warn
 from bridge.guard import OURS_TO_LIFT, Policy, Refused, Target
 from bridge.hints import endpoint_hints, event_hints, mended
+from bridge.keyset import NO_KEY
+from bridge.model import Endpoint
 from bridge.rejection import Rejection, redacted, rejected_field
 from bridge.sealing import Keyring
 
 DEFAULT_SECRET = "BRIDGE_DELIVERY_DEFAULT_SECRET"  # noqa: S105  its name
+SIGNING_KEY = "BRIDGE_SIGNING_KEY"
 OURS = "this shell's settings refuse it, the running worker's allow it"
 THEIRS = "this shell's settings allow it, the running worker's do not"
 
@@ -56,6 +59,16 @@ class Judge:
     policy: Policy
     has_default_secret: bool
     deployment: Deployment = Deployment.BY_HAND
+    has_signing_key: bool = False
+
+    def endpoint(self, name: bytes, text: bytes) -> Endpoint:
+        """A definition as it stands, judged as registration does. Raises Rejection."""
+        return endpoint(
+            *_decoded(name, text),
+            self.policy,
+            has_default_secret=self.has_default_secret,
+            has_signing_key=self.has_signing_key,
+        )
 
     @property
     def assignments(self) -> list[str]:
@@ -118,7 +131,7 @@ def targets(written: Mapping[bytes, bytes], implicit: Mapping[str, str], judge: 
     urls = list(implicit.values())
     for name, text in written.items():
         try:
-            urls.append(endpoint(*_decoded(name, text), judge.policy, has_default_secret=judge.has_default_secret).url)
+            urls.append(judge.endpoint(name, text).url)
         except Rejection:
             continue
     return [target for url in urls if isinstance(target := _parsed(url, judge.policy), Target)]
@@ -129,10 +142,10 @@ def _endpoint(
 ) -> Iterator[Finding]:
     name = raw_name.decode(errors="backslashreplace")
     try:
-        definition = endpoint(*_decoded(raw_name, text), judge.policy, has_default_secret=judge.has_default_secret)
+        definition = judge.endpoint(raw_name, text)
     except Rejection as rejection:
         if url := _admitted_url(name, text, rejection, admitted):
-            yield _only_theirs(name, url, str(rejection), judge, lacks_secret=rejection.field == "secret")
+            yield _only_theirs(name, url, str(rejection), judge, lacks=_lacked(rejection))
             return
         why = "it is refused, or works by its last good definition"
         yield fail("endpoint", f"{name}: {rejection}", why, rejection.fix, about=name, cause=str(rejection))
@@ -149,15 +162,23 @@ def _endpoint(
 
 def _admitted_url(name: str, text: bytes, rejection: Rejection, admitted: Mapping[str, str]) -> str:
     """The URL of a definition that only the settings here refuse, while a worker works by it; empty for any other."""
-    by_settings = rejection.field in {"url", "secret"}
+    by_settings = rejection.field == "url" or _lacked(rejection)
     url = str(json.loads(text).get("url", "")) if by_settings and name in admitted else ""
     return url if url and admitted[name] == url else ""
 
 
-def _only_theirs(name: str, url: str, said: str, judge: Judge, *, lacks_secret: bool = False) -> Finding:
-    """Of one that the settings of this shell refuse, and those of the running worker do not."""
+def _lacked(rejection: Rejection) -> str:
+    """The secret setting for want of which a definition is refused; empty where that is not why."""
+    return SIGNING_KEY if rejection.reason == NO_KEY else DEFAULT_SECRET if rejection.field == "secret" else ""
+
+
+def _only_theirs(name: str, url: str, said: str, judge: Judge, *, lacks: str = "") -> Finding:
+    """Of one that the settings of this shell refuse, and those of the running worker do not.
+
+    `lacks`: the secret setting that they have and we have not.
+    """
     why = f"by these it is refused ({said}), and commands of this shell refuse it; the worker delivers to it"
-    lacking = [f"{DEFAULT_SECRET}=…"] if lacks_secret else assignments(url, judge.policy)
+    lacking = [f"{lacks}=…"] if lacks else assignments(url, judge.policy)
     fix = f"export {' '.join(lacking)}  # here" if lacking else "bridge config show"
     return warn("endpoint", f"{name}: {OURS}", why, fix, about=name, cause=said)
 
@@ -261,7 +282,7 @@ def _dismissed(one: Refusal, *, kept: bool) -> str:
 
 def _admitted(name: bytes, text: bytes, judge: Judge) -> bool:
     try:
-        endpoint(*_decoded(name, text), judge.policy, has_default_secret=judge.has_default_secret)
+        judge.endpoint(name, text)
     except Rejection:
         return False
     return True
@@ -284,6 +305,8 @@ def _like_us(one: Refusal, judge: Judge) -> str:
     """How to start the worker so that it judges as we do."""
     if one.field == "secret" or UNSIGNED_CALLBACK in one.reason:
         return judge.deployment.with_secret(DEFAULT_SECRET)
+    if NO_KEY in one.reason:
+        return judge.deployment.with_secret(SIGNING_KEY)
     if not judge.assignments:  # what it has and we have not
         return f"take its BRIDGE_DELIVERY_DENY_NETWORKS from it; {judge.deployment.restart}"
     return judge.deployment.with_settings(judge.assignments)

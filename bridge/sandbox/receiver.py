@@ -17,6 +17,7 @@ from typing import Any
 from bridge.sandbox.http import HttpServer
 from bridge.sandbox.message import Request, Response
 from bridge.sandbox.thread import LoopThread, in_thread
+from bridge.signature import Known
 from bridge.tl_signature import verify_any
 
 UNVERIFIABLE = "this receiver was given no secret"
@@ -93,13 +94,13 @@ class Receiver:
 
     def __init__(
         self,
-        *secrets: str,
+        *secrets: Known,
         default: Scripted = 204,
         reject_invalid: bool = True,
         clock: Callable[[], float] = time.time,
         host: str = "127.0.0.1",
     ) -> None:
-        """`secrets` (`whsec_…`) are trusted on every path. `clock` (Unix seconds) judges the timestamps' age.
+        """`secrets` (`whsec_…`, or public keys) are trusted on every path. `clock` (Unix seconds) judges how old it is.
 
         With `reject_invalid` a bad signature is answered 401 without touching the script.
         """
@@ -109,7 +110,7 @@ class Receiver:
         self._clock = clock
         self._host = host
         self._secrets = secrets
-        self._path_secrets: dict[str, tuple[str, ...]] = {}
+        self._path_secrets: dict[str, tuple[Known, ...]] = {}
         self._script: deque[Scripted] = deque()
         self._path_scripts: defaultdict[str, deque[Scripted]] = defaultdict(deque)
         self._always: dict[str, Scripted] = {}
@@ -144,7 +145,7 @@ class Receiver:
         with in_thread(self) as inside:
             yield inside
 
-    def trust(self, path: str, *secrets: str) -> None:
+    def trust(self, path: str, *secrets: Known) -> None:
         """Trust these secrets, and no others, on `path`."""
         self._path_secrets[path] = secrets
 

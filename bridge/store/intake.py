@@ -91,12 +91,14 @@ class Intake:
         policy: Policy,
         *,
         has_default_secret: bool,
+        has_signing_key: bool = False,
         cap: int = 32,
         keyring: Keyring | None = None,
     ) -> None:
         self._client, self._keys, self._scripts = store.client, store.keys, store.scripts
         self._registry = store.registry
-        self._judge, self._cap, self._keyring = Judge(policy, has_default_secret), cap, keyring or Keyring()
+        self._judge = Judge(policy, has_default_secret, has_signing_key)
+        self._cap, self._keyring = cap, keyring or Keyring()
         self._troubled: bool | None = None
         self._trouble = ""
         self._seen: _Seen | None = None

@@ -15,6 +15,7 @@ from bridge.errors import StoreDown
 from bridge.events import is_lasting
 from bridge.filters import hears, index_of, matches
 from bridge.model import (
+    V1,
     Delay,
     Endpoint,
     Event,
@@ -295,6 +296,8 @@ def endpoint_to_json(endpoint: Endpoint) -> str:
     record = {name: getattr(endpoint, name) for name in names}
     if endpoint.previous_secrets:
         record["previous_secrets"] = [asdict(one) for one in endpoint.previous_secrets]
+    if endpoint.signatures != (V1,):
+        record["signatures"] = endpoint.signatures
     return json.dumps(
         record | {name: value for name in _OPTIONAL if (value := getattr(endpoint, name))}, sort_keys=True
     )
@@ -319,6 +322,7 @@ def endpoint_from_json(name: str, text: bytes | str) -> Endpoint:
         rate=record.get("rate"),
         schedule=tuple(record.get("schedule", ())),
         supersede=record.get("supersede") is True,
+        signatures=tuple(record.get("signatures", (V1,))),
         **lists,
     )
 

@@ -8,11 +8,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from consolescene import TOKEN, something_of_everything
+from consolescene import TOKEN, asked, something_of_everything
 from httpx import AsyncClient
 from scene import Scene
 
 from bridge.console.access import COOKIE, CSRF_HEADER, HEADERS, Access
+from bridge.keypair import PrivateKey
+from bridge.keyset import MEDIA_TYPE, PUBLISHED_AT, SigningKey, document
+from bridge.store import Store
 
 ACCESS = Access(TOKEN)
 
@@ -27,6 +30,19 @@ async def test_who_may_only_look_changes_nothing(scene: Scene, client: AsyncClie
     assert "Read only" in (await client.get("/")).text
     for path in ("/", "/deliveries", "/rejected"):
         assert (await client.post(path)).status_code == 405
+
+
+async def test_the_public_keys_are_published(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `bridge key show` prints them; without any it says so. It changes nothing, and asks Redis nothing."""
+    async with asked(store) as client:
+        assert (await client.get(PUBLISHED_AT)).status_code == 404
+    key = PrivateKey(b"1" * 32)
+    monkeypatch.setenv("BRIDGE_SIGNING_KEY", key.text)
+    async with asked(store) as client:
+        answer = await client.get(PUBLISHED_AT)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, MEDIA_TYPE)
+        assert answer.json() == document([SigningKey(key, None)])
+        assert (await client.post(PUBLISHED_AT)).status_code == 405
 
 
 async def the_state(scene: Scene, event_id: str) -> str:

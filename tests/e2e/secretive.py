@@ -35,12 +35,12 @@ FAILING = ("echo", "html", "redirect", "reset", "garbled", "tls", "closed", "def
 
 
 def answer(request: Request) -> Response:
-    """What a subscriber says, by the first part of its path; it knows its own secret, and the default one."""
+    """What a subscriber says, by the first part of its path; it knows all that signs, our key too."""
     what = request.path.split("/")[1]
     known = {"headers": request.headers, "to": request.target, "path": request.path, "query": request.params}
     known |= {
         "who": b64decode(request.headers.get("authorization", "").removeprefix("Basic ")).decode(),
-        "secrets": [planted.OWN_SECRET, planted.OLD_SECRET, planted.DEFAULT_SECRET],
+        "secrets": [planted.OWN_SECRET, planted.OLD_SECRET, planted.DEFAULT_SECRET, planted.SIGNING_KEY],
         "decoded": unquote(request.target),
     }
     told = tuple(
@@ -68,6 +68,7 @@ def settings(redis_port: int, base_url: str) -> dict[str, str]:
         "BRIDGE_TWELVELABS_BASE_URL": base_url,
         "TWELVELABS_API_KEY": planted.API_KEY,
         "BRIDGE_DELIVERY_DEFAULT_SECRET": planted.DEFAULT_SECRET,
+        "BRIDGE_SIGNING_KEY": planted.SIGNING_KEY,
         "BRIDGE_DELIVERY_SCHEDULE_SECONDS": "0,0.1",
         "BRIDGE_DELIVERY_ALLOW_NETWORKS": "127.0.0.0/8",
         "BRIDGE_DELIVERY_ALLOW_HTTP": "true",
@@ -80,6 +81,7 @@ def endpoints(url: str) -> dict[str, Any]:
     previous = [{"secret": planted.OLD_SECRET.removeprefix("whsec_"), "until": 4_000_000_000}]
     headers = {"x-partner": planted.HEADER, "Authorization": planted.BASIC}
     common = {"secret": planted.OWN_SECRET, "previous_secrets": previous, "headers": headers}
+    common |= {"signatures": ["v1", "v1a"]}
     places = {name: f"{url}/{name}" for name in (*FAILING, "gone", "fine")}
     places |= {"tls": url.replace("http:", "https:"), "closed": "http://127.0.0.1:1"}
     good = {name: common | {"url": f"{place}/in?{planted.URL_QUERY}"} for name, place in places.items()}
@@ -88,6 +90,8 @@ def endpoints(url: str) -> dict[str, Any]:
     bad = {
         "bad-userinfo": common | {"url": at},
         "bad-secret": common | {"url": places["fine"], "secret": planted.OWN_SECRET + "!"},
+        "bad-signatures": common | {"url": places["fine"], "signatures": [planted.SIGNING_KEY]},
+        "bad-key": common | {"url": places["fine"], "secret": planted.SIGNING_KEY},
         "bad-previous": common | {"url": places["fine"], "previous_secrets": [*previous, planted.OLD_SECRET]},
         "bad-headers": common | {"url": places["fine"], "headers": {"host": planted.HEADER}},
         "bad-events": common | {"url": places["fine"], "events": [at, planted.OWN_SECRET]},
@@ -176,6 +180,6 @@ def _all_ended(town: Town, events: int) -> bool:
         dead = all(client.zcard(f"bridge:dead:{name}") >= events for name in FAILING)
         callbacks = [key for key in client.scan_iter("bridge:dead:url:*") if client.zcard(key) >= events]
         gone = client.hget("bridge:endpoint:gone", "state") == b"disabled"
-        refused = client.hlen("bridge:rejected") >= 12
+        refused = client.hlen("bridge:rejected") >= 14
         told = client.hget("bridge:watch:t4", "error")
         return bool(dead and callbacks and gone and refused and told and client.zcard("bridge:done:fine") >= events)

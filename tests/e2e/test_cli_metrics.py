@@ -1,5 +1,6 @@
 """`bridge metrics`: printed once, and served."""
 
+import json
 import os
 import re
 import subprocess
@@ -15,6 +16,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
+from bridge.keypair import PrivateKey
+from bridge.keyset import MEDIA_TYPE, PUBLISHED_AT, SigningKey, document
 from bridge.sandbox.redis import RedisServer
 
 Bridge = Callable[..., tuple[int, str, str]]
@@ -75,6 +78,19 @@ def test_an_address_that_is_none_is_an_error(bridge: Bridge, address: str) -> No
     """Exit code 2, with one that would do."""
     code, _, told = bridge("metrics", "--serve", address)
     assert (code, "write HOST:PORT" in told) == (2, True)
+
+
+def test_the_exporter_publishes_the_public_keys(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `bridge key show` prints them, for a proxy in front to pass on; without any it says so."""
+    with served(redis_url, tmp_path) as url:
+        assert get(f"{url}{PUBLISHED_AT}")[0] == 404
+    key = PrivateKey(b"1" * 32)
+    monkeypatch.setenv("BRIDGE_SIGNING_KEY", key.text)
+    with served(redis_url, tmp_path) as url:
+        status, kind, text = get(f"{url}{PUBLISHED_AT}")
+    assert (status, kind, json.loads(text)) == (200, MEDIA_TYPE, document([SigningKey(key, None)]))
 
 
 def test_the_exporter_outlives_redis(tmp_path: Path) -> None:

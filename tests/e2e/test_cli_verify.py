@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.signature import generate_secret
+from bridge.keypair import PrivateKey
+from bridge.signature import Signer, generate_secret
 from bridge.tl_signature import signer_for
 
 Bridge = Callable[..., tuple[int, str, str]]
@@ -85,6 +86,56 @@ def test_the_default_secret_serves_where_no_file_is_named(bridge: Bridge, monkey
     assert (code, "--secret-file F" in told) == (2, True)
     monkeypatch.setenv("BRIDGE_DELIVERY_DEFAULT_SECRET", SECRET)
     assert bridge("verify", "--at", str(NOW), "request", "-o", "ids")[:2] == (0, "ours\n")
+
+
+KEY, OTHER_KEY = (PrivateKey(bytes([number]) * 32) for number in (1, 2))
+
+
+def saved(secrets: list[str], *keys: PrivateKey) -> None:
+    """A request, signed by these, saved as `signed`."""
+    lines = "\n".join(f"{name}: {value}" for name, value in Signer(secrets, keys).headers("evt_1", NOW, BODY))
+    Path("signed").write_bytes(f"POST /hook HTTP/1.1\n{lines}\n\n".encode() + BODY)
+
+
+def test_a_public_key_verifies_v1a(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named, one of several, or by default our own; and it is said that a key signed, not a secret."""
+    saved([SECRET], KEY)
+    ours = ("verify", "--at", str(NOW), "signed", "--json")
+    for words in (
+        ("--public-key", KEY.public.text),
+        ("--public-key", OTHER_KEY.public.text, "--public-key", KEY.public.text),
+        ("--secret-file", "other", "--public-key", KEY.public.text),
+    ):
+        (code, out, _) = bridge(*ours, *words)
+        if "--secret-file" not in words:
+            assert json.loads(out)["reason"] == "the private half of one of the public keys signed it (standard)"
+        assert (code, json.loads(out)["verdict"]) == (0, "ours")
+    monkeypatch.setenv("BRIDGE_SIGNING_KEY", f"{OTHER_KEY.text},{KEY.text}")
+    assert bridge(*ours)[0] == 0
+
+
+def test_why_a_public_key_does_not_verify_is_said(bridge: Bridge) -> None:
+    """Another key, another version, a changed body: each with what to do."""
+    words = ("verify", "--at", str(NOW), "signed", "--json", "--public-key", KEY.public.text)
+    for keys, mismatch, fix in (
+        ([OTHER_KEY], "no_matching_signature", "bridge key show"), ([], "no_v1a_signature", "--signatures v1,v1a"),
+    ):  # fmt: skip
+        saved([SECRET], *keys)
+        code, out, _ = bridge(*words)
+        assert (code, json.loads(out)["mismatch"], fix in json.loads(out)["fix"]) == (1, mismatch, True)
+    saved([SECRET], KEY)
+    with Path("signed").open("ab") as file:
+        file.write(b"\n")
+    _, out, _ = bridge(*words)
+    assert "the key is right, but the body is not as it was sent: white space" in json.loads(out)["reason"]
+
+
+@pytest.mark.parametrize("wrong", [KEY.text, "whpk_short", SECRET, ""])
+def test_what_is_no_public_key_is_told_and_not_repeated(bridge: Bridge, wrong: str) -> None:
+    """A private key on a command line may have been seen: that is said."""
+    code, out, told = bridge("verify", "--at", str(NOW), "request", "--public-key", wrong)
+    assert (code, "make another pair" in told) == (2, wrong == KEY.text)
+    assert not wrong or wrong[6:20] not in out + told or wrong == "whpk_short"
 
 
 @pytest.mark.parametrize("when", ["0s ago", "0s", "2m ago", "2m"])

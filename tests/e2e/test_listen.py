@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.keypair import PrivateKey
 from bridge.sandbox.receiver import Receiver
 from bridge.signature import Signer, generate_secret
 
@@ -118,6 +119,18 @@ def test_listen_verifies_what_twelvelabs_signs(tmp_path: Path) -> None:
         assert "whsec_…" in line
         out, told = one.end()
     assert theirs not in out + told
+
+
+def test_listen_verifies_by_a_public_key() -> None:
+    """v1a, without any secret: what another key signed, or a secret alone, is refused."""
+    key, other = (PrivateKey(bytes([number]) * 32) for number in (1, 2))
+    with listening("--public-key", key.public.text) as one:
+        for keys, status, said in (
+            ([key], 204, "✓ sig ok"), ([other], 401, "no_matching_signature"), ([], 401, "--signatures v1,v1a"),
+        ):  # fmt: skip
+            assert one.post(headers=dict(Signer([SECRET], keys).headers("evt_1", int(time.time()), BODY))) == status
+            assert said in one.line()
+        one.end()
 
 
 def test_listen_says_when_it_cannot_verify() -> None:

@@ -1,4 +1,4 @@
-"""P8: nine planted secrets are found nowhere but where the contract itself puts them."""
+"""P8: ten planted secrets are found nowhere but where the contract itself puts them."""
 
 import json
 import re
@@ -108,7 +108,7 @@ LOOKS = [
     ("event", "ls"), ("event", "tail", "--after", "0", "--limit", "1"), ("delivery", "ls"), ("status",), ("health",),
     ("metrics",), ("doctor",), ("doctor", "--resolve"),
     ("contract", "check", "--live"), ("contract", "show"), ("contract", "acl"),
-    ("config", "show"), ("config", "check"),
+    ("config", "show"), ("config", "check"), ("key", "show"), ("key", "new", "another-key"),
 ]  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def test_no_command_shows_a_secret(bridge: Call, words: tuple[str, ...], how: st
     assert not found_in(said), said
 
 
-NO_FORMAT = {("config", "check"), ("contract", "acl"), ("contract", "show"), ("metrics",)}
+NO_FORMAT = {("key", "show"), ("config", "check"), ("contract", "acl"), ("contract", "show"), ("metrics",)}
 
 
 async def test_no_page_of_the_console_shows_a_secret(

@@ -32,6 +32,7 @@ def bridge(redis_url: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
     monkeypatch.setenv("BRIDGE_LOG_LEVEL", "DEBUG")
     monkeypatch.setenv("TWELVELABS_API_KEY", planted.API_KEY)
     monkeypatch.setenv("BRIDGE_DELIVERY_DEFAULT_SECRET", planted.DEFAULT_SECRET)
+    monkeypatch.setenv("BRIDGE_SIGNING_KEY", planted.SIGNING_KEY)
 
     def call(*words: str) -> tuple[int, str]:
         code = run(list(words))
@@ -60,6 +61,10 @@ BAD_SETTINGS = {
         f"https://{quote(planted.API_KEY)}@api.example/?k={planted.API_KEY}",
     ),
     "a secret cut short": ("BRIDGE_DELIVERY_DEFAULT_SECRET", planted.DEFAULT_SECRET[:-3]),
+    "a signing key cut short": ("BRIDGE_SIGNING_KEY", planted.SIGNING_KEY[:-3]),
+    "a signing key that begins never": ("BRIDGE_SIGNING_KEY", f"{planted.SIGNING_KEY}@{planted.SIGNING_KEY}"),
+    "a signing key that is there twice": ("BRIDGE_SIGNING_KEY", f"{planted.SIGNING_KEY},{planted.SIGNING_KEY}"),
+    "a signing key where a secret belongs": ("BRIDGE_DELIVERY_DEFAULT_SECRET", planted.SIGNING_KEY),
     "a secret that is none": ("BRIDGE_DELIVERY_DEFAULT_SECRET", f"{planted.DEFAULT_SECRET}!"),
     "a secret where networks belong": ("BRIDGE_DELIVERY_ALLOW_NETWORKS", planted.DEFAULT_SECRET),
     "a secret where a number belongs": ("BRIDGE_POLL_WORKERS", planted.DEFAULT_SECRET),
@@ -115,6 +120,10 @@ MISTAKES = [
     ("verify", "--headers", planted.OWN_SECRET, os.devnull),
     ("verify", "--headers", os.devnull, "--at", planted.OWN_SECRET, os.devnull),
     ("verify", "--secret-file", planted.OWN_SECRET, __file__),
+    ("verify", "--public-key", planted.SIGNING_KEY, __file__),
+    ("endpoint", "add", "a", "https://example.com/", "--signatures", planted.SIGNING_KEY),
+    ("key", "new", planted.SIGNING_KEY),
+    ("key", "new", "key", "--after", planted.SIGNING_KEY),
     ("endpoint", "show", AT),
     ("endpoint", "rm", planted.OWN_SECRET),
     ("task", "add", AT),
@@ -147,7 +156,8 @@ import os, sys
 from bridge import cli
 from bridge.store import Store
 def broken(url, **_):
-    raise RuntimeError(f"{url} {os.environ['TWELVELABS_API_KEY']!r} {os.environ['BRIDGE_DELIVERY_DEFAULT_SECRET']}")
+    said = " ".join(os.environ[name] for name in ("BRIDGE_DELIVERY_DEFAULT_SECRET", "BRIDGE_SIGNING_KEY"))
+    raise RuntimeError(f"{url} {os.environ['TWELVELABS_API_KEY']!r} {said}")
 Store.open = broken
 cli.main(["task", "ls"])
 """
@@ -159,6 +169,7 @@ def test_an_unexpected_exception_of_the_cli_is_told_without_secrets(tmp_path: Pa
         "PATH": os.environ["PATH"], "BRIDGE_LOG_LEVEL": "DEBUG",
         "BRIDGE_REDIS_URL": f"redis://:{QUOTED}@127.0.0.1:1/0",
         "TWELVELABS_API_KEY": planted.API_KEY, "BRIDGE_DELIVERY_DEFAULT_SECRET": planted.DEFAULT_SECRET,
+        "BRIDGE_SIGNING_KEY": planted.SIGNING_KEY,
     }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", UNEXPECTED], cwd=tmp_path, env=environment, capture_output=True, text=True
@@ -176,7 +187,7 @@ from bridge.sender import Sender
 from bridge.store.shifts import Fleet, Shifts
 from bridge.supervisor import Supervisor
 
-names = ("BRIDGE_REDIS_URL", "TWELVELABS_API_KEY", "BRIDGE_DELIVERY_DEFAULT_SECRET")
+names = ("BRIDGE_REDIS_URL", "TWELVELABS_API_KEY", "BRIDGE_DELIVERY_DEFAULT_SECRET", "BRIDGE_SIGNING_KEY")
 secrets = " ".join(os.environ[name] for name in names)
 once = set()
 
@@ -189,7 +200,7 @@ def failing(name, true):
     return broken
 
 async def post(self, endpoint, delivery):
-    known = (endpoint, endpoint.url, endpoint.secrets, self._prepare(endpoint))
+    known = (endpoint, endpoint.url, endpoint.secrets, self._prepare(endpoint), self._signing_keys)
     raise RuntimeError(f"sabotaged post {secrets} {known}")
 
 Sender.post = post
@@ -209,6 +220,7 @@ def sabotaged(tmp_path: Path) -> dict[str, str]:
     return {
         "PYTHONPATH": str(place), "BRIDGE_LOG_LEVEL": "DEBUG",
         "TWELVELABS_API_KEY": planted.API_KEY, "BRIDGE_DELIVERY_DEFAULT_SECRET": planted.DEFAULT_SECRET,
+        "BRIDGE_SIGNING_KEY": planted.SIGNING_KEY,
     }  # fmt: skip
 
 
@@ -216,6 +228,7 @@ def register(town: Town) -> None:
     """An endpoint full of secrets, instead of the town's own."""
     with Redis.from_url(town.redis.url) as client:
         definition = {"url": f"{town.receiver.url}/in?{planted.URL_QUERY}", "secret": planted.OWN_SECRET}
+        definition["signatures"] = ["v1", "v1a"]  # type: ignore[assignment]
         definition["headers"] = {"x-partner": planted.HEADER}  # type: ignore[assignment]
         client.hset("bridge:endpoints", "mine", json.dumps(definition))
 

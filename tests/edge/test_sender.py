@@ -10,6 +10,8 @@ from standardwebhooks import Webhook
 
 from bridge.errors import BridgeError, SettingsError
 from bridge.guard import Policy
+from bridge.keypair import PrivateKey
+from bridge.keyset import SigningKey
 from bridge.model import Delivery, Endpoint, Fault, Outcome, PreviousSecret
 from bridge.sandbox.http import HttpServer
 from bridge.sandbox.message import Response
@@ -35,7 +37,14 @@ def a_delivery(**fields: Any) -> Delivery:
 class Post:
     """A sender on a transport of its own, with a clock to move."""
 
-    def __init__(self, *, policy: Policy = LOCAL, dial: Policy | None = None, default: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        policy: Policy = LOCAL,
+        dial: Policy | None = None,
+        default: str | None = None,
+        keys: tuple[SigningKey, ...] = (),
+    ) -> None:
         self.moment = datetime.now(UTC)
         judge_by = dial or policy
 
@@ -45,7 +54,12 @@ class Post:
 
         self.transport = Transport(judge)
         self.sender = Sender(
-            self.transport, policy, deadline_seconds=2.0, default_secret=default, now=lambda: self.moment
+            self.transport,
+            policy,
+            deadline_seconds=2.0,
+            default_secret=default,
+            signing_keys=keys,
+            now=lambda: self.moment,
         )
 
     async def __aenter__(self) -> "Post":
@@ -194,6 +208,55 @@ async def test_a_secret_that_is_none_is_our_fault(receiver: Receiver) -> None:
         with pytest.raises(BridgeError) as raised:
             await post(f"{receiver.url}/x", secrets=("whsec_!canary!",))
     assert "canary" not in str(raised.value) + raised.value.fix
+    assert receiver.connections == 0
+
+
+KEY, LATER = (PrivateKey(bytes([number]) * 32) for number in (1, 2))
+BOTH = ("v1", "v1a")
+
+
+async def test_a_key_signs_beside_the_secret_where_that_was_asked_for(receiver: Receiver) -> None:
+    """One header; the secret verifies it, and so does the public key; who asked for nothing gets what it always got."""
+    async with Post(keys=(SigningKey(KEY, None),)) as post:
+        await post(f"{receiver.url}/x", signatures=BOTH)
+        await post(f"{receiver.url}/x")
+        await post(f"{receiver.url}/x", signatures=("v1a",), secrets=())
+        moment = post.moment.timestamp()
+    both, plain, alone = receiver.arrivals
+    Webhook(FIRST).verify(both.body, dict(both.headers))
+    for arrival in (both, alone):
+        assert verify([KEY.public], arrival.headers, arrival.body, moment) is None
+    assert [len(one.headers["webhook-signature"].split()) for one in (both, plain, alone)] == [2, 1, 1]
+    assert verify([FIRST], alone.headers, alone.body, moment) == "no_v1_signature"
+
+
+async def test_a_key_that_begins_later_signs_from_then_on(receiver: Receiver) -> None:
+    """On the same connection, beside the one that signed before."""
+    begins = int(datetime.now(UTC).timestamp()) + 3_600
+    async with Post(keys=(SigningKey(LATER, begins), SigningKey(KEY, None))) as post:
+        await post(f"{receiver.url}/x", signatures=BOTH)
+        post.moment += timedelta(seconds=3_601)
+        await post(f"{receiver.url}/x", signatures=BOTH)
+        moment = post.moment.timestamp()
+    before, after = receiver.arrivals
+    assert verify([LATER.public], before.headers, before.body, moment, 3_700) == "no_matching_signature"
+    for key in (KEY, LATER):
+        assert verify([key.public], after.headers, after.body, moment) is None
+    assert receiver.connections == 1
+
+
+@pytest.mark.parametrize("keys", [(), (SigningKey(KEY, 10**10),)])
+async def test_nothing_is_sent_with_fewer_signatures_than_were_asked_for(
+    receiver: Receiver, keys: tuple[SigningKey, ...]
+) -> None:
+    """Without a key, or before the only one begins, that is our fault: what is owed waits."""
+    async with Post(keys=keys) as post:
+        for signatures in (BOTH, ("v1a",)):
+            with pytest.raises(SettingsError, match="no key signs now") as raised:
+                await post(f"{receiver.url}/x", signatures=signatures)
+            assert "bridge key new" in raised.value.fix
+        with pytest.raises(BridgeError):  # of a newer bridge, say
+            await post(f"{receiver.url}/x", signatures=("v2",))
     assert receiver.connections == 0
 
 

@@ -103,6 +103,22 @@ async def test_a_definition_kept_in_spite_of_a_setting_is_told_once(scene: Scene
     assert await in_force(scene, "e") == "http://127.0.0.1:9/A"
 
 
+async def test_an_endpoint_that_a_key_signs_for_outlives_the_key(scene: Scene) -> None:
+    """Without a key it is refused; taken in with one, it stays in force as it is, and the complaint says what lacks."""
+    signed = json.dumps({"url": "http://127.0.0.1:9/A", "signatures": ["v1a", "v1"]})
+    await scene.store.client.hset("bridge:endpoints", "e", signed)
+    assert (await scene.intake.run()).rejected == ("endpoint:e",)
+    refused = json.loads(await scene.store.client.hget("bridge:rejected", "endpoint:e") or "")
+    assert (refused["field"], "bridge key new" in refused["fix"]) == ("signatures", True)
+    await scene.store.client.hset("bridge:endpoints", "e", signed)
+    await Intake(scene.store, POLICY, has_default_secret=True, has_signing_key=True).run()
+    assert await scene.store.client.hlen("bridge:rejected") == 0
+    assert (await scene.store.registry.reload_endpoints()).by_name["e"].signatures == ("v1", "v1a")
+    await another(scene).run()
+    assert (await scene.store.registry.reload_endpoints()).by_name["e"].signatures == ("v1", "v1a")
+    assert await scene.store.client.hlen("bridge:rejected") == 1
+
+
 async def test_a_setting_that_makes_a_kept_definition_good_again_ends_the_complaint(scene: Scene) -> None:
     """The operator mended the setting and started the worker anew: there is nothing left to say."""
     await write(scene, "e", "A")

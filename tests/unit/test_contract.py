@@ -521,6 +521,59 @@ def test_without_any_secret_an_endpoint_is_refused(definition: dict[str, Any]) -
     assert "BRIDGE_DELIVERY_DEFAULT_SECRET" in refused.value.fix
 
 
+@pytest.mark.parametrize("names", [["v1"], ["v1a"], ["v1", "v1a"], ["v1a", "v1"]])
+def test_an_endpoint_says_what_is_to_sign(names: list[str]) -> None:
+    """The order in which it is written means nothing."""
+    text = json.dumps({"url": URL, "secret": secret_of(32), "signatures": names})
+    made = endpoint("a", text, STRICT, has_default_secret=False, has_signing_key=True)
+    assert made.signatures == tuple(sorted(names))
+    assert judged({"url": URL}).signatures == ("v1",)
+
+
+def test_a_signature_that_only_our_key_makes_needs_no_secret() -> None:
+    """And one that the secret makes does, whatever else signs."""
+    text = json.dumps({"url": URL, "signatures": ["v1a"]})
+    assert endpoint("a", text, STRICT, has_default_secret=False, has_signing_key=True).secrets == ()
+    both = json.dumps({"url": URL, "signatures": ["v1", "v1a"]})
+    with pytest.raises(Rejection) as refused:
+        endpoint("a", both, STRICT, has_default_secret=False, has_signing_key=True)
+    assert_whole(refused.value, field="secret")
+
+
+@pytest.mark.parametrize("names", [["v1a"], ["v1", "v1a"]])
+def test_without_a_key_no_endpoint_gets_what_only_a_key_makes(names: list[str]) -> None:
+    """It is refused where it is written, with the command that makes one; never sent with less than it asked for."""
+    with pytest.raises(Rejection, match="BRIDGE_SIGNING_KEY is not set") as refused:
+        judged({"url": URL, "signatures": names})
+    assert_whole(refused.value, field="signatures")
+    assert "bridge key new" in refused.value.fix
+
+
+@pytest.mark.parametrize(
+    ("names", "field"),
+    [
+        ([], "signatures"), (["v1", "v1"], "signatures"), ("v1", "signatures"), (None, "signatures"),
+        ({"v1": 1}, "signatures"), (["v2"], "signatures.0"), (["v1", "V1A"], "signatures.1"), ([1], "signatures.0"),
+        ([["v1"]], "signatures.0"),
+    ],
+)  # fmt: skip
+def test_what_is_no_list_of_signatures_is_refused(names: Any, field: str) -> None:
+    """With the lists that there are."""
+    text = json.dumps({"url": URL, "signatures": names})
+    with pytest.raises(Rejection) as refused:
+        endpoint("a", text, STRICT, has_default_secret=True, has_signing_key=True)
+    assert_whole(refused.value, field=field)
+    assert '["v1","v1a"]' in refused.value.fix
+
+
+def test_the_format_of_twelvelabs_has_its_own_signature_alone() -> None:
+    """Receivers of theirs would not look at another one."""
+    text = json.dumps({"url": URL, "format": "twelvelabs", "signatures": ["v1", "v1a"]})
+    with pytest.raises(Rejection, match="as with TwelveLabs") as refused:
+        endpoint("a", text, STRICT, has_default_secret=True, has_signing_key=True)
+    assert_whole(refused.value, field="signatures")
+
+
 @pytest.mark.parametrize("ordering", list(Ordering))
 def test_each_ordering_can_be_chosen(ordering: Ordering) -> None:
     """By its word."""

@@ -29,6 +29,7 @@ from bridge.doctor import (
 from bridge.doctor.findings import SHOWN, span
 from bridge.errors import LOG_IN, START_REDIS, UnsafeRedis
 from bridge.guard import Policy
+from bridge.keyset import NO_KEY
 from bridge.model import FetchFailure, FetchFault
 from bridge.store import check_durable
 from bridge.store.scripts import as_store_error
@@ -463,6 +464,21 @@ def test_callback_urls_need_the_default_secret_and_an_open_way() -> None:
     assert "export BRIDGE_DELIVERY_DEFAULT_SECRET=…" in text
     assert "url:2 (https://10.0.0.1/?…): ip_literal" in text
     assert "hidden" not in text
+
+
+def test_a_key_that_lacks_here_or_there_is_told() -> None:
+    """This shell may lack what the worker has, and the worker what this shell has; both are told with the setting."""
+    text = b'{"url":"https://example.com/","signatures":["v1a"]}'
+    assert "bridge key new" in told(entries.endpoints({b"a": text}, {}, JUDGE))
+    keyed = replace(JUDGE, has_signing_key=True)
+    assert entries.endpoints({b"a": text}, {}, keyed)[0].level is Level.OK
+    theirs = told(entries.endpoints({b"a": text}, {}, JUDGE, admitted={"a": "https://example.com/"}))
+    assert entries.OURS in theirs
+    assert "export BRIDGE_SIGNING_KEY=…" in theirs
+    refusal = entries.Refusal("endpoint:a", f"signatures: {NO_KEY}", "x", "signatures", kept=True)
+    ours = told(entries.rejected([refusal], {b"a": text}, keyed))
+    assert entries.THEIRS in ours
+    assert "export BRIDGE_SIGNING_KEY=…" in ours
 
 
 def test_a_command_is_safe_to_be_pasted() -> None:

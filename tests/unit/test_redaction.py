@@ -101,6 +101,15 @@ def test_a_secret_in_a_wrong_field_is_not_shown(text: str) -> None:
     assert "C4N4RY" not in rejection.as_json(0)
 
 
+@pytest.mark.parametrize("prefix", ["whsec_", "whsk_"])
+def test_a_secret_that_signs_is_found_without_its_prefix(prefix: str) -> None:
+    """Whoever takes it apart, as verifying does, may tell the rest alone."""
+    rest = SECRET.removeprefix("whsec_")
+    found = pattern_of([prefix + rest])
+    assert found
+    assert found.sub("***", f"no padding in {rest}!") == "no padding in ***!"
+
+
 @pytest.mark.parametrize(
     "text", ["cloudevent", "index.task.redi", '{"order": 42,', "6a0b1c2d3e4f5a6b7c8d9e01", "whsec_…", "keynote"]
 )

@@ -115,3 +115,13 @@ def test_an_old_secret_signs_beside_the_default_one() -> None:
     made = judged({"url": URL, "previous_secrets": [{"secret": OLD, "until": NOW + 1}]})
     assert signing_secrets(made, OTHER, NOW) == ((OTHER, OLD), NOW + 1)
     assert signing_secrets(made, None, NOW) == ((), None)
+
+
+def test_without_a_secret_that_signs_there_is_nothing_to_rotate() -> None:
+    """Signed by the installation's key alone: what to do instead is said."""
+    only_key = {"url": "https://example.com/", "signatures": ["v1a"]}
+    with pytest.raises(InvalidInput, match="has no secret that could change") as caught:
+        rotated(only_key, NEW, now_seconds=0, overlap_seconds=0)
+    assert "bridge key new" in caught.value.fix
+    unused = Endpoint("a", "https://example.com/", secrets=(NEW,), signatures=("v1a",))
+    assert signing_secrets(unused, NEW, 0) == ((), None)

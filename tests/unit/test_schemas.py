@@ -82,6 +82,7 @@ GOOD = {
     | st.just([0] * 50)
     | st.just([0] * 51),
     "supersede": st.sampled_from([True, False, None, 0, "true"]),
+    "signatures": st.lists(st.sampled_from(["v1", "v1a", "v2", 1]), max_size=3) | st.none(),
     "x-mine": JSON,
 }
 ALWAYS = {"url": st.just(URL)}
@@ -91,6 +92,8 @@ ANY_FIELDS = st.fixed_dictionaries({}, optional={name: value | JSON for name, va
 
 @settings(max_examples=400)
 @given(ONE_FIELD | ANY_FIELDS)
+@example({"url": URL, "signatures": ["v1a", "v1"]})
+@example({"url": URL, "format": "twelvelabs", "signatures": ["v1"]})
 @example({"url": URL, "headers": {f"x-{n}": "" for n in range(HEADERS)}})
 @example({"url": URL, "format": "twelvelabs", "secret": "!" * 8})
 @example({"url": URL, "format": "twelvelabs", "secret": "~" * 256})
@@ -101,7 +104,7 @@ def test_an_accepted_endpoint_is_valid(definition: dict[str, Any]) -> None:
     """And what the schema refuses, the contract refuses."""
     text = json.dumps(definition)
     try:
-        endpoint("a", text, LOCAL, has_default_secret=True)
+        endpoint("a", text, LOCAL, has_default_secret=True, has_signing_key=True)
     except Rejection:
         return
     errors = [error.message for error in ENDPOINT.iter_errors(json.loads(text))]

@@ -289,7 +289,7 @@ def test_bridge_toml_is_what_the_fields_say(load: Load) -> None:
     assert described == [info.description for info in Settings.model_fields.values()]
     hidden = {name for name, info in Settings.model_fields.items() if name not in tomllib.loads(text)}
     secret = {"redis_url", "secrets_key", "twelvelabs_api_key", "delivery_default_secret", "delivery_proxy_url"}
-    secret |= {"console_token"}
+    secret |= {"console_token", "signing_key"}
     assert hidden == secret
 
 

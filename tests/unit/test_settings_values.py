@@ -10,6 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from bridge.errors import SettingsError
+from bridge.keypair import PrivateKey
 from bridge.settings import Settings, load_settings
 
 CANARY = "C4n4ryS3cret"
@@ -219,7 +220,30 @@ def test_a_signing_secret_has_24_to_64_bytes(load: Load, size: int) -> None:
         assert "must be whsec_" in refusal(load, delivery_default_secret=spoilt)
 
 
-@pytest.mark.parametrize("field", ["redis_url", "twelvelabs_api_key", "delivery_default_secret"])
+def test_signing_keys_are_read_and_are_secrets(load: Load) -> None:
+    """Several, separated by commas or lines, one with its moment; all their texts are for the log to strike out."""
+    first, second = (PrivateKey(bytes([number]) * 32) for number in (1, 2))
+    settings = load(signing_key=f"{first.text}@2026-11-29T10:00:00+01:00,\n{second.text}\n")
+    assert [one.private.public for one in settings.signing_keys] == [first.public, second.public]
+    assert [one.since for one in settings.signing_keys] == [1_795_942_800, None]
+    assert set(settings.secret_values()) == {first.text, second.text}
+    assert load().signing_keys == ()
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [CANARY, f"whsk_{CANARY}", f"whsec_{'A' * 43}=", "whsk_" + "A" * 86 + "==", "whsk_" + "A" * 43 + "=@" + CANARY],
+)
+def test_a_signing_key_that_is_none_is_refused_and_not_repeated(load: Load, spoilt: str) -> None:
+    """Among them two halves that do not belong together, and a moment that is none."""
+    text = refusal(load, signing_key=spoilt)
+    assert "BRIDGE_SIGNING_KEY" in text
+    assert "bridge key new" in text
+    assert CANARY not in text
+    assert "A" * 20 not in text
+
+
+@pytest.mark.parametrize("field", ["redis_url", "twelvelabs_api_key", "delivery_default_secret", "signing_key"])
 @pytest.mark.parametrize("wrong", [[CANARY], {"a": CANARY}, CANARY.encode() + b"\xff", f"{CANARY} \n", 31415926535])
 def test_no_error_repeats_a_secret(load: Load, field: str, wrong: object) -> None:
     """A secret of the wrong type or form appears neither in the error nor in anything that hangs on it."""

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.errors import InvalidInput
-from bridge.signature import Mismatch, Signer, generate_secret, parse_secret, verify
+from bridge.keypair import PrivateKey
+from bridge.signature import ITEMS, Known, Mismatch, Signer, generate_secret, parse_secret, verify
 
 # The vector of the official libraries (standard-webhooks, libraries/python/tests/test_webhooks.py)
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -22,6 +23,12 @@ NOW = 1_614_265_330
 BODY = b'{"test": 2432232314}'
 SIGNATURE = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 HEADERS = {"webhook-id": ID, "webhook-timestamp": str(NOW), "webhook-signature": SIGNATURE}
+
+# That of `v1a` (svix-webhooks 4fc0cfb8, server/svix-server/src/worker.rs, tests; also the example of the specification,
+# standard-webhooks b2fa7b8, spec/standard-webhooks.md): the same id, timestamp and body.
+KEY = PrivateKey.parse("whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==")
+SIGNATURE_A = "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg=="
+OTHER_KEY = PrivateKey(bytes(range(32)))
 
 OTHER = generate_secret(bytes(range(32)))
 THIRD = generate_secret(bytes(range(64)))
@@ -294,3 +301,66 @@ def test_one_changed_byte_is_enough(data: st.DataObject) -> None:
     at = data.draw(st.integers(3, len(SIGNATURE) - 1))
     signature = SIGNATURE[:at] + "-" + SIGNATURE[at + 1 :]
     assert verify([SECRET], changed(webhook_signature=signature), BODY, NOW) == Mismatch.NO_MATCHING_SIGNATURE
+
+
+def test_the_published_vector_of_v1a() -> None:
+    """The signature that others published comes out; the public key verifies it, and no other does."""
+    assert Signer([], [KEY]).headers(ID, NOW, BODY)[2] == ("webhook-signature", SIGNATURE_A)
+    assert verify([KEY.public], changed(webhook_signature=SIGNATURE_A), BODY, NOW) is None
+    assert verify([OTHER_KEY.public], changed(webhook_signature=SIGNATURE_A), BODY, NOW) == "no_matching_signature"
+
+
+def test_both_signatures_stand_in_one_header_and_either_verifies() -> None:
+    """The secret's first, as receivers have it already; then those of the keys, of which any one will do."""
+    headers = dict(Signer([SECRET], [OTHER_KEY, KEY]).headers(ID, NOW, BODY))
+    first, second, third = headers["webhook-signature"].split(" ")
+    assert (first, second[:4], third) == (SIGNATURE, "v1a,", SIGNATURE_A)
+    knowing: list[list[Known]] = [
+        [SECRET], [KEY.public], [OTHER_KEY.public], [OTHER, KEY.public], [PrivateKey(b"3" * 32).public, KEY.public]
+    ]  # fmt: skip
+    for known in knowing:
+        assert verify(known, headers, BODY, NOW) is None
+        assert verify(known, headers, BODY + b" ", NOW) == "no_matching_signature"
+        assert verify(known, headers, BODY, NOW + 301) == "too_old"
+
+
+@pytest.mark.parametrize("oracle", ORACLES)
+def test_the_official_libraries_pass_over_v1a(oracle: Oracle) -> None:
+    """None of them knows it (standardwebhooks 1.1.0, svix 2.9.1): beside `v1` it does no harm; alone it is refused."""
+    both = dict(Signer([SECRET], [KEY]).headers(ID, int(datetime.now(UTC).timestamp()), BODY))
+    oracle(SECRET).verify(BODY.decode(), both)
+    alone = both | {"webhook-signature": both["webhook-signature"].split()[1]}
+    with pytest.raises((standardwebhooks.webhooks.WebhookVerificationError, svix.webhooks.WebhookVerificationError)):
+        oracle(SECRET).verify(BODY.decode(), alone)
+
+
+@pytest.mark.parametrize(
+    ("signature", "reason"),
+    [
+        (SIGNATURE, "no_v1a_signature"), (SIGNATURE.replace("v1,", "v1a,"), "no_matching_signature"),
+        (SIGNATURE_A[:-4], "no_matching_signature"), ("v1a,é\udcff", "no_matching_signature"),
+        (SIGNATURE_A.replace("v1a,", "v1,"), "no_v1a_signature"), (f"v1a {SIGNATURE_A[4:]}", "no_v1a_signature"),
+        (" ".join(["v1a,x"] * ITEMS + [SIGNATURE_A]), "no_matching_signature"),
+        ("V" + SIGNATURE_A[1:], "no_v1a_signature"),
+    ],
+)  # fmt: skip
+def test_not_to_be_believed_with_a_public_key(signature: str, reason: str) -> None:
+    """What is cut, of another version, or behind many others."""
+    assert verify([KEY.public], changed(webhook_signature=signature), BODY, NOW) == reason
+
+
+def test_a_public_key_is_no_secret() -> None:
+    """Whoever has it, and that is everybody, cannot sign `v1` with it: neither its text nor its bytes."""
+    raw = base64.b64encode(KEY.public.raw).decode()
+    for secret in (raw, f"whsec_{raw}"):
+        forged = Signer([secret]).headers(ID, NOW, BODY)
+        assert verify([KEY.public], forged, BODY, NOW) == "no_v1a_signature"
+    with pytest.raises(InvalidInput):
+        parse_secret(KEY.public.text)
+
+
+def test_a_private_key_in_a_secrets_place_is_called_one() -> None:
+    """And is not repeated."""
+    with pytest.raises(InvalidInput, match="it is a private key") as caught:
+        parse_secret(KEY.text)
+    assert KEY.text[5:20] not in str(caught.value)

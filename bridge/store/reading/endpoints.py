@@ -71,6 +71,8 @@ class EndpointView:
     """Its own waits in seconds; empty: the operator's."""
     supersede: bool
     """A progress event that waits is dropped once a later one of its task was delivered."""
+    signatures: tuple[str, ...]
+    """What signs its deliveries: v1, v1a or both."""
     pending: int
     delivered: int
     """Ended well, superseded or cancelled, until retention."""
@@ -181,6 +183,7 @@ def _view(
         rate=str(known["rate"]) if known.get("rate") else None,
         schedule=_waits(known.get("schedule")),
         supersede=known.get("supersede") is True,
+        signatures=_texts(known.get("signatures"), "v1"),
         pending=max(0, owed - done - dead),
         delivered=done,
         dead=dead,
