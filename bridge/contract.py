@@ -83,7 +83,7 @@ class EndpointDefinition(BaseModel):
                                                              max_length=100)]],
                        Field(min_length=1, max_length=100)] = ["*"]  # fmt: skip
     metadata: Annotated[dict[str, Any], AfterValidator(checked_words)] = {}
-    format: Literal["standard", "twelvelabs"] = "standard"
+    format: Literal["standard", "twelvelabs", "cloudevents", "cloudevents-binary"] = "standard"
     secret: Annotated[str, AfterValidator(lambda text, known: _checked_secret(text, known))] | None = None
     previous_secrets: Annotated[list[PreviousSecretDefinition], Field(max_length=PREVIOUS_SECRETS)] = []
     ordering: Ordering = Ordering.FIRST_ATTEMPT

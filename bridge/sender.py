@@ -64,7 +64,7 @@ class Sender:
             prepared = self._prepare(endpoint)
         except Refused as refusal:
             return Outcome(fault=Fault.BLOCKED, detail=f"{refusal.reason}: {refusal.detail}")
-        body = rendered(endpoint.format, delivery.event_id, delivery.body)
+        body, described = rendered(endpoint.format, delivery.event_id, delivery.body)
         timestamp = int(self._now().timestamp())
         headers = (
             *prepared.headers,
@@ -72,6 +72,7 @@ class Sender:
             ("traceparent", traceparent(delivery.event_id)),
             ("bridge-attempt", str(delivery.attempts + 1)),
             ("bridge-trigger", delivery.trigger),
+            *described,
         )
         request = Request("POST", prepared.origin, prepared.target, headers, body)
         try:

@@ -42,8 +42,8 @@ def field_options(command: Function) -> Function:
                          help="Tasks it takes: those whose own metadata has one of these values there. What is JSON "
                          "is read as JSON: 42 is a number, '\"42\"' a text. Once for each name."),
             click.option("--format", "body_format", type=click.Choice(list(CONTENT_TYPES)), metavar="FORMAT",
-                         help="How bodies are written and signed: standard, or twelvelabs as TwelveLabs' own webhooks "
-                         "are.  [default: standard]"),
+                         help="How bodies are written and signed: standard; twelvelabs, as TwelveLabs' own webhooks "
+                         "are; cloudevents (structured) or cloudevents-binary.  [default: standard]"),
             click.option("--ordering", type=click.Choice([str(one) for one in Ordering]), metavar="ORDER",
                          help="What the first attempt of a task's event waits for: first-attempt, strict or none.  "
                          "[default: first-attempt]"),

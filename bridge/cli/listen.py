@@ -138,14 +138,15 @@ def _heard(request: Request, verdict: str | None, status: int, milliseconds: flo
     except (ValueError, RecursionError):
         event = None
     event = event if isinstance(event, dict) else {}
-    data = event.get("data")
+    kind = request.headers.get("ce-type")  # CloudEvents' binary mode: the body is the data alone
+    data = event if kind else event.get("data")
 
     def shown(text: Any) -> str:
         return stage.printable(text, SHOWN_CHARACTERS)
 
     return Heard(
         verdict=verdict,
-        type=shown(event.get("type") or f"{request.method} {request.path}"),
+        type=shown(kind or event.get("type") or f"{request.method} {request.path}"),
         task=shown(data.get("task_id") or data.get("id", "") if isinstance(data, dict) else ""),
         event_id=shown(request.headers.get("webhook-id") or event.get("id", "")),
         attempt=shown(request.headers.get("bridge-attempt", "")),

@@ -62,13 +62,16 @@ class Arrival:
 
     @property
     def type(self) -> str:
-        """The event's type; empty if the body has none."""
-        return str(self.event.get("type", "")) if isinstance(self.event, dict) else ""
+        """The event's type; empty if it has none."""
+        own = self.event.get("type", "") if isinstance(self.event, dict) else ""
+        return self.headers.get("ce-type") or str(own)
 
     @property
     def data(self) -> Mapping[str, Any]:
-        """The event's data; empty if the body has none."""
-        data = self.event.get("data") if isinstance(self.event, dict) else None
+        """The event's data; empty if the body has none. In CloudEvents' binary mode the body is nothing else."""
+        data = self.event
+        if isinstance(data, dict) and "ce-type" not in self.headers:
+            data = data.get("data")
         return data if isinstance(data, dict) else {}
 
     @property

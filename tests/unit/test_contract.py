@@ -521,6 +521,16 @@ def test_without_any_secret_an_endpoint_is_refused(definition: dict[str, Any]) -
     assert "BRIDGE_DELIVERY_DEFAULT_SECRET" in refused.value.fix
 
 
+@pytest.mark.parametrize("form", ["standard", "cloudevents", "cloudevents-binary"])
+def test_each_format_of_ours_takes_one_secret_and_every_event(form: str) -> None:
+    """Standard Webhooks' own; and what befalls endpoints can be told in all of them."""
+    made = judged({"url": URL, "format": form, "events": ["*", "bridge.endpoint.*"], "secret": secret_of(32)})
+    assert (made.format, made.secrets) == (form, (secret_of(32),))
+    with pytest.raises(Rejection) as refused:
+        judged({"url": URL, "format": form, "secret": "what-twelvelabs-reveals"})
+    assert_whole(refused.value, field="secret")
+
+
 @pytest.mark.parametrize("ordering", list(Ordering))
 def test_each_ordering_can_be_chosen(ordering: Ordering) -> None:
     """By its word."""
@@ -532,7 +542,7 @@ def test_each_ordering_can_be_chosen(ordering: Ordering) -> None:
     ["Host", "host", "Content-Length", "content-type", "Transfer-Encoding", "Connection", "TE", "Trailer", "Upgrade",
      "Expect", "Cookie", "Keep-Alive", "User-Agent", "traceparent", "accept-encoding", "Proxy-Authorization",
      "Webhook-Id", "webhook-signature", "webhook-anything", "X-Forwarded-For", "Forwarded", "X-Real-IP", "Via",
-     "Bridge-Attempt", "bridge-trigger", "TL-Signature", "ce-id"],
+     "Bridge-Attempt", "bridge-trigger", "TL-Signature", "ce-id", "Ce-Anything"],
 )  # fmt: skip
 def test_the_bridges_own_headers_are_reserved(name: str) -> None:
     """Whatever the case: framing, routing, signing, and what a receiver behind us would believe about the sender."""

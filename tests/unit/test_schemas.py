@@ -70,7 +70,7 @@ GOOD = {
         st.fixed_dictionaries({}, optional={"secret": SECRETS | st.none(), "until": st.integers(-1, 10**11) | JSON}),
         max_size=4,
     ),
-    "format": st.sampled_from(["standard", "twelvelabs"]),
+    "format": st.sampled_from(["standard", "twelvelabs", "cloudevents", "cloudevents-binary"]),
     "ordering": st.sampled_from([str(one) for one in Ordering]),
     "headers": st.dictionaries(
         NAMES, st.sampled_from(["", "b c", "b" * 1_024, "b" * 1_025, "é"]), max_size=HEADERS + 1
