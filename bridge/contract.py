@@ -93,6 +93,7 @@ class EndpointDefinition(BaseModel):
     schedule: Annotated[list[Annotated[float, Field(strict=True, ge=0, le=LONGEST_WAIT_SECONDS)]],
                         Field(min_length=1, max_length=ATTEMPTS)] | None = None  # fmt: skip
     supersede: Annotated[bool, Field(strict=True)] = False
+    handshake: Literal["none", "required"] = "none"
 
 
 def check_score(score: float) -> None:
@@ -198,6 +199,7 @@ def endpoint(name: str, raw: str, policy: Policy, *, has_default_secret: bool) -
         rate=definition.rate,
         schedule=tuple(definition.schedule or ()),
         supersede=definition.supersede,
+        handshake=definition.handshake == "required",
     )
 
 
@@ -310,6 +312,7 @@ def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
         "rate": "write attempts a second or a minute, as 10/s or 300/m",
         "schedule": f"write 1 to {ATTEMPTS} waits in seconds, as [0, 5, 300], none longer than {LONGEST_WAIT_SECONDS}",
         "supersede": "write true or false, without quotes",
+        "handshake": "choose one of: none, required",
     }
     # The definition may hold a secret or an authorization header anywhere: only the offending field itself is shown.
     value = (

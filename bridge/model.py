@@ -287,6 +287,8 @@ class Endpoint:
     """The wait in seconds before each attempt, and so their number; empty: the operator's."""
     supersede: bool = False
     """A progress event that waits is dropped once a later one of its task was delivered."""
+    handshake: bool = False
+    """Nothing is sent before its receiver consented."""
 
 
 class NoticeKind(StrEnum):

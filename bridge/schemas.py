@@ -86,6 +86,11 @@ def endpoint_schema() -> Schema:
         "Whether a progress event that waits to be sent again is dropped once a later event of its task was delivered. "
         "What tells a task's end, or changes after it, never is."
     )
+    fields["handshake"]["description"] = (
+        "Whether nothing is sent before the receiver has consented: it is asked as CloudEvents' HTTP WebHook has it "
+        "(section 4), by OPTIONS with WebHook-Request-Origin. Until it answers with WebHook-Allowed-Origin the "
+        "endpoint is disabled, what it is owed is held, and it is asked again; WebHook-Allowed-Rate is not exceeded."
+    )
     properties = {name: _without_title(field) for name, field in fields.items()}
     return {
         "$schema": DIALECT,

@@ -7,6 +7,7 @@ from secrets import token_hex
 
 from bridge import __version__
 from bridge.attempt import answer_head, keeps_heads, request_head
+from bridge.consent import ALLOWED_ORIGIN, ALLOWED_RATE, REQUEST_ORIGIN, REQUEST_RATE, Consent, Word, consent_from
 from bridge.errors import SettingsError
 from bridge.formats import CONTENT_TYPES, rendered, unknown
 from bridge.guard import Policy, Refused
@@ -15,11 +16,18 @@ from bridge.redaction import Confidant, bare
 from bridge.rotation import signing_secrets
 from bridge.schedule import parse_retry_after
 from bridge.sealing import Keyring
+from bridge.throttle import per_minute
 from bridge.tl_signature import AnySigner, signer_for
 from bridge.transport import Answer, Origin, Request, Transport, TransportFault
 
+ORIGIN = "bridge-for-twelvelabs"
+"""What receivers know this system by that are asked for their consent, unless a setting says otherwise."""
+
 EXCERPT_BYTES = 1_024
 """How much of an answer's body is kept, without the secrets that it repeats."""
+
+
+CONTENT_TYPE = "content-type"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +56,12 @@ class Sender:
         deadline_seconds: float,
         default_secret: str | None,
         keyring: Keyring | None = None,
+        origin: str = ORIGIN,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._transport, self._policy, self._deadline = transport, policy, deadline_seconds
         self._default_secret, self._keyring, self._now = default_secret, keyring or Keyring(), now
+        self._origin = origin
         self._prepared: dict[str, _Prepared] = {}
 
     async def post(self, endpoint: Endpoint, delivery: Delivery) -> Outcome:
@@ -86,6 +96,27 @@ class Sender:
         sent = request_head(prepared.shown_url, headers, endpoint.headers)
         return replace(outcome, request=sent, answer=answer_head(answer.headers, prepared.confidant))
 
+    async def ask(self, endpoint: Endpoint) -> Consent:
+        """Ask its receiver for the consent to be sent events, by the way of every attempt, and with its own headers.
+
+        Raises BridgeError for what is our fault, as `post` does.
+        """
+        try:
+            prepared = self._prepare(endpoint)
+        except Refused as refusal:
+            return Consent(Word.UNANSWERED, fault=Fault.BLOCKED, detail=f"{refusal.reason}: {refusal.detail}")
+        headers = [one for one in prepared.headers if one[0] != CONTENT_TYPE]
+        if endpoint.rate:
+            headers.append((REQUEST_RATE, str(per_minute(endpoint.rate))))
+        request = Request("OPTIONS", prepared.origin, prepared.target, headers)
+        try:
+            answer = await self._transport.exchange(endpoint.name, request, deadline_seconds=self._deadline)
+        except TransportFault as fault:
+            return Consent(Word.UNANSWERED, fault=fault.fault, detail=fault.detail)
+        rest = parse_retry_after(answer.header("retry-after"), now=self._now())
+        allowed = answer.header(ALLOWED_ORIGIN), answer.header(ALLOWED_RATE)
+        return consent_from(answer.status, *allowed, self._origin, rest)
+
     def forget(self, endpoint: str) -> None:
         """An endpoint is gone or changed: close its connections, drop what was prepared for it."""
         if self._prepared.pop(endpoint, None):
@@ -114,8 +145,9 @@ class Sender:
             target=target.path,
             shown_url=bare(endpoint.url),
             headers=(
-                ("content-type", CONTENT_TYPES[endpoint.format]),
+                (CONTENT_TYPE, CONTENT_TYPES[endpoint.format]),
                 ("user-agent", f"bridge/{__version__}"),
+                *([(REQUEST_ORIGIN, self._origin)] if endpoint.handshake else []),
                 *opened.headers.items(),
             ),
             signer=signer_for(endpoint.format, secrets),

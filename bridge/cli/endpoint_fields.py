@@ -20,7 +20,8 @@ from bridge.strict_json import finite, no_constant
 AUTHORIZATION = "authorization"
 HEADER_CHARS = 1024
 """The longest value of a header, as the contract has it."""
-UNSET = ("events", "tasks", "indexes", "metadata", "format", "ordering", "concurrency", "rate", "schedule", "headers")
+UNSET = ("events", "tasks", "indexes", "metadata", "format", "ordering", "concurrency", "rate", "schedule", "headers",
+         "handshake")  # fmt: skip
 """The fields that can go back to their defaults."""
 MAPS = ("metadata", "headers")
 """Those of which one entry can be named alone."""
@@ -52,6 +53,9 @@ def field_options(command: Function) -> Function:
             click.option("--rate", metavar="N/s|N/m", help="Attempts a second, or a minute, at most."),
             click.option("--schedule", metavar="TIME,…", help="The wait before each attempt, and so their number: "
                          "0,5,5m,1h.  [default: BRIDGE_DELIVERY_SCHEDULE_SECONDS]"),
+            click.option("--handshake", type=click.Choice(["none", "required"]), metavar="WHETHER",
+                         help="required: nothing is sent before the receiver has consented, as CloudEvents' HTTP "
+                         "WebHook has it (OPTIONS with WebHook-Request-Origin).  [default: none]"),
             click.option("--header", "headers", metavar="NAME=VALUE", multiple=True,
                          help="A header of its own on every request, for what is no secret."),
             click.option("--auth-file", metavar="F", help="File with the value of the header authorization, such as "
@@ -74,6 +78,7 @@ def fields_from(given: Mapping[str, Any]) -> Definition:
         "concurrency": given["concurrency"],
         "rate": given["rate"],
         "schedule": None if given["schedule"] is None else schedule_from(given["schedule"]),
+        "handshake": given["handshake"],
         "headers": _headers_from(given["headers"], given["auth_file"]) or None,
     }
     return {field: value for field, value in named.items() if value is not None}

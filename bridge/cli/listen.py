@@ -17,6 +17,7 @@ from bridge.cli import stage
 from bridge.cli.calling import program
 from bridge.cli.defining import secrets_from
 from bridge.cli.ways_in import in_a_container, ways_in
+from bridge.consent import ALLOWED_ORIGIN, ALLOWED_RATE, REQUEST_ORIGIN
 from bridge.errors import InvalidInput
 from bridge.redaction import bare
 from bridge.sandbox.http import HttpServer
@@ -119,7 +120,10 @@ class Listener:
         if self._secrets:
             verdict = verify_any(self._secrets, request.headers, request.body, time.time())
         note = ""
-        if request.method != "POST":
+        origin = request.headers.get(REQUEST_ORIGIN)
+        if request.method == "OPTIONS" and origin:  # it listens to whomever asks
+            verdict, response = "", Response(200, (("allow", "POST"), (ALLOWED_ORIGIN, origin), (ALLOWED_RATE, "*")))
+        elif request.method != "POST":
             response = Response(405, (("allow", "POST"),))
         elif verdict:
             response = Response(401, (("content-type", "text/plain"),), verdict.encode())

@@ -108,6 +108,10 @@ class Receiver:
         """
         self.arrivals: deque[Arrival] = deque(maxlen=ARRIVALS_LIMIT)
         self.reject_invalid = reject_invalid
+        self.consent: Callable[[Request], Response] | None = None
+        """What answers the question for its consent (CloudEvents' HTTP WebHook); else 405, as to all but a POST."""
+        self.asked: list[Request] = []
+        """The questions that `consent` answered."""
         self._default = default
         self._clock = clock
         self._host = host
@@ -204,6 +208,9 @@ class Receiver:
         return list(self.arrivals)
 
     def _respond(self, request: Request) -> Response:
+        if request.method == "OPTIONS" and self.consent:
+            self.asked.append(request)
+            return self.consent(request)
         if request.method != "POST":
             return Response(405, (("allow", "POST"),))
         arrival = self._judge(request)

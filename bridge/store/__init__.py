@@ -12,6 +12,7 @@ from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from bridge.errors import START_REDIS, NewerData, SettingsError, StoreAway, StoreDown, UnreadableData, UnsafeRedis
+from bridge.store.handshakes import Handshakes
 from bridge.store.keys import Keys
 from bridge.store.listing import Listings
 from bridge.store.notices import Notices
@@ -39,6 +40,7 @@ class Store:
         self.outbox = Outbox(self)
         self.listings = Listings(self)
         self.watches = Watches(self)
+        self.handshakes = Handshakes(self)
         self.notices = Notices(self, events_kept=events_kept)
 
     @classmethod

@@ -285,7 +285,7 @@ class Registry:
         return self._endpoints
 
 
-_OPTIONAL = ("concurrency", "rate", "schedule", "supersede")
+_OPTIONAL = ("concurrency", "rate", "schedule", "supersede", "handshake")
 """Kept only where they are set: a registry that was written before there were such reads the same."""
 
 
@@ -319,6 +319,7 @@ def endpoint_from_json(name: str, text: bytes | str) -> Endpoint:
         rate=record.get("rate"),
         schedule=tuple(record.get("schedule", ())),
         supersede=record.get("supersede") is True,
+        handshake=record.get("handshake") is True,
         **lists,
     )
 

@@ -353,6 +353,7 @@ REFUSED_DEFINITIONS: list[tuple[dict[str, Any], str]] = [
     *(({"rate": bad}, "rate") for bad in ("", "0/s", "10", "10/h", "-1/s", "100000/s", "10/s ")),
     ({"rate": 10}, "rate"),
     *(({"supersede": bad}, "supersede") for bad in NO_SWITCH),
+    *(({"handshake": bad}, "handshake") for bad in (True, None, "", "Required", "optional")),
     ({"schedule": []}, "schedule"),
     ({"schedule": [0] * 51}, "schedule"),
     ({"schedule": "0,5"}, "schedule"),

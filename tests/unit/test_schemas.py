@@ -82,6 +82,7 @@ GOOD = {
     | st.just([0] * 50)
     | st.just([0] * 51),
     "supersede": st.sampled_from([True, False, None, 0, "true"]),
+    "handshake": st.sampled_from(["none", "required", None, True, "Required"]),
     "x-mine": JSON,
 }
 ALWAYS = {"url": st.just(URL)}
