@@ -1,28 +1,28 @@
-"""`make bench`: runs every scenario and prints what each comes to."""
+"""`make bench`: runs every scenario, prints what each comes to, and writes it to benchmarks/results/."""
 
 import argparse
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from typing import Protocol, cast
+from typing import cast
+
+from benchmarks.record import Record, Told
 
 SCENARIOS = {
+    "ceiling": "further",
     "drain": "drain",
     "end-to-end": "scenarios",
+    "fan-out": "further",
     "idle": "idle",
+    "killed": "further",
     "one-hangs": "scenarios",
     "owed": "owed",
     "rate": "rate",
     "registered": "registered",
     "ten-hang": "scenarios",
     "watching": "watching",
+    "workers": "further",
 }
 """Which module has it. Each is imported when it runs: `drain` alone needs what `make bench` installs."""
-
-
-class Told(Protocol):
-    """What a run came to."""
-
-    def lines(self) -> str: ...
 
 
 def scenario(name: str) -> Callable[[float], Iterator[tuple[str, Told | None]]]:
@@ -38,10 +38,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="length of each run (default: 30)")
     options = parser.parse_args()
     for name in options.scenario or SCENARIOS:
+        record = Record(name)
         for title, result in scenario(name)(options.seconds):
             print(title, flush=True)
             if result is not None:
                 print(result.lines(), flush=True)
+            record.add(title, result)
+        record.close()
 
 
 if __name__ == "__main__":

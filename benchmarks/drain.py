@@ -52,6 +52,11 @@ class Drained:
     lost: int
     doubled: int
 
+    @property
+    def figure(self) -> tuple[float, str]:
+        """What it is about."""
+        return self.per_second, "deliveries/s"
+
     def lines(self) -> str:
         """In a person's words."""
         cpu = f"CPU for each {self.cpu_us:.0f} µs, of Redis {self.redis_us:.0f} µs"
@@ -81,21 +86,21 @@ async def owe(url: str, receiver: int, secret: str, deliveries: int, endpoints: 
 
 
 async def watched(
-    store: Store, receiver: int, secret: str, tasks: int, endpoints: int = ENDPOINTS
+    store: Store, receiver: int, secret: str, number: int, endpoints: int = ENDPOINTS, *, tasks: str = "e{n}-*"
 ) -> AsyncIterator[tuple[list[WatchedTask], int]]:
-    """So many tasks, each of which one of the endpoints hears of, leased in batches; with Redis' time (ms)."""
+    """So many tasks, leased in batches; with Redis' time (ms). Of each task one endpoint hears, or as `tasks` says."""
     for n in range(endpoints):
-        definition = {"url": f"http://127.0.0.1:{receiver}/{n}", "secret": secret, "tasks": [f"e{n}-*"]}
+        definition = {"url": f"http://127.0.0.1:{receiver}/{n}", "secret": secret, "tasks": [tasks.format(n=n)]}
         await store.client.hset("bridge:endpoints", f"e{n}", json.dumps(definition))
-    for start in range(0, tasks, CLAIM):
-        ids = {f"e{number % endpoints}-{number}": 0 for number in range(start, min(start + CLAIM, tasks))}
+    for start in range(0, number, CLAIM):
+        ids = {f"e{one % endpoints}-{one}": 0 for one in range(start, min(start + CLAIM, number))}
         await store.client.zadd("bridge:tasks", ids, nx=True)
     policy = Policy(allow_networks=[ip_network("127.0.0.0/8")], allow_http=True)
     intake = Intake(store, policy, has_default_secret=False)
     await intake.run()
     await store.registry.reload_endpoints()
     leased = 0
-    while leased < tasks:
+    while leased < number:
         claim = await store.registry.claim_tasks(CLAIM, lease_ms=600_000)
         leased += len(claim.tasks)
         if claim.tasks:

@@ -37,6 +37,11 @@ class Idle:
     resident_mib: list[float]
     """Of `worker.py`, and of its children."""
 
+    @property
+    def figure(self) -> tuple[float, str]:
+        """What it is about."""
+        return self.commands_per_second, "commands/s"
+
     def lines(self) -> str:
         """In a person's words."""
         commands = f"{self.commands_per_second:.1f} commands/s, {self.inside_per_second:.1f} more inside scripts"

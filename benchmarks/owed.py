@@ -32,6 +32,11 @@ class Owed:
     bytes_for_each: float
     """Record, place in the queue, line of the task."""
 
+    @property
+    def figure(self) -> tuple[float, str]:
+        """What it is about."""
+        return self.bytes_for_each, "bytes"
+
     def lines(self) -> str:
         """In a person's words."""
         return f"  {self.bytes_for_each:.0f} bytes of Redis for each of {self.deliveries:,} beside the event's body"

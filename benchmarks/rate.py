@@ -36,6 +36,11 @@ class Paced:
     lost: int
     doubled: int
 
+    @property
+    def figure(self) -> tuple[float, str]:
+        """What it is about."""
+        return quantile(self.arrivals, 0.99), "ms, p99"
+
     def lines(self) -> str:
         """In a person's words."""
         times = "  ".join(f"p{share * 100:g} {quantile(self.arrivals, share):.1f}" for share in (0.5, 0.99, 1.0))

@@ -33,6 +33,11 @@ class Registered:
     """Of Redis' memory, snapshot and current event included."""
     claims_ms: list[float]
 
+    @property
+    def figure(self) -> tuple[float, str]:
+        """What it is about."""
+        return self.bytes_for_each, "bytes"
+
     def lines(self) -> str:
         """In a person's words."""
         ordered = sorted(self.claims_ms)

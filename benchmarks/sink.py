@@ -1,8 +1,8 @@
 """A receiver that costs next to nothing: it answers 204 and counts, so that what is measured is the sender.
 
-`python -m benchmarks.sink COUNT` prints its port as the first line, an empty one when so many different `webhook-id`s
-have come, and at SIGTERM one line of JSON: how many requests came, with how many different ids, and when (monotonic)
-the first and the last came, and each id for the first time.
+`python -m benchmarks.sink COUNT` prints its port as the first line, an empty one when so many different deliveries
+(`webhook-id` and path) have come, and at SIGTERM one line of JSON: how many requests came, for how many different
+deliveries, and when (monotonic) the first and the last came, and each id for the first time.
 """
 
 import asyncio
@@ -23,17 +23,19 @@ class Sink:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self.requests, self.at = 0, dict[bytes, float]()
+        self.requests, self.at, self.deliveries = 0, dict[bytes, float](), set[bytes]()
         self.first = self.last = 0.0
 
-    def note(self, webhook_id: bytes) -> None:
+    def note(self, webhook_id: bytes, path: bytes) -> None:
         """One more."""
         self.last = time.monotonic()
         self.first = self.first or self.last
         self.requests += 1
-        if webhook_id not in self.at:
-            self.at[webhook_id] = self.last
-            if len(self.at) == self._count:
+        self.at.setdefault(webhook_id, self.last)
+        delivery = webhook_id + path
+        if delivery not in self.deliveries:
+            self.deliveries.add(delivery)
+            if len(self.deliveries) == self._count:
                 print(flush=True)
 
 
@@ -42,6 +44,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, sink: Sink) -> None:
         self._sink, self._parser, self._id = sink, httptools.HttpRequestParser(self), b""
+        self._path = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep it, to answer."""
@@ -51,6 +54,10 @@ class Connection(asyncio.Protocol):
         """Parse what came."""
         self._parser.feed_data(data)
 
+    def on_url(self, url: bytes) -> None:
+        """Which endpoint it is for."""
+        self._path = url
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """All that is looked at is the id."""
         if name == b"webhook-id":
@@ -58,7 +65,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Count it, answer."""
-        self._sink.note(self._id)
+        self._sink.note(self._id, self._path)
         self._transport.write(ANSWER)
 
 
@@ -69,7 +76,12 @@ async def serve(count: int) -> None:
     server = await loop.create_server(lambda: Connection(sink), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await stop.wait()
-    seen: dict[str, Any] = {"requests": sink.requests, "ids": len(sink.at), "first": sink.first, "last": sink.last}
+    seen: dict[str, Any] = {
+        "requests": sink.requests,
+        "ids": len(sink.deliveries),
+        "first": sink.first,
+        "last": sink.last,
+    }
     seen["at"] = {webhook_id.decode(): at for webhook_id, at in sink.at.items()}
     print(json.dumps(seen), flush=True)
 

@@ -60,6 +60,11 @@ class Result:
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else float("nan")
 
+    @property
+    def figure(self) -> tuple[float, str]:
+        """What it is about."""
+        return self.quantile(0.5), "ms, p50"
+
     def lines(self) -> str:
         """In a person's words."""
         counts = f"served {self.served}, lost {self.lost}, invented {self.invented}, doubled {self.doubled}, "

@@ -20,7 +20,7 @@ from statistics import median
 from redis import Redis
 
 from benchmarks import jobs_per_poll
-from benchmarks.stage import HERE, Result, start_worker
+from benchmarks.stage import HERE, start_worker
 from bridge.sandbox.receiver import Receiver
 from bridge.sandbox.redis import RedisServer
 from bridge.sandbox.timeline import Step, a_timeline
@@ -35,15 +35,21 @@ TASKS = (100, 1_000)
 class Watched:
     """One run: requests by what they were for, and how long after a change it was known (seconds)."""
 
+    tasks: int
     pages: int
     by_id: int
     ends: int
     minutes: float
     latencies: list[float]
 
-    def line(self, tasks: int) -> str:
+    @property
+    def figure(self) -> tuple[float, str]:
+        """What it is about."""
+        return (self.pages + self.by_id - self.ends) / self.minutes, "requests/min"
+
+    def lines(self) -> str:
         """The run in one line."""
-        rate = (self.pages + self.by_id - self.ends) / self.minutes / tasks
+        rate = self.figure[0] / self.tasks
         middle = median(self.latencies) if self.latencies else float("nan")
         worst = sorted(self.latencies)[int(len(self.latencies) * 0.99)] if self.latencies else float("nan")
         return (
@@ -90,7 +96,7 @@ def by_the_bridge(tasks: int, seconds: float) -> Watched:
     ahead = time.time() - time.monotonic()
     late = [one.at + ahead - _seconds(one.data["updated_at"]) for one in arrivals if "status" in one.data["changed"]]
     ends = sum(one.status in {"ready", "failed"} for one in arrivals)
-    return Watched(pages, len(asked) - pages, ends, minutes, late)
+    return Watched(tasks, pages, len(asked) - pages, ends, minutes, late)
 
 
 def by_the_sdk(tasks: int, seconds: float) -> Watched:
@@ -128,7 +134,7 @@ def by_the_sdk(tasks: int, seconds: float) -> Watched:
         stop.set()
         for thread in threads:
             thread.join(timeout=2 * INTERVAL_SECONDS)
-    return Watched(0, asked, ended, minutes, told)
+    return Watched(tasks, 0, asked, ended, minutes, told)
 
 
 def by_jobs(tasks: int, seconds: float) -> Watched:
@@ -154,14 +160,14 @@ def by_jobs(tasks: int, seconds: float) -> Watched:
             worker.send_signal(signal.SIGTERM)
             worker.wait(timeout=60)
     late = [float(at) - _seconds(moment) for at, moment, _ in told if at]
-    return Watched(0, asked, sum(status in jobs_per_poll.TERMINAL for _, _, status in told), minutes, late)
+    return Watched(tasks, 0, asked, sum(status in jobs_per_poll.TERMINAL for _, _, status in told), minutes, late)
 
 
-def watching(seconds: float) -> Iterator[tuple[str, Result | None]]:
+def watching(seconds: float) -> Iterator[tuple[str, Watched]]:
     """The cost of watching, side by side."""
     for tasks in TASKS:
         for name, watch in (("bridge", by_the_bridge), ("SDK wait_for_done", by_the_sdk), ("RQ jobs", by_jobs)):
-            yield f"{tasks} tasks, {name}\n{watch(tasks, seconds).line(tasks)}", None
+            yield f"{tasks} tasks, {name}", watch(tasks, seconds)
 
 
 def _seconds(moment: str) -> float:

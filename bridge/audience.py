@@ -1,7 +1,7 @@
-"""Why nobody is owed an event: what each endpoint takes instead, and what tells the present state. Pure."""
+"""Why an endpoint, or nobody, is owed an event: what it takes instead, and what tells the present state. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bridge.filters import fits, matches
@@ -13,6 +13,16 @@ SHOWN = 5
 EVERY_ENDED = "bridge task ls --status ended --limit 0 -o ids | bridge task add -"
 WORDS = 5
 """How many patterns of each."""
+MOST = 100
+"""How many of those that were passed over are told at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """An endpoint that is not owed an event of a task, and why, in words that follow its name."""
+
+    endpoint: str
+    why: str
 
 
 def nobody(
@@ -44,6 +54,38 @@ def nobody(
     more = [f"{len(asked) - SHOWN} more"] if len(asked) > SHOWN else []
     only = " of those that the task names" if named is not None else ""
     return f"no endpoint{only} takes {event_type}: {', '.join([*told, *more])}"
+
+
+def passed_over(
+    event_type: str,
+    task: str,
+    endpoints: Mapping[str, Endpoint],
+    *,
+    owed: Container[str],
+    named: Sequence[str] | None = None,
+    index: str | None = None,
+    metadata: Any = None,
+) -> list[PassedOver]:
+    """Whom an event of a task is not owed to, by name, at most `MOST`; the other words are as in `nobody`."""
+    if not event_type.startswith(FAMILIES):
+        return []
+
+    def why(one: Endpoint) -> str:
+        if named is not None and one.name not in named:
+            return f"the task names others: {_listed(named)}"
+        if matches(one, event_type, task, index=index, metadata=metadata):
+            return "it would take it, and came later, or its delivery was forgotten"
+        return f"it takes {_instead(one, event_type, task, index)}"
+
+    left_out = [one for name, one in sorted(endpoints.items()) if not name.startswith("url:") and name not in owed]
+    return [PassedOver(one.name, why(one)) for one in left_out[:MOST]]
+
+
+def way_to_hear(endpoint: str, task: str, *, watched: bool) -> str:
+    """How this endpoint, which is there and did not take an event, hears of its task."""
+    if watched:
+        return f"bridge endpoint set {endpoint} --events …: it hears of the task's changes from then on"
+    return f"bridge endpoint set {endpoint} --events …; then bridge task add {task} tells the present state"
 
 
 def way_to_tell(task: str, *, watched: bool) -> str:

@@ -26,6 +26,7 @@ from bridge.sealing import SEALED_BYTES, is_sealed
 from bridge.strict_json import each_once, finite, is_shallow, no_constant
 from bridge.throttle import RATE
 from bridge.tl_signature import check_secret
+from bridge.wording import wrong
 
 METADATA_BYTES = 4_096
 METADATA_DEPTH = 100
@@ -299,11 +300,17 @@ def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
 
 
 def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    first = error.errors(include_url=False, include_input=False)[0]
     field = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or _is_showable(part))
-    reason = first["msg"].removeprefix("Value error, ")
+    reason = wrong(first)
     fixes = {
         "": 'write one JSON object: {"url": "https://…", "events": ["index.task.*"], "secret": "whsec_…"}',
+        "url": 'write it in quotes, as "https://example.com/hook"',
+        "events": 'write a list, as ["index.task.*"]',
+        "tasks": 'write a list of ids or of their beginnings, as ["*"]',
+        "indexes": 'write a list of their ids, as ["*"]',
+        "metadata": 'write an object, as {"team": ["video"]}',
+        "headers": 'write an object of texts, as {"x-team": "video"}',
         "format": f"choose one of: {', '.join(CONTENT_TYPES)}",
         "secret": 'make one with: echo "whsec_$(openssl rand -base64 32)"; what TwelveLabs revealed is for the format '
         "twelvelabs",
@@ -319,7 +326,7 @@ def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
         _plain_value(raw, first["loc"]) if first["loc"] and first["loc"][0] not in {*SECRET_FIELDS, "headers"} else ""
     )
     value = bare(value) if field == "url" else value
-    return Rejection(field, reason, fixes.get(field, f"correct “{field}” and HSET it again"), value)
+    return Rejection(field, reason, fixes.get(field.partition(".")[0], f"correct “{field}” and HSET it again"), value)
 
 
 def _is_showable(name: str) -> bool:

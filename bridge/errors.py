@@ -1,5 +1,7 @@
 """What can go wrong on our side, or by a person's hand. A subscriber's or upstream's failure is a value instead."""
 
+ONE_PRIMARY = "use one primary, with replicas if you like, behind one address: docs/how-to/redis-sentinel.md"
+"""What to do instead of a Redis Cluster."""
 START_REDIS = "redis-server config/redis.conf &  # or set BRIDGE_REDIS_URL"
 """What to do about a Redis that does not answer."""
 LOG_IN = (

@@ -7,6 +7,7 @@ whoever dies between two pages loses nothing, and whoever comes after registers 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from bridge.contract import check_member
@@ -15,11 +16,13 @@ from bridge.entries import Judge
 from bridge.finding import Row, Search, after_failure, after_page
 from bridge.kinds import Kind
 from bridge.model import FetchFailure, FetchFault, Observation
+from bridge.poll import proves_key
 from bridge.pump import Log, keep_on
 from bridge.rejection import Rejection
+from bridge.skim import CLOCKS_APART_MS
 from bridge.watches import WATCHES, Watch
 
-LOOK_SECONDS = 5.0
+LOOK_SECONDS = 10.0
 """How soon a hand-written HSET is noticed, at the latest; an idle bridge asks no more often."""
 LEASE_SECONDS = 30.0
 """Whoever finds and dies is replaced after this; it is said anew with each page."""
@@ -41,6 +44,8 @@ class Turn(Protocol):
     def next_at(self) -> int: ...
     @property
     def token(self) -> str: ...
+    @property
+    def probe(self) -> bool: ...
     @property
     def written(self) -> Mapping[bytes, bytes]: ...
     def in_force(self, name: bytes) -> bytes | None: ...
@@ -82,6 +87,10 @@ class Page(Protocol):
     def rows(self) -> Sequence[Observation]: ...
     @property
     def count(self) -> int: ...
+    @property
+    def full(self) -> int: ...
+    @property
+    def dated(self) -> datetime | None: ...
 
 
 class Upstream(Protocol):
@@ -93,9 +102,10 @@ class Upstream(Protocol):
 
 
 class Poller(Protocol):
-    """Who rests the key."""
+    """Who rests the key, and is told when it is good again."""
 
     async def rest(self, failure: FetchFailure) -> bool: ...
+    async def accept(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +150,8 @@ class Finder:
         self._again_ms, self._lease_ms = int(policy.interval_seconds * 1000), int(LEASE_SECONDS * 1000)
         self._kept: dict[bytes, bytes] = {}
         self._trouble = ""
+        self._probes = False
+        """The key is refused, and the next page finds out whether it still is."""
 
     async def run(self) -> None:
         """Round after round, until cancelled. While Redis is away it only waits."""
@@ -158,6 +170,7 @@ class Finder:
         if turn.word == "broken":
             await self._tell(await self._watches.say_broken())
         elif turn.word == "yours":
+            self._probes = turn.probe
             await self._tell("")
             try:
                 for job in sorted(await self._jobs(turn), key=lambda one: one.search.due):
@@ -191,7 +204,7 @@ class Finder:
             if found.expires_at is not None and found.expires_at <= turn.now:
                 continue
             searches = ((kind, Search.read(turn.state(found, kind), since=found.since)) for kind in found.kinds)
-            jobs += [Job(found, text, kind, search) for kind, search in searches]
+            jobs += [Job(found, text, kind, search.by(turn.now, self._again_ms)) for kind, search in searches]
         return jobs
 
     def _judged(self, number: int, name: bytes, text: bytes) -> Watch:
@@ -211,17 +224,21 @@ class Finder:
 
     async def _find(self, turn: Turn, job: Job) -> bool:
         """Go on with a search. Replies whether there may be something left to do for others."""
-        search = job.search.resumed()
+        search, before = job.search.resumed(), list[Row]()
         for _ in range(ROUND_PAGES):
             if await self._budget.grant(per_minute=self._policy.requests_per_minute):
                 return False
             page = await self._upstream.fetch_created(job.kind, job.watch.index, search.page, on_way=search.on_way)
+            if self._probes and (not isinstance(page, FetchFailure) or proves_key(page)):
+                self._probes = False
+                await self._poller.accept()
             if isinstance(page, FetchFailure):
                 return await self._failed(turn, job, search, page)
-            rows = [row for one in page.rows if (row := row_of(one, job.kind, job.watch.index))]
-            last = page.count < self._policy.page_rows
-            step = after_page(search, rows, last=last, now=turn.now, again_ms=self._again_ms)
-            search = step.search
+            rows = [row_of(one, job.kind, job.watch.index) for one in page.rows]
+            repeats = bool(rows) and rows == before  # upstream ignores which page is asked for
+            last, theirs = repeats or page.count < min(page.full, self._policy.page_rows), theirs_of(page, turn.now)
+            step = after_page(search, rows, last=last, now=turn.now, again_ms=self._again_ms, theirs=theirs)
+            search, before = step.search, rows if step.search.page > 1 else []
             word = await self._remember(turn, job, search, [member_of(one, job) for one in step.wanted])
             if step.over or word != "ok":
                 return word in GOES_ON
@@ -238,26 +255,34 @@ class Finder:
         return found.word
 
     async def _failed(self, turn: Turn, job: Job, search: Search, failure: FetchFailure) -> bool:
-        refused = failure.fault in REFUSED
-        if refused and search.page > 1:  # the page before was full, and this one is not there
+        # A list that refuses the key again, though something else has proved it good since, refuses it alone.
+        alone = failure.fault is FetchFault.CREDENTIAL and failure.detail == search.error and not self._probes
+        refused = failure.fault in REFUSED or alone
+        if failure.fault in REFUSED and search.page > 1:  # the page before was full, and this one is not there
             known = after_page(search, (), last=True, now=turn.now, again_ms=self._again_ms).search
             return await self._remember(turn, job, known, ()) in GOES_ON
-        known = after_failure(search, failure.detail, refused=refused, now=turn.now, again_ms=self._again_ms)
+        when = {"now": turn.now, "again_ms": self._again_ms, "asked_ms": int(1000 * (failure.retry_after_seconds or 0))}
+        known = after_failure(search, failure.detail, refused=refused, **when)
         if known.error != job.search.error:
             self._log.warning("watch.faulty", watch=job.watch.name, detail=failure.detail)
         rests = await self._poller.rest(failure)
         return await self._remember(turn, job, known, ()) in GOES_ON and not rests
 
 
-def row_of(seen: Observation, kind: Kind, index: str | None) -> Row | None:
-    """A row as a search looks at it; None for one of another index, should upstream not have asked for ours."""
+def theirs_of(page: Page, now: int) -> int | None:
+    """Upstream's time (ms) when it made a page; None where it does not say, or nothing near ours (`now`)."""
+    theirs = int(page.dated.timestamp() * 1000) if page.dated else None
+    return theirs if theirs is not None and abs(theirs - now) <= CLOCKS_APART_MS else None
+
+
+def row_of(seen: Observation, kind: Kind, index: str | None) -> Row:
+    """A row as a search looks at it. It may be of another index, should upstream not have asked for ours."""
     theirs = seen.task.get("index_id")
-    if index is not None and isinstance(theirs, str) and theirs != index:
-        return None
     written = seen.task.get("created_at")
     created = parse_instant(written) if isinstance(written, str) else None
     ms = None if created is None else int(created.timestamp() * 1000)
-    return Row(str(seen.task_id), ms, seen.status in kind.terminal)
+    ours = index is None or not isinstance(theirs, str) or theirs == index
+    return Row(str(seen.task_id), ms, seen.status in kind.terminal, ours)
 
 
 def member_of(task_id: str, job: Job) -> str:

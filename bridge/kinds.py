@@ -6,6 +6,7 @@ A member of `bridge:tasks` is `<kind>:<path>`, or an id alone for an index task.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from bridge.model import KNOWN_STATUSES, TERMINAL_STATUSES
 
@@ -72,6 +73,8 @@ class Kind:
 
 
 _PART = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+ID_CHARACTERS = 200
+"""A longer id is longer than a member may be."""
 
 TASK = Kind(
     name="",
@@ -118,6 +121,11 @@ ANALYSIS = Kind(
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (TASK, ASSET, ANALYSIS)}
 FAMILIES = tuple(kind.family for kind in KINDS.values())
 """How the types of events about tasks begin."""
+
+
+def is_id(value: object) -> TypeGuard[str]:
+    """Whether this is an id that a member can name."""
+    return isinstance(value, str) and len(value) <= ID_CHARACTERS and bool(_PART.fullmatch(value))
 
 
 def find_kind(member: str) -> Kind | None:

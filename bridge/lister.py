@@ -17,7 +17,17 @@ from bridge.errors import StoreDown
 from bridge.model import FetchFailure, FetchFault, Observation, WatchedTask
 from bridge.poll import Reading
 from bridge.pump import Log, keep_on
-from bridge.skim import DEEP_MS, LONGEST_REST_SECONDS, Pass, Weight, fresh_seconds, is_plain, is_useless, weigh
+from bridge.skim import (
+    DEEP_MS,
+    LONGEST_REST_SECONDS,
+    Pass,
+    Weight,
+    asked_ms,
+    fresh_seconds,
+    is_plain,
+    is_useless,
+    weigh,
+)
 
 PAGES = 40
 """The most pages of one pass; an account where more moves in an interval is read by id."""
@@ -26,7 +36,8 @@ ABREAST = 50
 LEASE_SECONDS = 30.0
 """Whoever lists and dies is replaced after this; it is said anew with each page."""
 BUSY_TRIES, BUSY_SECONDS = 100, 0.1
-"""How long what somebody else is reading by id is waited for: ten seconds, the deadline of a read."""
+"""What somebody else reads by id is waited for until its lease ends, which whoever is killed holds. The turn is said
+anew after so many looks, each such a time after the one before."""
 STEPS = 1_000
 """How often at most a step of tasks is brought forward; the next look goes on."""
 SCARCE = "no request is left for a page"
@@ -57,6 +68,8 @@ class Turn(Protocol):
     def deep(self) -> bool: ...
     @property
     def token(self) -> str: ...
+    @property
+    def why(self) -> str: ...
 
 
 class Named(Protocol):
@@ -77,12 +90,12 @@ class Listings(Protocol):
     async def grant(self, *, per_minute: int) -> int: ...
     async def go_on(self, token: str, *, lease_ms: int) -> bool: ...
     async def done(self, token: str, *, again_ms: int, mark: int | None, deep_ms: int | None) -> None: ...
-    async def failed(self, token: str, *, again_ms: int, why: str) -> None: ...
+    async def failed(self, token: str, *, again_ms: int, why: str, rest_ms: int) -> None: ...
     async def rest(self, token: str, why: str, *, lied: bool) -> int: ...
     async def missed(self, why: str, *, age_ms: int, relied_at: int) -> int: ...
     async def news(self, rows: Sequence[Observation]) -> list[Observation]: ...
     async def claim_named(self, members: Sequence[str], *, lease_ms: int) -> Named: ...
-    async def hasten(self, *, within_ms: int, reach_ms: int) -> int: ...
+    async def hasten(self, *, within_ms: int, reach_ms: int, skip: int) -> tuple[int, int]: ...
 
 
 class Page(Protocol):
@@ -92,6 +105,8 @@ class Page(Protocol):
     def rows(self) -> Sequence[Observation]: ...
     @property
     def count(self) -> int: ...
+    @property
+    def full(self) -> int: ...
     @property
     def dated(self) -> datetime | None: ...
 
@@ -167,7 +182,7 @@ class Lister:
         )
         stale = turn.listed_at is not None and (turn.word == "few" or turn.now - turn.listed_at > self._fresh_ms)
         if turn.word != "yours":
-            if stale:
+            if stale and (turn.word == "few" or turn.why != SCARCE):
                 await self._leave()
             return min(max(turn.next_at - turn.now, 50) / 1000, policy.interval_seconds)
         done = await self._pass(turn)
@@ -178,12 +193,15 @@ class Lister:
     async def _pass(self, turn: Turn) -> bool:
         """One pass, and what follows from how it ended; replies whether the list may be relied on.
 
-        It was complete, and told what is so; or there was no request for it, and so is none for reading by id.
+        It was complete, and told what is so; or there was no request for it, and so is none for reading by id. What was
+        read of it is told in any case: it was served, and may be otherwise by the next pass.
         """
         made = Pass(turn.mark, turn.now, deep=turn.deep)
         again_ms = int(self._policy.interval_seconds * 1000)
         failure = await self._read(turn, made)
-        if failure is None and not made.lie and await self._commit(turn, made):
+        if failure:
+            await self._poller.rest(failure)  # before what was read of it asks for anything by id
+        if not made.lie and await self._commit(turn, made) and failure is None:
             again_ms = int(again_ms * BRISK)
         if made.lie:
             await self._rests(await self._listings.rest(turn.token, made.lie, lied=True), made.lie)
@@ -192,14 +210,13 @@ class Lister:
             await self._listings.done(turn.token, again_ms=again_ms, mark=made.next_mark, deep_ms=deep_ms)
             self._failing = ""
             return True
-        elif is_useless(failure):
+        elif is_useless(failure, before=self._failing):
             await self._rests(await self._listings.rest(turn.token, failure.detail, lied=False), failure.detail)
         else:
             if failure.detail not in {self._failing, SCARCE}:
                 self._failing = failure.detail
                 self._log.warning("list.fails", detail=failure.detail)
-            await self._poller.rest(failure)
-            await self._listings.failed(turn.token, again_ms=again_ms, why=failure.detail)
+            await self._listings.failed(turn.token, again_ms=again_ms, why=failure.detail, rest_ms=asked_ms(failure))
         return failure is not None and failure.detail == SCARCE
 
     async def compare(self, task: WatchedTask, seen: Observation) -> None:
@@ -229,7 +246,7 @@ class Lister:
                 return page
             if number == 1 and not page.rows:
                 return FetchFailure(FetchFault.TRANSIENT, "the list is empty")
-            made.add(page.rows, last=page.count < self._policy.page_rows, dated=page.dated)
+            made.add(page.rows, last=page.count < min(page.full, self._policy.page_rows), dated=page.dated)
             if made.complete or made.lie:
                 return None
             if not await self._listings.go_on(turn.token, lease_ms=int(LEASE_SECONDS * 1000)):
@@ -253,14 +270,15 @@ class Lister:
             news = await self._listings.news(layer)
             told = told or bool(news)
             for start in range(0, len(news), ABREAST):
-                await self._listings.go_on(turn.token, lease_ms=int(LEASE_SECONDS * 1000))
-                await self._settle(made, {str(row.task_id): row for row in news[start : start + ABREAST]})
+                await self._settle(turn, made, {str(row.task_id): row for row in news[start : start + ABREAST]})
         return told
 
-    async def _settle(self, made: Pass, rows: dict[str, Observation]) -> None:
+    async def _settle(self, turn: Turn, made: Pass, rows: dict[str, Observation]) -> None:
         """Claim these tasks and commit what their rows say; one that is being read by id is waited for."""
         left = list(rows)
-        for _ in range(BUSY_TRIES):
+        for number in range(int(self._policy.lease_seconds / BUSY_SECONDS) + 1):
+            if number % BUSY_TRIES == 0:
+                await self._listings.go_on(turn.token, lease_ms=int(LEASE_SECONDS * 1000))
             named = await self._listings.claim_named(left, lease_ms=int(self._policy.lease_seconds * 1000))
             readings = self._poller.named(named.now, named.tasks)
             await asyncio.gather(*(self._hear(made, reading, rows[reading.task.member]) for reading in readings))
@@ -293,6 +311,9 @@ class Lister:
         """The list does not tell any more: what relied on it is due soon."""
         within = int(self._policy.interval_seconds * 1000)
         reach = within + int(self._policy.lease_seconds * 1000)
+        skip = 0
         for _ in range(STEPS):
-            if not await self._listings.hasten(within_ms=within, reach_ms=reach):
+            moved, left = await self._listings.hasten(within_ms=within, reach_ms=reach, skip=skip)
+            if not moved + left:
                 return
+            skip += left

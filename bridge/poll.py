@@ -200,6 +200,11 @@ class Poller:
         self._log.warning("key.refused" if refused else "upstream.throttled", seconds=seconds, detail=failure.detail)
         return True
 
+    async def accept(self) -> None:
+        """A page that was the probe of a refused key was not refused."""
+        await self._registry.key_accepted()
+        self._log.info("key.accepted")
+
     def report(self) -> None:
         """Write one wide line of what happened since the last one, and why reads failed; nothing of nothing."""
         if self._tally:

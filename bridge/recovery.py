@@ -11,6 +11,9 @@ RECOVERABLE = (DeadReason.EXHAUSTED, DeadReason.GONE, DeadReason.BLOCKED, DeadRe
 NAMEABLE = tuple(one for one in DeadReason if one is not DeadReason.BODY_LOST)
 """The reasons that may be named: without a body there is nothing to send."""
 
+LISTED_UNASKED, LISTED = 100, 100_000
+"""How many deliveries `bridge delivery ls` names without --limit, and with it at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
@@ -53,3 +56,16 @@ def command(endpoint: str, reasons: Iterable[str]) -> str:
     if set(named) <= set(RECOVERABLE):
         return f"bridge endpoint recover {endpoint}"
     return f"bridge endpoint recover {endpoint} --reason {','.join(named)}"
+
+
+def each_of(endpoint: str, state: str, count: int, verb: str, *, task: str = "") -> str:
+    """What does this (`retry`, `cancel`) to each of the deliveries that an endpoint has in a state, so many; `task`: to
+    those of this task."""
+    only = f" --task {task}" if task else ""
+    limit = f" --limit {min(count, LISTED)}" if count > LISTED_UNASKED else ""
+    return f"bridge delivery ls --endpoint {endpoint}{only} --state {state}{limit} -o ids | bridge delivery {verb} -"
+
+
+def dismissal(endpoint: str, dead: int) -> str:
+    """What takes the dead letters of an endpoint, so many, off the list of what a person is to look at."""
+    return each_of(endpoint, "dead", dead, "cancel")

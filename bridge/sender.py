@@ -125,9 +125,10 @@ class Sender:
     def _prepare(self, endpoint: Endpoint) -> _Prepared:
         known = self._prepared.get(endpoint.name)
         now = self._now().timestamp()
-        if known and known.endpoint == endpoint and (known.signs_until is None or now < known.signs_until):
+        same = known is not None and (known.endpoint is endpoint or known.endpoint == endpoint)
+        if known and same and (known.signs_until is None or now < known.signs_until):
             return known
-        if known is None or known.endpoint != endpoint:  # else a secret's time is over, which changes no connection
+        if not same:  # else a secret's time is over, which changes no connection
             self.forget(endpoint.name)
         target = self._policy.parse(endpoint.url)
         opened = self._keyring.endpoint(endpoint)

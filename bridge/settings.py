@@ -53,8 +53,7 @@ class Settings(BaseSettings):
     redis_url: types.RedisUrl = knob(
         SecretStr("redis://127.0.0.1:6379/0"),
         "The Redis that holds everything: redis://, rediss:// (TLS) or unix://, with password and database "
-        "number. redis+sentinel://[user:password@]host:26379,host:26379/service/0 is checked here, "
-        "but the bridge does not connect to it yet.",
+        "number. Behind Sentinels, an address that always leads to the primary: docs/how-to/redis-sentinel.md.",
         examples=["redis://:password@host:6379/0"],
     )
     redis_allow_volatile: bool = knob(
@@ -202,7 +201,7 @@ class Settings(BaseSettings):
     )
     retention_events: int = knob(100_000, "Newest events kept in the stream.", "events", 100, 10_000_000)
 
-    shift_seconds: float = knob(60, "Length of the RQ job that keeps a worker claiming.", "seconds", 1, 3600)
+    shift_seconds: float = knob(300, "Length of the RQ job that keeps a worker claiming.", "seconds", 1, 3600)
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], types.Upper] = knob(
         "INFO", "The least serious kind of line that is logged: DEBUG, INFO, WARNING, ERROR or CRITICAL."
     )

@@ -20,8 +20,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from bridge.redaction import without_secrets
-from bridge.settings_types import plain_text
+from bridge.redaction import value_without_secrets, without_secrets
+from bridge.settings_types import knob_of, plain_text
+from bridge.wording import wrong
 
 Origin = Literal["cli", "env", ".env", "secrets", "config file", "default"]
 
@@ -36,6 +37,11 @@ API_KEY_NAMES = ("TWELVELABS_API_KEY", "TWELVE_LABS_API_KEY")
 
 RESERVED = frozenset({"BRIDGE_CONFIG", "BRIDGE_OUTPUT", "BRIDGE_SOAK"})
 """Names that mean something to the CLI, to the test suite or to this module, but are no settings."""
+
+_SECRETIVE = re.compile(r"[:@=+]|(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9]).{12}|(?=.*[0-9]).{16}")
+"""What few names of files have, and most secrets."""
+_LONE = 16
+"""A word without a slash that is as long as a token has to be may be one."""
 
 _NOT_OURS = re.compile(
     r"BRIDGE_TEST_\w*"
@@ -58,7 +64,8 @@ class Given:
     """The file that it was read from, if it was a secret's."""
 
 
-EMPTY = "its file is empty"
+EMPTY = " is empty"
+"""How the problem ends that a file is which holds nothing."""
 OF_THE_SIMULATOR = "tlk_sandbox"
 """What the simulator takes for a key. It stands in this repository, and whoever reads it may."""
 
@@ -152,7 +159,7 @@ class SecretFiles(Place):
         files = [path for path in paths if path.name.upper() in known and path.is_file()]
         # Whoever reaches a mount of this container is meant to: what others may read is no news here.
         found = {path.name.upper(): read_secret(path, "secrets", str(path)) for path in files}
-        self.given = {name: replace(one, warning="") for name, one in found.items() if one.problem != EMPTY}
+        self.given = {name: replace(one, warning="") for name, one in found.items() if not one.problem.endswith(EMPTY)}
 
 
 def read_secret(path: Path, origin: Origin, name: str) -> Given:
@@ -163,15 +170,26 @@ def read_secret(path: Path, origin: Origin, name: str) -> Given:
             mode = path.expanduser().stat().st_mode
     except PermissionError:
         return Given(None, origin, name, problem=unreadable(path, os.geteuid()))
-    except OSError as error:  # not found, say: then this may be the secret itself, where its file was asked for
-        return Given(None, origin, name, problem=f"the file cannot be read: {error.strerror}")
+    except OSError as error:
+        if not _may_be_shown(path):
+            hidden = f"it names no file that can be read ({error.strerror}), and is not shown"
+            return Given(None, origin, name, problem=f"{hidden}, as it may be the secret itself")
+        return Given(None, origin, name, problem=f"{path} cannot be read: {error.strerror}")
     except UnicodeDecodeError:
         return Given(None, origin, name, problem=f"{path} is not UTF-8 text")
     if not text:
-        return Given(None, origin, name, problem=EMPTY)
+        return Given(None, origin, name, problem=f"{path}{EMPTY}")
     told = mode & 0o004 and text != OF_THE_SIMULATOR
     warning = f"{path} can be read by every user of this machine: chmod 600 {path}" if told else ""
     return Given(text, origin, name, warning=warning, file=str(path))
+
+
+def _may_be_shown(path: Path) -> bool:
+    """Whether what should be a path, and leads nowhere, can be nothing else: no secret that was put in its place."""
+    text = str(path)
+    if len(path.parts) == 1 and len(text) >= _LONE:
+        return False
+    return value_without_secrets(text, len(text)) == text and not any(map(_SECRETIVE.search, path.parts))
 
 
 def unreadable(path: Path, user: int) -> str:
@@ -225,8 +243,8 @@ def complaint(fields: Mapping[str, FieldInfo], error: ErrorDetails, data: Mappin
     if error["type"] == "extra_forbidden":
         near = suggest(key, all_env_names(fields))
         return f"{given.name if given else key}{place}: no such setting" + (f"; did you mean {near}?" if near else "")
-    reason = str(error["ctx"]["error"]) if error["type"] == "value_error" else error["msg"]
+    reason = str(error["ctx"]["error"]) if error["type"] == "value_error" else wrong(error, knob_of(fields[key]).unit)
     item = f"item {int(error['loc'][1]) + 1} " if len(error["loc"]) > 1 else ""
     examples, name = fields[key].examples, shown_name(key)
     example = f"; for example {name}={examples[0] if examples else plain_text(fields[key].default)}"
-    return f"{name}{place}: {item}{reason.replace('Input should', 'must', 1)}" + example * (error["type"] != "lease")
+    return f"{name}{place}: {item}{reason}" + example * (error["type"] != "lease")

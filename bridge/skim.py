@@ -69,13 +69,17 @@ class Pass:
         if self._pages == 1 and dated:
             apart = _ms(dated) - self.now
             self._apart = apart if abs(apart) <= CLOCKS_APART_MS else None
+        newest: dict[str, tuple[int, Observation]] = {}
         for row in rows:
             if row.updated_at is None:
                 continue  # the reading by id sees it
             moment = _ms(row.updated_at)
-            self._rows.setdefault(str(row.task_id), {})[row.status, moment] = row
+            if moment >= newest.get(str(row.task_id), (moment, row))[0]:
+                newest[str(row.task_id)] = moment, row  # a page is of one moment, when only one can be so
             self._latest = max(moment, self._latest)
             self._below += moment < self._end
+        for task_id, (moment, row) in newest.items():
+            self._rows.setdefault(task_id, {})[row.status, moment] = row
         if not (last and self._pages == 1) and _disorder(rows) > DISORDER:
             self.lie = "its rows are not sorted by updated_at"
         self.complete = self.complete or last or self._below >= BELOW
@@ -151,10 +155,23 @@ def fresh_seconds(interval_seconds: float, requests_per_minute: int = 0) -> floa
     return max(FRESH_PASSES * interval_seconds, FRESH_SECONDS, scarce)
 
 
-def is_useless(failure: FetchFailure) -> bool:
-    """Whether upstream's answer says that there is no such list, or not for us; else it may be there the next time."""
+def is_useless(failure: FetchFailure, *, before: str = "") -> bool:
+    """Whether upstream's answer says that there is no such list, or not for us; else it may be there the next time.
+
+    `before`: how the pass before failed. If the key was refused then, too, the list alone refuses it: nobody lists
+    before a read by id has proved it good.
+    """
+    if failure.fault is FetchFault.CREDENTIAL:
+        return failure.detail == before
     refused = failure.fault in {FetchFault.GONE, FetchFault.BAD_WATCH, FetchFault.FORBIDDEN}
     return refused or failure.status_code in {200, 405, 410, 501}
+
+
+def asked_ms(failure: FetchFailure) -> int:
+    """How long upstream asks to be left alone with its list; what it asks of the whole key is the key's rest."""
+    if failure.fault is not FetchFault.TRANSIENT or failure.retry_after_seconds is None:
+        return 0
+    return int(min(failure.retry_after_seconds, LONGEST_REST_SECONDS) * 1000)
 
 
 def _disorder(rows: Iterable[Observation]) -> int:

@@ -26,6 +26,8 @@ from bridge.store.scripts import as_store_error
 from bridge.store.shifts import KEYED, KEYLESS, Fleet
 
 TICK_SECONDS = 1.0
+FILL_SECONDS = 2.0
+"""How often it is looked whether a shift is missing: often enough for who hands over to be relieved in time."""
 QUICK_SECONDS = 10.0
 """A worker that ends sooner than this after its start may do so again …"""
 PATIENCE_SECONDS = 5.0
@@ -104,7 +106,7 @@ class Supervisor:
                 self._fill()
             except Exception:
                 self._log.exception("supervisor.fault")  # ours; without this thread no shift would ever be sent again
-            time.sleep(TICK_SECONDS)
+            time.sleep(FILL_SECONDS)
 
     def _fill(self) -> None:
         """Send the shifts that are missing."""

@@ -8,7 +8,7 @@ httpx's transport interface.
 
 A kept connection was judged when it was dialled. It may also have been closed by the other side a moment ago;
 then the request is sent once more on a fresh connection, within the same deadline. That is safe for our POSTs
-too: webhooks are at-least-once, and the second one bears the same webhook-id.
+too: webhooks are at-least-once, and the second one bears the same webhook-id. Where requests are counted it is not.
 """
 
 import asyncio
@@ -99,12 +99,12 @@ class Transport(httpx.AsyncBaseTransport):
     def __repr__(self) -> str:
         return f"<Transport {len(self._pools)} pools, {len(self._open)} connections, {len(self._idle)} idle>"
 
-    async def exchange(self, pool: str, request: Request, *, deadline_seconds: float) -> Answer:
+    async def exchange(self, pool: str, request: Request, *, deadline_seconds: float, again: bool = True) -> Answer:
         """The answer to `request`, over a connection of `pool`, or TransportFault.
 
-        The deadline covers everything: DNS, connect, TLS, writing, head and body. Raises ValueError, before
-        anything is done, for a request that is not well-formed, and EgressDown for a proxy that fails. A cancelled
-        exchange closes its connection.
+        The deadline covers everything: DNS, connect, TLS, writing, head and body. Raises ValueError, before anything
+        is done, for a request that is not well-formed, and EgressDown for a proxy that fails. A cancelled exchange
+        closes its connection. `again`: it may be sent once more where a kept connection was closed unanswered.
         """
         payload = request.encode()
         if self._closed:
@@ -123,7 +123,8 @@ class Transport(httpx.AsyncBaseTransport):
                 try:
                     return await self._converse(ours, kept, payload, request.method, deadline, watch)
                 except ClosedUnanswered:
-                    pass
+                    if not again:
+                        raise
             fresh = await self._dial(ours, deadline, watch)
             return await self._converse(ours, fresh, payload, request.method, deadline, watch)
         except TransportFault as fault:

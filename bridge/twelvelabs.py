@@ -16,7 +16,7 @@ from urllib.parse import urlencode, urlsplit
 
 from bridge import __version__
 from bridge.diff import parse_instant
-from bridge.kinds import TASK, Kind, find_kind
+from bridge.kinds import TASK, Kind, find_kind, is_id
 from bridge.model import FetchFailure, FetchFault, Observation
 from bridge.redaction import HIDDEN, pattern_of
 from bridge.schedule import parse_retry_after
@@ -53,9 +53,11 @@ class Page:
     rows: tuple[Observation, ...]
     """Those that can be read, in upstream's order."""
     count: int
-    """How many there were; fewer than were asked for is the last page."""
+    """How many there were."""
     dated: datetime | None = None
     """What time it was upstream."""
+    full: int = PAGE_ROWS
+    """How many a page has that is not the last: fewer than were asked for, where upstream says so."""
 
 
 class TwelveLabs:
@@ -119,10 +121,13 @@ class TwelveLabs:
         return answer if isinstance(answer, FetchFailure) else page(answer, kind)
 
     async def look(self, target: str) -> Answer | FetchFailure:
-        """GET a path below the base URL, as it is answered; FetchFailure only where there is no answer."""
+        """GET a path below the base URL, as it is answered; FetchFailure only where there is no answer.
+
+        One request, never two: each is one of the budget, and upstream may count what it does not answer.
+        """
         request = Request("GET", self._origin, f"{self._path}{target}", self._headers)
         try:
-            answer = await self._transport.exchange(POOL, request, deadline_seconds=self._deadline)
+            answer = await self._transport.exchange(POOL, request, deadline_seconds=self._deadline, again=False)
         except TransportFault as fault:
             self._counted[request_word(None)] += 1
             return FetchFailure(FetchFault.TRANSIENT, f"{fault.fault}: {fault.detail}")
@@ -156,7 +161,10 @@ def observe(answer: Answer, task_id: str, kind: Kind = TASK) -> Observation | Fe
 
 
 def page(answer: Answer, kind: Kind = TASK) -> Page | FetchFailure:
-    """Read a 200 answer that is a page. A row that is no task is left out: tasks are read by id, too, if seldom."""
+    """Read a 200 answer that is a page. A row that is no task is left out: tasks are read by id, too, if seldom.
+
+    So is one whose id no member can name: nobody watches it, and it may be anything, what Redis cannot take included.
+    """
     body = _decoded(answer)
     if isinstance(body, FetchFailure):
         return body
@@ -165,11 +173,15 @@ def page(answer: Answer, kind: Kind = TASK) -> Page | FetchFailure:
         data = []
     if not isinstance(data, list) or len(data) > PAGE_ROWS_READ:
         return _transient(answer, "the page has no list of tasks")
-    rows = [
-        row for row in data if isinstance(row, dict) and _has_status(row) and isinstance(row.get(kind.id_field), str)
-    ]
+    rows = [row for row in data if isinstance(row, dict) and _has_status(row) and is_id(row.get(kind.id_field))]
     listed = (replace(_observation(row, kind), from_list=True) for row in rows)
-    return Page(tuple(listed), len(data), _date(answer))
+    return Page(tuple(listed), len(data), _date(answer), _full(body))
+
+
+def _full(body: Mapping[str, Any]) -> int:
+    info = body.get("page_info")
+    most = info.get("limit_per_page") if isinstance(info, dict) else None
+    return most if type(most) is int and 0 < most < PAGE_ROWS else PAGE_ROWS
 
 
 def _decoded(answer: Answer) -> dict[str, Any] | FetchFailure:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from bridge.model import DeliveryState
+from bridge.model import DeliveryState, Fault
 from bridge.recovery import command
 
 REFUSED = "the running worker's settings refuse it, so each attempt at it is refused, too → bridge doctor"
@@ -13,6 +13,8 @@ REFUSED = "the running worker's settings refuse it, so each attempt at it is ref
 
 BLOCKED = "blocked"
 """Why an endpoint is disabled whose address policy forbids: to enable it alone leads nowhere."""
+GONE = "gone"
+"""Why an endpoint is disabled, and its delivery dead, that answered 410."""
 FORBIDDEN = "the running worker may not send there: allow it by BRIDGE_DELIVERY_ALLOW_NETWORKS and enable it, or"
 
 
@@ -97,9 +99,21 @@ CAUSES = f"it holds another secret, or {REWRITTEN.removeprefix('it ')}"
 """Why a receiver refuses a signature, where there is no room for a command each."""
 
 
+UNSIGNED = frozenset({"HTTP 400", "HTTP 401", "HTTP 403"})
+"""What receivers answer to a signature that they do not believe."""
+UNREACHED = "policy forbids the address that it leads to: allow it by BRIDGE_DELIVERY_ALLOW_NETWORKS for the worker, or"
+
+
+def is_forbidden(error: str) -> bool:
+    """Whether nothing was sent, as the guard refused the address: no receiver could mend that."""
+    return error.startswith(f"{Fault.BLOCKED}:") or error == Fault.BLOCKED
+
+
 def remedies(endpoint: str, error: str) -> tuple[Advice, ...]:
     """What an error suggests, beyond looking at the receiver: one for each cause that it may have."""
-    if error not in {"HTTP 401", "HTTP 403"}:
+    if is_forbidden(error):
+        return (Advice(elsewhere(endpoint), UNREACHED),)
+    if error not in UNSIGNED:
         return ()
     rewritten = "or verifies a body that it parsed and wrote anew? with a request as it came:"
     if endpoint.startswith("url:"):
@@ -126,6 +140,26 @@ def registering(endpoint: str) -> str:
     return f"bridge endpoint add {'NAME' if endpoint.startswith('url:') else endpoint} URL"
 
 
+def after_gone(endpoint: str) -> tuple[Advice, ...]:
+    """What to do about an endpoint that answered 410, whoever asks: it was a mistake, or it was meant.
+
+    The endpoint of a callback URL is its tasks', and nobody's to remove.
+    """
+    again = Advice(f"bridge endpoint recover {endpoint}", f"{endpoint} answered 410; if its receiver does want them:")
+    if endpoint.startswith("url:"):
+        return (again,)
+    return again, Advice(f"bridge endpoint rm {endpoint}", "if it wants no more:")
+
+
+def of_disabled(endpoint: str, hold: Mapping[str, Any]) -> tuple[Advice, ...]:
+    """What ends the hold of a disabled endpoint."""
+    if hold["by_settings"]:
+        return (Advice("bridge doctor"),)
+    if hold["reason"] == BLOCKED:
+        return (Advice(elsewhere(endpoint), FORBIDDEN),)
+    return after_gone(endpoint) if hold["reason"] == GONE else (Advice(f"bridge endpoint enable {endpoint}"),)
+
+
 def advised(delivery: Mapping[str, Any]) -> tuple[Advice, ...]:
     """What a person who looks at this delivery may want to do about it; nothing where nothing helps."""
     name, event_id, hold = delivery["endpoint"], delivery["event_id"], delivery["hold"]
@@ -133,7 +167,9 @@ def advised(delivery: Mapping[str, Any]) -> tuple[Advice, ...]:
     if delivery["reason"] == "body-lost":
         return ()
     if delivery.get("endpoint_removed"):
-        return (Advice(registering(name), "its endpoint was removed"),)
+        return _of_removed(delivery)
+    if delivery["state"] == DeliveryState.DEAD and delivery["reason"] == GONE:
+        return after_gone(name)
     if delivery["state"] == DeliveryState.DEAD:
         recover = command(name, [delivery["reason"]])
         return (replace(retry, when="this one"), *([Advice(recover, "all of these that it has")] if recover else []))
@@ -144,25 +180,26 @@ def advised(delivery: Mapping[str, Any]) -> tuple[Advice, ...]:
     if delivery["state"] == DeliveryState.CANCELLED:
         return (retry,)
     if hold and hold["by"] == Holder.DISABLED:
-        return (_way_on(name, hold),)
+        return of_disabled(name, hold)
     return _of_pending(delivery, retry)
+
+
+def _of_removed(delivery: Mapping[str, Any]) -> tuple[Advice, ...]:
+    """Of one whose endpoint was removed: a dead letter may be dismissed."""
+    again = Advice(registering(delivery["endpoint"]), "its endpoint was removed")
+    if delivery["state"] != DeliveryState.DEAD:
+        return (again,)
+    dismiss = Advice(f"bridge delivery cancel {delivery['event_id']} --endpoint {delivery['endpoint']}")
+    return again, replace(dismiss, when="or nobody needs it:")
 
 
 def _of_pending(delivery: Mapping[str, Any], retry: Advice) -> tuple[Advice, ...]:
     """Of one at an endpoint that takes deliveries, or is probed."""
     name, hold, error = delivery["endpoint"], delivery["hold"], delivery["endpoint_error"] or ""
-    mended = () if hold else (replace(retry, when="once its receiver is mended, not to wait for it:"),)
+    what = "that" if is_forbidden(error) else "its receiver"
+    mended = () if hold else (replace(retry, when=f"once {what} is mended, not to wait for it:"),)
     if found := remedies(name, error):
         return *found, *mended
     if hold and hold["by"] == Holder.LINE:
         return (Advice(f"bridge delivery show {hold['behind']} {name}"),)
     return (Advice(f"bridge endpoint test {name}"), *mended) if error else (retry,)
-
-
-def _way_on(endpoint: str, hold: Mapping[str, Any]) -> Advice:
-    """What ends the hold of a disabled endpoint."""
-    if hold["by_settings"]:
-        return Advice("bridge doctor")
-    if hold["reason"] == BLOCKED:
-        return Advice(elsewhere(endpoint), FORBIDDEN)
-    return Advice(f"bridge endpoint enable {endpoint}")

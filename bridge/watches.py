@@ -17,6 +17,7 @@ from bridge.kinds import ASSET, TASK, Kind
 from bridge.redaction import bare
 from bridge.rejection import Rejection
 from bridge.strict_json import each_once, finite, is_shallow, no_constant
+from bridge.wording import wrong
 
 WATCHES = 200
 """The most watches that there are; each costs requests of its own."""
@@ -90,9 +91,9 @@ def _definition(raw: str) -> WatchDefinition:
     try:
         return WatchDefinition.model_validate(found)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        first = error.errors(include_url=False, include_input=False)[0]
         field = str(first["loc"][0]) if first["loc"] else ""
-        raise Rejection(field, first["msg"], _FIXES.get(field, f"correct “{field}” and HSET it again")) from None
+        raise Rejection(field, wrong(first), _FIXES.get(field, f"correct “{field}” and HSET it again")) from None
 
 
 _FIXES = {

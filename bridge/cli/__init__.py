@@ -16,8 +16,9 @@ from click.shell_completion import CompletionItem
 
 from bridge import __version__
 from bridge.cli.calling import pasteable
-from bridge.cli.output import FORMATS, FORMS, complain
+from bridge.cli.output import FORMATS, FORMS, complain, read_or_not
 from bridge.cli.page import LOOK, PageContext, dressed
+from bridge.cli.word import Word
 from bridge.errors import BridgeError
 
 COMMANDS = {
@@ -61,6 +62,13 @@ EXIT_CODES = {
 }
 EPILOG = f"Exit codes: {', '.join(f'{code} {meaning}' for code, meaning in EXIT_CODES.items())}."
 
+NO_NUMBER = {
+    "integer range": "no whole number",
+    "float range": "no number",
+    "integer": "no whole number",
+    "float": "no number",
+}
+"""What click calls an option that takes numbers, and what is said of a value that is none."""
 CONTEXT = {"help_option_names": ["-h", "--help"], "rich_help_config": LOOK}
 
 
@@ -69,6 +77,16 @@ class LazyGroup(click.RichGroup):
 
     context_class = PageContext
     _listing = False
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """As click does; its help may be read by nobody."""
+        with read_or_not():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click does; what is printed may be read by nobody."""
+        with read_or_not():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -109,7 +127,7 @@ class LazyGroup(click.RichGroup):
 
 @click.group(cls=LazyGroup, epilog=EPILOG, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="bridge")
-@click.option("-o", "--output", type=click.Choice(FORMATS), metavar="FORM",
+@click.option("-o", "--output", type=Word(FORMATS), metavar="FORM",
               help=f"How data is printed: {FORMS}; also after the verb.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The same as -o json.")
 @click.option("--config", metavar="FILE", help="Another config/bridge.toml.")
@@ -152,8 +170,6 @@ def run(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except (Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:
-        return 0
     except BridgeError as error:
         complain(error)
         return error.exit_code
@@ -163,6 +179,8 @@ def run(arguments: list[str] | None = None) -> int:
 def _narrated(text: str) -> str:
     from bridge.redaction import narrated
 
+    for theirs, ours in NO_NUMBER.items():
+        text = text.replace(f"is not a valid {theirs}", f"is {ours}")
     return pasteable(narrated(text))
 
 

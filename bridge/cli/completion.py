@@ -2,11 +2,13 @@
 
 import rich_click as click
 
+from bridge.cli.word import Word
+
 SHELLS = ("bash", "zsh", "fish")
 
 
 @click.command()
-@click.argument("shell", type=click.Choice(SHELLS))
+@click.argument("shell", type=Word(SHELLS))
 def completion(shell: str) -> None:
     """Print the completion script of a shell: commands, options, and the words that an option takes.
 

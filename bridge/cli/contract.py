@@ -6,6 +6,7 @@ from bridge.acl import OPERATOR, PRODUCER, WORKER, users
 from bridge.cli.contract_check import check
 from bridge.cli.output import Columns, chosen, emit, field, output_option, say
 from bridge.cli.session import settings_of
+from bridge.cli.word import Word
 from bridge.errors import InvalidInput
 from bridge.schemas import SCHEMAS, render
 
@@ -45,7 +46,7 @@ contract.add_command(check)
 
 
 @contract.command()
-@click.argument("part", type=click.Choice([*SCHEMAS, "keys"]), default="keys", metavar="[PART]")
+@click.argument("part", type=Word([*SCHEMAS, "keys"]), default="keys", metavar="[PART]")
 @output_option
 @click.pass_context
 def show(ctx: click.Context, part: str, output: str | None, as_json: bool) -> None:
@@ -69,7 +70,7 @@ def show(ctx: click.Context, part: str, output: str | None, as_json: bool) -> No
 
 @contract.command()
 @click.option("--user", metavar="NAME", help="Only this user; another name than the usual ones is a producer's.")
-@click.option("--redis", "version", type=click.Choice(["7", "6.2"]), default="7", show_default=True,
+@click.option("--redis", "version", type=Word(["7", "6.2"]), default="7", show_default=True,
               help="Before 7 no key can be granted for reading only: that is a user of its own.")  # fmt: skip
 @click.option("--commands", is_flag=True, help="As commands for redis-cli; otherwise as lines of an aclfile.")
 @click.pass_context

@@ -10,6 +10,7 @@ from bridge.cli.calling import pasteable
 from bridge.cli.delivery_steer import cancel, retry
 from bridge.cli.output import Columns, Row, ago, chosen, emit, field, output_option, safe, say, when
 from bridge.cli.session import speakable, with_store
+from bridge.cli.word import Word
 from bridge.errors import NotFound
 from bridge.model import DeliveryState
 from bridge.signature import ID_HEADER
@@ -46,13 +47,13 @@ def _state(row: Row) -> str:
     return f"{row['state']} ({row['reason']})" if row["reason"] else str(row["state"])
 
 
-def waits(row: Row) -> str:
+def waits(row: Row, width: int = ERROR_WIDTH) -> str:
     """Why it is not on its way, and what its endpoint, or a dead one itself, last failed by; empty where neither is."""
     from bridge.waiting import told
 
     hold, error = row["hold"], row["endpoint_error"] or row["last_error"]
     words = [told(hold, row["endpoint"], ago(hold["probe_at"]))] if hold else []
-    return "; ".join([*words, *([f"last error: {shorten(error, ERROR_WIDTH, placeholder='…')}"] if error else [])])
+    return "; ".join([*words, *([f"last error: {shorten(error, width, placeholder='…')}"] if error else [])])
 
 
 COLUMNS: Columns = (
@@ -71,7 +72,7 @@ STATES = [str(one) for one in DeliveryState]
 
 @delivery.command()
 @click.option("--endpoint", metavar="NAME", callback=speakable, help="Only those owed to this endpoint.")
-@click.option("--state", type=click.Choice(STATES), metavar="STATE", help=f"Only those that are {', '.join(STATES)}.")
+@click.option("--state", type=Word(STATES), metavar="STATE", help=f"Only those that are {', '.join(STATES)}.")
 @click.option("--task", "task_id", metavar="ID", help="Only those of this task.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many.")
 @output_option
@@ -97,7 +98,7 @@ def ls(ctx: click.Context, /, **given: Any) -> None:
 
 def _say_ways_back(dead: "Sequence[DeliveryView]") -> None:
     """The command that brings an endpoint's dead letters back, once for each endpoint."""
-    from bridge.recovery import command
+    from bridge.recovery import command, dismissal
     from bridge.waiting import registering
 
     removed = {one.endpoint for one in dead if one.endpoint_removed}
@@ -107,6 +108,7 @@ def _say_ways_back(dead: "Sequence[DeliveryView]") -> None:
     for name, theirs in list(reasons.items())[:WAYS_SHOWN]:
         if name in removed:
             say(f"{safe(name)} was removed → {safe(registering(name))}")
+            say(f"  or nobody needs them → {safe(dismissal(name, len(dead)))}")
         elif way := command(name, theirs):
             say(f"{safe(name)} → {safe(way)}")
     if len(reasons) > WAYS_SHOWN:
@@ -158,20 +160,12 @@ def show(ctx: click.Context, event_id: str, endpoint: str | None, output: str | 
 
 async def _found(store: "Store", event_id: str, endpoint: str | None, asked: str) -> "list[DeliveryView]":
     """An event's deliveries. NotFound where there is none, with the reason if that is known."""
-    from bridge.store.reading.audience import untold
+    from bridge.cli.delivery_absent import absent
     from bridge.store.reading.deliveries import find_deliveries
-    from bridge.store.reading.events import latest_events
-    from bridge.store.reading.tasks import find_tasks
 
     if views := await find_deliveries(store, event_id, endpoint):
         return views
-    if (await find_tasks(store, [event_id]))[0].state not in {"unknown", "rejected"}:
-        raise NotFound(f"{event_id} is a task, and no event", fix=f"bridge task show {event_id}")
-    if not (endpoint and await find_deliveries(store, event_id)):
-        events = await latest_events(store, lambda event: event.event_id == event_id, 1)
-        if silent := (await untold(store, events)).get(event_id):
-            raise NotFound(f"there is no delivery of {asked}: {silent.why}", fix=silent.fix)
-    raise NotFound(f"there is no delivery of {asked}", fix="bridge delivery ls")
+    raise await absent(store, event_id, endpoint, asked)
 
 
 def row_of(view: "DeliveryView", *, log: bool) -> dict[str, Any]:

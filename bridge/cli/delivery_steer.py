@@ -5,13 +5,14 @@ A delivery is named as `delivery ls -o ids` prints it, EVENT_ID/ENDPOINT; an eve
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from bridge.cli.output import Columns, ago, chosen, emit, field, output_option, safe, say
+from bridge.cli.output import NAMED, Columns, ago, chosen, emit, field, output_option, safe, say
 from bridge.cli.session import ids_from, speakable, with_store
 from bridge.errors import InvalidInput, NotFound
 from bridge.waiting import registering
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
     from bridge.store.outbox import Retried
 
 PARTLY = 6
+ROWS_SHOWN = 100
+"""More deliveries than these, steered at once, are counted and not listed."""
 ABREAST = 500
 """How many deliveries are asked about at the same time."""
 
+COUNTED: Columns = (("result", field("result")), ("deliveries", field("deliveries")))
 COLUMNS: Columns = (("delivery", field("delivery")), ("result", field("result")), ("note", field("note")))
 
 
@@ -59,10 +63,17 @@ def retry(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
       bridge delivery ls --endpoint billing --state dead -o ids | bridge delivery retry -
     """
     force = given["force"]
+    forbidden: dict[str, str] = {}
+    one_asks = asyncio.Lock()
 
     async def ask(store: "Store", event_id: str, endpoint: str) -> Told:
         came = await store.outbox.retry(event_id, endpoint, force=force)
-        ours = await _forbidden(store, endpoint) if came.endpoint_state == "disabled" else ""
+        ours = ""
+        if came.endpoint_state == "disabled":
+            async with one_asks:  # for all of an endpoint's: hundreds at a time would have no connection left
+                if endpoint not in forbidden:
+                    forbidden[endpoint] = await _forbidden(store, endpoint)
+            ours = forbidden[endpoint]
         return _retried(event_id, endpoint, came, ours)
 
     return _steer(ctx, ids, given, ask, "to be attempted now")
@@ -76,12 +87,15 @@ def retry(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
 @output_option
 @click.pass_context
 def cancel(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
-    """Owe deliveries no longer. One that is being attempted at this moment cannot be called back.
+    """Owe deliveries no longer, and dismiss dead letters. One that is being attempted just now cannot be called back.
+
+    What was cancelled may be retried while it is kept; `replay` and `recover` leave it alone.
 
     \b
     Examples:
       bridge delivery cancel evt_1c9b… --endpoint billing
       bridge delivery ls --endpoint billing --state pending -o ids | bridge delivery cancel -
+      bridge delivery ls --endpoint removed --state dead -o ids | bridge delivery cancel -
     """
 
     async def ask(store: "Store", event_id: str, endpoint: str) -> Told:
@@ -97,15 +111,20 @@ def _steer(ctx: click.Context, ids: Sequence[str], given: dict[str, Any], ask: A
     rows = [{"delivery": name, "result": one.result, "note": one.note, "fix": one.fix} for name, one in told.items()]
     done = [row for row in rows if told[str(row["delivery"])].done]
     how = chosen(ctx, given["output"], given["as_json"])
-    if done or how != "table":
+    if how == "table" and len(done) > ROWS_SHOWN:
+        counts = Counter(str(row["result"]) for row in done)
+        emit([{"result": word, "deliveries": count} for word, count in counts.items()], how, COUNTED, key="result")
+    elif done or how != "table":
         emit(done if how in {"table", "ids"} else rows, how, COLUMNS, key="delivery")
     if all(one.result == "missing" for one in told.values()):
         first, more = safe(next(iter(told))), f", nor of {len(told) - 1} more" if len(told) > 1 else ""
         raise NotFound(f"there is no delivery {first}{more}", fix="bridge delivery ls")
-    for name, one in told.items():
-        if one.fix or not one.done:
-            mark = "!" if one.done else "✗"
-            say(f"{mark} {safe(name)}: {safe(one.note)}" + (f" → {safe(one.fix)}" if one.fix else ""))
+    worth = [(name, one) for name, one in told.items() if one.fix or not one.done]
+    for name, one in worth[:NAMED]:
+        mark = "!" if one.done else "✗"
+        say(f"{mark} {safe(name)}: {safe(one.note)}" + (f" → {safe(one.fix)}" if one.fix else ""))
+    if len(worth) > NAMED:
+        say(f"  and {len(worth) - NAMED} more; -o jsonl has each")
     say(f"{len(done)} of {len(rows)} {goal}.")
     return 0 if len(done) == len(rows) else PARTLY if done else 1
 

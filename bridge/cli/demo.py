@@ -15,6 +15,7 @@ from bridge.cli import stage
 from bridge.cli.calling import program
 from bridge.cli.demo_screen import Screen
 from bridge.cli.output import chosen
+from bridge.cli.word import Word
 from bridge.model import TERMINAL_STATUSES
 from bridge.sandbox.answers import Served
 from bridge.sandbox.receiver import Arrival, Receiver
@@ -196,6 +197,10 @@ async def _show(console: "Console", play: Play, store: "Store", ready: asyncio.E
 
 def _narrate(console: "Console", play: Play, redis: RedisServer, pid: int) -> None:
     console.print(
+        f"{len(TIMELINES)} videos are indexed by a simulated TwelveLabs; at each change a worker POSTs a signed event "
+        "to a receiver.\nThe receiver answers one of them with 500, on purpose: it is sent again.\n"
+    )
+    console.print(
         f"Redis {redis.version} on port {redis.port}, a simulated TwelveLabs, a receiver and the real worker "
         f"(pid {pid}): all made for this demo, all on 127.0.0.1.\nRegistered as any Redis client would:"
     )
@@ -203,6 +208,7 @@ def _narrate(console: "Console", play: Play, redis: RedisServer, pid: int) -> No
         console.print(f"  HSET bridge:endpoints {name} '{json.dumps(definition).replace(play.secret, 'whsec_…')}'")
     console.print(f"  ZADD bridge:tasks 0 <task id>, {len(TIMELINES)} times")
     console.print(f"Not as by default: it reads every {POLL_SECONDS} s, not 5, and may use http:// to 127.0.0.1.")
+    console.print("\nWhat the receiver gets: when, task, its status, at which endpoint, and the answer:")
 
 
 def conclude(console: "Console", tally: Mapping[str, Any]) -> bool:
@@ -213,7 +219,14 @@ def conclude(console: "Console", tally: Mapping[str, Any]) -> bool:
     if any(tally[name] for name in FAULTS):
         console.print("\n  ".join(("\nThis is not as it should be. Missing:", *(tally["missing"] or ["nothing"]))))
         return False
-    console.print(f"\nNow with your own key:\n  export TWELVELABS_API_KEY=tlk_…\n  {program()} dev <task id>")
+    console.print(
+        f"\nAll went well: {tally['deliveries']} deliveries arrived, verified and in order, {tally['retried']} of them "
+        "at its second attempt.\nNothing of this demo is left running."
+    )
+    console.print(
+        "Now with your own key (without one, `bridge simulate` in another terminal says what to set instead):\n"
+        f"  export TWELVELABS_API_KEY=tlk_…\n  {program()} dev <task id>"
+    )
     return True
 
 
@@ -228,7 +241,7 @@ async def _main(console: "Console", as_json: bool, bound_seconds: float) -> int:
 
 
 @click.command()
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), help="Form of the summary.")
+@click.option("-o", "--output", type=Word(["table", "json"]), help="Form of the summary.")
 @click.option("--timeout", type=click.FloatRange(1), default=60, show_default=True, help="Give up after these seconds.")
 @click.pass_context
 def demo(ctx: click.Context, output: str | None, timeout: float) -> None:

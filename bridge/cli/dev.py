@@ -44,6 +44,12 @@ SENTENCES = {
     "worker.ended": "A process of the worker ended (exit code {code}); another one takes its place",
 }
 """What warnings of the worker's log mean to whoever runs it in the foreground."""
+ENDS = {
+    0: "every task is ready, and its events were taken",
+    FAILED: "a task failed",
+    UNFINISHED: "a task was not found or refused, or an event was not taken",
+}
+"""Exit code → what it says at the end of --until-done."""
 DOUBTED = f"! It holds another secret? --secret-file F signs with the one that it holds. Or {REWRITTEN}"
 NO_KEY = "export TWELVELABS_API_KEY=tlk_…  # without one: `bridge simulate` in another terminal, and what it prints"
 
@@ -228,7 +234,9 @@ async def _until_done(session: Session, store: "Store", narration: "Console", un
                     many = "s" * (len(owed) != 1)
                     told = f"{bare(session.url)} refused {len(owed)} event{many} {session.patience} times"
                     narration.print(f"! {told}: put it right, and run this again")
-                return await verdict(session, store)
+                code = await verdict(session, store)
+                narration.print(f"Done: {ENDS[code]}; exit code {code}.")
+                return code
         await asyncio.sleep(LOOK_SECONDS)
 
 

@@ -209,7 +209,7 @@ class Examination:
         if seen.paused_until_at and not seen.key_refused:
             return [upstream.unasked(seen.paused_until_at - now)]
         left = await requests_left(self.store, self.settings.twelvelabs_requests_per_minute)
-        if left is not None and left <= 0:
+        if seen.spent_of or (left is not None and left <= 0):
             return [upstream.unasked()]
         refused_for = (seen.paused_until_at or now) - now if seen.key_refused else None
         return await self._ask_upstream(await a_watched_task(self.store), refused_for_ms=refused_for)

@@ -15,6 +15,7 @@ from bridge.cli.check import check
 from bridge.cli.defining import check as check_definition
 from bridge.cli.defining import not_found, secret_from, take_in, tell_if_held
 from bridge.cli.endpoint_fields import field_options, fields_from
+from bridge.cli.endpoint_remove import rm
 from bridge.cli.endpoint_steer import disable, enable, recover
 from bridge.cli.endpoint_try import test
 from bridge.cli.endpoint_write import rotate, set_
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from bridge.settings import Settings
     from bridge.store import Store
     from bridge.store.reading.endpoints import EndpointView
+    from bridge.waiting import Advice
 
-PARTLY = 6
 SECRET_BYTES = 32
 ALWAYS_WRITTEN = {
     "events": ["index.task.*"],
@@ -56,7 +57,7 @@ def endpoint() -> None:
     """
 
 
-for command in (check, disable, enable, recover, rotate, set_, test):
+for command in (check, disable, enable, recover, rm, rotate, set_, test):
     endpoint.add_command(command)
 
 
@@ -204,55 +205,23 @@ def show(ctx: click.Context, name: str, output: str | None, as_json: bool) -> No
       bridge endpoint show billing
     """
     from bridge.store.reading.endpoints import find_endpoint
-    from bridge.waiting import remedies
 
     view = with_store(ctx, lambda store, _: find_endpoint(store, name))
     if view is None:
         raise not_found(name)
     emit_one(row_of(view), chosen(ctx, output, as_json), key="endpoint")
-    for hint in remedies(name, view.last_error or ""):
+    for hint in _advised(view):
         say(safe(hint))
 
 
-@endpoint.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME…")
-@click.pass_context
-def rm(ctx: click.Context, names: tuple[str, ...]) -> int:
-    """Take endpoints back; what they are still owed is cancelled.
+def _advised(view: "EndpointView") -> "Sequence[Advice]":
+    """What ends its hold, else what its latest error suggests."""
+    from bridge.waiting import Standing, hold_of, of_disabled, remedies
 
-    \b
-    Examples:
-      bridge endpoint rm billing
-    """
-    wanted = list(dict.fromkeys(names))
-    missing = with_store(ctx, lambda store, settings: take_back(store, settings, wanted))
-    if len(missing) == len(wanted):
-        raise not_found(missing[0])
-    for name in missing:
-        say(f"✗ there is no endpoint “{safe(name)}”")
-    return PARTLY if missing else 0
-
-
-async def take_back(store: "Store", settings: "Settings", names: Sequence[str]) -> list[str]:
-    """Take endpoints back and say what that cancels; replies the names that were not there."""
-    from bridge.engine import intake_from
-    from bridge.store.declaring import Declaring
-    from bridge.store.reading.endpoints import cancelled_since
-
-    declaring, intake, missing = Declaring(store), intake_from(store, settings), []
-    for name in names:
-        at = await store.scripts.now()
-        refused = await declaring.forget_rejections("endpoint", [name])
-        if not name.isprintable() or not await declaring.remove_endpoint(name):
-            missing += [] if refused else [name]
-            if refused:
-                say(f"{safe(name)} was refused and never in force; its entry in bridge:rejected is gone.")
-            continue
-        await intake.remove_endpoint(name)
-        cancelled = await cancelled_since(store, name, at)
-        owed = f"{cancelled} pending deliver{'y is' if cancelled == 1 else 'ies are'} cancelled"
-        say(f"{safe(name)} is gone; {owed}.")
-    return missing
+    hold = hold_of(Standing(view.state, view.reason or ""), None)
+    if hold and view.state == "disabled" and not view.fix:  # that is of the definition, and shown with it
+        return of_disabled(view.name, asdict(hold))
+    return remedies(view.name, view.last_error or "")
 
 
 def row_of(view: "EndpointView") -> dict[str, Any]:

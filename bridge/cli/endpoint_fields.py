@@ -11,6 +11,7 @@ import rich_click as click
 from bridge.cli.defining import Definition, text_from
 from bridge.cli.output import Function, safe, say
 from bridge.cli.session import names_in, seconds_from
+from bridge.cli.word import Word
 from bridge.errors import InvalidInput
 from bridge.formats import CONTENT_TYPES
 from bridge.model import Ordering
@@ -42,10 +43,11 @@ def field_options(command: Function) -> Function:
             click.option("--metadata", metavar="NAME=VALUE,…", multiple=True,
                          help="Tasks it takes: those whose own metadata has one of these values there. What is JSON "
                          "is read as JSON: 42 is a number, '\"42\"' a text. Once for each name."),
-            click.option("--format", "body_format", type=click.Choice(list(CONTENT_TYPES)), metavar="FORMAT",
+            click.option("--format", "body_format", type=Word(list(CONTENT_TYPES)), metavar="FORMAT",
                          help="How bodies are written and signed: standard; twelvelabs, as TwelveLabs' own webhooks "
-                         "are; cloudevents (structured) or cloudevents-binary.  [default: standard]"),
-            click.option("--ordering", type=click.Choice([str(one) for one in Ordering]), metavar="ORDER",
+                         "are; cloudevents, or cloudevents-binary with its attributes in headers.  "
+                         "[default: standard]"),
+            click.option("--ordering", type=Word([str(one) for one in Ordering]), metavar="ORDER",
                          help="What the first attempt of a task's event waits for: first-attempt, strict or none.  "
                          "[default: first-attempt]"),
             click.option("--concurrency", metavar="N", type=int,
@@ -53,7 +55,7 @@ def field_options(command: Function) -> Function:
             click.option("--rate", metavar="N/s|N/m", help="Attempts a second, or a minute, at most."),
             click.option("--schedule", metavar="TIME,…", help="The wait before each attempt, and so their number: "
                          "0,5,5m,1h.  [default: BRIDGE_DELIVERY_SCHEDULE_SECONDS]"),
-            click.option("--handshake", type=click.Choice(["none", "required"]), metavar="WHETHER",
+            click.option("--handshake", type=Word(["none", "required"]), metavar="WHETHER",
                          help="required: nothing is sent before the receiver has consented, as CloudEvents' HTTP "
                          "WebHook has it (OPTIONS with WebHook-Request-Origin).  [default: none]"),
             click.option("--header", "headers", metavar="NAME=VALUE", multiple=True,

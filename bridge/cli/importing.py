@@ -102,7 +102,7 @@ def import_(ctx: click.Context, file: str, prune: bool, dry_run: bool, output: s
 
 async def _import(store: "Store", settings: "Settings", manifest: "Manifest", prune: bool, dry_run: bool) -> Import:
     """Endpoints first, so that no event outruns the one who is to hear of it."""
-    from bridge.cli.endpoint import take_back
+    from bridge.cli.endpoint_remove import take_back
     from bridge.cli.importing_watches import import_watches
     from bridge.cli.task import say_what_lacks
     from bridge.entries import Judge

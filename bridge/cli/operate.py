@@ -12,6 +12,7 @@ import rich_click as click
 from bridge.cli.calling import pasteable
 from bridge.cli.output import ago, as_json, chosen, emit_one, fields_of, output_option, plain, safe, span
 from bridge.cli.session import seconds_from, settings_of, with_store
+from bridge.cli.word import Word
 
 if TYPE_CHECKING:
     from bridge.deployment import Deployment
@@ -24,10 +25,12 @@ HANDOVER_SECONDS = 4.5
 """Between two shifts there is a moment without one: a shift gives up its place three seconds before it ends."""
 ROLES = ("poll", "deliver")
 MAX_LAG = "2m"
+DOCTOR = " → bridge doctor"
+"""Where each of those that are counted here has its name, its reason and its command."""
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(["all", *ROLES]), default="all")
+@click.argument("kind", type=Word(["all", *ROLES]), default="all")
 def worker(kind: str) -> int:
     """Run the worker, as `python worker.py` does.
 
@@ -64,6 +67,7 @@ def status(ctx: click.Context, watch: bool, output: str | None, as_json: bool) -
 
 async def whole_row(store: "Store", settings: "Settings", **bounds: int) -> dict[str, Any]:
     """The status under the names that JSON shows; `bounds` as `vitals.status` takes them."""
+    from bridge.store.reading.checkup import requests_left
     from bridge.store.reading.vitals import status as whole
 
     row = asdict(await whole(store, **bounds))
@@ -71,6 +75,8 @@ async def whole_row(store: "Store", settings: "Settings", **bounds: int) -> dict
     here = settings.twelvelabs_api_key is not None
     theirs = row["roles"]["poll"]["has_key"]
     row["has_key"] = here if theirs is None else theirs
+    left = await requests_left(store, settings.twelvelabs_requests_per_minute)
+    row["requests_left"] = 0 if row["roles"]["poll"]["spent_of"] else None if left is None else max(left, 0)
     return row
 
 
@@ -111,19 +117,23 @@ def _screen(row: dict[str, Any], deployment: "Deployment") -> dict[str, Any]:
         "": f"{tasks['requests']} to be taken in, {tasks['ended']} ended, {tasks['rejected']} rejected entries",
         **{kind: _role(row["roles"][kind], deployment) for kind in ROLES},
         "API key": "refused by TwelveLabs; probed every minute" if poll["key_refused"] else key,
-        "deliveries": f"{row['pending']} pending, {row['dead']} dead{oldest}",
+        "deliveries": f"{row['pending']} pending, {row['dead']} dead{oldest}" + (DOCTOR if row["dead"] else ""),
         "endpoints": _endpoints(row),
         "Redis": f"{redis['version']}, memory {redis['memory']} (limit {redis['limit']}), "
         f"append-only file {'on' if redis['append_only'] else 'OFF'}, up {span(redis['uptime_seconds'])}",
     }
     if poll["paused_until_at"]:
         words["upstream"] = f"rests, goes on {ago(poll['paused_until_at'])}"
+    elif row["requests_left"] is not None:
+        left = row["requests_left"] or "none"
+        words["upstream"] = f"{left} left of this minute's requests (BRIDGE_TWELVELABS_REQUESTS_PER_MINUTE)"
     return {name: pasteable(safe(text)) for name, text in words.items()}
 
 
 def _endpoints(row: dict[str, Any]) -> str:
     probed = f"; held as failing, the next probe goes out {ago(row['probe_at'])}" if row["probe_at"] else ""
-    return (", ".join(f"{count} {state}" for state, count in row["endpoints"].items()) or "none") + probed
+    troubled = DOCTOR if {"held", "disabled"} & row["endpoints"].keys() else ""
+    return (", ".join(f"{count} {state}" for state, count in row["endpoints"].items()) or "none") + probed + troubled
 
 
 def _role(role: dict[str, Any], deployment: "Deployment") -> str:
@@ -137,7 +147,7 @@ def _role(role: dict[str, Any], deployment: "Deployment") -> str:
 
 
 @click.command()
-@click.option("--role", type=click.Choice(["all", *ROLES]), default="all", show_default=True, help="Whose health.")
+@click.option("--role", type=Word(["all", *ROLES]), default="all", show_default=True, help="Whose health.")
 @click.option("--here", is_flag=True, help="Only whether the workers of this machine, or container, are alive.")
 @click.option("--max-lag", metavar="TIME", default=MAX_LAG, show_default=True, help="More than this is unhealthy.")
 @output_option

@@ -5,17 +5,21 @@ JSON shows them as RFC 3339, tables as "4 s ago".
 """
 
 import json
+import os
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click as plain_click
 import rich_click as click
 from click.core import ParameterSource
+from click.exceptions import Exit
 
 from bridge.cli.calling import pasteable
+from bridge.cli.word import Word
 from bridge.errors import BridgeError
 from bridge.formats import rfc3339
 
@@ -26,6 +30,8 @@ FORMATS = ("table", "json", "jsonl", "ids")
 FORMS = "table, json, jsonl or ids"
 PIPED_WIDTH = 10_000
 """Piped, a line is a row whatever its length: nothing is wrapped or cut that a script may want."""
+NAMED = 10
+"""Of how many things a command complains by name; of the others it says how many they are."""
 YIELDING = {"note", "url", "events", "reason"}
 """The columns that wrap where there is little room; the others keep an id in one piece."""
 YIELDING_WIDTH = 16
@@ -38,7 +44,7 @@ Columns = Sequence[tuple[str, Callable[[Row], str]]]
 def output_option(command: Function) -> Function:
     """Adds `-o` and `--json` to a command that prints data."""
     command = click.option("--json", "as_json", is_flag=True, help="The same as -o json.")(command)
-    option = click.option("-o", "--output", type=click.Choice(FORMATS), envvar="BRIDGE_OUTPUT", metavar="FORM",
+    option = click.option("-o", "--output", type=Word(FORMATS), envvar="BRIDGE_OUTPUT", metavar="FORM",
                           help=f"How it is printed: {FORMS}.")  # fmt: skip
     return option(command)
 
@@ -119,6 +125,19 @@ def complain(error: BridgeError) -> None:
     say(f"Error: {safe_lines(str(error))}")
     if error.fix:
         say(f"  → {safe(error.fix)}")
+
+
+@contextmanager
+def read_or_not() -> Iterator[None]:
+    """Whoever reads us may have read enough (`| head -1`): that ends a command, and is no failure of it.
+
+    What Python would still flush at its end goes nowhere then.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Exit(0) from None
 
 
 def ago(milliseconds: int | None, now: int | None = None) -> str:

@@ -18,12 +18,20 @@ LOOK = {"padding_helptext_first_line": (0, 0, 1, 0), "text_paragraph_linebreaks"
 EXAMPLES = "Examples:\n"
 WORD = re.compile(r"""(?:'[^']*'|"[^"]*"|\S)+""")
 """A word as a shell has it: what is quoted stays together."""
+NARROW = 60
+"""Below so many columns an option shares one of the table's with what it takes: a word of its help is not cut then."""
 MARGIN = 2
 """The columns that stay free on the left and on the right of a page, together."""
 
 
 class PageFormatter(RichHelpFormatter):
     """Writes a page as rich-click does, but for the examples, whose lines are a shell's."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        if self.console.width < NARROW:
+            self.config.options_table_column_types = ["opt_all_metavar", "help"]
+            self.config.style_options_table_padding = (0, 1, 0, 0)
 
     def rich_text(self, text: Any, style: Any = "") -> "Text | Markdown":
         """The text as rich-click makes it; a block of examples keeps its indent and its line ends."""

@@ -23,6 +23,10 @@ A noun, then a verb. Data goes to standard output, narration to standard error. 
 `jsonl` (an object a line) and `ids` (for the next command); `BRIDGE_OUTPUT` sets it for good. `-` reads ids from
 standard input. Secrets never stand on a command line: `--secret-file F`, or `-` for standard input. Colour is left
 out in a pipe and where `NO_COLOR` is set. `.venv/bin/bridge` is what is called `bridge` here.
+
+An error is narration, with `--json` too: on standard error stand what failed and why, and after `→` the next command;
+standard output stays empty, and programs go by the exit code. Where several things are named, each has its row in JSON,
+those that failed among them. A reader that has read enough (`| head -1`) ends a command quietly, with 0.
 """
 
 

@@ -222,10 +222,16 @@ def console(*, stderr: bool = False) -> "Console":
     """Where lines go. Nothing that comes from outside is read as markup; the marks survive an ASCII terminal."""
     from rich.console import Console
 
+    class Piped(Console):
+        """One whose reader may leave: that ends a command as it does elsewhere, and not as a failure."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
     stream = sys.stderr if stderr else sys.stdout
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="replace")
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    return Piped(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def printable(text: object, limit: int = 200) -> str:

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from bridge.cli.calling import pasteable
-from bridge.cli.output import ago, chosen, emit_one, output_option, safe
+from bridge.cli.output import chosen, emit_one, output_option, safe
 from bridge.cli.session import speakable, with_store
+from bridge.cli.task_events import event_rows
 from bridge.cli.task_steer import registering
-from bridge.cli.task_trouble import find_trouble
+from bridge.cli.task_trouble import UNCHANGED, find_trouble, unchanged
 from bridge.errors import InvalidInput, NotFound
-from bridge.model import DeliveryState
-from bridge.waiting import advised
 
 if TYPE_CHECKING:
     from bridge.settings import Settings
@@ -28,14 +27,14 @@ COMMITTED_WITHIN_MS = 60_000
 @output_option
 @click.pass_context
 def show(ctx: click.Context, task_id: str, output: str | None, as_json: bool) -> None:
-    """Show all that is known of one task: snapshot, watch, events and deliveries, or why it was refused.
+    """Show one task: what became of its events at each endpoint, what to do, and all else that is known of it.
 
     \b
     Examples:
       bridge task show 6a0b1c2d3e4f5a6b7c8d9e01
       bridge task show ID --json
     """
-    from bridge.cli.delivery import waits
+    from bridge.cli.task_told import told
 
     if task_id == "-":
         raise InvalidInput("task show shows one task, and reads no ids from standard input", fix="bridge task ls")
@@ -44,22 +43,7 @@ def show(ctx: click.Context, task_id: str, output: str | None, as_json: bool) ->
     if how != "table":
         emit_one(row, how, key="task")
         return
-    events = row.pop("events")
-    row["delivered"] = f"{row['delivered']} of {row.pop('owed')}"
-    if row["state"] == "watched" and row["note"] and row["polled_at"]:
-        row["note"] = f"at its latest read, {ago(row['polled_at'])}: {row['note']}"
-    emit_one(row, how, key="task")
-    for event in events:
-        click.echo(f"\n{safe(event['type'])}  {safe(event['event_id'])}  {ago(event['committed_at'])}")
-        if event["untold"]:
-            click.echo(pasteable(safe(f"  {event['untold']}")))
-        for delivery in event["deliveries"]:
-            reason = f" ({delivery['reason']})" if delivery["reason"] else ""
-            attempts = f"{delivery['attempts']} attempt{'s' * (delivery['attempts'] != 1)}"
-            why = f", {waits(delivery)}" if waits(delivery) else ""
-            click.echo(f"  → {safe(delivery['endpoint'])}  {safe(delivery['state'] + reason)}, {attempts}{safe(why)}")
-            for advice in advised(delivery) if why or delivery["state"] == DeliveryState.DEAD else ():
-                click.echo(pasteable(f"    {safe(advice)}"))
+    click.echo(pasteable(told(row)))
 
 
 async def task_row(store: "Store", settings: "Settings", member: str, *, depth: int | None = None) -> dict[str, Any]:
@@ -67,10 +51,7 @@ async def task_row(store: "Store", settings: "Settings", member: str, *, depth: 
 
     `depth`: among so many events at most are its own looked for, from its latest one back.
     """
-    from bridge.store.reading.audience import untold
-    from bridge.store.reading.deliveries import deliveries_of
     from bridge.store.reading.events import latest_events
-    from bridge.store.reading.standings import with_holds
     from bridge.store.reading.tasks import task_with_deliveries
     from bridge.store.reading.vitals import role
 
@@ -81,22 +62,13 @@ async def task_row(store: "Store", settings: "Settings", member: str, *, depth: 
     events = await latest_events(store, lambda event: event.task == member, EVENTS_SHOWN, until=until, depth=depth)
     if until and not events:  # Redis' clock was set back since, and the stream's did not follow
         events = await latest_events(store, lambda event: event.task == member, EVENTS_SHOWN, depth=depth)
-    found = await deliveries_of(store, [event.event_id for event in events])
-    owed = {event_id: await with_holds(store, views) for event_id, views in found.items()}
     row = asdict(view)
-    silent = await untold(store, [event for event in events if event.event_id not in owed])
-    if view.registered and not view.fix and (trouble := await find_trouble(store, settings, [view])):
-        row |= {"note": view.note or trouble.reason, "fix": trouble.fix}
+    trouble = await find_trouble(store, settings, [view]) if view.registered and not view.fix else None
+    row["reading"] = trouble.reason if trouble else UNCHANGED if unchanged(view) else None
+    row |= {name: row.pop(name) for name in ("note", "fix", "options")}  # which follow it
+    row["fix"] = trouble.fix if trouble else view.fix
     if view.next_at:  # nothing is read before the account's rest has ended
         row["next_at"] = max(view.next_at, (await role(store, "poll")).paused_until_at or 0)
-    row["events"] = [
-        asdict(event)
-        | {
-            "deliveries": [asdict(one) for one in owed.get(event.event_id, [])],
-            "untold": silent[event.event_id].why if event.event_id in silent else None,
-        }
-        for event in events
-    ]
-    if events and (last := silent.get(events[-1].event_id)) and not row["fix"]:
-        row["fix"] = last.fix
+    row["events"], way = await event_rows(store, events)
+    row["fix"] = row["fix"] or way
     return row

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from bridge.cli.output import safe, say
+from bridge.cli.output import NAMED, safe, say
 from bridge.cli.session import ids_from, with_store
 from bridge.errors import NotFound
 
@@ -90,8 +90,10 @@ def _verdict(members: list[str], done: list[str], ended: Mapping[str, str] = Map
         first = safe(missing[0])
         more = f", nor {len(missing) - 1} more" if len(missing) > 1 else ""
         raise NotFound(f"task {first} {_why_not(missing[0], ended)}{more}", fix=registering(missing[0]))
-    for member in missing:
+    for member in missing[:NAMED]:
         say(f"✗ {safe(member)} {_why_not(member, ended)} → {registering(member)}")
+    if len(missing) > NAMED:
+        say(f"✗ and {len(missing) - NAMED} more")
     return PARTLY if missing else 0
 
 

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 LAG_MS = 30_000
 """What is due for longer is not being read, whatever the reason."""
+OVERDUE_MS = 1_500
+"""A task that is due for longer was passed over at least once."""
+RAISE = (
+    "raise BRIDGE_TWELVELABS_REQUESTS_PER_MINUTE for the worker, or BRIDGE_POLL_INTERVAL_SECONDS; or: bridge status -w"
+)
+UNCHANGED = "nothing changed at TwelveLabs since its latest event, so there is no newer one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +32,12 @@ class Trouble:
 
 
 def trouble_of(
-    role: "Role", *, has_key: bool, was_read: bool, deployment: Deployment = Deployment.BY_HAND
+    role: "Role", *, has_key: bool, was_read: bool, overdue: bool = False, deployment: Deployment = Deployment.BY_HAND
 ) -> Trouble | None:
     """What is wrong with the polling of all tasks; None if nothing is, as far as it shows.
 
     `has_key`: there is one here, which counts where the workers do not say whether they have one; `was_read`: some of
-    the tasks were read well, so that they have one.
+    the tasks were read well, so that they have one. `overdue`: some of them is due for longer than it takes.
     """
     if not role.workers:
         return Trouble("no worker is running", deployment.start())
@@ -43,7 +49,13 @@ def trouble_of(
             return Trouble("the running worker has no API key: nothing is read", fix)
         return Trouble("there is no API key here: if the worker has none either, nothing is read", fix)
     if role.paused_until_at:
-        return Trouble("TwelveLabs asked for a rest: nothing is read until it ends", "bridge status -w")
+        return Trouble(
+            "TwelveLabs asked for a rest (its limit, or Retry-After): nothing is read until it ends", "bridge status -w"
+        )
+    if role.spent_of and overdue:
+        return Trouble(
+            f"this minute's {role.spent_of} requests are used up: what is due waits for the next ones", RAISE
+        )
     if role.lag_ms > LAG_MS:
         return Trouble("what is due is not read", "bridge doctor")
     return None
@@ -53,10 +65,19 @@ async def find_trouble(store: "Store", settings: "Settings", views: Iterable["Ta
     """What keeps these tasks, all of them registered, from being read."""
     from bridge.store.reading.vitals import role
 
+    views = list(views)
     was_read = any(view.polled_at and not view.faults for view in views)
     has_key = settings.twelvelabs_api_key is not None
     seen, deployment = await role(store, "poll"), settings.deployment
-    return trouble_of(seen, has_key=has_key, was_read=was_read, deployment=deployment)
+    now = await store.scripts.now()
+    overdue = any(view.next_at and view.next_at < now - OVERDUE_MS for view in views)
+    return trouble_of(seen, has_key=has_key, was_read=was_read, overdue=overdue, deployment=deployment)
+
+
+def unchanged(view: "TaskView") -> bool:
+    """Whether it is read well, and there is nothing to tell of it since its latest event."""
+    read = view.state == "watched" and view.polled_at and view.observed_at
+    return bool(read and view.event_id and not view.faults and not view.note)
 
 
 class Warnings:

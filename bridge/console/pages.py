@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bridge.cli.delivery import row_of as delivery_row
+from bridge.cli.delivery_absent import absent
 from bridge.cli.endpoint import row_of as endpoint_row
 from bridge.cli.operate import whole_row
 from bridge.cli.output import safe
@@ -125,7 +126,7 @@ class Pages:
         event_id, name = asked["event_id"], asked["endpoint"]
         found = await find_deliveries(self._store, event_id, name)
         if not found:
-            raise NotFound(f"there is no delivery {safe(event_id)}/{safe(name)}", fix="bridge delivery ls")
+            raise await absent(self._store, event_id, name, f"{safe(event_id)} to {safe(name)}")
         row, body = delivery_row(found[0], log=True), await body_of(self._store, event_id)
         for attempt in row["attempt_log"]:
             attempt["curl"] = as_curl(attempt, body)

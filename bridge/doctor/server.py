@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bridge.doctor.findings import Finding, fail, ok, span, warn
-from bridge.errors import LOG_IN, START_REDIS
+from bridge.errors import LOG_IN, ONE_PRIMARY, START_REDIS
 
 OLDEST = (6, 2)
 """The oldest Redis whose commands the scripts use."""
@@ -83,7 +83,7 @@ def _itself(facts: ServerFacts) -> Iterator[Finding]:
     if facts.loading:
         yield unreachable("Redis is LOADING its data")
     if facts.cluster:
-        yield fail("redis", "this is a Redis Cluster", "RQ does not run on it", "use a single Redis, or Sentinel")
+        yield fail("redis", "this is a Redis Cluster", "RQ does not run on it", ONE_PRIMARY)
     if facts.role != "master":
         primary = (
             f"point BRIDGE_REDIS_URL at its primary, {facts.primary}" if facts.primary else "redis-cli REPLICAOF NO ONE"

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from bridge.deployment import Deployment
 from bridge.doctor.findings import Finding, counted, fail, ok, shortened, span, warn
-from bridge.recovery import command
+from bridge.recovery import command, dismissal, each_of
 from bridge.schedule import RETRY_AFTER_SECONDS
-from bridge.waiting import BLOCKED, CAUSES, elsewhere, registering, remedies
+from bridge.waiting import BLOCKED, CAUSES, GONE, UNSIGNED, after_gone, elsewhere, registering, remedies
 
 LATE_WARN_MS, LATE_FAIL_MS = 15_000, 120_000
 """How late work may be. The second is what `bridge health` goes by."""
@@ -20,8 +20,6 @@ FAULTS = 3
 
 SOON_MS = 10_000
 """What is due sooner is not worth a command."""
-LISTED_UNASKED, LISTED = 100, 100_000
-"""How many deliveries `bridge delivery ls` names without --limit, and with it at most."""
 
 _PROBE = "bridge delivery ls --endpoint {name} --state pending --limit 1 -o ids | bridge delivery retry -"
 """To ask for any delivery of a held endpoint has it probed at once."""
@@ -200,14 +198,17 @@ def _disabled(one: OwedFacts) -> Finding:
     if one.reason == BLOCKED:
         why = f"{cause}; {held}; once a setting allows it: bridge endpoint enable {one.name}"
         return warn("endpoint", found, why, elsewhere(one.name))
+    if one.reason == GONE:
+        again, *otherwise = after_gone(one.name)
+        words = [_DISABLED[GONE], held, *(f"{advice.when} {advice.command}" for advice in otherwise)]
+        return warn("endpoint", found, "; ".join(words), again.command)
     verb = "recover" if command(one.name, one.reasons) == f"bridge endpoint recover {one.name}" else "enable"
     return warn("endpoint", found, f"{cause}; {held}", f"bridge endpoint {verb} {one.name}")
 
 
 def hastened(one: OwedFacts) -> str:
     """What makes all that it is owed due at once."""
-    limit = f" --limit {min(one.pending, LISTED)}" if one.pending > LISTED_UNASKED else ""
-    return f"bridge delivery ls --endpoint {one.name} --state pending{limit} -o ids | bridge delivery retry -"
+    return each_of(one.name, "pending", one.pending, "retry")
 
 
 def _waiting(one: OwedFacts) -> str:
@@ -233,7 +234,7 @@ def _cure(one: OwedFacts) -> str:
 
 
 def _causes(one: OwedFacts) -> str:
-    return f": {CAUSES}" if _cure(one) else ""
+    return f": {CAUSES}" if one.error in UNSIGNED else ""
 
 
 def _dead(one: OwedFacts) -> Finding:
@@ -244,7 +245,8 @@ def _dead(one: OwedFacts) -> Finding:
     )
     why = "; ".join(f"{reason}: {_DEAD[reason]}" for reason in sorted(one.reasons) if reason in _DEAD)
     if one.state == "removed":
-        return warn("dead letters", f"{found}, and was removed", why, registering(one.name))
+        back = f"to have them sent after all: {registering(one.name)}"
+        return warn("dead letters", f"{found}, and was removed", f"{why}; {back}", dismissal(one.name, one.dead))
     return warn("dead letters", found, why, way_back(one))
 
 

@@ -30,6 +30,8 @@ class Distortion:
     """How the list departs from the tasks, without saying so. Its fields may be set at any time."""
 
     empty: bool = False
+    ignores: set[str] = field(default_factory=set)
+    """Names of a query that it does not know, and says nothing of."""
     sort_by: str | None = None
     """Sort by this instead, whatever was asked for."""
     as_of: float | None = None

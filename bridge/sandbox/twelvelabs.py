@@ -264,7 +264,8 @@ class Simulator:
         return Answer(task, tasks=(task,))
 
     def _list(self, shelf: Shelf, request: Request) -> Answer:
-        asked = query(request.params, strict=self.strict_params)
+        known = [(name, value) for name, value in request.params if name not in self.distortion.ignores]
+        asked = query(known, strict=self.strict_params)
         asked = replace(asked, sort_by=self.distortion.sort_by or asked.sort_by)
         states, info = page(self.distortion.states(shelf.things, self.now()), asked, self.date_filter)
         style = self.list_time_style or self.time_style

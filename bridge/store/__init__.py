@@ -11,14 +11,23 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
-from bridge.errors import START_REDIS, NewerData, SettingsError, StoreAway, StoreDown, UnreadableData, UnsafeRedis
+from bridge.errors import (
+    ONE_PRIMARY,
+    START_REDIS,
+    NewerData,
+    SettingsError,
+    StoreAway,
+    StoreDown,
+    UnreadableData,
+    UnsafeRedis,
+)
 from bridge.store.handshakes import Handshakes
 from bridge.store.keys import Keys
 from bridge.store.listing import Listings
 from bridge.store.notices import Notices
 from bridge.store.outbox import Outbox
 from bridge.store.registry import EVENTS_KEPT, Registry
-from bridge.store.scripts import Scripts, as_store_error, store_errors
+from bridge.store.scripts import Scripts, as_store_error, store_errors, unreached
 from bridge.store.watches import Watches
 
 DATA_VERSION = 1
@@ -135,7 +144,7 @@ def _usable_url() -> Iterator[None]:
         yield
     except (TypeError, ValueError):
         raise SettingsError(
-            "BRIDGE_REDIS_URL cannot be used: it has an option that is none, or leads to a Sentinel",
+            "BRIDGE_REDIS_URL cannot be used: it has an option that is none",
             fix="write redis://user:password@host:port/0, rediss:// for TLS or unix:///path",
         ) from None
 
@@ -154,7 +163,7 @@ def check_durable(info: dict[str, Any]) -> None:
             fix=f"redis-cli CONFIG SET appendonly yes  # and write it into redis.conf; or {VOLATILE}",
         )
     if int(info.get("cluster_enabled", 0)):
-        raise UnsafeRedis("this is a Redis Cluster, on which RQ does not run", fix="use a single Redis, or Sentinel")
+        raise UnsafeRedis("this is a Redis Cluster, on which RQ does not run", fix=ONE_PRIMARY)
 
 
 async def _server_info(client: "Redis") -> dict[str, Any]:
@@ -164,7 +173,7 @@ async def _server_info(client: "Redis") -> dict[str, Any]:
         seen = as_store_error(error)
         if isinstance(seen, StoreDown) and not isinstance(seen, StoreAway):
             raise seen from None
-        raise StoreAway(f"Redis does not answer: {error}", fix=START_REDIS) from None
+        raise StoreAway(f"Redis does not answer: {unreached(str(error))}", fix=START_REDIS) from None
 
 
 async def _claim_data(client: "Redis", keys: Keys) -> None:

@@ -7,6 +7,8 @@ from datetime import datetime
 from secrets import token_hex
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from bridge.diff import order, parse_instant
 from bridge.model import Observation, WatchedTask
 from bridge.rejection import REJECTED
@@ -35,6 +37,8 @@ class Turn:
     deep: bool
     """Whether it is time to read further down than the mark."""
     token: str
+    why: str = ""
+    """Why the pass before failed; empty if it did not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +73,9 @@ class Listings:
         reply = await self._scripts.call(
             "claim_listing", account, token, lease_ms, least, interval_ms, rest_ms, DEEP_MS, CLOCKS_APART_MS
         )
-        word, now, next_at, mark, listed, deep = reply
-        return Turn(as_text(word), int(now), int(next_at), _or_none(mark), _or_none(listed), deep == 1, token)
+        word, now, next_at, mark, listed, deep, why = reply
+        moments = int(now), int(next_at), _or_none(mark), _or_none(listed)
+        return Turn(as_text(word), *moments, deep == 1, token, as_text(why))
 
     async def grant(self, *, per_minute: int, account: str = "default") -> int:
         """Ask for one request of the budget: 0 if it is granted, else when (ms) there is one more."""
@@ -78,18 +83,20 @@ class Listings:
 
     async def go_on(self, token: str, *, lease_ms: int, account: str = "default") -> bool:
         """Keep the turn for so much longer; False if somebody else has it."""
-        return bool(await self._scripts.call("settle_listing", account, token, "more", lease_ms, "", "", "") == b"ok")
+        return bool(
+            await self._scripts.call("settle_listing", account, token, "more", lease_ms, "", "", "", 0) == b"ok"
+        )
 
     async def done(
         self, token: str, *, again_ms: int, mark: int | None, deep_ms: int | None = None, account: str = "default"
     ) -> None:
         """The pass was complete: the next one in `again_ms`, from this mark on; `deep_ms`: this was a deep one."""
         text = "" if mark is None else mark
-        await self._scripts.call("settle_listing", account, token, "done", again_ms, text, deep_ms or "", "")
+        await self._scripts.call("settle_listing", account, token, "done", again_ms, text, deep_ms or "", "", 0)
 
-    async def failed(self, token: str, *, again_ms: int, why: str, account: str = "default") -> None:
-        """The pass was not complete, for this reason; the next one may be."""
-        await self._scripts.call("settle_listing", account, token, "failed", again_ms, "", "", why)
+    async def failed(self, token: str, *, again_ms: int, why: str, rest_ms: int = 0, account: str = "default") -> None:
+        """The pass was not complete, for this reason; the next one may be. `rest_ms`: it is not tried for so long."""
+        await self._scripts.call("settle_listing", account, token, "failed", again_ms, "", "", why, rest_ms)
 
     async def rest(self, token: str, why: str, *, lied: bool, account: str = "default") -> int:
         """Ask for no list and rely on none for a while; each time that it lied again, twice as long.
@@ -110,14 +117,17 @@ class Listings:
         return int(rest_ms[0]) if word == b"rests" else 0
 
     async def news(self, rows: Sequence[Observation]) -> list[Observation]:
-        """Those rows that say something else of a watched task that has been seen before, and are not older."""
+        """Those rows that say something else of a watched task that has been seen before, and are not older.
+
+        And those of a task whose snapshot somebody wrote over: whoever claims it puts it aside.
+        """
 
         def question(pipe: Any, row: Observation) -> None:
             pipe.zscore(self._store.keys.watch, str(row.task_id))
             pipe.hmget(self._store.keys.snapshot(str(row.task_id)), "status", "updated_at")
 
         with store_errors():
-            replies = await ask(self._store, rows, question)
+            replies = await ask(self._store, rows, question, wrong_types=True)
         known = zip(rows, replies[::2], replies[1::2], strict=True)
         return [row for row, due, snapshot in known if due is not None and _is_news(row, snapshot)]
 
@@ -136,13 +146,19 @@ class Listings:
                 tasks.append(watched_task(entry, token, behind_ms=int(reply[1])))
         return Named(int(reply[0]), tasks, [as_text(member) for member in reply[2]])
 
-    async def hasten(self, *, within_ms: int, reach_ms: int, account: str = "default") -> int:
-        """Have what relied on the list read one by one again; replies how many were brought forward, a step."""
-        return int(await self._scripts.call("hasten_tasks", account, within_ms, reach_ms, HASTENED))
+    async def hasten(self, *, within_ms: int, reach_ms: int, skip: int, account: str = "default") -> tuple[int, int]:
+        """Have what relied on the list read one by one again, a step.
+
+        Replies how many were brought forward, and how many are late for another reason: the next step skips those.
+        """
+        moved, left = await self._scripts.call("hasten_tasks", account, within_ms, reach_ms, HASTENED, skip)
+        return int(moved), int(left)
 
 
-def _is_news(row: Observation, snapshot: Sequence[bytes | None]) -> bool:
-    """Whether a row says something else and is not surely older."""
+def _is_news(row: Observation, snapshot: Sequence[bytes | None] | ResponseError) -> bool:
+    """Whether a row says something else and is not surely older, or what is known cannot be read."""
+    if isinstance(snapshot, ResponseError):
+        return True
     status, updated = map(as_text, snapshot)
     if not status or row.updated_at is None:
         return False

@@ -6,6 +6,7 @@ arguments, which the scripts are written for.
 """
 
 import asyncio
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -51,6 +52,8 @@ _PART = re.compile(r"^-- with: (\w+)$", re.MULTILINE)
 _FORBIDDEN = re.compile(r"\bNOPERM\b|has no permissions to |user executing the script can't run")
 """What Redis says when our user lacks a command or a key; of a command inside a script, under another class."""
 
+_NOT_CONNECTED = re.compile(r"Error (?:Multiple exceptions: \[Errno )?(-?\d+)(?:\].*)? connecting to (\S+)\. ?(.*)$")
+"""What redis-py says of a connection that was not made: the system's number, of several addresses the first one's."""
 _UNNAMED = re.compile(r"HELLO must be called with|Authentication required")
 """What Redis says to who gave no password."""
 
@@ -199,13 +202,22 @@ def as_store_error(error: Exception) -> Exception:
         return _not_permitted(text)
     if isinstance(error, exceptions.NoScriptError):  # forgotten again, between loading and calling
         return StoreDown("Redis forgets the scripts faster than they are loaded", fix="see who runs SCRIPT FLUSH")
-    told = f"Redis: {text or type(error).__name__}"
+    told = f"Redis: {unreached(text) or type(error).__name__}"
     if word := _refusal(error):
         return StoreDown(told, fix=_REFUSALS[word])
     cut = isinstance(error, RuntimeError) and "handler is closed" in text  # uvloop's word for a connection that broke
     if cut or isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, OSError)):
         return StoreAway(told, fix=_AGAIN)
     return error
+
+
+def unreached(text: str) -> str:
+    """An error of redis-py's; of a connection that was not made, what the system says, and where it was to lead."""
+    found = _NOT_CONNECTED.match(text)
+    if not found:
+        return text
+    number, where, rest = found.groups()
+    return f"{os.strerror(int(number)) if int(number) > 0 else rest.rstrip('.')} ({where})"
 
 
 def _refusal(error: Exception) -> str:

@@ -25,6 +25,8 @@ class Turn:
     """The watches, as their clients wrote them."""
     known: Mapping[bytes, bytes] = field(default_factory=dict)
     """`bridge:finding`."""
+    probe: bool = False
+    """The key is refused, and a page is what finds out whether it still is."""
 
     def in_force(self, name: bytes) -> bytes | None:
         """The text of a watch that was judged good."""
@@ -54,8 +56,9 @@ class Watches:
     async def claim(self, *, lease_ms: int, look_ms: int, account: str = "default") -> Turn:
         """Take the turn, if nobody has it."""
         token = token_hex(16)
-        word, now, at, written, known = await self._scripts.call("claim_finding", account, token, lease_ms, look_ms)
-        return Turn(as_text(word), int(now), int(at), token, _pairs(written), _pairs(known))
+        reply = await self._scripts.call("claim_finding", account, token, lease_ms, look_ms)
+        word, now, at, written, known, probe = reply
+        return Turn(as_text(word), int(now), int(at), token, _pairs(written), _pairs(known), probe == 1)
 
     async def take(self, token: str, name: bytes, text: bytes) -> str:
         """A watch is good as it is written. Replies `ok`, `stale` or `moved`."""

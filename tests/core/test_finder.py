@@ -12,7 +12,7 @@ from corescene import POLICY, Lines, Stage, Watching, watching
 from bridge.entries import Judge
 from bridge.errors import StoreDown
 from bridge.finder import Finder, FindPolicy
-from bridge.finding import WAY_MS, Search
+from bridge.finding import FIRST_PAGES, WAY_MS, Search
 from bridge.kinds import TASK
 from bridge.model import FetchFailure, FetchFault
 from bridge.sandbox.faults import Fault, throttled, unauthorized, unavailable
@@ -357,10 +357,11 @@ async def test_no_more_watches_than_can_be_afforded(find: Finding) -> None:
     ("fault", "again_ms"),
     [
         (unavailable(), AGAIN_MS),
+        (Fault(503, headers={"Retry-After": "120"}), 120_000),
         (Fault(404, {"code": "resource_not_exist"}), 600_000),
         (Fault(400, {"code": "parameter_invalid"}), 600_000),
     ],
-    ids=["transient", "missing", "refused"],
+    ids=["transient", "in two minutes", "missing", "refused"],
 )  # fmt: skip
 async def test_a_list_that_cannot_be_read_is_asked_again(find: Finding, fault: Fault, again_ms: int) -> None:
     """What went wrong is kept for `bridge watch ls`, and goes with the next good page."""
@@ -460,3 +461,173 @@ async def test_a_status_filter_that_is_refused_stops_no_finding(find: Finding) -
     assert "400" in (await find.known("account")).error
     find.add("t2")
     assert await find.round() == ["t2"]
+
+
+async def test_a_key_that_was_refused_is_tried_again_where_no_task_is_due(find: Finding) -> None:
+    """Nothing is read by id that could prove it: one page in a minute does, and then all goes on."""
+    find.watch.simulator.fault("/tasks", unauthorized(), repeat=True)
+    await find.wants("account")
+    await find.wants(INDEX)
+    for _ in range(10):
+        await find.round(31_000)
+        assert await find.watch.round() == 0
+    assert 4 <= find.pages <= 6
+    find.watch.simulator.clear_faults()
+    find.add("t1")
+    await find.round(61_000)
+    await find.round()
+    assert await find.members() == ["t1"]
+    assert await find.client.hget("bridge:account:default", "state") is None
+
+
+async def test_a_clock_that_was_set_back_stops_no_finding(find: Finding) -> None:
+    """Redis' clock goes back a day: what was due by the old one is due now."""
+    find.add("t1")
+    await find.wants("account")
+    await find.round()
+    find.watch.stage.clock.advance(-24 * 3_600_000)
+    find.watch.simulator.advance(24 * 3_600)
+    find.add("t2")
+    await find.round()
+    await find.round()
+    assert "t2" in await find.members()
+
+
+async def test_a_status_filter_that_upstream_ignores_costs_one_walk_through_what_has_ended(find: Finding) -> None:
+    """The first time all is read, as what is on its way may be anywhere; then no more than with the filter."""
+    for n in range(600):
+        find.watch.simulator.add_task(f"old{n:03}", [(0, {"status": "ready"})], age_seconds=100_000 - 10 * n)
+    find.add("deep", age_seconds=200_000)
+    find.watch.simulator.distortion.ignores = {"status"}
+    await find.wants("account")
+    await find.round()
+    assert await find.members() == ["deep"]
+    since = find.pages
+    for _ in range(3):
+        await find.round(WAY_MS)
+    assert find.pages - since <= 6
+
+
+async def test_an_index_filter_that_upstream_ignores_costs_no_walk_through_the_account(find: Finding) -> None:
+    """Rows of other indexes tell how far down a page goes, if nothing else."""
+    for n in range(600):
+        find.watch.simulator.add_task(
+            f"old{n:03}", [(0, {"status": "ready"})], age_seconds=100_000 - 10 * n, index_id="other"
+        )
+    find.watch.simulator.distortion.ignores = {"index_id"}
+    await find.wants(INDEX)
+    await find.round()
+    since = find.pages
+    for _ in range(10):
+        await find.round()
+    assert find.pages - since <= 10
+    find.add("t1")
+    assert await find.round() == ["t1"]
+
+
+async def test_redis_clock_far_behind_costs_no_walk_through_the_account(find: Finding) -> None:
+    """By upstream's own clock no row is from the future: a pass ends where the one before began."""
+    find.watch.simulator.advance(3 * 3_600)
+    for n in range(600):
+        find.watch.simulator.add_task(f"old{n:03}", [(0, {"status": "ready"})], age_seconds=6_000 - 10 * n)
+    await find.wants("account")
+    await find.round()
+    since = find.pages
+    for _ in range(10):
+        await find.round()
+    assert find.pages - since <= 10
+    find.add("t1")
+    assert await find.round() == ["t1"]
+
+
+async def test_rows_without_a_time_cost_no_walk_through_the_account(find: Finding) -> None:
+    """Where a pass may stop cannot be known, so it stops soon: those on their way are read beside."""
+    for n in range(600):
+        find.watch.simulator.add_task(f"old{n:03}", [(0, {"status": "ready"})], age_seconds=6_000 - 10 * n)
+    find.watch.simulator.fault("/tasks", Fault(patch={"created_at": None}), repeat=True)
+    await find.wants("account")
+    await find.round()
+    since = find.pages
+    for _ in range(10):
+        await find.round()
+    assert find.pages - since <= 10 * FIRST_PAGES
+    find.add("t1")
+    assert await find.round(WAY_MS) == ["t1"]
+
+
+async def test_a_page_that_upstream_makes_smaller_than_asked_is_not_the_last(find: Finding) -> None:
+    """Its `page_info` says how many a full one has."""
+    for n in range(35):
+        find.watch.simulator.add_task(f"t{n:02}", [(0, {"status": "ready"})], age_seconds=100_000 - n)
+    find.watch.simulator.distortion.ignores = {"page_limit"}
+    await find.wants("account", since=1)
+    assert len(await find.round()) == 35
+
+
+async def test_a_list_that_alone_refuses_the_key_does_not_rest_it_again_and_again(find: Finding) -> None:
+    """A task is read by id with it meanwhile: the search is left alone as any that is refused."""
+    await find.watch.add()
+    find.watch.simulator.fault("/tasks", unauthorized(), repeat=True)
+    await find.wants("account")
+    since = find.watch.reads
+    for _ in range(120):
+        await find.round(5_000)
+        await find.watch.round()
+    assert find.pages <= 3
+    assert find.watch.reads - since >= 80
+
+
+async def test_what_was_forgotten_is_not_found_again(find: Finding) -> None:
+    """A quiet account: the newest task ended, was told, and retention is over; its row still is the newest."""
+    await find.wants("account")
+    await find.round()
+    find.add("t1")
+    assert await find.round() == ["t1"]
+    await find.watch.stage.intake.run()
+    find.watch.simulator.change("t1", {"status": "ready"})
+    await find.watch.round()
+    assert await find.watch.stage.event_types() == ["index.task.ready"]
+    for _ in range(10):
+        await find.round(3 * 24 * 3_600_000)
+    await find.watch.stage.store.outbox.prune_tasks(older_than_ms=24 * 3_600_000)
+    for _ in range(3):
+        assert await find.round(WAY_MS) == []
+
+
+async def test_many_that_were_created_together_are_not_read_in_each_pass(find: Finding) -> None:
+    """A quiet account, whose newest five hundred came within a minute: a pass is a page all the same."""
+    for n in range(500):
+        find.watch.simulator.add_task(f"old{n:03}", [(0, {"status": "ready"})], age_seconds=100_000 - n / 10)
+    await find.wants("account", since=1)
+    assert len(await find.round()) == 500
+    await find.round()
+    since = find.pages
+    for _ in range(10):
+        assert await find.round() == []
+    assert find.pages - since <= 11
+
+
+async def test_what_a_lagging_list_shows_late_is_found(find: Finding) -> None:
+    """Made by a copy that is half an hour behind; by the time that it shows a short video, that has ended."""
+    find.watch.simulator.add_task("old", [(0, {"status": "ready"})], age_seconds=7_200)
+    await find.wants("account")
+    await find.round()
+    find.watch.simulator.distortion.hides = {"quick"}
+    find.watch.simulator.add_task("quick", [(0, {"status": "ready"})])
+    for _ in range(6):
+        assert await find.round(5 * 60_000) == []
+    find.watch.simulator.distortion.hides = set()
+    assert await find.round() == ["quick"]
+
+
+async def test_an_upstream_that_ignores_the_page_is_not_asked_for_ever(find: Finding) -> None:
+    """Page after page is the first one, and full: a pass ends where a page repeats the one before."""
+    for n in range(60):
+        find.add(f"t{n:02}")
+    find.watch.simulator.distortion.ignores = {"page"}
+    await find.wants("account", since=1)
+    assert len(await find.round()) == 50
+    since = find.pages
+    for _ in range(10):
+        await find.round()
+    assert find.pages - since <= 25

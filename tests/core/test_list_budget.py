@@ -124,3 +124,21 @@ async def test_a_handful_of_requests_a_minute_still_tells(stage: Stage, per_minu
         await few.live(4 * A_MINUTE)
         assert [status for status, _ in await few.listing.told("t7")] == ["validating", "queued"]
         few.assert_within_bounds()
+
+
+async def test_two_workers_do_not_leave_a_list_for_want_of_a_request(stage: Stage) -> None:
+    """Others took all there is for longer than a pass is good for: whoever only looks on must not leave it, either."""
+    await stage.endpoint("e1", "http://127.0.0.1:9/")
+    async with watching(stage) as watch:
+        few = await scarce(stage, watch, 100, 6)
+        await few.live(5 * A_MINUTE)
+        assert await few.listing.told_at() is not None
+        other = listing_of(stage, watch, requests_per_minute=6).lister
+        listings, until = stage.store.listings, stage.clock.now + 4 * A_MINUTE
+        while stage.clock.now < until:
+            stage.clock.advance(2_000)
+            while not await listings.grant(per_minute=6):
+                pass
+            await few.listing.look(0)
+            await other.round()
+        assert await few.listing.told_at() is not None

@@ -172,7 +172,7 @@ BAD = {
     23: (b'{"kind": "endpoint", "name": "\\u001b[2J", "url": "%s"}' % URL.encode(), "name"),
     24: (b'{"kind": ["task"], "id": "t"}', "neither"),
     25: (b'{"kind": "task", "id": 7}', "no text"),
-    26: (b'{"kind": "endpoint", "name": "d", "url": 7}', "string"),
+    26: (b'{"kind": "endpoint", "name": "d", "url": 7}', "must be a text"),
     27: (b"\0\0\0", "not JSON"),
 }  # fmt: skip
 """Line number → a bad line, and a word of what is said of it."""

@@ -183,14 +183,37 @@ def test_what_is_owed_is_cancelled_and_counted(bridge: Bridge, client: "Redis") 
     (row,) = json.loads(bridge("endpoint", "ls", "--json")[1])
     assert (row["pending"], row["delivered"], row["dead"]) == (2, 1, 0)
     assert row["last_at"] == "1970-01-01T00:00:00.002Z"
+    code, _, told = bridge("endpoint", "rm", "a", "nobody", "--dry-run")
+    assert (code, "a would go; 2 pending deliveries would be cancelled.\n" in told) == (6, True)
+    assert "Nothing was changed." in told
+    assert client.hexists("bridge:endpoints", "a")
     code, _, told = bridge("endpoint", "rm", "a", "nobody", "\x07")
-    assert (code, "2 pending deliveries are cancelled" in told) == (6, True)
+    assert (code, "2 pending deliveries are cancelled.\n" in told) == (6, True)
     assert "\x07" not in told
     assert client.exists("bridge:registry", "bridge:endpoints") == 0
     assert bridge("endpoint", "rm", "a")[0] == 3
     assert bridge("endpoint", "show", "a")[0] == 3
     rows = json.loads(bridge("delivery", "ls", "--state", "cancelled", "--json")[1])
     assert {row["event_id"] for row in rows} == {"evt_1", "evt_2"}
+
+
+def test_dead_letters_of_a_removed_endpoint_are_dismissed_by_the_command_that_rm_prints(
+    bridge: Bridge, client: "Redis"
+) -> None:
+    """Nothing is left then that asks to be looked at."""
+    bridge("endpoint", "add", "a", URL)
+    record = {"task": "t1", "type": "index.task.ready", "revision": "1", "created": 1, "attempts": 3, "state": "dead"}
+    client.hset("bridge:deliveries:a", "evt_1", json.dumps({**record, "reason": "gone"}))
+    client.zadd("bridge:dead:a", {"evt_1": 2})
+    command = "bridge delivery ls --endpoint a --state dead -o ids | bridge delivery cancel -"
+    assert f"1 dead letter stays → {command}\n" in bridge("endpoint", "rm", "a", "--dry-run")[2]
+    assert f"1 dead letter stays → {command}\n" in bridge("endpoint", "rm", "a")[2]
+    assert f"→ {command}" in bridge("delivery", "ls", "--state", "dead")[2]
+    assert command in bridge("doctor")[1]
+    ids = bridge("delivery", "ls", "--endpoint", "a", "--state", "dead", "-o", "ids")[1]
+    assert bridge("delivery", "cancel", "-", stdin=ids.encode())[0] == 0
+    assert bridge("delivery", "ls", "--state", "dead", "-o", "ids")[1] == ""
+    assert "✓ dead letters     none" in bridge("doctor")[1]
 
 
 def test_a_refused_endpoint_is_taken_away(bridge: Bridge, client: "Redis") -> None:

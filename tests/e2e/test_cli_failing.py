@@ -44,7 +44,8 @@ def test_a_held_endpoint_says_why_and_when_it_is_probed(bridge: Bridge, redis_ur
         assert "failing" in out + told, words
     _, out, _ = bridge("endpoint", "ls")
     assert "held (failing, probed in 4 min)" in " ".join(out.split())
-    assert "1 held; held as failing, the next probe goes out in 4 min" in " ".join(bridge("status")[1].split())
+    status = " ".join(bridge("status")[1].split())
+    assert "1 held; held as failing, the next probe goes out in 4 min → bridge doctor" in status
     assert claim(redis_url) == []
 
 

@@ -63,8 +63,8 @@ def test_a_help_page_keeps_to_its_width_and_its_shape(
 def test_the_words_of_a_choice_stay_in_one_piece(
     page: Page, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also at sixty columns: `[table|json|jsonl|i` and `ds]` below it can be read by nobody."""
-    text = "\n".join(shown(page, 60, capsys, monkeypatch))
+    """Also at forty columns: `[table|json|jsonl|i` and `ds]` below it can be read by nobody."""
+    text = "\n".join(shown(page, 40, capsys, monkeypatch))
     for parameter in page.command.params:
         if isinstance(parameter.type, click.Choice):
             for word in map(str, parameter.type.choices):

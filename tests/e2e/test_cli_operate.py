@@ -282,3 +282,15 @@ def test_the_redis_that_does_not_answer_is_named(
     code, out, told = bridge(*words)
     assert (code, "127.0.0.1:1" in out + told, "hunter2" in out + told) == (5, True, False)
     assert "→ redis-server config/redis.conf --port 1 &" in out + told
+
+
+def test_what_is_left_of_our_own_bound_is_told(
+    bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is one: a bridge that reads nothing for a minute would look idle otherwise."""
+    assert "upstream" not in bridge("status")[1]
+    monkeypatch.setenv("BRIDGE_TWELVELABS_REQUESTS_PER_MINUTE", "3")
+    assert "3 left of this minute's requests" in bridge("status")[1]
+    client.hset("bridge:spent:default", str(now_ms() // 1000), 3)
+    assert "none left of this minute's requests (BRIDGE_TWELVELABS_REQUESTS_PER_MINUTE)" in bridge("status")[1]
+    assert json.loads(bridge("status", "--json")[1])["requests_left"] == 0

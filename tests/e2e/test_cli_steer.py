@@ -92,6 +92,29 @@ def test_what_cannot_be_done_is_said_with_the_next_command(bridge: Bridge, redis
 
 
 @pytest.mark.usefixtures("billing")
+def test_many_are_counted_and_not_listed_one_by_one(bridge: Bridge, client: "Redis") -> None:
+    """A handful of complaints and the number of the rest; in JSON each has its row."""
+    record = {"task": "t1", "type": "index.task.ready", "revision": "1", "created": 1, "attempts": 0}
+    for number in range(120):
+        event_id = f"evt_{number}"
+        client.hset("bridge:deliveries:billing", event_id, json.dumps({**record, "state": "pending"}))
+        client.zadd("bridge:queue:billing", {event_id: 4e12})
+        client.hset(f"bridge:event:{event_id}", "body", "{}")
+    assert bridge("endpoint", "disable", "billing")[0] == 0
+    ids = bridge("delivery", "ls", "--limit", "1000", "-o", "ids")[1].encode()
+    code, out, told = bridge("delivery", "retry", "-", stdin=ids)
+    assert (code, out.split()) == (0, ["RESULT", "DELIVERIES", "due", "now", "120"])
+    assert told.count("held, as endpoint billing is disabled") == 10
+    assert "and 110 more; -o jsonl has each" in told
+    assert len(bridge("delivery", "retry", "-", "-o", "jsonl", stdin=ids)[1].splitlines()) == 120
+    strange = b"\n".join(b"nobody%d" % number for number in range(30))
+    bridge("task", "add", "t1")
+    for verb in ("poll", "rm"):
+        told = bridge("task", verb, "t1", "-", stdin=strange)[2]
+        assert (told.count("✗"), "✗ and 20 more" in told) == (11, True), told
+
+
+@pytest.mark.usefixtures("billing")
 def test_one_that_waits_for_another_names_it(bridge: Bridge, redis_url: str) -> None:
     """P4: order is kept, and the command that helps is the one for the earlier delivery."""
     first, second = announce(redis_url, "t1", "pending", "queued")

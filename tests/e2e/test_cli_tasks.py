@@ -175,7 +175,9 @@ def test_a_task_is_shown_with_its_events_and_deliveries(bridge: Bridge, client: 
     assert [one["deliveries"][0]["reason"] for one in row["events"]] == ["exhausted"]
     out = bridge("task", "show", "t1")[1]
     assert "→ a  dead (exhausted), 2 attempts" in out
-    assert "0 of 1" in out
+    assert out.splitlines()[0].startswith("t1  indexing, watched")
+    assert "its latest event reached 0 of 1 endpoint\n" in out
+    assert "hls status" not in out  # nothing is known of it
     (row,) = json.loads(bridge("task", "ls", "--json")[1])
     assert (row["owed"], row["delivered"]) == (1, 0)
     assert "0/1" in bridge("task", "ls")[1]
@@ -223,8 +225,9 @@ def test_an_error_of_a_read_is_told_as_of_then(bridge: Bridge, redis_url: str) -
         await store.registry.pause_account(60, key_refused=True)
 
     with_store(redis_url, refuse)
-    shown = {line.partition("  ")[0]: line for line in bridge("task", "show", "t1")[1].splitlines()}
-    assert re.search(r"at its latest read, \d+ s ago: HTTP 401 no$", shown["note"])
+    (_, note, reading, *_) = bridge("task", "show", "t1")[1].splitlines()
+    assert re.search(r"^  ! at its latest read, \d+ s ago: HTTP 401 no$", note)
+    assert reading == "  ! no worker is running → bridge worker"
     row = json.loads(bridge("task", "show", "t1", "--json")[1])
     assert row["note"] == "HTTP 401 no"
     waits = datetime.fromisoformat(row["next_at"]) - datetime.fromisoformat(row["polled_at"])
@@ -331,7 +334,7 @@ def test_a_task_that_nobody_can_read_is_not_waited_for_in_silence(
     bridge("task", "add", "t1")
     if verb == "show":
         row = json.loads(bridge("task", "show", "t1", "--json")[1])
-        assert f"{row['note']} → {row['fix']}".count(said) == 1
+        assert f"{row['reading']} → {row['fix']}".count(said) == 1
     elif verb == "wait":
         code, _, told = bridge("task", "wait", "t1", "--timeout", "0.1")
         assert (code, told.count(said), told.count("→")) == (124, 1, 1)

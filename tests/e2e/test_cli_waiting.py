@@ -70,9 +70,9 @@ def test_what_is_held_says_so_and_names_no_next_time(
         text = said(bridge, *words)
         assert held in text, words
         assert "next in" not in text, words
-    way = "set billing --url URL" if reason == "blocked" else "enable billing"
-    assert f"→ bridge endpoint {way}" in said(bridge, "delivery", "show", failing[0])
-    assert f"→ bridge endpoint {way}" in said(bridge, "doctor")
+    way = "set billing --url URL" if reason == "blocked" else "recover billing"
+    for place in (["delivery", "show", failing[0]], ["doctor"], ["endpoint", "show", "billing"]):
+        assert f"→ bridge endpoint {way}" in said(bridge, *place), place
     (row,) = json.loads(bridge("delivery", "show", failing[0], "--json")[1])
     assert (row["hold"]["by"], row["hold"]["reason"], row["next_at"]) == ("disabled", reason, None)
     assert bridge("endpoint", "enable", "billing")[0] == 0
@@ -96,6 +96,52 @@ def test_an_event_that_nobody_takes_says_what_they_take(bridge: Bridge, redis_ur
     assert tell_again(redis_url, "t1") == "ok"
     assert "onlyfail" in said(bridge, "delivery", "show", event)
     assert "would take it" not in said(bridge, "task", "show", "t1")
+
+
+def test_who_was_passed_over_is_told_beside_who_heard_of_it(bridge: Bridge, redis_url: str) -> None:
+    """task show, and delivery show of the event and that endpoint: another one took it, and hides nothing."""
+    bridge("endpoint", "add", "audit", URL)
+    bridge("endpoint", "add", "billing", URL, "--events", "index.task.ready")
+    (event,) = announce(redis_url, "t1", "indexing")
+    assert "not to billing: it takes index.task.ready" in said(bridge, "task", "show", "t1")
+    (row,) = json.loads(bridge("task", "show", "t1", "--json")[1])["events"]
+    assert row["passed_over"] == [{"endpoint": "billing", "why": "it takes index.task.ready"}]
+    code, _, told = bridge("delivery", "show", event, "billing")
+    why = f"there is no delivery of {event} to billing: it takes index.task.ready"
+    assert (code, why in told, "bridge endpoint set billing --events" in told) == (3, True, True)
+
+
+def test_a_task_says_how_its_reading_fares(bridge: Bridge, redis_url: str) -> None:
+    """Beside what its latest read came to; once it has ended there is nothing more to say."""
+    bridge("endpoint", "add", "billing", URL)
+    announce(redis_url, "t1", "indexing")
+    row = json.loads(bridge("task", "show", "t1", "--json")[1])
+    assert (row["reading"], row["note"]) == ("no worker is running", "")
+    announce(redis_url, "t2", "ready", ends=True)
+    assert json.loads(bridge("task", "show", "t2", "--json")[1])["reading"] is None
+
+
+def test_a_long_error_is_told_whole_where_one_task_is_shown(bridge: Bridge, redis_url: str) -> None:
+    """Its last words are what to do."""
+    bridge("endpoint", "add", "billing", URL)
+    announce(redis_url, "t1", "indexing")
+    detail = "address_not_allowed: The host leads to the loopback; name its network in BRIDGE_DELIVERY_ALLOW_NETWORKS."
+    settle_as(redis_url, FAILED, json.dumps({"attempt": 1, "at": 1, "fault": "blocked", "detail": detail}))
+    assert f"blocked: {detail}" in said(bridge, "task", "show", "t1")
+
+
+def test_a_task_tells_first_what_became_of_its_events_and_each_hint_once(bridge: Bridge, failing: list[str]) -> None:
+    """The latest event first; what is to be done stands below the events, not below each of them; figures are last."""
+    shown = lines(bridge, "task", "show", "t1")
+    assert shown[0].startswith("t1  ready, watched")
+    assert [line.split()[1] for line in shown if line.startswith("index.task.")] == failing[::-1]
+    assert sum(line.strip().endswith(ROTATE) for line in shown) == 1
+    hints = [number for number, line in enumerate(shown) if "→ bridge" in line and "!" not in line]
+    assert hints == list(range(hints[0], hints[-1] + 1))
+    retry = "bridge delivery ls --endpoint billing --task t1 --state pending -o ids | bridge delivery retry -"
+    assert sum("delivery retry" in line for line in shown) == 1
+    assert any(line.endswith(retry) for line in shown)
+    assert "revision" in "".join(shown[hints[-1] :])
 
 
 def test_a_task_that_names_its_endpoints_says_so(bridge: Bridge, redis_url: str, client: "Redis") -> None:

@@ -115,6 +115,9 @@ def test_the_demo_shows_the_main_job_and_loses_nothing(plain: tuple[str, str]) -
     assert sum("✓ signature verified" in line for line in lines) >= ATTEMPTS
     assert sum(" 500 " in line for line in lines) == 1
     assert sum("attempt 2: the retry" in line for line in lines) == 1
+    assert lines[0].startswith("6 videos are indexed by a simulated TwelveLabs")
+    assert any(line.startswith("All went well: ") for line in lines)
+    assert "Nothing of this demo is left running." in lines
     assert any(line.startswith("tasks 6  events ") and line.endswith("lost 0") for line in lines)
     assert "bridge dev" in lines[-1]
     assert "\x1b" not in out

@@ -66,6 +66,7 @@ def test_dev_tells_by_its_exit_code_that_a_task_failed(tmp_path: Path) -> None:
         task = simulator.add_task(timeline=a_timeline(indexing=0.5, end="failed"), age_seconds=60)
         done = run_dev(simulator, tmp_path, task, "--until-done")
     assert done.returncode == 7, done.stderr
+    assert done.stderr.endswith("Done: a task failed; exit code 7.\n")
 
 
 def test_dev_posts_to_a_url_of_ones_own(tmp_path: Path) -> None:
@@ -205,7 +206,7 @@ def test_dev_says_that_the_key_is_refused(tmp_path: Path) -> None:
     [
         (("6a0b",), {"TWELVELABS_API_KEY": ""}, "export TWELVELABS_API_KEY="),
         (("6a0b",), {"TWELVELABS_API_KEY": ""}, "bridge simulate"),
-        (("6a0b", "--secret-file", "nowhere"), {}, "--secret-file: the file cannot be read"),
+        (("6a0b", "--secret-file", "nowhere"), {}, "--secret-file: nowhere cannot be read"),
         (("6a0b", "--secret-file", "-"), {}, "standard input is empty"),
         (("-", "--secret-file", "-"), {}, "name a file for one of them"),
         (("not/an id",), {}, "a member is 1 to 200 of the characters"),

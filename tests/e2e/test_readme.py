@@ -26,7 +26,11 @@ BY_HAND = README.split("\nOr by hand")[1].split("\nAny Redis client")[0]
 
 @pytest.mark.slow
 def test_the_commands_by_hand_lead_to_an_event(tmp_path: Path) -> None:
-    """In the order in which they stand there a worker starts that knows where to read, and may call the receiver."""
+    """In the order in which they stand there a worker starts that knows where to read, and may call the receiver.
+
+    No line ends in a comment: a shell that people paste into may know none (zsh).
+    """
+    assert "#" not in "".join(re.findall(r"^    (.*\n)", BY_HAND, re.MULTILINE))
     lines = "".join(re.findall(r"^    (.*\n)", BY_HAND, re.MULTILINE))
     redis, simulator, receiver = ports = free_ports(len(PORTS))
     for written, free in zip(PORTS, ports, strict=True):
@@ -53,7 +57,9 @@ def test_the_commands_by_hand_lead_to_an_event(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists() or not shutil.which("git"), reason="no git repository")
-@pytest.mark.parametrize("path", ["local.whsec", "appendonlydir/x.aof", "appendonly.aof", "dump.rdb", ".env"])
+@pytest.mark.parametrize(
+    "path", ["local.whsec", "worker.log", "appendonlydir/x.aof", "appendonly.aof", "dump.rdb", ".env"]
+)
 def test_what_trying_it_leaves_is_not_committed_by_accident(path: str) -> None:
     """A signing secret, and the data of a Redis that was started here."""
     assert subprocess.run(["git", "check-ignore", "-q", "--no-index", path], cwd=ROOT, check=False).returncode == 0

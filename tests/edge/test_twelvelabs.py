@@ -280,6 +280,11 @@ def test_any_json_object_is_a_value(task: dict[str, Any]) -> None:
 # ---------------------------------------------------------------- on the wire
 
 
+WHOLE = json.dumps(TASK).encode()
+HELD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(WHOLE), WHOLE)
+"""An answer after which the connection is kept."""
+
+
 class Reader:
     """A client of one upstream."""
 
@@ -340,6 +345,27 @@ BODY = json.dumps(TASK).encode()
 def url_of(server: Misbehaviour) -> str:
     """Its API."""
     return f"http://127.0.0.1:{server.origin.port}/v1.3"
+
+
+async def once_and_hang_up(peer: Peer) -> None:
+    """Answer one request, and close the kept connection on the next."""
+    await peer.request()
+    peer.send(HELD)
+    await peer.request()
+    peer.close()
+
+
+async def test_one_read_is_one_request() -> None:
+    """The budget grants them one by one. Upstream may have counted what it read and left unanswered."""
+    async with Misbehaviour(once_and_hang_up, says(HELD)) as server:
+        base_url = f"http://127.0.0.1:{server.origin.port}/v1.3"
+        async with Reader(base_url) as client:
+            assert isinstance(await client.fetch("t1"), Observation)
+            found = await client.fetch("t1")
+            assert isinstance(found, FetchFailure)
+            assert found.fault is FetchFault.TRANSIENT
+            assert len(server.requests) == 2
+            assert isinstance(await client.fetch("t1"), Observation)
 
 
 async def silence(peer: Peer) -> None:

@@ -268,6 +268,23 @@ async def test_vitals_tell_whether_the_workers_have_a_key(
     assert [seen.polls_by(here) for here in (False, True)] == ([False, True] if has_key is None else [has_key] * 2)
 
 
+async def test_vitals_tell_of_a_budget_that_leaves_no_request(scene: Scene, clock: Clock) -> None:
+    """Whatever this shell has set: the worker's bound, from when it asked in vain until it has one again."""
+    for member in ("t1", "t2", "t3"):
+        await scene.task(member)
+    claim = scene.store.registry.claim_tasks
+    assert len((await claim(9, lease_ms=500, per_minute=2)).tasks) == 2
+    assert (await role(scene.store, "poll")).spent_of is None
+    assert not (await claim(9, lease_ms=500, per_minute=2)).tasks
+    assert [(await role(scene.store, kind)).spent_of for kind in ("poll", "deliver")] == [2, None]
+    clock.now += 63_000
+    assert (await role(scene.store, "poll")).spent_of == 2
+    clock.now += 10_000
+    assert (await role(scene.store, "poll")).spent_of is None
+    clock.now -= 3_600_000
+    assert (await role(scene.store, "poll")).spent_of is None
+
+
 async def test_what_waits_at_an_endpoint_without_a_free_slot_is_no_lag(scene: Scene) -> None:
     """P5: an endpoint that holds all its slots is looked at again when one may be free, and nobody is late."""
     await scene.endpoint("a")

@@ -11,7 +11,7 @@ from bridge.guard import Policy
 from bridge.sandbox.redis import RedisServer
 from bridge.store import Store
 from bridge.store.intake import Intake
-from bridge.store.scripts import commands, store_errors
+from bridge.store.scripts import commands, store_errors, unreached
 
 
 @pytest.mark.parametrize(
@@ -122,3 +122,31 @@ async def test_scripts_that_are_forgotten_again_are_waited_for(store: Store, mon
         await store.registry.reload_endpoints()
     monkeypatch.undo()
     await store.registry.reload_endpoints()
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        (
+            "Error 111 connecting to 127.0.0.1:1. Connect call failed ('127.0.0.1', 1).",
+            "Connection refused (127.0.0.1:1)",
+        ),
+        (
+            "Error Multiple exceptions: [Errno 111] Connect call failed ('::1', 6379, 0, 0), [Errno 111] Connect call "
+            "failed ('127.0.0.1', 6379) connecting to localhost:6379.",
+            "Connection refused (localhost:6379)",
+        ),
+        (
+            "Error -2 connecting to nohost.invalid:6379. Name or service not known.",
+            "Name or service not known (nohost.invalid:6379)",
+        ),
+        (
+            "Error 2 connecting to /nope/r.sock. No such file or directory.",
+            "No such file or directory (/nope/r.sock)",
+        ),
+        ("Connection closed by server.", "Connection closed by server."),
+    ],
+)
+def test_a_connection_that_was_not_made_is_told_in_the_systems_words(theirs: str, ours: str) -> None:
+    """Without numbers of errors and Python's tuples, which say nothing to who has to start a Redis."""
+    assert unreached(theirs) == ours

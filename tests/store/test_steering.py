@@ -255,14 +255,27 @@ async def test_a_cancelled_delivery_makes_way_for_its_successor(scene: Scene) ->
     assert await outbox.cancel("evt_none", "a") == "missing"
 
 
-async def test_what_has_ended_cannot_be_cancelled(scene: Scene) -> None:
-    """A delivered one is delivered, a dead letter dead."""
-    first, second = await one_task(scene, "pending", "queued")
+async def test_what_was_delivered_cannot_be_cancelled(scene: Scene) -> None:
+    """It is delivered, and stays so."""
+    (first,) = await one_task(scene, "pending")
     (delivery,) = await scene.claim()
     await settle(scene, delivery, DELIVERED)
+    assert await scene.store.outbox.cancel(first.id, "a") == "delivered"
+
+
+async def test_a_cancelled_dead_letter_is_dead_no_more(scene: Scene) -> None:
+    """Nobody is asked to look at it again, its endpoint removed or not; until then it can still be retried."""
+    first, second = await one_task(scene, "pending", "queued")
+    await die(scene)
     await die(scene)
     outbox = scene.store.outbox
-    assert [await outbox.cancel(one.id, "a") for one in (first, second)] == ["delivered", "dead"]
+    assert [await outbox.cancel(first.id, "a") for _ in range(2)] == ["cancelled"] * 2
+    assert await leftovers(scene.store, first) == {"done:a"}
+    assert (await outbox.retry(first.id, "a")).word == "revived"
+    await scene.store.client.hdel("bridge:endpoints", "a")
+    await scene.intake.run()
+    assert await outbox.cancel(second.id, "a") == "cancelled"
+    assert await leftovers(scene.store, second) == {"done:a"}
 
 
 async def test_a_lease_that_ended_can_be_cancelled_and_its_owner_is_stale(scene: Scene, clock: Clock) -> None:

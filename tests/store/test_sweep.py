@@ -177,6 +177,47 @@ async def test_a_clock_that_jumps_back_frees_the_request_budget_in_time(scene: S
     assert len((await scene.store.registry.claim_tasks(10, lease_ms=1_000, per_minute=2)).tasks) == 2
 
 
+async def test_a_clock_that_jumps_back_frees_what_the_list_spent_in_time(scene: Scene, clock: Clock) -> None:
+    """A page is noted beside the other grants: it counts for a minute too, and the jump is made good once."""
+    sweep, listings = a_sweep(scene.store), scene.store.listings
+    await scene.task()
+    await scene.commit("queued", delay_ms=600_000)
+    due = clock.now
+    assert [await listings.grant(per_minute=1), await listings.grant(per_minute=1) > 0] == [0, True]
+    await sweep.page()
+    clock.advance(-HOUR_MS)
+    for _ in range(3):
+        await sweep.page()
+    assert await scene.store.client.zscore(scene.store.keys.watch, "t1") == due - HOUR_MS
+    clock.advance(30_000)
+    assert await listings.grant(per_minute=1) > 0
+    clock.advance(40_000)
+    assert await listings.grant(per_minute=1) == 0
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"nonsense": "1"}, {"99999999999": "1"}, {"{now}": "x"}, {"{now} list": "nan"}, None]
+)
+async def test_nonsense_among_the_grants_stops_neither_sweep_nor_reading(
+    scene: Scene, clock: Clock, wrong: dict[str, str] | None
+) -> None:
+    """Somebody wrote over what was spent: what cannot be read is nothing spent, and the clock is followed."""
+    client, key, sweep = scene.store.client, "bridge:spent:default", a_sweep(scene.store)
+    await scene.task()
+    if wrong is None:
+        await client.set(key, "x")
+    else:
+        now = str(clock.now // 1000)
+        await client.hset(key, mapping={name.format(now=now): value for name, value in wrong.items()})
+    first = await scene.store.registry.claim_tasks(10, lease_ms=1_000, per_minute=1)
+    clock.advance(63_000)  # what is ahead of the clock was spent just now, for all that is known
+    later = await scene.store.registry.claim_tasks(10, lease_ms=1_000, per_minute=1)
+    assert [*first.tasks, *later.tasks]
+    await sweep.page()
+    clock.advance(-HOUR_MS)
+    await sweep.page()
+
+
 async def test_what_was_doubted_by_the_old_clock_is_believed_soon(scene: Scene, clock: Clock) -> None:
     """A moment of doubt that lies ahead becomes now: it only has to be a second old."""
     await scene.task()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.audience import SHOWN, nobody, way_to_tell
+from bridge.audience import MOST, SHOWN, nobody, passed_over, way_to_tell
 from bridge.filters import matches
 from bridge.model import Endpoint
 
@@ -74,3 +74,30 @@ def test_the_way_to_tell_a_state_depends_on_whether_it_is_watched() -> None:
     """A task that has ended is announced when it is registered again; one that is watched goes on by itself."""
     assert "bridge task add t1 tells the present state" in way_to_tell("t1", watched=False)
     assert "task add" not in way_to_tell("t1", watched=True)
+
+
+def test_who_was_passed_over_is_told_beside_who_heard_of_it() -> None:
+    """Each endpoint that is not owed the event, with what keeps it out: its filter, the task, or its age."""
+    endpoints = {
+        one.name: one
+        for one in (
+            Endpoint("audit", URL),
+            Endpoint("billing", URL, events=("index.task.failed",)),
+            Endpoint("late", URL),
+            Endpoint("url:0123", URL),
+        )
+    }
+    found = passed_over(READY, "t1", endpoints, owed={"audit"})
+    assert [(one.endpoint, one.why) for one in found] == [
+        ("billing", "it takes index.task.failed"),
+        ("late", "it would take it, and came later, or its delivery was forgotten"),
+    ]
+    named = passed_over(READY, "t1", endpoints, owed={"audit"}, named=["audit"])
+    assert {one.why for one in named} == {"the task names others: audit"}
+    assert passed_over("bridge.endpoint.failing", "endpoint:a", endpoints, owed=set()) == []
+
+
+def test_of_many_that_were_passed_over_so_many_are_told() -> None:
+    """Nobody reads ten thousand."""
+    many = {f"e{n}": Endpoint(f"e{n}", URL, events=("x",)) for n in range(MOST + 5)}
+    assert len(passed_over(READY, "t1", many, owed=set())) == MOST

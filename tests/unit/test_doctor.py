@@ -71,7 +71,7 @@ def test_a_healthy_redis_has_nothing_to_look_at() -> None:
         ({"version": "5"}, "redis", "fail", "version 5", "upgrade"),
         ({"version": "6.2.0"}, "redis", "ok", "6.2.0", ""),
         ({"version": "8.0-rc1"}, "redis", "ok", "8.0-rc1", ""),
-        ({"cluster": True}, "redis", "fail", "Cluster", "Sentinel"),
+        ({"cluster": True}, "redis", "fail", "Cluster", "one primary"),
         ({"role": "slave", "primary": "10.0.0.1:6379"}, "redis", "fail", "replica", "10.0.0.1:6379"),
         ({"role": "slave"}, "redis", "fail", "replica", "REPLICAOF NO ONE"),
         ({"loading": True}, "redis", "fail", "LOADING", "wait"),
@@ -127,7 +127,7 @@ def test_what_is_to_be_said_to_redis_can_be_pasted_into_a_shell(changed: dict[st
 @pytest.mark.parametrize(
     ("error", "fix"),
     [
-        ("Redis: Error 111 connecting to 127.0.0.1:1", START_REDIS),
+        ("Redis: Connection refused (127.0.0.1:1)", START_REDIS),
         ("Redis: Redis is loading the dataset in memory", "wait, then `bridge doctor` again"),
         (str(as_store_error(AuthenticationError("invalid username-password pair or user is disabled."))), LOG_IN),
         (str(as_store_error(AuthenticationError("Authentication required."))), LOG_IN),
@@ -362,12 +362,25 @@ def test_what_waits_for_minutes_names_what_ends_the_wait() -> None:
     assert "retry" not in work.owed([replace(failing, next_ms=1_000)])[0].why
 
 
-def test_dead_letters_of_a_removed_endpoint_are_recovered_by_nothing_but_adding_it() -> None:
+def test_dead_letters_of_a_removed_endpoint_are_dismissed_or_it_is_added() -> None:
     """`recover` would say that there is no such endpoint."""
     gone = work.OwedFacts("five", "removed", in_force=False, dead=2, reasons={"exhausted": 2})
     (one,) = work.owed([gone])
-    assert (one.found, one.fix) == ("five has 2: 2 exhausted, and was removed", "bridge endpoint add five URL")
-    assert work.owed([replace(gone, name="url:0123")])[0].fix == "bridge endpoint add NAME URL"
+    dismiss = "bridge delivery ls --endpoint five --state dead -o ids | bridge delivery cancel -"
+    assert (one.found, one.fix) == ("five has 2: 2 exhausted, and was removed", dismiss)
+    assert one.why.endswith("to have them sent after all: bridge endpoint add five URL")
+    assert "bridge endpoint add NAME URL" in work.owed([replace(gone, name="url:0123")])[0].why
+    assert "--state dead --limit 300 -o ids" in work.owed([replace(gone, dead=300)])[0].fix
+
+
+@pytest.mark.parametrize("dead", [{}, {"gone": 1}, {"gone": 1, "expired": 2}])
+def test_an_endpoint_that_answered_410_gets_the_same_advice_whatever_else_it_has(dead: dict[str, int]) -> None:
+    """It may have been a mistake, or meant."""
+    facts = work.OwedFacts("a", "disabled", "gone", error="HTTP 410", dead=sum(dead.values()), reasons=dead)
+    one = work.owed([facts])[0]
+    assert one.fix == "bridge endpoint recover a"
+    assert one.why.endswith("until retention; if it wants no more: bridge endpoint rm a")
+    assert "bridge endpoint rm" not in work.owed([replace(facts, name="url:0123")])[0].why
 
 
 def test_tasks_that_keep_failing_are_named() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from bridge.finding import (
     AHEAD_MS,
+    ASKED_MS,
     FIRST_PAGES,
     OVERLAP_MS,
     REFUSED_MS,
@@ -196,11 +197,25 @@ def test_a_filter_that_upstream_does_not_take_hides_no_new_task(refused: bool) -
 
 @pytest.mark.parametrize(
     "text",
-    [None, b"", b"{", b"[]", b"{}", b'{"old": 1}', b'{"page": "x", "old": []}', b'{"more": 1, "old": []}'],
+    [
+        *(None, b"", b"{", b"[]", b"{}", b'{"old": 1}', b'{"page": "x", "old": []}', b'{"more": 1, "old": []}'),
+        *(b'{"old": [[1]]}', b'{"mark": "x", "old": []}', b'{"top": [], "old": []}', b'{"error": 1, "old": []}'),
+    ],
 )
 def test_a_state_that_somebody_wrote_over_is_begun_anew(text: bytes | None) -> None:
     """P10: it is a hash that anybody may write into."""
     assert Search.read(text, since=5) == Search(since=5)
+
+
+@pytest.mark.parametrize("error", ["", "HTTP 404"])
+def test_what_is_due_later_than_it_can_be_is_due(error: str) -> None:
+    """The clock was set back; a list that upstream refuses is left alone for as long as ever."""
+    late = Search(due=START + ASKED_MS + 1, way_due=START + REFUSED_MS + 1, error=error)
+    assert late.by(START, AGAIN_MS) == replace(late, due=START, way_due=START)
+    refused = after_failure(Search(mark=START), "HTTP 404", refused=True, now=START, again_ms=AGAIN_MS)
+    assert refused.by(START + 1, AGAIN_MS) == refused
+    usual = after_page(Search(mark=START), [], last=True, now=START, again_ms=AGAIN_MS).search
+    assert usual.by(START, AGAIN_MS) == usual
 
 
 def test_another_since_begins_anew() -> None:

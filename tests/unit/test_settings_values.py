@@ -33,6 +33,38 @@ def refusal(load: Load, **overrides: Any) -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("/nope/twelvelabs_api_key", True),
+        ("config/secrets/key", True),
+        ("nothere", True),
+        (f"tlk_{CANARY}", False),
+        ("0123456789abcdef0123", False),
+        ("correct-horse-battery", False),
+        (f"whsec_{base64.b64encode(CANARY.encode() * 3).decode()}", False),
+        (f"/{base64.b64encode(CANARY.encode() * 3).decode()}", False),
+        (f"redis://:{CANARY}@host:6379/0", False),
+    ],
+)
+def test_a_secrets_file_that_is_not_there_is_named_unless_it_may_be_the_secret(
+    load: Load, monkeypatch: pytest.MonkeyPatch, path: str, named: bool
+) -> None:
+    """People put the secret itself where its file was asked for."""
+    monkeypatch.setenv("TWELVELABS_API_KEY_FILE", path)
+    text = refusal(load)
+    assert "TWELVELABS_API_KEY_FILE (env): " in text
+    assert (f"{path} cannot be read: No such file or directory" in text) == named
+    assert named or ("it names no file" in text and path not in text and CANARY not in text)
+
+
+def test_a_secrets_file_that_is_empty_is_named(load: Load, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whoever mounts it from elsewhere looks there."""
+    (tmp_path / "key").touch()
+    monkeypatch.setenv("TWELVELABS_API_KEY_FILE", str(tmp_path / "key"))
+    assert f"TWELVELABS_API_KEY_FILE (env): {tmp_path / 'key'} is empty" in refusal(load)
+
+
 @pytest.mark.parametrize("kind", ["poll", "delivery"])
 def test_a_lease_must_outlast_its_deadline(load: Load, kind: str) -> None:
     """Deadline + 5 s is the least, whether lease or deadline was changed, and other errors do not hide it."""
@@ -77,7 +109,7 @@ def test_an_empty_list_clears_a_weaker_place(load: Load, monkeypatch: pytest.Mon
 def test_the_schedule_is_read_and_bounded(load: Load) -> None:
     """Text with commas works; an empty, negative or endless schedule is refused, and the bad item counted."""
     assert load(delivery_schedule_seconds="0, 0.5,10").delivery_schedule_seconds == (0, 0.5, 10)
-    assert "item 2 must be a valid number" in refusal(load, delivery_schedule_seconds="0,x")
+    assert "item 2 must be a number of seconds;" in refusal(load, delivery_schedule_seconds="0,x")
     for bad in ("[]", "-1", "604801", ",".join("1" * 51)):
         assert "must be 1 to 50 waits" in refusal(load, delivery_schedule_seconds=bad)
 
@@ -148,11 +180,10 @@ def test_an_origin_that_is_no_dns_name_is_refused(load: Load, name: str) -> None
         "redis://h",
         "rediss://:p%40ss@h:6379/3?ssl_cert_reqs=none",
         "unix:///run/redis.sock?db=1",
-        "redis+sentinel://u:p@a:26379,b:26379/main/0",
     ],
 )
 def test_redis_urls_of_all_forms_pass(load: Load, url: str) -> None:
-    """TCP, TLS, socket and sentinels."""
+    """TCP, TLS and socket."""
     assert load(redis_url=url).redis_url == SecretStr(url)
 
 
@@ -166,7 +197,7 @@ def test_redis_urls_of_all_forms_pass(load: Load, url: str) -> None:
         f"redis://:{CANARY} @h/0",
         f"unix://{CANARY}",
         f"redis+sentinel://:{CANARY}@a:1,b:2",
-        f"redis+sentinel://:{CANARY}@a:1,:2/main",
+        f"redis+sentinel://:{CANARY}@a:1,b:2/main/0",
     ],
 )
 def test_a_bad_redis_url_is_refused_without_its_password(load: Load, url: str) -> None:
@@ -174,6 +205,13 @@ def test_a_bad_redis_url_is_refused_without_its_password(load: Load, url: str) -
     text = refusal(load, redis_url=url)
     assert "BRIDGE_REDIS_URL (cli)" in text
     assert CANARY not in text
+
+
+def test_sentinels_are_refused_with_what_works_instead(load: Load) -> None:
+    """`config check` says so, and not the first command that wants to connect."""
+    text = refusal(load, redis_url="redis+sentinel://a:26379,b:26379/main/0")
+    assert "one redis:// address that always leads to the primary" in text
+    assert "redis-sentinel.md" in text
 
 
 @pytest.mark.parametrize("prefix", ["bridge", "a b:", "é:", "x" * 64 + ":", "", "a:\n"])

@@ -37,3 +37,16 @@ def test_the_first_cause_is_named(role: Role, has_key: bool, fix: str) -> None:
     trouble = trouble_of(role, has_key=has_key, was_read=False)
     assert trouble
     assert trouble.fix.startswith(fix)
+
+
+def test_a_spent_budget_of_ours_is_told_of_what_is_overdue() -> None:
+    """Nothing is amiss, and nothing is read: the bound is ours to raise. A rest that upstream asked for goes first."""
+    used_up = replace(WELL, spent_of=3)
+    assert trouble_of(used_up, has_key=True, was_read=True) is None
+    spent = trouble_of(used_up, has_key=True, was_read=True, overdue=True)
+    assert spent
+    assert spent.reason.startswith("this minute's 3 requests are used up")
+    assert "BRIDGE_TWELVELABS_REQUESTS_PER_MINUTE" in spent.fix
+    rests = trouble_of(replace(used_up, paused_until_at=5), has_key=True, was_read=True, overdue=True)
+    assert rests
+    assert rests.fix == "bridge status -w"

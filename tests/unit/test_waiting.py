@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.waiting import Hold, Holder, Standing, advised, error_of, hold_of, remedies, told
+from bridge.waiting import Hold, Holder, Standing, advised, after_gone, error_of, hold_of, remedies, told
 
 
 @given(
@@ -30,6 +30,11 @@ def test_the_gravest_hold_is_the_one_that_is_told(state: str, behind: str | None
             Hold(Holder.DISABLED, "blocked", by_settings=True),
             "held: endpoint a is disabled (blocked by the running worker's settings)",
             "bridge doctor",
+        ),
+        (
+            Hold(Holder.DISABLED, "he moves"),
+            "held: endpoint a is disabled (he moves)",
+            "bridge endpoint enable a",
         ),
         (Hold(Holder.DISABLED), "held: endpoint a is disabled", "bridge endpoint enable a"),
         (Hold(Holder.BREAKER), "held: its breaker is open, next probe in 4 min", "bridge endpoint test a"),
@@ -82,7 +87,18 @@ def test_a_dead_one_comes_back_alone_or_with_the_others(reason: str, recover: li
     row = {"endpoint": "a", "event_id": "evt_1", "state": "dead", "reason": reason, "hold": None}
     alone = "bridge delivery retry evt_1 --endpoint a"
     assert [one.command for one in advised(row)] == [alone, *recover]
-    assert [one.command for one in advised(row | {"endpoint_removed": True})] == ["bridge endpoint add a URL"]
+    removed = [one.command for one in advised(row | {"endpoint_removed": True})]
+    assert removed == ["bridge endpoint add a URL", "bridge delivery cancel evt_1 --endpoint a"]
+
+
+def test_after_a_410_the_advice_is_the_same_for_what_is_held_and_for_what_is_dead() -> None:
+    """It was a mistake, or it was meant; the endpoint of a callback URL is nobody's to remove."""
+    row = {"endpoint": "a", "event_id": "evt_1", "hold": None, "endpoint_error": None}
+    dead = advised(row | {"state": "dead", "reason": "gone"})
+    held = advised(row | {"state": "pending", "reason": None, "hold": asdict(Hold(Holder.DISABLED, "gone"))})
+    assert dead == held == after_gone("a")
+    assert [one.command for one in dead] == ["bridge endpoint recover a", "bridge endpoint rm a"]
+    assert [one.command for one in after_gone("url:0123")] == ["bridge endpoint recover url:0123"]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +115,7 @@ def test_an_error_is_told_in_short(attempt: dict[str, object], words: str) -> No
     assert error_of(attempt) == words
 
 
-@pytest.mark.parametrize("error", ["HTTP 401", "HTTP 403"])
+@pytest.mark.parametrize("error", ["HTTP 400", "HTTP 401", "HTTP 403"])
 def test_a_refused_signature_has_two_causes_and_a_command_for_each(error: str) -> None:
     """Another secret, or a body that was written anew; a callback_url has no secret of its own to rotate."""
     row = {"endpoint": "a", "event_id": "evt_1", "state": "pending", "reason": None, "hold": None}
@@ -114,3 +130,11 @@ def test_a_refused_signature_has_two_causes_and_a_command_for_each(error: str) -
 def test_other_errors_suggest_nothing_about_signatures() -> None:
     """Nor does having none."""
     assert remedies("a", "HTTP 500") == remedies("a", "") == ()
+
+
+def test_a_forbidden_address_is_not_the_receivers_fault() -> None:
+    """To try it again, or to mend the receiver, would not help: allow the network where the worker runs, or move."""
+    row = {"endpoint": "a", "event_id": "evt_1", "state": "pending", "reason": None, "hold": None}
+    moved, again = advised(row | {"endpoint_error": "blocked: address_not_allowed: The host leads to the loopback"})
+    assert (moved.command, "BRIDGE_DELIVERY_ALLOW_NETWORKS" in moved.when) == ("bridge endpoint set a --url URL", True)
+    assert (again.command, "receiver" in again.when) == ("bridge delivery retry evt_1 --endpoint a", False)

@@ -1,14 +1,14 @@
 #!lua flags=allow-oom
--- An operator takes a delivery back: it is owed no longer, and the next one of its task goes on.
+-- An operator takes a delivery back: it is owed no longer, and the next one of its task goes on; or dismisses a dead letter.
 -- ARGV  endpoint, event id
--- Steps: nothing if it has ended, or is being attempted just now; out of the queue or of its task's line; cancelled.
--- Reply 'missing', 'leased', 'cancelled' (now, or before), or the state in which it had ended: 'delivered', 'dead',
---   'superseded'
+-- Steps: nothing if it has ended, but for a dead letter, or is being attempted just now; out of the queue, of its task's
+--   line or of the dead letters; cancelled.
+-- Reply 'missing', 'leased', 'cancelled' (now, or before), or the state in which it had ended: 'delivered', 'superseded'
 local endpoint, event_id = ARGV[1], ARGV[2]
 local record = record_of(endpoint, event_id)
 if record == nil then return 'missing' end
 record = record or record_from_event(endpoint, event_id)
-if record.state ~= 'pending' then return record.state end
+if record.state ~= 'pending' and record.state ~= 'dead' then return record.state end
 if leased(endpoint, event_id) then return 'leased' end
 redis.call('ZREM', P .. 'queue:' .. endpoint, event_id)
 for _, entry in ipairs(leases_of(endpoint, event_id)) do redis.call('ZREM', P .. 'leases:' .. endpoint, entry) end

@@ -1,14 +1,19 @@
 #!lua flags=allow-oom
 -- Become the one who finds tasks for the watches, if nobody does, and learn what is watched and how far that has come.
 -- ARGV  account, token, lease ms, ms until the next look
--- Steps: nothing while somebody else finds, or while the account rests or its key is refused. A key that had the wrong type
---   and has not any more is written back from what was in force. What is known of a watch that is gone is forgotten, and so
---   is all of it where somebody wrote over it.
--- Reply {word, now, when to look again ms, {field, text of bridge:watches, …}, {field, value of bridge:finding, …}}
+-- Steps: nothing while somebody else finds, or while the account rests; while its key is refused nothing either, but where
+--   no task is due that could be the probe: then a page is. A key that had the wrong type and has not any more is written
+--   back from what was in force. What is known of a watch that is gone is forgotten, and so is all of it where somebody wrote
+--   over it.
+-- Reply {word, now, when to look again ms, {field, text of bridge:watches, …}, {field, value of bridge:finding, …}, 1 if the
+--   key is refused, else 0}
 --   words: yours, wait, none (there is no watch), broken (bridge:watches is no hash)
 local account, token, lease, look = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local watches, finding = P .. 'watches', P .. 'finding'
-local function said(word, at, written, known) return {word, now, at or now + look, written or {}, known or {}} end
+local probe = redis.call('HGET', P .. 'account:' .. account, 'state') == 'refused'
+local function said(word, at, written, known)
+  return {word, now, at or now + look, written or {}, known or {}, probe and 1 or 0}
+end
 
 local kind = redis.call('TYPE', finding).ok
 if kind ~= 'hash' and kind ~= 'none' then redis.call('DEL', finding) end
@@ -29,7 +34,7 @@ local ends = tonumber(redis.call('HGET', finding, 'until') or '') or 0
 if ends > now and ends <= now + lease then return said('wait', math.min(ends, now + look)) end
 local rests = tonumber(redis.call('ZSCORE', P .. 'pauses', account) or 0)
 if rests > now then return said('wait', math.min(rests, now + look)) end
-if redis.call('HGET', P .. 'account:' .. account, 'state') == 'refused' then return said('wait') end
+if probe and redis.call('ZCOUNT', P .. 'watch', '-inf', now) > 0 then return said('wait') end
 
 local there, kept = {}, {}
 for i = 1, #written, 2 do there[written[i]] = true end

@@ -5,9 +5,10 @@
 -- ARGV  slots, lease ms, token, account, requests per minute (0: no bound of ours),
 --       reason JSON for a snapshot, or a watch, that is not a hash, bound on bridge:rejected,
 --       what was counted since the last claim
--- Steps: nothing while the account rests; no more than its budget leaves, of which a third is for the list while somebody has
---   asked for that within a minute; a task that its client took back or that
---   expired is unwatched instead; while the key is refused one task a minute is let through, as a probe.
+-- Steps: what is known of the account is forgotten where somebody wrote over it; nothing while it rests; no more than its
+--   budget leaves, of which a third is for the list while somebody has asked for that within a minute; a task that its client
+--   took back or that expired is unwatched instead; while the key is refused one task a minute is let through, as a probe.
+--   Where the budget leaves none, the account says until when, and of how many, so that whoever looks knows why.
 -- Reply {now, next moment ms or '', probe 0|1, ms that the clock is behind where it has been, then per task {member, due
 --   ms, fields of bridge:watch:<member> and of bridge:snapshot:<member> in the order of parts/lease_task.lua}}
 local slots, lease, token, account, per_minute = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], tonumber(ARGV[5])
@@ -15,6 +16,10 @@ local broken, bound = ARGV[6], tonumber(ARGV[7])
 count_all(ARGV[8])
 local watch, pauses = P .. 'watch', P .. 'pauses'
 
+for name, kind in pairs({[pauses] = 'zset', [P .. 'account:' .. account] = 'hash'}) do
+  local found = redis.call('TYPE', name).ok
+  if found ~= kind and found ~= 'none' then redis.call('DEL', name) end
+end
 local paused_until = tonumber(redis.call('ZSCORE', pauses, account) or 0)
 if paused_until > now then return {now, paused_until, 0, 0} end
 
@@ -33,7 +38,10 @@ if per_minute > 1 then
   end
 end
 slots = math.min(slots, left)
-if left <= 0 then return {now, more_at, 0, 0} end
+if left <= 0 then
+  redis.call('HSET', P .. 'account:' .. account, 'spent_until', string.format('%.0f', more_at), 'bound', per_minute)
+  return {now, more_at, 0, 0}
+end
 
 local claimed = {}
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', watch, '-inf', now, 'LIMIT', 0, math.max(slots, 0))) do

@@ -1,4 +1,5 @@
 #!lua flags=allow-oom
+-- with: budget
 -- Redis' clock may jump back (a corrected date, a host resumed from a snapshot). Whatever was scheduled by the old clock
 -- would then wait until the new one has come as far: an hour of nothing, say. So each sweep records the clock, and
 -- whoever finds it more than two seconds behind its record pulls back what lies ahead by the difference.
@@ -46,12 +47,12 @@ for _, endpoint in ipairs(redis.call('SMEMBERS', P .. 'names')) do
   end
 end
 local spent = P .. 'spent:default'
-local grants = redis.call('HGETALL', spent)
+local grants = grants_of('default')
 redis.call('DEL', spent)
-for i = 1, #grants, 2 do
-  local second = tonumber(grants[i])
+for _, grant in ipairs(grants) do
+  local second = grant.second
   if second * 1000 > now then second = second - math.floor(by / 1000) end
-  redis.call('HINCRBY', spent, second, grants[i + 1])
+  redis.call('HINCRBY', spent, second .. grant.by, grant.number)
 end
 count('clock_jumps')
 redis.call('HSET', P .. 'meta', 'clock', now, 'clock_behind', behind)

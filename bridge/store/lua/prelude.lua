@@ -268,7 +268,12 @@ end
 -- This delivery's turn has passed: the next one of its task may make its first attempt. Nothing if it passed before.
 local function promote(endpoint, member, event_id)
   if head_of(endpoint, member) ~= event_id then return end
-  local successor = redis.call('LPOP', line_of(endpoint, member))
+  local line = P .. 'line:' .. endpoint .. ':' .. member
+  local successor = redis.pcall('LPOP', line)
+  if type(successor) == 'table' then
+    redis.call('DEL', line)
+    successor = false
+  end
   if not successor then
     redis.call('HDEL', P .. 'turns:' .. endpoint, member)
     return

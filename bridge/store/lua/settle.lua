@@ -37,12 +37,14 @@ record.attempts, record.claims, record.trigger, record.again = record.attempts +
 redis.call('ZREM', leases, entry)
 local log = P .. 'attempts:' .. endpoint .. ':' .. event_id
 redis.call('RPUSH', log, ARGV[9])
-redis.call('LTRIM', log, -tonumber(ARGV[10]), -1)
+if record.attempts > tonumber(ARGV[10]) then redis.call('LTRIM', log, -tonumber(ARGV[10]), -1) end
 count('attempts')
 if ARGV[11] ~= '' then count_for(endpoint, ARGV[11]) end
 count_all(ARGV[12])
 local key = P .. 'endpoint:' .. endpoint
-local reason, supersedes = ARGV[6], redis.call('HGET', key, 'supersede') == '1'
+local known, ordering, failures, blocked, recovering, limit, supersede = unpack(redis.call('HMGET', key, 'state',
+  'ordering', 'failures', 'blocked', 'recovering', 'limit', 'supersede'))
+local reason, supersedes = ARGV[6], supersede == '1'
 local later = supersedes and state == 'pending' and overtaken_by(endpoint, event_id, record)
 if later then state, reason = 'superseded', later end
 if state == 'pending' then
@@ -53,8 +55,6 @@ else
 end
 if supersedes and state == 'delivered' then note_latest(endpoint, event_id, record) end
 
-local known, ordering, failures, blocked, recovering, limit = unpack(redis.call('HMGET', key, 'state', 'ordering',
-  'failures', 'blocked', 'recovering', 'limit'))
 if state ~= 'pending' or (ordering and ordering ~= 'strict') then promote(endpoint, record.task, event_id) end
 if not known then return 'ok' end
 local takes = known == 'active' or known == 'held'

@@ -2,7 +2,7 @@
 -- A pass over the list is over, or goes on.
 -- ARGV  account, token, word (more, done, failed), ms: until the lease ends (more), or from the beginning of this pass
 --       to that of the next (done, failed), mark ms or '' for the one before, ms until the next deep pass if this was one,
---       else '', why it failed
+--       else '', why it failed, ms that upstream then asked to be left alone with it
 -- Steps: nothing if the lease went to somebody else. A list is trusted since its first complete pass; after a day without
 --   a lie, those of before are forgotten.
 -- Reply 'ok' or 'stale'
@@ -16,6 +16,7 @@ redis.call('HDEL', key, 'token', 'until')
 local began = tonumber(redis.call('HGET', key, 'began') or '') or now
 redis.call('HSET', key, 'due', began + ms)
 if word == 'failed' then redis.call('HSET', key, 'why', ARGV[7]) end
+if tonumber(ARGV[8]) > 0 then redis.call('HSET', key, 'rests', now + tonumber(ARGV[8])) end
 if ARGV[5] ~= '' then redis.call('HSET', key, 'mark', ARGV[5]) end
 if word == 'done' then
   local known = redis.call('HMGET', key, 'listed', 'since')

@@ -1,11 +1,11 @@
-"""Events of which nothing is owed: why, by the filters of the endpoints in force."""
+"""Events of which nothing is owed, or nothing to some: why, by the filters of the endpoints in force."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bridge.audience import nobody, way_to_tell
+from bridge.audience import PassedOver, nobody, passed_over, way_to_hear, way_to_tell
 from bridge.filters import index_of, takes
 from bridge.kinds import Kind
 from bridge.model import Endpoint
@@ -28,30 +28,60 @@ class Untold:
     fix: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What a filter judges of an event, as `audience` asks for it, and whether its task is still watched."""
+
+    words: Mapping[str, Any]
+    watched: bool
+
+
 async def untold(store: HasClient, events: Sequence[EventView]) -> dict[str, Untold]:
     """Of events without deliveries those that are about a task, by id."""
+    endpoints = await _in_force(store) if events else {}
+    found = {}
+    for event, heard in zip(events, await _heard(store, events), strict=True):
+        if why := nobody(event.type, event.task, endpoints, **heard.words):
+            found[event.event_id] = Untold(why, way_to_tell(event.task, watched=heard.watched))
+    return found
 
+
+async def not_owed(
+    store: HasClient, events: Sequence[EventView], owed: Mapping[str, Container[str]]
+) -> dict[str, list[PassedOver]]:
+    """Of events that somebody is owed (`owed`: event id → endpoints), the endpoints that are not, by id."""
+    some = [event for event in events if event.event_id in owed]
+    endpoints = await _in_force(store) if some else {}
+    return {
+        event.event_id: passed_over(event.type, event.task, endpoints, owed=owed[event.event_id], **heard.words)
+        for event, heard in zip(some, await _heard(store, some), strict=True)
+    }
+
+
+async def unheard_by(store: HasClient, events: Sequence[EventView], name: str) -> Untold | None:
+    """Why one endpoint is not owed an event that others are; None where it is not in force, or there is no event."""
+    one = (await _in_force(store)).get(name)
+    if one is None or not events:
+        return None
+    (event,), (heard,) = events, await _heard(store, events)
+    way = way_to_hear(name, event.task, watched=heard.watched)
+    found = passed_over(event.type, event.task, {name: one}, owed=(), **heard.words)
+    return next((Untold(each.why, way) for each in found), None)
+
+
+async def _heard(store: HasClient, events: Sequence[EventView]) -> list[_Heard]:
     def question(pipe: "Pipeline", event: EventView) -> None:
         pipe.hget(store.keys.event(event.event_id), "body")
         pipe.hget(store.keys.watching(event.task), "options")
         pipe.hget(store.keys.task(event.task), "endpoints")
         pipe.zscore(store.keys.watch, event.task)
 
-    endpoints = await _in_force(store) if events else {}
     replies = await ask(store, events, question)
-    found = {}
-    for i, event in enumerate(events):
+    found = []
+    for i in range(len(events)):
         body, options, written, due = replies[4 * i : 4 * i + 4]
-        why = nobody(
-            event.type,
-            event.task,
-            endpoints,
-            named=_named(options, written),
-            index=index_of(body),
-            metadata=_metadata(body, options),
-        )
-        if why:
-            found[event.event_id] = Untold(why, way_to_tell(event.task, watched=due is not None))
+        words = {"named": _named(options, written), "index": index_of(body), "metadata": _metadata(body, options)}
+        found.append(_Heard(words, due is not None))
     return found
 
 

@@ -60,14 +60,22 @@ def pieces(items: Sequence[T], size: int = PIECE) -> Iterator[Sequence[T]]:
         yield items[start : start + size]
 
 
-async def ask(store: HasClient, items: Sequence[T], question: Callable[["Pipeline", T], object]) -> list[Any]:
-    """Ask the same of every item, in as few round trips as is decent; all replies, in order."""
+async def ask(
+    store: HasClient, items: Sequence[T], question: Callable[["Pipeline", T], object], *, wrong_types: bool = False
+) -> list[Any]:
+    """Ask the same of every item, in as few round trips as is decent; all replies, in order.
+
+    `wrong_types`: that a key has another type is a reply, a ResponseError, and not raised.
+    """
     replies: list[Any] = []
     for piece in pieces(items):
         pipe = store.client.pipeline(transaction=False)
         for item in piece:
             question(pipe, item)
-        replies += await pipe.execute()
+        replies += await pipe.execute(raise_on_error=not wrong_types)
+    for reply in replies:
+        if isinstance(reply, Exception) and "WRONGTYPE" not in str(reply):
+            raise reply
     return replies
 
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
 
 KINDS = ("poll", "deliver")
+SPENT_MS = 3_000
+"""A worker that found no request left asks again at the moment it was told; so much later it has found one."""
+MINUTE_MS = 75_000
+"""No request is longer in coming than a minute and what rounding adds; beyond, Redis' clock was set back since."""
 SEEN = 20_000
 """How many watched tasks are counted by status; beyond, the counts are of these."""
 
@@ -37,6 +41,8 @@ class Role:
     paused_until_at: int | None = None
     """Polling only: no request before, because upstream asked for a rest or refused the key."""
     key_refused: bool = False
+    spent_of: int | None = None
+    """Polling only: the bound on requests a minute that workers have, while it leaves none of them."""
     has_key: bool | None = None
     """Polling only: whether a live worker has an API key, as they say; None where none is alive, or an older one is."""
 
@@ -81,8 +87,8 @@ async def role(store: HasClient, kind: str) -> Role:
     pipe.zrange(store.keys.shifts(kind), f"({now}", "+inf", byscore=True)
     pipe.zrange(store.keys.watch if kind == "poll" else store.keys.ready, 0, 0, withscores=True)
     pipe.zscore(store.keys.pauses, "default")
-    pipe.hget(store.keys.account("default"), "state")
-    workers, shifts, first, paused, account = await pipe.execute()
+    pipe.hmget(store.keys.account("default"), "state", "spent_until", "bound")
+    workers, shifts, first, paused, (account, spent_until, bound) = await pipe.execute()
     tickets = sum(as_text(shift).startswith("ticket:") for shift in shifts)
     polls = kind == "poll"
     until = as_ms(paused)
@@ -94,6 +100,7 @@ async def role(store: HasClient, kind: str) -> Role:
         lag_ms=max(0, now - int(first[0][1])) if first else 0,
         paused_until_at=until if polls and until and until > now else None,
         key_refused=polls and account == b"refused",
+        spent_of=as_ms(bound) if polls and -SPENT_MS < (as_ms(spent_until) or 0) - now < MINUTE_MS else None,
         has_key=_keyed([as_text(name) for name in workers]) if polls else None,
     )
 

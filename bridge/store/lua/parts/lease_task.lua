@@ -17,7 +17,7 @@ local function lease_task(member, lease, token, broken, bound)
     remember_rejection('task:' .. member, broken, bound)
     return nil
   end
-  local due = redis.call('ZSCORE', watch, member)
+  local due = whole(redis.call('ZSCORE', watch, member), now, 0, 1e14)
   redis.call('ZADD', watch, now + lease, member)
   redis.call('HSET', key, 'token', token)
   return {member, due,

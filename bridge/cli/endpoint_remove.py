@@ -1,0 +1,94 @@
+"""`bridge endpoint rm`: endpoints taken back, and what that ends."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from bridge.cli.defining import not_found
+from bridge.cli.output import safe, say
+from bridge.cli.session import with_store
+
+if TYPE_CHECKING:
+    from bridge.settings import Settings
+    from bridge.store import Store
+
+PARTLY = 6
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME…")
+@click.option("--dry-run", is_flag=True, help="Say what would be cancelled, and change nothing.")
+@click.pass_context
+def rm(ctx: click.Context, names: tuple[str, ...], dry_run: bool) -> int:
+    """Take endpoints back; what they are still owed is cancelled. Their dead letters stay until they are dismissed.
+
+    To have it held instead: `bridge endpoint disable`.
+
+    \b
+    Examples:
+      bridge endpoint rm billing --dry-run
+      bridge endpoint rm billing
+    """
+    wanted = list(dict.fromkeys(names))
+    work = would_cancel if dry_run else take_back
+    missing = with_store(ctx, lambda store, settings: work(store, settings, wanted), look=dry_run)
+    if len(missing) == len(wanted):
+        raise not_found(missing[0])
+    for name in missing:
+        say(f"✗ there is no endpoint “{safe(name)}”")
+    if dry_run:
+        say("Nothing was changed.")
+    return PARTLY if missing else 0
+
+
+async def would_cancel(store: "Store", _: "Settings", names: Sequence[str]) -> list[str]:
+    """Say what it would cancel to take endpoints back; replies the names that are not there."""
+    from bridge.store.reading.endpoints import find_endpoint
+
+    missing = []
+    for name in names:
+        view = await find_endpoint(store, name) if name.isprintable() and not name.startswith("url:") else None
+        if view is None or view.state == "removed":
+            missing.append(name)
+        elif view.state == "rejected":
+            say(f"{safe(name)} was refused and never in force; its entry in bridge:rejected would go.")
+        else:
+            say(f"{safe(name)} would go; {_pending(view.pending)} would be cancelled{_dead(name, view.dead) or '.'}")
+    return missing
+
+
+async def take_back(store: "Store", settings: "Settings", names: Sequence[str]) -> list[str]:
+    """Take endpoints back and say what that cancels; replies the names that were not there."""
+    from bridge.engine import intake_from
+    from bridge.store.declaring import Declaring
+    from bridge.store.reading.endpoints import cancelled_since, find_endpoint
+
+    declaring, intake, missing = Declaring(store), intake_from(store, settings), []
+    for name in names:
+        at, before = await store.scripts.now(), await find_endpoint(store, name) if name.isprintable() else None
+        refused = await declaring.forget_rejections("endpoint", [name])
+        if not name.isprintable() or not await declaring.remove_endpoint(name):
+            missing += [] if refused else [name]
+            if refused:
+                say(f"{safe(name)} was refused and never in force; its entry in bridge:rejected is gone.")
+            continue
+        await intake.remove_endpoint(name)
+        cancelled = await cancelled_since(store, name, at)
+        are = "is" if cancelled == 1 else "are"
+        stay = _dead(name, before.dead) if before else ""
+        say(f"{safe(name)} is gone; {_pending(cancelled)} {are} cancelled{stay or '.'}")
+    return missing
+
+
+def _pending(count: int) -> str:
+    return f"{count} pending deliver{'y' if count == 1 else 'ies'}"
+
+
+def _dead(name: str, count: int) -> str:
+    """What is said of its dead letters, which stay, and what dismisses them."""
+    from bridge.doctor import counted
+    from bridge.recovery import dismissal
+
+    stay = "stays" if count == 1 else "stay"
+    return f", {counted(count, 'dead letter')} {stay} → {safe(dismissal(name, count))}" if count else ""

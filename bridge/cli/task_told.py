@@ -1,0 +1,87 @@
+"""A task in words: first what became of its events, then what to do about it, each thing once; its figures last."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from bridge.audience import SHOWN
+from bridge.cli.delivery import waits
+from bridge.cli.output import ago, fields_of, safe
+from bridge.cli.task_trouble import UNCHANGED
+from bridge.model import DeliveryState
+from bridge.recovery import each_of
+from bridge.waiting import Advice, advised
+
+Row = Mapping[str, Any]
+FIGURES = ("updated_at", "observed_at", "polled_at", "next_at", "ended_at", "expires_at", "revision", "event_id",
+           "hls_status", "faults", "options")  # fmt: skip
+STATES = {"waiting": "not taken in yet", "ended": "no longer watched"}
+"""The states that have other words here than in JSON."""
+WHOLE_ERROR = 600
+"""How much of an error stands beside a delivery here, where there is room for what to do about it."""
+
+
+def told(row: Row) -> str:
+    """All of it, `row` as `task_show.task_row` has it."""
+    events = row["events"][::-1]
+    hints = [f"  {safe(one)}" for one in hints_of(events, row["task"])]
+    blocks = [_headed(row), *("\n".join(_event(one)) for one in events), "\n".join(hints), _figures(row)]
+    return "\n\n".join(filter(None, blocks))
+
+
+def _headed(row: Row) -> str:
+    """What it is, how far its latest event came, and how its reading fares."""
+    state = STATES.get(row["state"], row["state"])
+    came = f"; its latest event reached {row['delivered']} of {row['owed']} endpoint{'s' * (row['owed'] != 1)}"
+    first = f"{row['task']}  {', '.join(filter(None, (row['status'], state)))}{came if row['owed'] else ''}"
+    note, reading = row["note"], row["reading"]
+    if note and row["state"] == "watched" and row["polled_at"]:
+        note = f"at its latest read, {ago(row['polled_at'])}: {note}"
+    lines = [safe(first), *([f"  {reading}"] if reading == UNCHANGED else [])]
+    reading = None if reading == UNCHANGED else reading
+    told = [*filter(None, (note, reading))] or [""]
+    told[-1] = " → ".join(filter(None, (told[-1], row["fix"])))
+    return "\n".join([*lines, *(safe(f"  ! {one}") for one in told if one)])
+
+
+def _event(event: Row) -> Iterator[str]:
+    yield safe(f"{event['type']}  {event['event_id']}  {ago(event['committed_at'])}")
+    if event["untold"]:
+        yield safe(f"  {event['untold']}")
+    for one in event["deliveries"]:
+        reason = f" ({one['reason']})" if one["reason"] else ""
+        attempts = f"{one['attempts']} attempt{'s' * (one['attempts'] != 1)}"
+        waiting = waits(one, width=WHOLE_ERROR)
+        why = f", {waiting}" if waiting else ""
+        yield safe(f"  → {one['endpoint']}  {one['state']}{reason}, {attempts}{why}")
+    passed = event["passed_over"]
+    for one in passed[:SHOWN]:
+        yield safe(f"  not to {one['endpoint']}: {one['why']}")
+    if len(passed) > SHOWN:
+        yield safe(f"  and not to {len(passed) - SHOWN} more → bridge delivery show {event['event_id']} NAME")
+
+
+def hints_of(events: Sequence[Row], task: str) -> list[Advice]:
+    """What to do about what did not arrive, the latest events first: what several need alike is said once."""
+    alike: dict[tuple[str, str], list[tuple[Advice, Row]]] = {}
+    for event in events:
+        for one in event["deliveries"]:
+            for advice in advised(one) if waits(one) or one["state"] == DeliveryState.DEAD else ():
+                need = advice.when, advice.command.replace(event["event_id"], "")
+                alike.setdefault(need, []).append((advice, one))
+    return [_together(needs, task) for needs in alike.values()]
+
+
+def _together(needs: Sequence[tuple[Advice, Row]], task: str) -> Advice:
+    """One piece of advice for all of these; to retry one of them becomes to retry each."""
+    advice, one = needs[0]
+    if len(needs) == 1 or not advice.command.startswith("bridge delivery retry "):
+        return advice
+    command = each_of(one["endpoint"], one["state"], len(needs), "retry", task=task)
+    return replace(advice, command=command, when=advice.when.replace("this one", "these"))
+
+
+def _figures(row: Row) -> str:
+    """What is known beyond that, and nothing of what is not."""
+    known = {name: row[name] for name in FIGURES if row[name] not in (None, "", 0, {}, [])}
+    return fields_of(known) if known else ""

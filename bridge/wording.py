@@ -1,0 +1,37 @@
+"""What is wrong with a value, in our words: the library that checks types tells it in its own. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+TYPES = {
+    **dict.fromkeys(("float_type", "float_parsing"), "must be a number{of}"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "must be a whole number{of}"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    "finite_number": "must be a number{of}, and no infinite one",
+    "string_type": "must be a text",
+    **dict.fromkeys(("list_type", "tuple_type"), "must be a list"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "must be an object"),
+    "missing": "is missing",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "greater_than": "must be more than {gt}",
+    "less_than": "must be less than {lt}",
+    "too_short": "must have at least {min_length}",
+    "too_long": "must have at most {max_length}",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "literal_error": "must be {expected}",
+    "enum": "must be {expected}",
+    "string_pattern_mismatch": "has a character, or an order of them, that it must not have",
+    "json_invalid": "is not JSON",
+}
+"""Pydantic's kind of an error → what must be; `{of}` is the unit, the others are what pydantic knows of the bound."""
+
+
+def wrong(error: Mapping[str, Any], unit: str = "") -> str:
+    """What is wrong with a value: `must be a number of seconds`. `error` is one of pydantic's, with its context."""
+    words = TYPES.get(error["type"])
+    if words is None:
+        return str(error["msg"]).removeprefix("Value error, ").replace("Input should", "must", 1)
+    told = {name: f"{one:g}" if isinstance(one, float) else one for name, one in error.get("ctx", {}).items()}
+    return words.format(of=f" of {unit}" if unit else "", **told).replace("'", "")
