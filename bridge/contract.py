@@ -85,7 +85,7 @@ class EndpointDefinition(BaseModel):
                                                              max_length=100)]],
                        Field(min_length=1, max_length=100)] = ["*"]  # fmt: skip
     metadata: Annotated[dict[str, Any], AfterValidator(checked_words)] = {}
-    format: Literal["standard", "twelvelabs"] = "standard"
+    format: Literal["standard", "twelvelabs", "cloudevents", "cloudevents-binary"] = "standard"
     secret: Annotated[str, AfterValidator(lambda text, known: _checked_secret(text, known))] | None = None
     previous_secrets: Annotated[list[PreviousSecretDefinition], Field(max_length=PREVIOUS_SECRETS)] = []
     ordering: Ordering = Ordering.FIRST_ATTEMPT
@@ -97,6 +97,7 @@ class EndpointDefinition(BaseModel):
     supersede: Annotated[bool, Field(strict=True)] = False
     signatures: Annotated[list[Literal["v1", "v1a"]], Field(min_length=1),
                           AfterValidator(lambda names: _checked_signatures(names))] = ["v1"]  # fmt: skip
+    handshake: Literal["none", "required"] = "none"
 
 
 def check_score(score: float) -> None:
@@ -200,6 +201,7 @@ def endpoint(
         schedule=tuple(definition.schedule or ()),
         supersede=definition.supersede,
         signatures=tuple(sorted(definition.signatures)),
+        handshake=definition.handshake == "required",
     )
 
 
@@ -340,6 +342,7 @@ def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
         "schedule": f"write 1 to {ATTEMPTS} waits in seconds, as [0, 5, 300], none longer than {LONGEST_WAIT_SECONDS}",
         "supersede": "write true or false, without quotes",
         "signatures": 'write a list: ["v1"], ["v1a"] or ["v1","v1a"]',
+        "handshake": "choose one of: none, required",
     }
     # The definition may hold a secret or an authorization header anywhere: only the offending field itself is shown.
     value = (

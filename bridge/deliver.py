@@ -92,7 +92,7 @@ class Deliverer:
         self._clock.set(claimed.now)
         if claimed.endpoints_version != self._registry.endpoints.version:
             until = claimed_at + self._lease_seconds
-            if await persist(self._renew_endpoints, until=until, log=self._log) is None:
+            if await persist(self.renew_endpoints, until=until, log=self._log) is None:
                 return Batch(claimed.now, claimed.next_at, [])
         if claimed.hand_outs:
             with suppress(StoreDown):  # the next claim finds it still waiting
@@ -135,7 +135,8 @@ class Deliverer:
             log=self._log,
         )
 
-    async def _renew_endpoints(self) -> EndpointSet:
+    async def renew_endpoints(self) -> EndpointSet:
+        """Read the endpoints anew; of those that are gone or changed, connections close."""
         before = dict(self._registry.endpoints.by_name)
         after = await self._registry.reload_endpoints()
         for name, endpoint in before.items():

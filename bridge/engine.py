@@ -17,6 +17,7 @@ import structlog
 from bridge.deliver import Deliverer
 from bridge.entries import Judge
 from bridge.finder import Finder, FindPolicy
+from bridge.handshake import LOOK_SECONDS, SLOTS, Asker
 from bridge.lister import Lister, ListPolicy
 from bridge.poll import KEY_PROBE_SECONDS, Poller, PollPolicy
 from bridge.pump import Permit, Pump, RedisClock
@@ -96,6 +97,7 @@ async def sender_from(settings: Settings) -> AsyncIterator[Sender]:
             default_secret=secret.get_secret_value() if secret else None,
             keyring=keyring_from(settings),
             signing_keys=settings.signing_keys,
+            origin=settings.delivery_origin,
         )
     finally:
         await transport.aclose()
@@ -289,7 +291,20 @@ class Engine(threading.Thread):
                 permit=self._permit,
                 log=self._log,
             )
-            yield pump, []
+            yield pump, [_beside(self._asking(store, sender, deliverer))]
+
+    def _asking(self, store: Store, sender: Sender, deliverer: Deliverer) -> Pump[Any]:
+        asker = Asker(
+            store.handshakes,
+            store.registry,
+            sender,
+            renew=deliverer.renew_endpoints,
+            deadline_seconds=self._settings.delivery_deadline_seconds,
+            log=self._log,
+        )
+        return Pump(
+            slots=SLOTS, claim=asker.claim, work=asker.ask, wait=_look_again, permit=self._permit, log=self._log
+        )
 
 
 def list_policy(settings: Settings) -> ListPolicy:
@@ -301,6 +316,20 @@ def list_policy(settings: Settings) -> ListPolicy:
         requests_per_minute=settings.twelvelabs_requests_per_minute,
         least_tasks=least,
     )
+
+
+async def _beside(pump: Pump[Any]) -> None:
+    """Run a pump beside the main one. Cancelled, it leaves nothing running: what it had claimed is due again later."""
+    try:
+        await pump.run()
+    finally:
+        await pump.drain(0)
+
+
+async def _look_again(seconds: float) -> bool:
+    """Whom to ask for a consent is noticed in a while, without a nudge."""
+    await asyncio.sleep(min(seconds, LOOK_SECONDS))
+    return True
 
 
 async def _unwoken(seconds: float) -> bool:

@@ -3,8 +3,9 @@
 import re
 from typing import Any
 
+from bridge.cloudevents import DATA_CONTENT_TYPE, OWN_SOURCE, SOURCE, TYPE_PREFIX
 from bridge.events import ENDPOINT_TYPES
-from bridge.formats import BODY_BYTES, TWELVELABS
+from bridge.formats import BODY_BYTES, CLOUDEVENTS, CLOUDEVENTS_BINARY, TWELVELABS
 from bridge.kinds import ASSET, FAMILIES, TASK
 
 Schema = dict[str, Any]
@@ -94,6 +95,45 @@ def twelvelabs_schema() -> Schema:
         },
         "additionalProperties": False,
     }
+
+
+def cloudevents_schema() -> Schema:
+    """The body that a subscriber receives in the format `cloudevents`."""
+    text = {"type": "string"}
+    properties: dict[str, Schema] = {
+        "specversion": {"const": "1.0"},
+        "id": {**text, "pattern": "^evt_", "description": "That of webhook-id: the same on each attempt and replay."},
+        "source": {**text, "description": f"{SOURCE}, whose tasks they are; {OWN_SOURCE} where it is about an "
+                   "endpoint of the bridge."},
+        "type": {**text, "description": f"The type of the event; a task's, after {TYPE_PREFIX}."},
+        "subject": {**text, "minLength": 1, "description": "The task as it was registered, or the endpoint."},
+        "time": {**text, "format": "date-time", "pattern": MOMENT, "description": "When it was observed."},
+        "datacontenttype": {"const": DATA_CONTENT_TYPE},
+        "revision": {**text, "pattern": "^[1-9][0-9]*$", "description": "An extension, of tasks only: data.revision "
+                     "as a text, since an Integer of CloudEvents has 32 bits. Apply the highest number."},
+        "data": {"description": "As in the format `standard`."},
+    }  # fmt: skip
+    return {
+        "$schema": DIALECT,
+        "title": "Event, as CloudEvents 1.0 has it",
+        "description": f"The body of a delivery, in the format `{CLOUDEVENTS}`, at most {BODY_BYTES} bytes. In the "
+        f"format `{CLOUDEVENTS_BINARY}` the body is what stands under `data` here, and the rest are headers, `ce-` "
+        "before each name. Attributes may be added: ignore those that you do not know. Verify the signature over the "
+        "raw bytes first.",
+        "type": "object",
+        "required": [name for name in properties if name != "revision"],
+        "properties": properties,
+        "oneOf": [
+            _about(SOURCE, rf"^{re.escape(TYPE_PREFIX)}{TASK_TYPE[1:]}", event_schema(), ["revision"]),
+            _about(OWN_SOURCE, rf"^({'|'.join(map(re.escape, ENDPOINT_TYPES))})$", endpoint_event_schema(), []),
+        ],
+    }
+
+
+def _about(source: str, kind: str, standard: Schema, more: list[str]) -> Schema:
+    """What belongs together: where it is from, its types, and the data of the event in the format `standard`."""
+    own = {"source": {"const": source}, "type": {"pattern": kind}, "data": standard["properties"]["data"]}
+    return {"required": more, "properties": own}
 
 
 def endpoint_event_schema() -> Schema:

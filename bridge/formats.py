@@ -7,8 +7,9 @@ event's id alone, so that each attempt sends, and signs, the same bytes again.
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
+from bridge import cloudevents
 from bridge.errors import BridgeError
 from bridge.model import Change, Notice, NoticeKind
 
@@ -16,7 +17,13 @@ BODY_BYTES = 65_536
 """The largest body that is sent; an upstream object that does not fit is left out, and the body says so."""
 
 STANDARD, TWELVELABS = "standard", "twelvelabs"
-CONTENT_TYPES = {STANDARD: "application/json", TWELVELABS: "application/json"}
+CLOUDEVENTS, CLOUDEVENTS_BINARY = "cloudevents", "cloudevents-binary"
+CONTENT_TYPES = {
+    STANDARD: "application/json",
+    TWELVELABS: "application/json",
+    CLOUDEVENTS: cloudevents.CONTENT_TYPE,
+    CLOUDEVENTS_BINARY: cloudevents.DATA_CONTENT_TYPE,
+}
 """The formats an endpoint may choose, and the content type of each."""
 
 WILDCARD_TYPES: Mapping[str, frozenset[str]] = {TWELVELABS: frozenset({"index.task.ready", "index.task.failed"})}
@@ -64,17 +71,27 @@ def notice(event_type: str, at: int, data: Mapping[str, Any]) -> bytes:
     return _encode({"type": event_type, "timestamp": rfc3339(at), "data": data})
 
 
-def rendered(form: str, event_id: str, stored: bytes) -> bytes:
-    """The body of an attempt, from the one that is stored.
+class Message(NamedTuple):
+    """An event as it is sent: its body, and what its format says in headers instead, the content type apart."""
+
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def rendered(form: str, event_id: str, stored: bytes) -> Message:
+    """What an attempt sends, from the body that is stored.
 
     Raises Unwritable for a format that this version does not know, and for stored bytes that are no event.
     """
     if form == STANDARD:
-        return stored
+        return Message(stored)
     if form not in CONTENT_TYPES:
         raise unknown(form)
     try:
-        return _encode(_twelvelabs(event_id, json.loads(stored)))
+        event = json.loads(stored)
+        if form == TWELVELABS:
+            return Message(_encode(_twelvelabs(event_id, event)))
+        return _cloudevent(event_id, event, binary=form == CLOUDEVENTS_BINARY)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise Unwritable(
             f"the stored body of {event_id} is no event, so it cannot be written in the format {form}",
@@ -112,6 +129,20 @@ def _twelvelabs(event_id: str, event: Mapping[str, Any]) -> dict[str, Any]:
             "tags": [],
         },
     }
+
+
+def _cloudevent(event_id: str, event: Mapping[str, Any], *, binary: bool) -> Message:
+    """The event in CloudEvents 1.0: structured, all in one JSON object, or binary, the data alone in the body.
+
+    What would be too long in the structured mode is left out of both, so that both say the same; in the binary mode
+    that keeps body and headers together below what intermediaries have to pass on, too.
+    """
+    attributes, data = cloudevents.attributes(event_id, event), event["data"]
+    whole = _encode({**attributes, "data": data})
+    if len(whole) > BODY_BYTES:
+        data = {**data, "task": None, "task_omitted": True}
+        whole = _encode({**attributes, "data": data})
+    return Message(_encode(data), cloudevents.headers(attributes)) if binary else Message(whole)
 
 
 def endpoint_notice(event_type: str, notice: Notice, url: str | None) -> bytes:

@@ -293,6 +293,8 @@ class Endpoint:
     """A progress event that waits is dropped once a later one of its task was delivered."""
     signatures: tuple[str, ...] = (V1,)
     """What signs its deliveries: `v1`, `v1a` or both, in this order."""
+    handshake: bool = False
+    """Nothing is sent before its receiver consented."""
 
 
 class NoticeKind(StrEnum):

@@ -22,9 +22,16 @@ from bridge.contract import (
     TASK_ENDPOINTS,
     EndpointDefinition,
 )
-from bridge.event_schemas import DIALECT, Schema, endpoint_event_schema, event_schema, twelvelabs_schema
+from bridge.event_schemas import (
+    DIALECT,
+    Schema,
+    cloudevents_schema,
+    endpoint_event_schema,
+    event_schema,
+    twelvelabs_schema,
+)
 from bridge.filters import METADATA_FIELDS, METADATA_WORDS
-from bridge.formats import TWELVELABS, WILDCARD_TYPES
+from bridge.formats import CLOUDEVENTS, CLOUDEVENTS_BINARY, TWELVELABS, WILDCARD_TYPES
 from bridge.guard import MAX_URL_CHARS
 from bridge.model import V1
 from bridge.rejection import REJECTED, VALUE_HEAD
@@ -59,7 +66,10 @@ def endpoint_schema() -> Schema:
     fields["metadata"] |= _words_schema()
     fields["secret"] = _secret_schema()
     fields["previous_secrets"] = _previous_schema()
-    fields["format"]["description"] = f"How bodies are written and signed; {TWELVELABS}: as TwelveLabs' own webhooks."
+    fields["format"]["description"] = (
+        f"How bodies are written and signed; {TWELVELABS}: as TwelveLabs' own webhooks; {CLOUDEVENTS}: CloudEvents "
+        f"1.0, all in one JSON object; {CLOUDEVENTS_BINARY}: its attributes in headers, the data alone in the body."
+    )
     fields["ordering"] = made["$defs"]["Ordering"] | {"default": fields["ordering"]["default"]}
     fields["headers"] |= _headers_schema()
     fields["concurrency"]["description"] = (
@@ -84,6 +94,11 @@ def endpoint_schema() -> Schema:
         "key and verified with its public half, or both. Beyond this schema: v1a is refused where the installation has "
         f"no key. In the format {TWELVELABS} it is v1.",
     }
+    fields["handshake"]["description"] = (
+        "Whether nothing is sent before the receiver has consented: it is asked as CloudEvents' HTTP WebHook has it "
+        "(section 4), by OPTIONS with WebHook-Request-Origin. Until it answers with WebHook-Allowed-Origin the "
+        "endpoint is disabled, what it is owed is held, and it is asked again; WebHook-Allowed-Rate is not exceeded."
+    )
     properties = {name: _without_title(field) for name, field in fields.items()}
     return {
         "$schema": DIALECT,
@@ -204,6 +219,7 @@ SCHEMAS: Mapping[str, Callable[[], Schema]] = {
     "watch": watch_schema,
     "event": event_schema,
     "event-twelvelabs": twelvelabs_schema,
+    "event-cloudevents": cloudevents_schema,
     "endpoint-event": endpoint_event_schema,
     "rejection": rejection_schema,
 }
@@ -215,6 +231,7 @@ FILES: Mapping[str, str] = {
     "watch": "watch.schema.json",
     "event": "event.schema.json",
     "event-twelvelabs": "event-twelvelabs.schema.json",
+    "event-cloudevents": "event-cloudevents.schema.json",
     "endpoint-event": "endpoint-event.schema.json",
     "rejection": "rejection.schema.json",
 }

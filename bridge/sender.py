@@ -7,6 +7,7 @@ from secrets import token_hex
 
 from bridge import __version__
 from bridge.attempt import answer_head, keeps_heads, request_head
+from bridge.consent import ALLOWED_ORIGIN, ALLOWED_RATE, REQUEST_ORIGIN, REQUEST_RATE, Consent, Word, consent_from
 from bridge.errors import SettingsError
 from bridge.formats import CONTENT_TYPES, rendered, unknown
 from bridge.guard import Policy, Refused
@@ -17,11 +18,18 @@ from bridge.redaction import Confidant, bare
 from bridge.rotation import signing_secrets
 from bridge.schedule import parse_retry_after
 from bridge.sealing import Keyring
+from bridge.throttle import per_minute
 from bridge.tl_signature import AnySigner, signer_for
 from bridge.transport import Answer, Origin, Request, Transport, TransportFault
 
+ORIGIN = "bridge-for-twelvelabs"
+"""What receivers know this system by that are asked for their consent, unless a setting says otherwise."""
+
 EXCERPT_BYTES = 1_024
 """How much of an answer's body is kept, without the secrets that it repeats."""
+
+
+CONTENT_TYPE = "content-type"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +59,13 @@ class Sender:
         default_secret: str | None,
         keyring: Keyring | None = None,
         signing_keys: Sequence[SigningKey] = (),
+        origin: str = ORIGIN,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._transport, self._policy, self._deadline = transport, policy, deadline_seconds
         self._default_secret, self._keyring, self._now = default_secret, keyring or Keyring(), now
         self._signing_keys = signing_keys
+        self._origin = origin
         self._prepared: dict[str, _Prepared] = {}
 
     async def post(self, endpoint: Endpoint, delivery: Delivery) -> Outcome:
@@ -68,7 +78,7 @@ class Sender:
             prepared = self._prepare(endpoint)
         except Refused as refusal:
             return Outcome(fault=Fault.BLOCKED, detail=f"{refusal.reason}: {refusal.detail}")
-        body = rendered(endpoint.format, delivery.event_id, delivery.body)
+        body, described = rendered(endpoint.format, delivery.event_id, delivery.body)
         timestamp = int(self._now().timestamp())
         headers = (
             *prepared.headers,
@@ -76,6 +86,7 @@ class Sender:
             ("traceparent", traceparent(delivery.event_id)),
             ("bridge-attempt", str(delivery.attempts + 1)),
             ("bridge-trigger", delivery.trigger),
+            *described,
         )
         request = Request("POST", prepared.origin, prepared.target, headers, body)
         try:
@@ -88,6 +99,27 @@ class Sender:
             return outcome
         sent = request_head(prepared.shown_url, headers, endpoint.headers)
         return replace(outcome, request=sent, answer=answer_head(answer.headers, prepared.confidant))
+
+    async def ask(self, endpoint: Endpoint) -> Consent:
+        """Ask its receiver for the consent to be sent events, by the way of every attempt, and with its own headers.
+
+        Raises BridgeError for what is our fault, as `post` does.
+        """
+        try:
+            prepared = self._prepare(endpoint)
+        except Refused as refusal:
+            return Consent(Word.UNANSWERED, fault=Fault.BLOCKED, detail=f"{refusal.reason}: {refusal.detail}")
+        headers = [one for one in prepared.headers if one[0] != CONTENT_TYPE]
+        if endpoint.rate:
+            headers.append((REQUEST_RATE, str(per_minute(endpoint.rate))))
+        request = Request("OPTIONS", prepared.origin, prepared.target, headers)
+        try:
+            answer = await self._transport.exchange(endpoint.name, request, deadline_seconds=self._deadline)
+        except TransportFault as fault:
+            return Consent(Word.UNANSWERED, fault=fault.fault, detail=fault.detail)
+        rest = parse_retry_after(answer.header("retry-after"), now=self._now())
+        allowed = answer.header(ALLOWED_ORIGIN), answer.header(ALLOWED_RATE)
+        return consent_from(answer.status, *allowed, self._origin, rest)
 
     def forget(self, endpoint: str) -> None:
         """An endpoint is gone or changed: close its connections, drop what was prepared for it."""
@@ -114,8 +146,9 @@ class Sender:
             target=target.path,
             shown_url=bare(endpoint.url),
             headers=(
-                ("content-type", CONTENT_TYPES[endpoint.format]),
+                (CONTENT_TYPE, CONTENT_TYPES[endpoint.format]),
                 ("user-agent", f"bridge/{__version__}"),
+                *([(REQUEST_ORIGIN, self._origin)] if endpoint.handshake else []),
                 *opened.headers.items(),
             ),
             signer=signer_for(endpoint.format, secrets, keys),

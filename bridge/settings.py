@@ -130,6 +130,12 @@ class Settings(BaseSettings):
         "An HTTP proxy for all deliveries, by CONNECT to the address that was judged. HTTP_PROXY is never obeyed.",
         examples=["http://user:password@proxy:3128"],
     )
+    delivery_origin: types.DnsName = knob(
+        "bridge-for-twelvelabs",
+        "What receivers know this system by that are asked for their consent (`handshake`): a DNS name, sent as "
+        "WebHook-Request-Origin. A receiver that had consented before it changed is not asked again.",
+        examples=["bridge.example.com"],
+    )
     delivery_allow_http: bool = knob(False, "Accept callback URLs that start with http://; nothing else is relaxed.")
     delivery_default_secret: types.SigningSecret = knob(
         None,

@@ -211,6 +211,14 @@ def _proxy_url(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _dns_name(value: str) -> str:
+    label = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+    if len(value) > 253 or not re.fullmatch(rf"{label}(\.{label})*", value, re.ASCII):
+        raise ValueError("must be a DNS name, such as bridge.example.com, without scheme, port or path")
+    return value
+
+
+DnsName = Annotated[str, AfterValidator(_dns_name)]
 ProxyUrl = Annotated[SecretStr | None, AfterValidator(_proxy_url)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]

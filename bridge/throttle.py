@@ -39,6 +39,12 @@ def parse_rate(text: str) -> Rate:
     return Rate(_UNIT_MS[unit] / number, max(1, number * 1_000 // _UNIT_MS[unit]))
 
 
+def per_minute(text: str) -> int:
+    """A rate as so many attempts a minute. Raises ValueError."""
+    parse_rate(text)
+    return int(text[:-2]) * (60 if text.endswith("s") else 1)
+
+
 def asks_for_less(outcome: Outcome) -> bool:
     """Whether an endpoint had more on its hands than it could take."""
     return outcome.status_code in TOO_MUCH or outcome.fault is Fault.TIMEOUT

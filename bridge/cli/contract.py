@@ -52,7 +52,7 @@ contract.add_command(check)
 def show(ctx: click.Context, part: str, output: str | None, as_json: bool) -> None:
     """Print a part of the contract: a JSON Schema, or the table of keys (without a name).
 
-    The parts are endpoint, task, watch, event, event-twelvelabs, endpoint-event, rejection and keys.
+    The parts are endpoint, task, watch, event, event-twelvelabs, event-cloudevents, endpoint-event, rejection and keys.
 
     \b
     Examples:

@@ -193,6 +193,10 @@ async def tell_if_held(store: "Store", name: str) -> None:
 
 
 def _say_held(view: "EndpointView") -> None:
+    if not view.consented and view.by is None:
+        say(f"! {safe(view.name)} gets nothing before its receiver has consented: a worker asks it now "
+            f"→ bridge endpoint show {view.name}")  # fmt: skip
+        return
     say(f"! {safe(view.name)} is disabled still ({safe(view.reason)}) → bridge endpoint enable {view.name}")
 
 

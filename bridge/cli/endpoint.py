@@ -231,7 +231,7 @@ def row_of(view: "EndpointView") -> dict[str, Any]:
     """The view under the names that are shown; a secret is its kind, never its text."""
     row = asdict(view)
     count = row.pop("secrets")
-    kind = "whsec_…" if row["format"] == STANDARD else "its own"
+    kind = "its own" if row["format"] == TWELVELABS else "whsec_…"
     secret = kind + (f" ({count})" if count > 1 else "") if count else "BRIDGE_DELIVERY_DEFAULT_SECRET"
     if view.state == "rejected" or V1 not in view.signatures:  # nothing of it was kept, or no secret signs
         secret = ""

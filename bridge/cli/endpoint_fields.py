@@ -23,7 +23,7 @@ HEADER_CHARS = 1024
 """The longest value of a header, as the contract has it."""
 UNSET = (
     *("events", "tasks", "indexes", "metadata", "format", "signatures"),
-    *("ordering", "concurrency", "rate", "schedule", "headers"),
+    *("ordering", "concurrency", "rate", "schedule", "headers", "handshake"),
 )
 """The fields that can go back to their defaults."""
 MAPS = ("metadata", "headers")
@@ -46,8 +46,9 @@ def field_options(command: Function) -> Function:
                          help="Tasks it takes: those whose own metadata has one of these values there. What is JSON "
                          "is read as JSON: 42 is a number, '\"42\"' a text. Once for each name."),
             click.option("--format", "body_format", type=Word(list(CONTENT_TYPES)), metavar="FORMAT",
-                         help="How bodies are written and signed: standard, or twelvelabs as TwelveLabs' own webhooks "
-                         "are.  [default: standard]"),
+                         help="How bodies are written and signed: standard; twelvelabs, as TwelveLabs' own webhooks "
+                         "are; cloudevents, or cloudevents-binary with its attributes in headers.  "
+                         "[default: standard]"),
             click.option("--signatures", metavar="S,…", multiple=True,
                          help="What signs: v1, with a secret that both sides have, v1a, with a key of which the "
                          "receiver has the public half, or both.  [default: v1]"),
@@ -59,6 +60,9 @@ def field_options(command: Function) -> Function:
             click.option("--rate", metavar="N/s|N/m", help="Attempts a second, or a minute, at most."),
             click.option("--schedule", metavar="TIME,…", help="The wait before each attempt, and so their number: "
                          "0,5,5m,1h.  [default: BRIDGE_DELIVERY_SCHEDULE_SECONDS]"),
+            click.option("--handshake", type=Word(["none", "required"]), metavar="WHETHER",
+                         help="required: nothing is sent before the receiver has consented, as CloudEvents' HTTP "
+                         "WebHook has it (OPTIONS with WebHook-Request-Origin).  [default: none]"),
             click.option("--header", "headers", metavar="NAME=VALUE", multiple=True,
                          help="A header of its own on every request, for what is no secret."),
             click.option("--auth-file", metavar="F", help="File with the value of the header authorization, such as "
@@ -82,6 +86,7 @@ def fields_from(given: Mapping[str, Any]) -> Definition:
         "concurrency": given["concurrency"],
         "rate": given["rate"],
         "schedule": None if given["schedule"] is None else schedule_from(given["schedule"]),
+        "handshake": given["handshake"],
         "headers": _headers_from(given["headers"], given["auth_file"]) or None,
     }
     return {field: value for field, value in named.items() if value is not None}

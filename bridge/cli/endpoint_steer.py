@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bridge.store.steering import Steered
 
 PARTLY = 6
+UNCONFIRMED = "unconfirmed"
 
 
 @click.command()
@@ -61,6 +62,7 @@ def disable(ctx: click.Context, name: str, reason: str | None, output: str | Non
 def enable(ctx: click.Context, name: str, output: str | None, as_json: bool) -> None:
     """Let an endpoint be tried again, whatever it was held or disabled for: what was held is due at once, in order.
 
+    Where its receiver has to consent first (--handshake required), it is asked again, and enabled when it does.
     Its retries begin anew, and the time that it was held counts for no expiry. Dead letters stay dead: `recover` brings
     them back.
 
@@ -69,9 +71,11 @@ def enable(ctx: click.Context, name: str, output: str | None, as_json: bool) -> 
       bridge endpoint enable billing
     """
     steered, kept = with_store(ctx, lambda store, _: _enable(store, name))
-    row = {"endpoint": name, "state": "active", "was": steered.before, "pending": steered.pending}
+    row = {"endpoint": name, "state": _state(steered), "was": steered.before, "pending": steered.pending}
     emit_one(row, chosen(ctx, output, as_json), key="endpoint")
-    if steered.before != "active":
+    if steered.word == UNCONFIRMED:
+        _tell_asked(name, steered)
+    elif steered.before != "active":
         say(f"It was {steered.before} ({safe(steered.reason)}); {_deliveries(steered.pending)} due now.")
     else:
         say(f"It was active already; {_deliveries(steered.pending)} owed.")
@@ -162,8 +166,8 @@ async def _recover(
         if came.removed:
             raise not_found(name)
         if state != "active":  # last, so that all of it goes out in order
-            await _enable(store, name)
-            state = "active"
+            steered, _ = await _enable(store, name)
+            state = _state(steered)
     return {
         "endpoint": name,
         "state": state,
@@ -179,11 +183,21 @@ async def _recover(
     }
 
 
+def _state(steered: "Steered") -> str:
+    """The state of an endpoint that was to be enabled."""
+    return "disabled" if steered.word == UNCONFIRMED else "active"
+
+
+def _tell_asked(name: str, steered: "Steered") -> None:
+    say(f"Its receiver has not consented yet, and is asked again now; until it does, {_deliveries(steered.pending)} "
+        f"held → bridge endpoint show {name}")  # fmt: skip
+
+
 def _check(name: str, steered: "Steered") -> None:
     """Raise what a person has to hear instead of a success."""
     if steered.word == "missing":
         raise not_found(name)
-    if steered.word not in {"done", "same"}:
+    if steered.word not in {"done", "same", UNCONFIRMED}:
         raise BridgeError(
             f"somebody else steers “{safe(name)}” at the same time",
             fix=f"bridge endpoint show {name}, then say it again",
@@ -199,7 +213,7 @@ def _narrate(name: str, row: dict[str, Any], left: dict[str, int]) -> None:
         enabled = ", and it would be enabled" if row["was"] != "active" else ""
         say(f"{what} would come back{enabled} → bridge endpoint recover {name}")
     else:
-        enabled = f" {safe(name)} is active again." if row["was"] != "active" else ""
+        enabled = f" {safe(name)} is active again." if row["was"] != "active" == row["state"] else ""
         say(f"{row['recovered']} of {what} are owed again.{enabled}")
     if row["lost"]:
         say(f"✗ {row['lost']} stay dead: their bodies are gone from Redis, and nothing can be sent.")

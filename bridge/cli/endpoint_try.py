@@ -10,6 +10,7 @@ import rich_click as click
 from bridge.cli.defining import not_found
 from bridge.cli.output import chosen, emit_one, output_option, safe, say
 from bridge.cli.session import speakable, with_store
+from bridge.errors import BridgeError
 
 if TYPE_CHECKING:
     from bridge.model import Delivery, Endpoint, Outcome
@@ -58,6 +59,11 @@ async def _test(store: "Store", settings: "Settings", name: str, event_type: str
     view = await find_endpoint(store, name)
     if endpoint is None or view is None:
         raise not_found(name)
+    if not view.consented:
+        raise BridgeError(
+            f"nothing is sent to “{safe(name)}” before its receiver has consented ({safe(view.reason)})",
+            fix=f"bridge endpoint enable {name} has it asked again, bridge endpoint show {name} says what it answered",
+        )
     delivery = trial(endpoint, event_type, now=int(time.time() * 1000), token=token_hex(16))
     async with sender_from(settings) as sender:
         outcome = await sender.post(endpoint, delivery)

@@ -17,6 +17,7 @@ from bridge.cli import stage
 from bridge.cli.calling import program
 from bridge.cli.defining import known_from, public_key_option
 from bridge.cli.ways_in import in_a_container, ways_in
+from bridge.consent import ALLOWED_ORIGIN, ALLOWED_RATE, REQUEST_ORIGIN
 from bridge.errors import InvalidInput
 from bridge.redaction import bare
 from bridge.sandbox.http import HttpServer
@@ -121,7 +122,10 @@ class Listener:
         if self._known:
             verdict = verify_any(self._known, request.headers, request.body, time.time())
         note = ""
-        if request.method != "POST":
+        origin = request.headers.get(REQUEST_ORIGIN)
+        if request.method == "OPTIONS" and origin:  # it listens to whomever asks
+            verdict, response = "", Response(200, (("allow", "POST"), (ALLOWED_ORIGIN, origin), (ALLOWED_RATE, "*")))
+        elif request.method != "POST":
             response = Response(405, (("allow", "POST"),))
         elif verdict:
             response = Response(401, (("content-type", "text/plain"),), verdict.encode())
@@ -140,14 +144,15 @@ def _heard(request: Request, verdict: str | None, status: int, milliseconds: flo
     except (ValueError, RecursionError):
         event = None
     event = event if isinstance(event, dict) else {}
-    data = event.get("data")
+    kind = request.headers.get("ce-type")  # CloudEvents' binary mode: the body is the data alone
+    data = event if kind else event.get("data")
 
     def shown(text: Any) -> str:
         return stage.printable(text, SHOWN_CHARACTERS)
 
     return Heard(
         verdict=verdict,
-        type=shown(event.get("type") or f"{request.method} {request.path}"),
+        type=shown(kind or event.get("type") or f"{request.method} {request.path}"),
         task=shown(data.get("task_id") or data.get("id", "") if isinstance(data, dict) else ""),
         event_id=shown(request.headers.get("webhook-id") or event.get("id", "")),
         attempt=shown(request.headers.get("bridge-attempt", "")),

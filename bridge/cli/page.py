@@ -31,6 +31,7 @@ class PageFormatter(RichHelpFormatter):
         super().__init__(*given, **named)
         if self.console.width < NARROW:
             self.config.options_table_column_types = ["opt_all_metavar", "help"]
+            self.config.style_options_table_padding = (0, 1, 0, 0)
 
     def rich_text(self, text: Any, style: Any = "") -> "Text | Markdown":
         """The text as rich-click makes it; a block of examples keeps its indent and its line ends."""

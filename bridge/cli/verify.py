@@ -120,7 +120,7 @@ def _row(capture: "Capture", found: "Diagnosis") -> dict[str, Any]:
         "mismatch": found.mismatch,
         "scheme": found.scheme,
         "event_id": headers.get("webhook-id") or str(event.get("id") or "")[:SHOWN] or None,
-        "type": str(event.get("type") or "")[:SHOWN] or None,
+        "type": headers.get("ce-type") or str(event.get("type") or "")[:SHOWN] or None,
         "attempt": headers.get("bridge-attempt"),
         "signed_at": None if found.signed_at is None else found.signed_at * 1000,
         "bytes": len(capture.body),

@@ -39,6 +39,8 @@ _DISABLED = {
     "gone": "it answered 410, as one does that wants no more",
     "blocked": "policy forbids its address: the worker's settings did, or its name led there",
     "failing": "it failed for the whole failure window",
+    "unanswered": "its receiver has to consent first, and is asked again and again",
+    "refused": "its receiver has to consent first, and did not; it is asked again each hour",
 }
 """Why we disable an endpoint; any other reason is the word of whoever disabled it."""
 

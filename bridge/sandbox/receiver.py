@@ -63,13 +63,16 @@ class Arrival:
 
     @property
     def type(self) -> str:
-        """The event's type; empty if the body has none."""
-        return str(self.event.get("type", "")) if isinstance(self.event, dict) else ""
+        """The event's type; empty if it has none."""
+        own = self.event.get("type", "") if isinstance(self.event, dict) else ""
+        return self.headers.get("ce-type") or str(own)
 
     @property
     def data(self) -> Mapping[str, Any]:
-        """The event's data; empty if the body has none."""
-        data = self.event.get("data") if isinstance(self.event, dict) else None
+        """The event's data; empty if the body has none. In CloudEvents' binary mode the body is nothing else."""
+        data = self.event
+        if isinstance(data, dict) and "ce-type" not in self.headers:
+            data = data.get("data")
         return data if isinstance(data, dict) else {}
 
     @property
@@ -106,6 +109,10 @@ class Receiver:
         """
         self.arrivals: deque[Arrival] = deque(maxlen=ARRIVALS_LIMIT)
         self.reject_invalid = reject_invalid
+        self.consent: Callable[[Request], Response] | None = None
+        """What answers the question for its consent (CloudEvents' HTTP WebHook); else 405, as to all but a POST."""
+        self.asked: list[Request] = []
+        """The questions that `consent` answered."""
         self._default = default
         self._clock = clock
         self._host = host
@@ -202,6 +209,9 @@ class Receiver:
         return list(self.arrivals)
 
     def _respond(self, request: Request) -> Response:
+        if request.method == "OPTIONS" and self.consent:
+            self.asked.append(request)
+            return self.consent(request)
         if request.method != "POST":
             return Response(405, (("allow", "POST"),))
         arrival = self._judge(request)

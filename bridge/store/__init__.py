@@ -21,6 +21,7 @@ from bridge.errors import (
     UnreadableData,
     UnsafeRedis,
 )
+from bridge.store.handshakes import Handshakes
 from bridge.store.keys import Keys
 from bridge.store.listing import Listings
 from bridge.store.notices import Notices
@@ -48,6 +49,7 @@ class Store:
         self.outbox = Outbox(self)
         self.listings = Listings(self)
         self.watches = Watches(self)
+        self.handshakes = Handshakes(self)
         self.notices = Notices(self, events_kept=events_kept)
 
     @classmethod

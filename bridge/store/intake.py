@@ -12,6 +12,7 @@ from typing import Protocol, cast
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from bridge.consent import consenting
 from bridge.contract import MILLISECONDS_FROM, OPTIONS, not_seconds
 from bridge.entries import Judge, judged_and_sealed, wrong_type
 from bridge.guard import Policy
@@ -265,6 +266,7 @@ class Intake:
             raw,
             parse_rate(definition.rate).as_text() if definition.rate else "",
             int(definition.supersede),
+            consenting(definition.url) if definition.handshake else "",
         )
         return word
 

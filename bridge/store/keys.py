@@ -174,6 +174,11 @@ class Keys:
         return self("fanout")
 
     @property
+    def unconfirmed(self) -> str:
+        """ZSET endpoint → ms: when its receiver is asked next whether it consents to be sent events."""
+        return self("unconfirmed")
+
+    @property
     def notices(self) -> str:
         """LIST of JSON: what is to be told of endpoints, the oldest first; four at most each time one fails."""
         return self("notices")

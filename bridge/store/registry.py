@@ -286,7 +286,7 @@ class Registry:
         return self._endpoints
 
 
-_OPTIONAL = ("concurrency", "rate", "schedule", "supersede")
+_OPTIONAL = ("concurrency", "rate", "schedule", "supersede", "handshake")
 """Kept only where they are set: a registry that was written before there were such reads the same."""
 
 
@@ -323,6 +323,7 @@ def endpoint_from_json(name: str, text: bytes | str) -> Endpoint:
         schedule=tuple(record.get("schedule", ())),
         supersede=record.get("supersede") is True,
         signatures=tuple(record.get("signatures", (V1,))),
+        handshake=record.get("handshake") is True,
         **lists,
     )
 

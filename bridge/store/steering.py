@@ -27,7 +27,8 @@ class Steered:
     """What came of disabling or enabling."""
 
     word: str
-    """`done`, `same` (it was so), `missing`, or `overruled`: somebody else has said the opposite meanwhile."""
+    """`done`, `same` (it was so), `missing`, `overruled` (somebody else has said the opposite meanwhile), or
+    `unconfirmed`: its receiver has to consent first, and is asked."""
     before: str
     """Its state until then."""
     reason: str

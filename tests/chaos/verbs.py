@@ -7,6 +7,7 @@ from ipaddress import ip_network
 from scene import LEASE_MS, Clock, Scene
 
 from bridge import events
+from bridge.consent import Consent, Word, consenting
 from bridge.guard import Policy
 from bridge.model import Decision, DeliveryState, EndpointEffect, Notice, Postponement
 from bridge.store import Store
@@ -105,6 +106,16 @@ async def tell(scene: Scene) -> Call:
     return lambda: scene.store.notices.tell(notice, event, hearers, endpoints.version)
 
 
+async def consents(scene: Scene) -> Call:
+    """An event waits for the consent of its receiver, who was asked; keeping what it said."""
+    await scene.endpoint("a", handshake="required")
+    await scene.task("t1")
+    await scene.commit("ready")
+    (one,) = (await scene.store.handshakes.claim(1, lease_ms=LEASE_MS)).unconfirmed
+    asked = consenting("http://127.0.0.1:9/a")
+    return lambda: scene.store.handshakes.settle(one, asked, Consent(Word.GRANTED, per_minute=60))
+
+
 SCRIPTS: dict[Verb, str] = {
     admit_tasks: "admit_tasks",
     claim_tasks: "claim_tasks",
@@ -114,6 +125,7 @@ SCRIPTS: dict[Verb, str] = {
     settle: "settle",
     fails: "settle",
     tell: "tell",
+    consents: "settle_handshake",
 }
 """The script that each one runs."""
 VERBS = tuple(SCRIPTS)

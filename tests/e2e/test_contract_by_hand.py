@@ -127,7 +127,7 @@ async def test_every_line_of_the_page_does_what_it_says_under_the_clients_rights
         taken = await intake.run()
         assert not taken.rejected or "1763925001123" in line, line
     assert [int(reply) for reply in replies if reply.isdecimal()] == [
-        *(1, 1, 1, 1, 0, 1, 3, 1, 3, 1, 0, 1),
+        *(1, 1, 1, 1, 0, 1, 1, 0, 4, 1, 3, 1, 0, 1),
         *(1, 1),  # another kind
         *(1, 1, 1, 2),  # watches
         1,

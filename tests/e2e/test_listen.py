@@ -133,6 +133,25 @@ def test_listen_verifies_by_a_public_key() -> None:
         one.end()
 
 
+def test_listen_reads_a_cloudevent_in_both_modes(secret_file: str) -> None:
+    """Type and task stand elsewhere in the binary mode."""
+    data = b'{"task_id":"6a0b1c2d"}'
+    whole = b'{"type":"io.twelvelabs.index.task.ready","data":%b}' % data
+    with listening("--secret-file", secret_file) as one:
+        assert one.post(whole, signed(whole)) == 204
+        assert "✓ sig ok  io.twelvelabs.index.task.ready  6a0b1c2d  evt_1 → 204" in one.line()
+        assert one.post(data, signed(data) | {"ce-type": "io.twelvelabs.index.task.gone"}) == 204
+        assert "✓ sig ok  io.twelvelabs.index.task.gone  6a0b1c2d  evt_1 → 204" in one.line()
+
+
+def test_listen_consents_to_whoever_asks(secret_file: str) -> None:
+    """It is there to receive; anything else that is no POST is refused as ever."""
+    with listening("--secret-file", secret_file) as one:
+        assert one.post(b"", method="OPTIONS", headers={"webhook-request-origin": "bridge.example.com"}) == 200
+        assert "OPTIONS /" in one.line()
+        assert one.post(method="OPTIONS", headers={}) == 405
+
+
 def test_listen_says_when_it_cannot_verify() -> None:
     """Without a secret everything is taken, and each line says that it is not verified."""
     with listening() as one:

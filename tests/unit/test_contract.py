@@ -353,6 +353,7 @@ REFUSED_DEFINITIONS: list[tuple[dict[str, Any], str]] = [
     *(({"rate": bad}, "rate") for bad in ("", "0/s", "10", "10/h", "-1/s", "100000/s", "10/s ")),
     ({"rate": 10}, "rate"),
     *(({"supersede": bad}, "supersede") for bad in NO_SWITCH),
+    *(({"handshake": bad}, "handshake") for bad in (True, None, "", "Required", "optional")),
     ({"schedule": []}, "schedule"),
     ({"schedule": [0] * 51}, "schedule"),
     ({"schedule": "0,5"}, "schedule"),
@@ -574,6 +575,16 @@ def test_the_format_of_twelvelabs_has_its_own_signature_alone() -> None:
     assert_whole(refused.value, field="signatures")
 
 
+@pytest.mark.parametrize("form", ["standard", "cloudevents", "cloudevents-binary"])
+def test_each_format_of_ours_takes_one_secret_and_every_event(form: str) -> None:
+    """Standard Webhooks' own; and what befalls endpoints can be told in all of them."""
+    made = judged({"url": URL, "format": form, "events": ["*", "bridge.endpoint.*"], "secret": secret_of(32)})
+    assert (made.format, made.secrets) == (form, (secret_of(32),))
+    with pytest.raises(Rejection) as refused:
+        judged({"url": URL, "format": form, "secret": "what-twelvelabs-reveals"})
+    assert_whole(refused.value, field="secret")
+
+
 @pytest.mark.parametrize("ordering", list(Ordering))
 def test_each_ordering_can_be_chosen(ordering: Ordering) -> None:
     """By its word."""
@@ -585,7 +596,7 @@ def test_each_ordering_can_be_chosen(ordering: Ordering) -> None:
     ["Host", "host", "Content-Length", "content-type", "Transfer-Encoding", "Connection", "TE", "Trailer", "Upgrade",
      "Expect", "Cookie", "Keep-Alive", "User-Agent", "traceparent", "accept-encoding", "Proxy-Authorization",
      "Webhook-Id", "webhook-signature", "webhook-anything", "X-Forwarded-For", "Forwarded", "X-Real-IP", "Via",
-     "Bridge-Attempt", "bridge-trigger", "TL-Signature", "ce-id"],
+     "Bridge-Attempt", "bridge-trigger", "TL-Signature", "ce-id", "Ce-Anything"],
 )  # fmt: skip
 def test_the_bridges_own_headers_are_reserved(name: str) -> None:
     """Whatever the case: framing, routing, signing, and what a receiver behind us would believe about the sender."""

@@ -70,7 +70,7 @@ GOOD = {
         st.fixed_dictionaries({}, optional={"secret": SECRETS | st.none(), "until": st.integers(-1, 10**11) | JSON}),
         max_size=4,
     ),
-    "format": st.sampled_from(["standard", "twelvelabs"]),
+    "format": st.sampled_from(["standard", "twelvelabs", "cloudevents", "cloudevents-binary"]),
     "ordering": st.sampled_from([str(one) for one in Ordering]),
     "headers": st.dictionaries(
         NAMES, st.sampled_from(["", "b c", "b" * 1_024, "b" * 1_025, "é"]), max_size=HEADERS + 1
@@ -83,6 +83,7 @@ GOOD = {
     | st.just([0] * 51),
     "supersede": st.sampled_from([True, False, None, 0, "true"]),
     "signatures": st.lists(st.sampled_from(["v1", "v1a", "v2", 1]), max_size=3) | st.none(),
+    "handshake": st.sampled_from(["none", "required", None, True, "Required"]),
     "x-mine": JSON,
 }
 ALWAYS = {"url": st.just(URL)}

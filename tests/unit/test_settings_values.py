@@ -158,6 +158,23 @@ def test_a_bad_egress_proxy_is_refused(load: Load, url: str) -> None:
     assert CANARY not in text
 
 
+@pytest.mark.parametrize("name", ["bridge", "bridge.example.com", "Bridge-2.example.com", "a" * 63])
+def test_an_origin_is_a_dns_name(load: Load, name: str) -> None:
+    """As it is sent in a header."""
+    assert load(delivery_origin=name).delivery_origin == name
+
+
+@pytest.mark.parametrize(
+    "name", ["https://a.example.com", "a.example.com/", "a:443", "a..b", "-a", "a-", "a b", "a\r\nx: y", "é", "*",
+             "a" * 64, ".".join(["a"] * 128)],
+)  # fmt: skip
+def test_an_origin_that_is_no_dns_name_is_refused(load: Load, name: str) -> None:
+    """Named, and with an example."""
+    text = refusal(load, delivery_origin=name)
+    assert "BRIDGE_DELIVERY_ORIGIN (cli)" in text
+    assert "bridge.example.com" in text
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.model import Fault, Outcome
-from bridge.throttle import TOO_MUCH, Rate, asks_for_less, parse_rate
+from bridge.throttle import TOO_MUCH, Rate, asks_for_less, parse_rate, per_minute
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,12 @@ def test_a_rate_is_an_interval_and_a_second_s_worth(text: str, rate: Rate) -> No
     assert parse_rate(text) == rate
     interval, burst = rate.as_text().split()
     assert (float(interval), int(burst)) == (rate.interval_ms, rate.burst)
+
+
+@pytest.mark.parametrize(("text", "number"), [("1/s", 60), ("10/s", 600), ("90/m", 90), ("99999/s", 5_999_940)])
+def test_a_rate_is_so_many_a_minute(text: str, number: int) -> None:
+    """As a receiver is asked for it."""
+    assert per_minute(text) == number
 
 
 @pytest.mark.parametrize("text", ["", "10", "/s", "0/s", "01/s", "100000/s", "1/h", "1 /s", "1/s\n", "١/s"])

@@ -8,7 +8,8 @@
 -- Steps: what has a wrong type goes aside; the endpoint's hash and its place in bridge:registry each tell what the other needs to be made anew (the set's
 --   version moves on then, so that everybody reads it again and intake completes it); a pending delivery that is neither
 --   queued nor leased nor waiting for its turn is due now; who waits behind one whose turn has passed, or in a line of an
---   endpoint that wants none any more, is due, too, as is one whose record cannot be read; what a hold had kept waiting is due, another batch of it;
+--   endpoint that wants none any more, is due, too, as is one whose record cannot be read; a receiver that has to consent
+--   is asked; what a hold had kept waiting is due, another batch of it;
 --   the endpoint's next moment.
 -- Reply how many deliveries were put right
 local name = ARGV[1]
@@ -30,13 +31,15 @@ end
 local state, ordering, kept = unpack(redis.call('HMGET', key, 'state', 'ordering', 'config'))
 local config = redis.call('HGET', P .. 'registry', name)
 if state and not ({active = 1, disabled = 1, held = 1, removed = 1})[state] then
-  redis.call('HSET', key, 'state', 'active')
-  state = 'active'
+  state = unconfirmed(key) and 'disabled' or 'active'
+  redis.call('HSET', key, 'state', state)
 end
+if state and state ~= 'removed' and unconfirmed(key) then redis.pcall('ZADD', P .. 'unconfirmed', 'NX', now, name) end
 if state and not tonumber(redis.call('HGET', key, 'cap') or '') then redis.call('HSET', key, 'cap', ARGV[2]) end
 if config and not state then
   local read, definition = pcall(cjson.decode, config)
-  state, ordering = 'active', read and type(definition) == 'table' and definition.ordering or 'first-attempt'
+  definition = read and type(definition) == 'table' and definition or {}
+  state, ordering = definition.handshake and 'disabled' or 'active', definition.ordering or 'first-attempt'
   redis.call('HSET', key, 'state', state, 'ordering', ordering, 'cap', ARGV[2], 'config', config, 'failures', 0,
     'blocked', 0, 'since', now)
   endpoints_moved()

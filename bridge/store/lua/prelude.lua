@@ -69,14 +69,17 @@ end
 --   interval, burst, spent  its rate: one attempt each interval (ms), so many at once; it is spent up to this moment (ms)
 local function limits_of(endpoint)
   local key = P .. 'endpoint:' .. endpoint
-  local known = redis.call('HMGET', key, 'state', 'paused_until', 'cap', 'limit', 'rate')
+  local known = redis.call('HMGET', key, 'state', 'paused_until', 'cap', 'limit', 'rate', 'granted')
   local held = known[1] == 'held'
   if known[1] ~= 'active' and not held then return nil end
   local limits = {cap = cap_of(known[3]), from = whole(known[2], 0, 0, now + 86460000)}
   if known[4] then limits.cap = math.min(limits.cap, whole(known[4], limits.cap, 1, 100000)) end
-  if known[5] then
-    local interval, burst = string.match(known[5], '^(%S+) (%S+)$')
-    limits.interval, limits.burst = finite(interval, 1000, 0.001, 86400000), whole(burst, 1, 1, 1000000)
+  for i = 5, 6 do -- its owner's, and what its receiver granted: the lower one
+    local interval, burst = string.match(known[i] or '', '^(%S+) (%S+)')
+    interval = known[i] and finite(interval, 1000, 0.001, 86400000) or 0
+    if interval > (limits.interval or 0) then limits.interval, limits.burst = interval, whole(burst, 1, 1, 1000000) end
+  end
+  if limits.interval then
     limits.spent = math.max(now, finite(redis.call('HGET', key, 'rate_at'), 0, 0, 1e14))
     if limits.spent > now + limits.interval * limits.burst + 1 then limits.spent = now end -- the clock was set back
     limits.from = math.max(limits.from, math.ceil(limits.spent + limits.interval - limits.interval * limits.burst - 0.001))
@@ -139,10 +142,30 @@ local function forgive(endpoint)
   redis.call('HDEL', key, 'reason', 'by', 'disabled_at', 'paused_until', 'recovering', 'limit', 'limit_from', 'calm')
 end
 
+-- Has its receiver still to consent to be sent anything at the URL that is in force?
+local function unconfirmed(key)
+  local asks, consent = unpack(redis.call('HMGET', key, 'handshake', 'consent'))
+  return asks and asks ~= consent
+end
+
+-- Have a receiver asked, now. What somebody wrote over the set of those that are asked is put right by who claims of it.
+local function have_asked(endpoint)
+  redis.pcall('ZADD', P .. 'unconfirmed', now, endpoint)
+end
+
 -- Let an endpoint be tried again, whatever it was held or disabled for; what was held for it is due, which
--- parts/resume.lua sees to, unless it has.
+-- parts/resume.lua sees to, unless it has. One whose receiver has not consented is held until it has, and asked now.
 local function activate(endpoint, resumed)
   local key = P .. 'endpoint:' .. endpoint
+  if unconfirmed(key) then
+    forgive(endpoint)
+    redis.call('HDEL', key, 'unheard', 'resuming')
+    redis.call('HSET', key, 'state', 'disabled', 'reason', 'unanswered', 'disabled_at', now)
+    have_asked(endpoint)
+    refresh(endpoint)
+    wake('deliver') -- whoever claims hears of the endpoint, which is what has it asked
+    return
+  end
   local state = redis.call('HGET', key, 'state')
   if not resumed and (state == 'disabled' or state == 'held') then
     redis.call('HSET', key, 'resumed_at', now, 'resuming', '-inf')

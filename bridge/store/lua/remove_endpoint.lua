@@ -22,6 +22,7 @@ if state and state ~= 'removed' then
   redis.call('HDEL', P .. 'registry', name)
   endpoints_moved()
   redis.call('ZREM', P .. 'ready', name)
+  redis.pcall('ZREM', P .. 'unconfirmed', name)
 end
 local queue, leases = P .. 'queue:' .. name, P .. 'leases:' .. name
 for _, lease in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, batch)) do

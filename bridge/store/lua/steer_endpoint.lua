@@ -7,10 +7,10 @@
 --       else 'operator'), 5 batch
 -- Steps: nothing if this asking was heard before (its reply was lost), but the next batch. Held by an operator, also what
 --   we had disabled, since when it was. Or else: what is held is made due, a batch a call, and only then is it active, so
---   that all of it goes out in order.
+--   that all of it goes out in order. One whose receiver has to consent first, and has not, stays disabled, and is asked.
 -- Reply {word, state before, reason before, pending, reason of the hold that was asked for}
 --   words: missing, done, same (it was so), more (call again with the same token for the next batch), overruled (it was
---   done, and somebody else has said the opposite since)
+--   done, and somebody else has said the opposite since), unconfirmed (it has to consent first, and is asked now)
 local endpoint, verb, token, batch = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[5])
 local key = P .. 'endpoint:' .. endpoint
 local state, reason, by, asked = unpack(redis.call('HMGET', key, 'state', 'reason', 'by', 'asked:' .. verb))
@@ -35,6 +35,10 @@ if verb == 'disable' then
   redis.call('HDEL', key, 'resuming', 'probe_at', 'probes')
   refresh(endpoint)
   return said('done')
+end
+if unconfirmed(key) then
+  activate(endpoint)
+  return said('unconfirmed')
 end
 if not heard and state ~= 'active' then redis.call('HSET', key, 'resumed_at', now, 'resuming', '-inf') end
 local begun = redis.call('HEXISTS', key, 'resuming') == 1

@@ -27,6 +27,9 @@ _STATE = (
     "limit",
     "kept",
     "last_failure",
+    "granted",
+    "handshake",
+    "consent",
 )
 
 
@@ -73,6 +76,12 @@ class EndpointView:
     """A progress event that waits is dropped once a later one of its task was delivered."""
     signatures: tuple[str, ...]
     """What signs its deliveries: v1, v1a or both."""
+    handshake: str
+    """none, or required: nothing is sent before its receiver consented."""
+    consented: bool
+    """It has, or need not."""
+    granted_rate: str | None
+    """What the receiver allowed when it consented, as `120/m`; None where that is all."""
     pending: int
     delivered: int
     """Ended well, superseded or cancelled, until retention."""
@@ -153,9 +162,24 @@ def _view(
     name: str, state: str, known: dict[str, Any], refusal: dict[str, Any], replies: Sequence[Any]
 ) -> EndpointView:
     fields, owed, done, last_done, dead, last_dead = replies
-    word, reason, by, paused, failures, failing, since, disabled, probe, cap, limit, kept, failure = map(
-        as_text, fields
-    )
+    (
+        word,
+        reason,
+        by,
+        paused,
+        failures,
+        failing,
+        since,
+        disabled,
+        probe,
+        cap,
+        limit,
+        kept,
+        failure,
+        granted,
+        asks,
+        consent,
+    ) = map(as_text, fields)
     secrets = known.get("secrets") or ([known["secret"]] if known.get("secret") else [])
     return EndpointView(
         name=name,
@@ -184,6 +208,9 @@ def _view(
         schedule=_waits(known.get("schedule")),
         supersede=known.get("supersede") is True,
         signatures=_texts(known.get("signatures"), "v1"),
+        handshake="required" if known.get("handshake") in {True, "required"} else "none",
+        consented=asks == consent,
+        granted_rate=f"{granted.split()[-1]}/m" if granted else None,
         pending=max(0, owed - done - dead),
         delivered=done,
         dead=dead,
