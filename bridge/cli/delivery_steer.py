@@ -62,8 +62,8 @@ def retry(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
 
     async def ask(store: "Store", event_id: str, endpoint: str) -> Told:
         came = await store.outbox.retry(event_id, endpoint, force=force)
-        ours = await _forbidden(store, endpoint) if came.endpoint_state == "disabled" else ""
-        return _retried(event_id, endpoint, came, ours)
+        ours = await forbidden_by(store, endpoint) if came.endpoint_state == "disabled" else ""
+        return retried(event_id, endpoint, came, ours)
 
     return _steer(ctx, ids, given, ask, "to be attempted now")
 
@@ -141,7 +141,7 @@ async def _ask_all(store: "Store", pairs: Sequence[tuple[str, str | None]], ask:
     return told
 
 
-async def _forbidden(store: "Store", name: str) -> str:
+async def forbidden_by(store: "Store", name: str) -> str:
     """Which of the running worker's settings has disabled an endpoint, so that to enable it would not help; else ""."""
     from bridge.store.reading.endpoints import find_endpoint
     from bridge.store.reading.standings import standings
@@ -152,8 +152,8 @@ async def _forbidden(store: "Store", name: str) -> str:
     return view.note if view else ""
 
 
-def _retried(event_id: str, endpoint: str, came: "Retried", forbidden: str) -> Told:
-    """The reply of the store in words. `forbidden`: as `_forbidden` has it."""
+def retried(event_id: str, endpoint: str, came: "Retried", forbidden: str) -> Told:
+    """The reply of the store in words. `forbidden`: as `forbidden_by` has it."""
     show = f"bridge delivery show {event_id} {endpoint}"
     if came.word in {"due", "revived"}:
         word = "due now" if came.word == "due" else "owed again"

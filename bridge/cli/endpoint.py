@@ -6,14 +6,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import rich_click as click
 
 from bridge.cli import output as out
 from bridge.cli.check import check
 from bridge.cli.defining import check as check_definition
-from bridge.cli.defining import not_found, secret_from, take_in, tell_if_held
+from bridge.cli.defining import held_still, not_found, secret_from, take_in
 from bridge.cli.endpoint_fields import field_options, fields_from
 from bridge.cli.endpoint_steer import disable, enable, recover
 from bridge.cli.endpoint_try import test
@@ -159,7 +159,8 @@ async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | 
     if not await declaring.write_endpoint(name, keyring.sealed(name, definition), replace=wish.replace):
         raise _exists(name)
     await take_in(store, settings, name)
-    await tell_if_held(store, name)
+    for held in await held_still(store, name):
+        say(f"! {held}")
     if lost := _headers_in(before) - _headers_in(json.dumps(definition)):
         say(f"! Headers that were not named again are gone: {safe(', '.join(sorted(lost)))}")
     return made, bare(definition["url"])
@@ -235,24 +236,40 @@ def rm(ctx: click.Context, names: tuple[str, ...]) -> int:
 
 async def take_back(store: "Store", settings: "Settings", names: Sequence[str]) -> list[str]:
     """Take endpoints back and say what that cancels; replies the names that were not there."""
+    missing = []
+    for name in names:
+        gone = await taken_back(store, settings, name)
+        if gone.cancelled is not None:
+            owed = f"{gone.cancelled} pending deliver{'y is' if gone.cancelled == 1 else 'ies are'} cancelled"
+            say(f"{safe(name)} is gone; {owed}.")
+        elif gone.refused:
+            say(f"{safe(name)} was refused and never in force; its entry in bridge:rejected is gone.")
+        else:
+            missing.append(name)
+    return missing
+
+
+class TakenBack(NamedTuple):
+    """What taking an endpoint back came to."""
+
+    cancelled: int | None
+    """How many deliveries that cancelled; None if it was not in force."""
+    refused: bool
+    """There was a complaint about it, which is gone."""
+
+
+async def taken_back(store: "Store", settings: "Settings", name: str) -> TakenBack:
+    """Take one endpoint back, and the complaint about it."""
     from bridge.engine import intake_from
     from bridge.store.declaring import Declaring
     from bridge.store.reading.endpoints import cancelled_since
 
-    declaring, intake, missing = Declaring(store), intake_from(store, settings), []
-    for name in names:
-        at = await store.scripts.now()
-        refused = await declaring.forget_rejections("endpoint", [name])
-        if not name.isprintable() or not await declaring.remove_endpoint(name):
-            missing += [] if refused else [name]
-            if refused:
-                say(f"{safe(name)} was refused and never in force; its entry in bridge:rejected is gone.")
-            continue
-        await intake.remove_endpoint(name)
-        cancelled = await cancelled_since(store, name, at)
-        owed = f"{cancelled} pending deliver{'y is' if cancelled == 1 else 'ies are'} cancelled"
-        say(f"{safe(name)} is gone; {owed}.")
-    return missing
+    declaring, at = Declaring(store), await store.scripts.now()
+    refused = bool(await declaring.forget_rejections("endpoint", [name]))
+    if not name.isprintable() or not await declaring.remove_endpoint(name):
+        return TakenBack(None, refused)
+    await intake_from(store, settings).remove_endpoint(name)
+    return TakenBack(await cancelled_since(store, name, at), refused)
 
 
 def row_of(view: "EndpointView") -> dict[str, Any]:

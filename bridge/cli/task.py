@@ -158,29 +158,44 @@ async def _add(store: "Store", settings: "Settings", members: list[str], options
 
 
 async def say_what_lacks(store: "Store", deployment: "Deployment", named: Sequence[str], *, everybody: bool) -> None:
-    """Warn whoever registered tasks of what keeps their events from being told: no worker, no (such) endpoint."""
+    """Warn whoever registered tasks of what keeps their events from being told."""
+    for lack in await what_lacks(store, deployment, named, everybody=everybody):
+        say(f"! {lack}")
+
+
+async def what_lacks(store: "Store", deployment: "Deployment", named: Sequence[str], *, everybody: bool) -> list[str]:
+    """What keeps the events of tasks from being told: no worker, no (such) endpoint."""
     from bridge.store.reading.endpoints import any_endpoint, unknown_endpoints
     from bridge.store.reading.vitals import live_workers
 
-    for name in await unknown_endpoints(store, named):
-        say(f"! there is no endpoint “{safe(name)}” yet → bridge endpoint add {safe(name)} URL")
+    unknown = await unknown_endpoints(store, named)
+    lacks = [f"there is no endpoint “{safe(name)}” yet → bridge endpoint add {safe(name)} URL" for name in unknown]
     if everybody and not await any_endpoint(store):
-        say("! no endpoint is registered: events are recorded, nobody is told → bridge endpoint add NAME URL")
+        lacks.append("no endpoint is registered: events are recorded, nobody is told → bridge endpoint add NAME URL")
     if not await live_workers(store, "poll"):
-        say(f"! no worker is running → {deployment.start()}")
+        lacks.append(f"no worker is running → {deployment.start()}")
+    return lacks
 
 
 async def say_who_lacks(store: "Store", kinds: Sequence["Kind"], named: Sequence[str]) -> None:
-    """Warn whoever registered other tasks than index tasks of what no endpoint takes: few ask for that unasked."""
+    """Warn whoever registered tasks of what no endpoint takes."""
+    for lack in await who_lacks(store, kinds, named):
+        say(f"! {lack}")
+
+
+async def who_lacks(store: "Store", kinds: Sequence["Kind"], named: Sequence[str]) -> list[str]:
+    """Of other tasks than index tasks, what no endpoint takes: few ask for that unasked."""
     from bridge.kinds import TASK
     from bridge.store.reading.audience import takers
 
+    lacks = []
     for kind in kinds:
         if kind is TASK or (heard := await takers(store, kind, named)) or heard is None:
             continue
         events = f"{TASK.family}*,{kind.family}*"
         who = safe(named[0]) if named else "NAME"
-        say(f"! no endpoint takes {kind.family}* yet → bridge endpoint set {who} --events '{events}'")
+        lacks.append(f"no endpoint takes {kind.family}* yet → bridge endpoint set {who} --events '{events}'")
+    return lacks
 
 
 @task.command()
