@@ -138,8 +138,8 @@ class Settings(BaseSettings):
     )
     console_token: types.Token = knob(
         None,
-        "Lets who has it change things in `bridge console --allow-writes`: at least 16 characters, the same on all "
-        "machines.",
+        "Lets who has it change things in `bridge console --allow-writes`, by its pages and its HTTP API: at least 16 "
+        "characters, the same on all machines.",
         examples=["the output of: openssl rand -hex 32"],
     )
     delivery_deadline_seconds: float = knob(
