@@ -79,6 +79,7 @@ REGISTERED: Columns = (("task", field("task")), ("result", field("result")), ("n
 @click.option("--callback-url", metavar="URL", help="POST its events here too, signed with the default secret.")
 @click.option("--metadata", metavar="JSON", help="Up to 4 KiB, echoed in every event of the task.")
 @click.option("--expires-in", metavar="TIME", help="Watch no longer than this: 90s, 30m, 2h, 1d.")
+@click.option("--traceparent", metavar="W3C", help="The span that registers it; its events' traces are linked to that.")
 @output_option
 @click.pass_context
 def add(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
@@ -94,7 +95,7 @@ def add(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
       bridge task add asset:INDEX/ID --endpoint billing
       cat ids.txt | bridge task add -
     """
-    options = {name: given[name] for name in ("callback_url", "metadata") if given[name] is not None}
+    options = {name: given[name] for name in ("callback_url", "metadata", "traceparent") if given[name] is not None}
     if given["endpoints"]:
         options["endpoints"] = ",".join(names_in(given["endpoints"]))
     if given["expires_in"]:

@@ -98,6 +98,7 @@ def _task_options() -> Schema:
         "callback_url": [{"type": "null"}],
         "expires_at": [{"type": "number", "minimum": 0, "exclusiveMaximum": 10**11}, {"type": "null"}],
         "account": [{"type": "null"}],
+        "traceparent": [{"type": "null"}],
     }
     properties = {
         name: {"description": field.pop("description"), "anyOf": [field, *wider.get(name, [])]}

@@ -138,7 +138,8 @@ def test_a_definition_is_described_as_the_contract_has_it() -> None:
     [{}, {"metadata": {"order": 42}}, {"metadata": [1]}, {"metadata": None}, {"metadata": '{"order": 42}'},
      {"endpoints": ["a", "b"]}, {"endpoints": "a, b"}, {"endpoints": None}, {"callback_url": URL},
      {"callback_url": None}, {"expires_at": 1_900_000_000}, {"expires_at": 1.5}, {"expires_at": "1900000000"},
-     {"account": "default"}, {"x-mine": {"a": 1}}, {"unknown": None}],
+     {"account": "default"}, {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}, {"traceparent": None},
+     {"x-mine": {"a": 1}}, {"unknown": None}],
     ids=str,
 )  # fmt: skip
 async def test_options_that_are_taken_are_described(store: Store, options: dict[str, Any]) -> None:
