@@ -42,11 +42,13 @@ stack: .venv ## docker-compose.yml built, run, killed and looked into (needs Doc
 	@docker compose --profile '*' build -q
 	@BRIDGE_TEST_COMPOSE="docker compose --project-name bridge-test" $(BIN)/pytest tests/stack -s $(ARGS)
 
-lock: ## maintainers: resolve both locks again (needs uv)
+lock: ## maintainers: resolve the locks again (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  pyproject.toml --all-extras --group dev -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  -c requirements.lock pyproject.toml --extra crypto --extra console -o requirements.runtime.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  -c requirements.lock pyproject.toml --extra crypto --extra console --extra otel -o requirements.tracing.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  -c requirements.lock --group bench -o requirements.bench.lock
 

@@ -146,6 +146,12 @@ def _secrets_key(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _tracing(value: bool) -> bool:
+    if value and not (find_spec("opentelemetry") and find_spec("opentelemetry.sdk")):
+        raise ValueError("needs the package opentelemetry-sdk: pip install 'bridge-for-twelvelabs[otel]'")
+    return value
+
+
 def _items(value: Any) -> list[Any]:
     """A list as TOML, as JSON in a variable, or as text with commas."""
     if isinstance(value, str) and value.lstrip().startswith("["):
@@ -198,6 +204,7 @@ KeyPrefix = Annotated[str, AfterValidator(_prefix)]
 ApiKey = Annotated[SecretStr | None, AfterValidator(_api_key)]
 SigningSecret = Annotated[SecretStr | None, AfterValidator(_signing_secret)]
 Token = Annotated[SecretStr | None, AfterValidator(_token)]
+Tracing = Annotated[bool, AfterValidator(_tracing)]
 SecretsKey = Annotated[SecretStr | None, AfterValidator(_secrets_key)]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 Waits = Annotated[tuple[float, ...], BeforeValidator(_items), AfterValidator(_waits)]
