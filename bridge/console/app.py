@@ -81,8 +81,8 @@ class Console:
             if unspeakable := next((key for key, value in asked.items() if not value.isprintable()), None):
                 raise InvalidInput(f"{unspeakable} is not a name", fix="write it in printable characters")
             try:
-                with reading_errors():
-                    async with asyncio.timeout(PAGE_SECONDS):
+                async with asyncio.timeout(PAGE_SECONDS):
+                    with reading_errors():
                         row = await show(asked)
             except TimeoutError:
                 raise StoreDown(f"Redis did not answer within {PAGE_SECONDS:g} s", fix="bridge doctor") from None
