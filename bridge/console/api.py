@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from bridge.cli.output import as_json, plain
 from bridge.console.access import Access
-from bridge.console.openapi import description
+from bridge.console.openapi import render
 from bridge.console.operations import BODY_BYTES, OPERATIONS, Operation
 from bridge.console.pages import Asked, Pages, told
 from bridge.console.problem import Problem, problem_of
@@ -92,8 +92,8 @@ class Api:
             raise Problem(400, f"{unspeakable} is not a name", "write it in printable characters")
         fields = await _fields(request, operation) if operation.takes else None
         try:
-            with reading_errors():
-                async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(SECONDS):
+                with reading_errors():
                     done = await self._verbs[operation.id](asked, fields)
         except TimeoutError:
             raise StoreDown(f"Redis did not answer within {SECONDS:g} s", fix="bridge doctor") from None
@@ -111,7 +111,7 @@ class Api:
 
 async def openapi(_: Request) -> Response:
     """The description of all this."""
-    return Response(json.dumps(description(), indent=2) + "\n", media_type="application/json")
+    return Response(render(), media_type="application/json")
 
 
 async def failed(_: Request, error: Exception) -> Response:

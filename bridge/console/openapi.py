@@ -6,6 +6,7 @@
 import json
 import re
 import sys
+from functools import cache
 from typing import Any
 
 from bridge import __version__
@@ -96,8 +97,9 @@ def _json(schema: str, kind: str = "application/json") -> Part:
     return {kind: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
 
 
+@cache
 def render() -> str:
-    """As it stands in docs/openapi.json."""
+    """As it stands in docs/openapi.json, and as it is served: made once, as making it takes longer than sending it."""
     return json.dumps(description(), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -1,5 +1,6 @@
 """Bodies and names that mean harm, or are mistakes: refused with a reason and a fix, and nothing is written."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -183,6 +184,31 @@ async def test_a_body_that_does_not_end_is_read_no_further(unchanged: AsyncClien
     answer = await unchanged.put("/api/endpoints/a", content=endless(), headers=JSON)
     assert answer.status_code == 413
     assert sent < 1_000_000
+
+
+async def test_a_body_that_does_not_come_is_given_up(unchanged: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sends a byte now and then holds no place for ever."""
+    monkeypatch.setattr("bridge.console.api.BODY_SECONDS", 0.05)
+
+    async def stalled() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    answer = await unchanged.put("/api/endpoints/a", content=stalled(), headers=JSON)
+    assert (answer.status_code, answer.json()["title"]) == (408, "Request Timeout")
+
+
+async def test_a_redis_that_does_not_answer_is_told(api: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a problem with the next step; whether it was written is not known, and the same request settles it."""
+
+    async def stalled(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("bridge.console.api.SECONDS", 0.05)
+    monkeypatch.setattr("bridge.console.registering.registered", stalled)
+    answer = await api.put("/api/tasks/t1")
+    assert (answer.status_code, answer.json()["fix"]) == (503, "bridge doctor")
+    assert "did not answer within 0.05 s" in answer.json()["reason"]
 
 
 async def test_a_misspelt_field_is_taken_and_told(api: AsyncClient) -> None:
