@@ -4,11 +4,14 @@ ARG REDIS_IMAGE=redis:8
 
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /app
-COPY requirements.runtime.lock ./
+# With LOCK=tracing it has the extra [otel]. Not otherwise: redis-py imports that SDK wherever it is, at a tenth of a
+# second for each command.
+ARG LOCK=
+COPY requirements.runtime.lock requirements.tracing.lock ./
 # An environment without pip: nothing can be installed into what runs.
 RUN python -m venv --without-pip /opt/bridge \
     && pip --python /opt/bridge/bin/python install --no-cache-dir --disable-pip-version-check \
-       --require-hashes --only-binary :all: -r requirements.runtime.lock
+       --require-hashes --only-binary :all: -r "requirements.${LOCK:-runtime}.lock"
 COPY bridge bridge
 COPY worker.py ./
 COPY config config

@@ -42,26 +42,33 @@ stack: .venv ## docker-compose.yml built, run, killed and looked into (needs Doc
 	@docker compose --profile '*' build -q
 	@BRIDGE_TEST_COMPOSE="docker compose --project-name bridge-test" $(BIN)/pytest tests/stack -s $(ARGS)
 
-lock: ## maintainers: resolve both locks again (needs uv)
+lock: ## maintainers: resolve the locks again (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  pyproject.toml --all-extras --group dev -o requirements.lock
+	  pyproject.toml --extra sandbox --extra crypto --extra console --group dev -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  -c requirements.lock pyproject.toml --extra crypto --extra console -o requirements.runtime.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  -c requirements.lock pyproject.toml --extra crypto --extra console --extra otel -o requirements.tracing.lock
+	grep -hA3 '^otel = ' pyproject.toml | grep -o '"[^"]*"' | tr -d '"' | uv pip compile --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header -c requirements.tracing.lock - -o requirements.otel.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  -c requirements.lock --group bench -o requirements.bench.lock
 
 .venv: $(VENV)/.ok ## make the environment and leave a working .venv/bin/bridge
 
-$(VENV)/.ok: requirements.lock pyproject.toml
+# What traces is kept apart: redis-py imports it wherever it is installed, which costs every process a tenth of a second.
+$(VENV)/.ok: requirements.lock requirements.otel.lock pyproject.toml
 	@echo "Making .venv from requirements.lock; this takes up to a minute." >&2
 	@set -e; if command -v uv >/dev/null 2>&1; then \
 	  uv venv -q --allow-existing --python $(PY) $(VENV); \
 	  export VIRTUAL_ENV=$(VENV); \
 	  uv pip install -q --require-hashes -r requirements.lock; \
+	  uv pip install -q --target $(VENV)/otel --require-hashes -r requirements.otel.lock; \
 	  uv pip install -q --no-deps --no-build-isolation -e .; \
 	else \
 	  $(PY) -m venv $(VENV); \
 	  $(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock; \
+	  $(BIN)/pip install -q --disable-pip-version-check --target $(VENV)/otel --require-hashes -r requirements.otel.lock; \
 	  $(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 	fi; touch $@
 

@@ -49,9 +49,12 @@ MILLISECONDS_FROM = 1e11
 MEMBER = r"[A-Za-z0-9_:/-]{1,200}"
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 SECONDS = r"[0-9]{1,11}(\.[0-9]{0,9})?"
+TRACEPARENT = r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+"""W3C Trace Context, of any version that may be: no id is zeros alone."""
 HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}"
 HEADER_VALUE = r"[\x20-\x7e]{0,1024}"
 _MEMBER, _NAME, _SECONDS = (re.compile(pattern, re.ASCII) for pattern in (MEMBER, NAME, SECONDS))
+_TRACEPARENT = re.compile(TRACEPARENT, re.ASCII)
 _HEADER_NAME, _HEADER_VALUE = (re.compile(pattern, re.ASCII) for pattern in (HEADER_NAME, HEADER_VALUE))
 RESERVED_HEADERS = frozenset(
     {
@@ -66,7 +69,7 @@ RESERVED_PREFIXES = ("webhook-", "proxy-", "x-forwarded-", "bridge-", "tl-signat
 UNSIGNED_CALLBACK = "a callback_url is signed with the default secret, and there is none"
 """Why a callback_url is refused that a setting alone would allow."""
 
-OPTIONS = ("metadata", "endpoints", "callback_url", "expires_at", "account")
+OPTIONS = ("metadata", "endpoints", "callback_url", "expires_at", "account", "traceparent")
 """The fields of a task's hash that mean something; the others belong to those who wrote them."""
 
 
@@ -158,6 +161,7 @@ def task_options(
         callback=callback.name if callback else None,
         expires_at=_expires_at(raw.get("expires_at")),
         account=account,
+        traceparent=_traceparent(raw.get("traceparent")),
     )
     return options, callback
 
@@ -256,6 +260,15 @@ def _expires_at(text: str | None) -> int | None:
             "expires_at", "not a time in Unix seconds", "write seconds, e.g. the output of `date +%s`", text
         )
     return int(seconds * 1000)
+
+
+def _traceparent(text: str | None) -> str | None:
+    if not text:
+        return None
+    if not _TRACEPARENT.fullmatch(text):
+        fix = "write it as W3C Trace Context has it, 00-<32 hex>-<16 hex>-<2 hex> in lower case, or leave it out"
+        raise Rejection("traceparent", "not a traceparent", fix, text)
+    return text
 
 
 def _check_events(definition: EndpointDefinition) -> None:

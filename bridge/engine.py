@@ -8,7 +8,7 @@ import contextlib
 import random
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
@@ -16,11 +16,12 @@ import structlog
 
 from bridge.deliver import Deliverer
 from bridge.entries import Judge
+from bridge.errors import SettingsError
 from bridge.finder import Finder, FindPolicy
 from bridge.handshake import LOOK_SECONDS, SLOTS, Asker
 from bridge.lister import Lister, ListPolicy
 from bridge.poll import KEY_PROBE_SECONDS, Poller, PollPolicy
-from bridge.pump import Permit, Pump, RedisClock
+from bridge.pump import Log, Permit, Pump, RedisClock
 from bridge.schedule import RetryPolicy
 from bridge.sealing import Keyring, keys_in
 from bridge.sender import Sender
@@ -30,6 +31,7 @@ from bridge.store import Store
 from bridge.store.intake import Intake
 from bridge.store.sweep import Sweep
 from bridge.tell import Teller
+from bridge.tracing import UNTRACED, Tracing
 from bridge.transport import Limits, Proxy, Transport
 from bridge.twelvelabs import BODY_BYTES, PAGE_ROWS, TwelveLabs
 from bridge.upkeep import Upkeep
@@ -78,8 +80,29 @@ def proxy_from(settings: Settings) -> Proxy | None:
     return Proxy.parse(url.get_secret_value()) if url else None
 
 
+@contextlib.contextmanager
+def tracing_from(settings: Settings, log: Log) -> Iterator[Tracing]:
+    """Tracing as configured. What keeps spans from leaving is said, and keeps no work from being done."""
+    if not settings.tracing:
+        yield UNTRACED
+        return
+    from bridge.otel import Exporting, OpenTelemetry, exporter_from
+
+    try:
+        exporter = exporter_from(Exporting())
+    except SettingsError as error:
+        log.warning("tracing.off", error=str(error), fix=error.fix)
+        yield UNTRACED
+        return
+    tracing = OpenTelemetry(exporter)
+    try:
+        yield tracing
+    finally:
+        tracing.close()
+
+
 @asynccontextmanager
-async def sender_from(settings: Settings) -> AsyncIterator[Sender]:
+async def sender_from(settings: Settings, tracing: Tracing = UNTRACED) -> AsyncIterator[Sender]:
     """A sender and its transport as configured: the guard judges each address dialled."""
     policy = settings.policy
 
@@ -98,6 +121,7 @@ async def sender_from(settings: Settings) -> AsyncIterator[Sender]:
             keyring=keyring_from(settings),
             signing_keys=settings.signing_keys,
             origin=settings.delivery_origin,
+            tracing=tracing,
         )
     finally:
         await transport.aclose()
@@ -165,11 +189,15 @@ class Engine(threading.Thread):
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         async with open_store(self._settings) as store:
             await store.registry.reload_endpoints()
-            work = self._poll(store) if self._kind == "poll" else self._deliver(store)
-            async with work as (pump, extras):
-                self._nudge = pump.nudge
-                self.started.set()
-                await self._until_stopped(self._stopping, pump, extras)
+            with tracing_from(self._settings, self._log) as tracing:
+                await self._work(store, tracing, self._stopping)
+
+    async def _work(self, store: Store, tracing: Tracing, stopping: asyncio.Event) -> None:
+        work = self._poll(store, tracing) if self._kind == "poll" else self._deliver(store, tracing)
+        async with work as (pump, extras):
+            self._nudge = pump.nudge
+            self.started.set()
+            await self._until_stopped(stopping, pump, extras)
 
     async def _until_stopped(
         self, stop: asyncio.Event, pump: Pump[Any], extras: list[Coroutine[Any, Any, None]]
@@ -189,7 +217,9 @@ class Engine(threading.Thread):
             task.result()
 
     @asynccontextmanager
-    async def _poll(self, store: Store) -> AsyncIterator[tuple[Pump[Any], list[Coroutine[Any, Any, None]]]]:
+    async def _poll(
+        self, store: Store, tracing: Tracing
+    ) -> AsyncIterator[tuple[Pump[Any], list[Coroutine[Any, Any, None]]]]:
         settings = self._settings
         counted = Counter[str]()
         async with upstream_from(settings, counted) as upstream:
@@ -210,6 +240,7 @@ class Engine(threading.Thread):
                 jitter=lambda: random.uniform(-1, 1),
                 log=self._log,
                 counted=counted,
+                tracing=tracing,
             )
             permit = self._permit if settings.twelvelabs_api_key else Permit()
             pump = Pump(
@@ -265,9 +296,11 @@ class Engine(threading.Thread):
         )
 
     @asynccontextmanager
-    async def _deliver(self, store: Store) -> AsyncIterator[tuple[Pump[Any], list[Coroutine[Any, Any, None]]]]:
+    async def _deliver(
+        self, store: Store, tracing: Tracing
+    ) -> AsyncIterator[tuple[Pump[Any], list[Coroutine[Any, Any, None]]]]:
         settings = self._settings
-        async with sender_from(settings) as sender:
+        async with sender_from(settings, tracing) as sender:
             deliverer = Deliverer(
                 store.outbox,
                 store.registry,

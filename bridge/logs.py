@@ -233,7 +233,7 @@ def _route_stdlib(level: str, sink: _Sink, before: list[Processor], after: list[
     rq.propagate = True
     rq.setLevel(logging.NOTSET)
     least = max(logging.WARNING, root.level)
-    for name in ("httpx", "httpcore"):
+    for name in ("httpx", "httpcore", "urllib3"):
         logging.getLogger(name).setLevel(least)
 
 

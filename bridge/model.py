@@ -179,6 +179,8 @@ class WatchOptions:
     """Name of the implicit endpoint `url:<digest>` made from the task's `callback_url`."""
     expires_at: int | None = None
     account: str = "default"
+    traceparent: str | None = None
+    """The span that registered it (W3C Trace Context): the traces of its events refer to that."""
 
 
 @dataclass(frozen=True, slots=True)

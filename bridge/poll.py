@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from bridge import diff, events, schedule
 from bridge.errors import StoreDown
@@ -25,6 +25,9 @@ from bridge.model import (
 from bridge.pump import Batch, Log, RedisClock, persist
 from bridge.stall import stall
 from bridge.tally import POLL_OUTCOMES, POLLS, Tally, taken_from
+from bridge.tracing import UNTRACED, Tracing
+
+Word = TypeVar("Word")
 
 COMPARED = 4
 """One in so many requests, where they are few, compares a task with what the list tells; …"""
@@ -126,7 +129,9 @@ class Poller:
         jitter: Callable[[], float],
         log: Log,
         counted: Counter[str] | None = None,
+        tracing: Tracing = UNTRACED,
     ) -> None:
+        self._tracing = tracing
         self._registry, self._upstream, self._policy = registry, upstream, policy
         self._clock, self._jitter, self._log = clock, jitter, log
         self._tally: Counter[str] = Counter()
@@ -159,7 +164,9 @@ class Poller:
         if time.monotonic() - reading.claimed_at > GRANT_SECONDS:
             await self._postpone(reading, Postponement.of(reading.task, 0), "late")
             return
-        seen = await self._upstream.fetch(reading.task.member)
+        with self._tracing.fetch(reading.task) as span:
+            seen = await self._upstream.fetch(reading.task.member)
+            span.came_to(seen)
         if reading.probe and proves_key(seen):
             await self._persist(reading, self._registry.key_accepted, "probed", count=False)
             self._log.info("key.accepted")
@@ -262,9 +269,11 @@ class Poller:
         snapshot = events.snapshot_after(change, event)
         usual = self._delay_after(task.member, snapshot, first=change.previous is None)
         delay = CLOCK_MARGIN_MS if again else closer(reading, usual)
-        word = await self._persist(
-            reading, lambda: self._registry.commit(task, event, snapshot, delay_ms=delay), "changed"
-        )
+        with self._tracing.commit(task, event) as span:
+            word = await self._persist(
+                reading, lambda: self._registry.commit(task, event, snapshot, delay_ms=delay), "changed"
+            )
+            span.came_to(word)
         self._log.info(
             "task.changed",
             task=task.member,
@@ -359,8 +368,8 @@ class Poller:
         await self._persist(reading, lambda: self._registry.postpone(reading.task, rest), kind)
 
     async def _persist(
-        self, reading: Reading, step: Callable[[], Awaitable[object]], kind: str, *, count: bool = True
-    ) -> object:
+        self, reading: Reading, step: Callable[[], Awaitable[Word]], kind: str, *, count: bool = True
+    ) -> Word | None:
         until = reading.claimed_at + self._policy.lease_seconds
         if count:
             self._tally[kind] += 1

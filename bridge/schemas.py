@@ -20,6 +20,7 @@ from bridge.contract import (
     RESERVED_PREFIXES,
     SECONDS,
     TASK_ENDPOINTS,
+    TRACEPARENT,
     EndpointDefinition,
 )
 from bridge.event_schemas import (
@@ -143,6 +144,11 @@ def task_schema() -> Schema:
             "milliseconds by mistake. Empty counts as absent.",
         },
         "account": {"enum": ["", "default"], "description": "The TwelveLabs key to read with; there is one."},
+        "traceparent": {
+            "pattern": f"^({TRACEPARENT})?$",
+            "description": "The span that registers it (W3C Trace Context), to which the traces of its events are "
+            "linked where the bridge sends traces. Empty counts as absent.",
+        },
     }
     return {
         "$schema": DIALECT,

@@ -20,6 +20,7 @@ from bridge.schedule import parse_retry_after
 from bridge.sealing import Keyring
 from bridge.throttle import per_minute
 from bridge.tl_signature import AnySigner, signer_for
+from bridge.tracing import UNTRACED, Tracing
 from bridge.transport import Answer, Origin, Request, Transport, TransportFault
 
 ORIGIN = "bridge-for-twelvelabs"
@@ -61,7 +62,9 @@ class Sender:
         signing_keys: Sequence[SigningKey] = (),
         origin: str = ORIGIN,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        tracing: Tracing = UNTRACED,
     ) -> None:
+        self._tracing = tracing
         self._transport, self._policy, self._deadline = transport, policy, deadline_seconds
         self._default_secret, self._keyring, self._now = default_secret, keyring or Keyring(), now
         self._signing_keys = signing_keys
@@ -74,6 +77,12 @@ class Sender:
         Raises BridgeError for what is our fault: no secret or key to sign with, a spoilt one, one that no key opens, a
         format that this version does not know.
         """
+        with self._tracing.post(endpoint, delivery) as span:
+            outcome = await self._post(endpoint, delivery, span.traceparent or traceparent(delivery.event_id))
+            span.came_to(outcome)
+        return outcome
+
+    async def _post(self, endpoint: Endpoint, delivery: Delivery, trace: str) -> Outcome:
         try:
             prepared = self._prepare(endpoint)
         except Refused as refusal:
@@ -83,7 +92,7 @@ class Sender:
         headers = (
             *prepared.headers,
             *prepared.signer.headers(delivery.event_id, timestamp, body),
-            ("traceparent", traceparent(delivery.event_id)),
+            ("traceparent", trace),
             ("bridge-attempt", str(delivery.attempts + 1)),
             ("bridge-trigger", delivery.trigger),
             *described,
@@ -192,6 +201,6 @@ class Sender:
 
 
 def traceparent(event_id: str) -> str:
-    """A W3C traceparent: all attempts of an event share its trace, each is a span of its own."""
+    """A W3C traceparent where nobody traces: all attempts of an event share its trace, each is a span of its own."""
     trace = event_id.removeprefix("evt_")
     return f"00-{trace}-{token_hex(8)}-01"

@@ -151,8 +151,8 @@ class Settings(BaseSettings):
     )
     console_token: types.Token = knob(
         None,
-        "Lets who has it change things in `bridge console --allow-writes`: at least 16 characters, the same on all "
-        "machines.",
+        "Lets who has it change things in `bridge console --allow-writes`, by its pages and its HTTP API: at least 16 "
+        "characters, the same on all machines.",
         examples=["the output of: openssl rand -hex 32"],
     )
     delivery_deadline_seconds: float = knob(
@@ -210,6 +210,11 @@ class Settings(BaseSettings):
     retention_events: int = knob(100_000, "Newest events kept in the stream.", "events", 100, 10_000_000)
 
     shift_seconds: float = knob(300, "Length of the RQ job that keeps a worker claiming.", "seconds", 1, 3600)
+    tracing: types.Tracing = knob(
+        False,
+        "Send a span of each read, commit and attempt by OpenTelemetry; where to, which and under what name, its "
+        "OTEL_* variables say, OTEL_EXPORTER_OTLP_ENDPOINT above all. Needs the extra [otel].",
+    )
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], types.Upper] = knob(
         "INFO", "The least serious kind of line that is logged: DEBUG, INFO, WARNING, ERROR or CRITICAL."
     )

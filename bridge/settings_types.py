@@ -166,6 +166,12 @@ def _need_cryptography() -> None:
         raise ValueError("needs the package cryptography: pip install 'bridge-for-twelvelabs[crypto]'")
 
 
+def _tracing(value: bool) -> bool:
+    if value and not (find_spec("opentelemetry") and find_spec("opentelemetry.sdk")):
+        raise ValueError("needs the package opentelemetry-sdk: pip install 'bridge-for-twelvelabs[otel]'")
+    return value
+
+
 def _items(value: Any) -> list[Any]:
     """A list as TOML, as JSON in a variable, or as text with commas."""
     if isinstance(value, str) and value.lstrip().startswith("["):
@@ -227,6 +233,7 @@ ApiKey = Annotated[SecretStr | None, AfterValidator(_api_key)]
 SigningSecret = Annotated[SecretStr | None, AfterValidator(_signing_secret)]
 Token = Annotated[SecretStr | None, AfterValidator(_token)]
 SigningKey = Annotated[SecretStr | None, AfterValidator(_signing_key)]
+Tracing = Annotated[bool, AfterValidator(_tracing)]
 SecretsKey = Annotated[SecretStr | None, AfterValidator(_secrets_key)]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 Waits = Annotated[tuple[float, ...], BeforeValidator(_items), AfterValidator(_waits)]

@@ -94,7 +94,21 @@ def text_from(path: str, option: str, what: str) -> str:
 
 
 def check(settings: "Settings", name: str, definition: Mapping[str, Any]) -> None:
-    """Judge a definition as registration does. Raises InvalidInput."""
+    """Judge a definition as registration does, and say what it may have meant. Raises InvalidInput."""
+    from bridge.rejection import Rejection
+
+    try:
+        for doubt in vetted(settings, name, definition):
+            say(f"! {doubt}")
+    except Rejection as rejection:
+        raise InvalidInput(str(rejection), fix=rejection.fix.replace(", without quotes", "")) from None
+
+
+def vetted(settings: "Settings", name: str, definition: Mapping[str, Any]) -> list[str]:
+    """Judge a definition as registration does; replies what is legal, and leads elsewhere than it looks.
+
+    Raises Rejection, with the fix that is one here, where nobody types into redis-cli.
+    """
     from bridge.contract import endpoint as judged
     from bridge.rejection import Rejection
 
@@ -109,14 +123,15 @@ def check(settings: "Settings", name: str, definition: Mapping[str, Any]) -> Non
             has_signing_key=settings.signing_key is not None,
         )
     except Rejection as rejection:
-        fix = rejection.fix.replace(" and HSET it again", "").replace(", without quotes", "")
+        fix = rejection.fix.replace(" and HSET it again", "")
         fix = "choose another name" if rejection.field == "name" else fix
-        fix = _way_of(url, settings) or fix if rejection.field == "url" else fix
-        raise InvalidInput(str(rejection), fix=fix) from None
+        rejection.fix = _way_of(url, settings) or fix if rejection.field == "url" else fix
+        raise
     if is_vain(url, settings.policy):
-        raise InvalidInput(f"url: {_whose(settings)}, where nothing may be sent to", fix=_way_of(url, settings))
+        raise Rejection("url", f"{_whose(settings)}, where nothing may be sent to", _way_of(url, settings))
     if settings.deployment is Deployment.COMPOSE and leads_to_itself(url):
-        say(f"! {_whose(settings)}: an app on this machine is {bare(from_a_container(url))}")
+        return [f"{_whose(settings)}: an app on this machine is {bare(from_a_container(url))}"]
+    return []
 
 
 def _whose(settings: "Settings") -> str:
@@ -178,26 +193,24 @@ def same(one: object, other: object) -> bool:
 def tell_state(one: Rewritten) -> None:
     """What writing it anew did to an endpoint that was disabled, or did not do."""
     if one.is_.state == "disabled":
-        _say_held(one.is_)
+        say(f"! {_held(one.is_)}")
     elif one.was.state in {"held", "disabled"}:
         say(f"It was {one.was.state} ({safe(one.was.reason)}); written anew, it is active, and what was held is due.")
 
 
-async def tell_if_held(store: "Store", name: str) -> None:
-    """An operator's hold outlives a new definition: say so."""
+async def held_still(store: "Store", name: str) -> list[str]:
+    """An operator's hold outlives a new definition: what is to be said of that."""
     from bridge.store.reading.endpoints import find_endpoint
 
     view = await find_endpoint(store, name)
-    if view and view.state == "disabled":
-        _say_held(view)
+    return [_held(view)] if view and view.state == "disabled" else []
 
 
-def _say_held(view: "EndpointView") -> None:
+def _held(view: "EndpointView") -> str:
     if not view.consented and view.by is None:
-        say(f"! {safe(view.name)} gets nothing before its receiver has consented: a worker asks it now "
-            f"→ bridge endpoint show {view.name}")  # fmt: skip
-        return
-    say(f"! {safe(view.name)} is disabled still ({safe(view.reason)}) → bridge endpoint enable {view.name}")
+        asked = f"{safe(view.name)} gets nothing before its receiver has consented: a worker asks it now"
+        return f"{asked} → bridge endpoint show {view.name}"
+    return f"{safe(view.name)} is disabled still ({safe(view.reason)}) → bridge endpoint enable {view.name}"
 
 
 def not_found(name: str) -> NotFound:

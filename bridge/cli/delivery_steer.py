@@ -72,9 +72,9 @@ def retry(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
         if came.endpoint_state == "disabled":
             async with one_asks:  # for all of an endpoint's: hundreds at a time would have no connection left
                 if endpoint not in forbidden:
-                    forbidden[endpoint] = await _forbidden(store, endpoint)
+                    forbidden[endpoint] = await forbidden_by(store, endpoint)
             ours = forbidden[endpoint]
-        return _retried(event_id, endpoint, came, ours)
+        return retried(event_id, endpoint, came, ours)
 
     return _steer(ctx, ids, given, ask, "to be attempted now")
 
@@ -160,7 +160,7 @@ async def _ask_all(store: "Store", pairs: Sequence[tuple[str, str | None]], ask:
     return told
 
 
-async def _forbidden(store: "Store", name: str) -> str:
+async def forbidden_by(store: "Store", name: str) -> str:
     """Which of the running worker's settings has disabled an endpoint, so that to enable it would not help; else ""."""
     from bridge.store.reading.endpoints import find_endpoint
     from bridge.store.reading.standings import standings
@@ -171,8 +171,8 @@ async def _forbidden(store: "Store", name: str) -> str:
     return view.note if view else ""
 
 
-def _retried(event_id: str, endpoint: str, came: "Retried", forbidden: str) -> Told:
-    """The reply of the store in words. `forbidden`: as `_forbidden` has it."""
+def retried(event_id: str, endpoint: str, came: "Retried", forbidden: str) -> Told:
+    """The reply of the store in words. `forbidden`: as `forbidden_by` has it."""
     show = f"bridge delivery show {event_id} {endpoint}"
     if came.word in {"due", "revived"}:
         word = "due now" if came.word == "due" else "owed again"

@@ -13,7 +13,7 @@ import rich_click as click
 from bridge.cli import output as out
 from bridge.cli.check import check
 from bridge.cli.defining import check as check_definition
-from bridge.cli.defining import not_found, secret_from, take_in, tell_if_held
+from bridge.cli.defining import held_still, not_found, secret_from, take_in
 from bridge.cli.endpoint_fields import field_options, fields_from
 from bridge.cli.endpoint_remove import rm
 from bridge.cli.endpoint_steer import disable, enable, recover
@@ -163,7 +163,8 @@ async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | 
     if not await declaring.write_endpoint(name, keyring.sealed(name, definition), replace=wish.replace):
         raise _exists(name)
     await take_in(store, settings, name)
-    await tell_if_held(store, name)
+    for held in await held_still(store, name):
+        say(f"! {held}")
     if lost := _headers_in(before) - _headers_in(json.dumps(definition)):
         say(f"! Headers that were not named again are gone: {safe(', '.join(sorted(lost)))}")
     return made, bare(definition["url"])

@@ -1,7 +1,7 @@
 """`bridge endpoint rm`: endpoints taken back, and what that ends."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import rich_click as click
 
@@ -60,25 +60,44 @@ async def would_cancel(store: "Store", _: "Settings", names: Sequence[str]) -> l
 
 async def take_back(store: "Store", settings: "Settings", names: Sequence[str]) -> list[str]:
     """Take endpoints back and say what that cancels; replies the names that were not there."""
+    missing = []
+    for name in names:
+        gone = await taken_back(store, settings, name)
+        if gone.cancelled is not None:
+            are = "is" if gone.cancelled == 1 else "are"
+            stay = _dead(name, gone.dead)
+            say(f"{safe(name)} is gone; {_pending(gone.cancelled)} {are} cancelled{stay or '.'}")
+        elif gone.refused:
+            say(f"{safe(name)} was refused and never in force; its entry in bridge:rejected is gone.")
+        else:
+            missing.append(name)
+    return missing
+
+
+class TakenBack(NamedTuple):
+    """What taking an endpoint back came to."""
+
+    cancelled: int | None
+    """How many deliveries that cancelled; None if it was not in force."""
+    refused: bool
+    """There was a complaint about it, which is gone."""
+    dead: int = 0
+    """How many dead letters stay."""
+
+
+async def taken_back(store: "Store", settings: "Settings", name: str) -> TakenBack:
+    """Take one endpoint back, and the complaint about it."""
     from bridge.engine import intake_from
     from bridge.store.declaring import Declaring
     from bridge.store.reading.endpoints import cancelled_since, find_endpoint
 
-    declaring, intake, missing = Declaring(store), intake_from(store, settings), []
-    for name in names:
-        at, before = await store.scripts.now(), await find_endpoint(store, name) if name.isprintable() else None
-        refused = await declaring.forget_rejections("endpoint", [name])
-        if not name.isprintable() or not await declaring.remove_endpoint(name):
-            missing += [] if refused else [name]
-            if refused:
-                say(f"{safe(name)} was refused and never in force; its entry in bridge:rejected is gone.")
-            continue
-        await intake.remove_endpoint(name)
-        cancelled = await cancelled_since(store, name, at)
-        are = "is" if cancelled == 1 else "are"
-        stay = _dead(name, before.dead) if before else ""
-        say(f"{safe(name)} is gone; {_pending(cancelled)} {are} cancelled{stay or '.'}")
-    return missing
+    declaring, at = Declaring(store), await store.scripts.now()
+    before = await find_endpoint(store, name) if name.isprintable() else None
+    refused = bool(await declaring.forget_rejections("endpoint", [name]))
+    if not name.isprintable() or not await declaring.remove_endpoint(name):
+        return TakenBack(None, refused)
+    await intake_from(store, settings).remove_endpoint(name)
+    return TakenBack(await cancelled_since(store, name, at), refused, before.dead if before else 0)
 
 
 def _pending(count: int) -> str:

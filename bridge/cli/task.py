@@ -79,6 +79,7 @@ REGISTERED: Columns = (("task", field("task")), ("result", field("result")), ("n
 @click.option("--callback-url", metavar="URL", help="POST its events here too, signed with the default secret.")
 @click.option("--metadata", metavar="JSON", help="Up to 4 KiB, echoed in every event of the task.")
 @click.option("--expires-in", metavar="TIME", help="Watch no longer than this: 90s, 30m, 2h, 1d.")
+@click.option("--traceparent", metavar="W3C", help="The span that registers it; its events' traces are linked to that.")
 @output_option
 @click.pass_context
 def add(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
@@ -94,7 +95,7 @@ def add(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
       bridge task add asset:INDEX/ID --endpoint billing
       cat ids.txt | bridge task add -
     """
-    options = {name: given[name] for name in ("callback_url", "metadata") if given[name] is not None}
+    options = {name: given[name] for name in ("callback_url", "metadata", "traceparent") if given[name] is not None}
     if given["endpoints"]:
         options["endpoints"] = ",".join(names_in(given["endpoints"]))
     if given["expires_in"]:
@@ -158,29 +159,44 @@ async def _add(store: "Store", settings: "Settings", members: list[str], options
 
 
 async def say_what_lacks(store: "Store", deployment: "Deployment", named: Sequence[str], *, everybody: bool) -> None:
-    """Warn whoever registered tasks of what keeps their events from being told: no worker, no (such) endpoint."""
+    """Warn whoever registered tasks of what keeps their events from being told."""
+    for lack in await what_lacks(store, deployment, named, everybody=everybody):
+        say(f"! {lack}")
+
+
+async def what_lacks(store: "Store", deployment: "Deployment", named: Sequence[str], *, everybody: bool) -> list[str]:
+    """What keeps the events of tasks from being told: no worker, no (such) endpoint."""
     from bridge.store.reading.endpoints import any_endpoint, unknown_endpoints
     from bridge.store.reading.vitals import live_workers
 
-    for name in await unknown_endpoints(store, named):
-        say(f"! there is no endpoint “{safe(name)}” yet → bridge endpoint add {safe(name)} URL")
+    unknown = await unknown_endpoints(store, named)
+    lacks = [f"there is no endpoint “{safe(name)}” yet → bridge endpoint add {safe(name)} URL" for name in unknown]
     if everybody and not await any_endpoint(store):
-        say("! no endpoint is registered: events are recorded, nobody is told → bridge endpoint add NAME URL")
+        lacks.append("no endpoint is registered: events are recorded, nobody is told → bridge endpoint add NAME URL")
     if not await live_workers(store, "poll"):
-        say(f"! no worker is running → {deployment.start()}")
+        lacks.append(f"no worker is running → {deployment.start()}")
+    return lacks
 
 
 async def say_who_lacks(store: "Store", kinds: Sequence["Kind"], named: Sequence[str]) -> None:
-    """Warn whoever registered other tasks than index tasks of what no endpoint takes: few ask for that unasked."""
+    """Warn whoever registered tasks of what no endpoint takes."""
+    for lack in await who_lacks(store, kinds, named):
+        say(f"! {lack}")
+
+
+async def who_lacks(store: "Store", kinds: Sequence["Kind"], named: Sequence[str]) -> list[str]:
+    """Of other tasks than index tasks, what no endpoint takes: few ask for that unasked."""
     from bridge.kinds import TASK
     from bridge.store.reading.audience import takers
 
+    lacks = []
     for kind in kinds:
         if kind is TASK or (heard := await takers(store, kind, named)) or heard is None:
             continue
         events = f"{TASK.family}*,{kind.family}*"
         who = safe(named[0]) if named else "NAME"
-        say(f"! no endpoint takes {kind.family}* yet → bridge endpoint set {who} --events '{events}'")
+        lacks.append(f"no endpoint takes {kind.family}* yet → bridge endpoint set {who} --events '{events}'")
+    return lacks
 
 
 @task.command()

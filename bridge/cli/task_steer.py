@@ -58,13 +58,13 @@ def poll(ctx: click.Context, ids: tuple[str, ...]) -> int:
       cat ids.txt | bridge task poll -
     """
     members = ids_from(ids)
-    asked, ended = with_store(ctx, lambda store, _: _poll(store, _sayable(members)))
+    asked, ended = with_store(ctx, lambda store, _: asked_to_poll(store, _sayable(members)))
     code = _verdict(members, asked, ended)
     say(f"{len(asked)} of {len(members)} are to be read now.")
     return code
 
 
-async def _poll(store: "Store", members: list[str]) -> tuple[list[str], dict[str, str]]:
+async def asked_to_poll(store: "Store", members: list[str]) -> tuple[list[str], dict[str, str]]:
     """Those that are to be read, and of the others those that have ended, with their last status."""
     from bridge.store.declaring import Declaring
     from bridge.store.reading.tasks import find_tasks
@@ -89,15 +89,16 @@ def _verdict(members: list[str], done: list[str], ended: Mapping[str, str] = Map
     if missing and not done:
         first = safe(missing[0])
         more = f", nor {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise NotFound(f"task {first} {_why_not(missing[0], ended)}{more}", fix=registering(missing[0]))
+        raise NotFound(f"task {first} {why_not(missing[0], ended)}{more}", fix=registering(missing[0]))
     for member in missing[:NAMED]:
-        say(f"✗ {safe(member)} {_why_not(member, ended)} → {registering(member)}")
+        say(f"✗ {safe(member)} {why_not(member, ended)} → {registering(member)}")
     if len(missing) > NAMED:
         say(f"✗ and {len(missing) - NAMED} more")
     return PARTLY if missing else 0
 
 
-def _why_not(member: str, ended: Mapping[str, str]) -> str:
+def why_not(member: str, ended: Mapping[str, str]) -> str:
+    """Why a task is not read any more: the end of a sentence that begins with its name."""
     if member in ended:
         return f"has ended ({safe(ended[member])}) and is read no more; registered again, it is read once"
     return "is not registered"

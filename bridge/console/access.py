@@ -7,7 +7,9 @@ from hashlib import sha256
 from typing import Any
 
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
+
+from bridge.console.problem import Problem, is_programs
 
 COOKIE = "bridge_console"
 CSRF_HEADER = "x-bridge-csrf"
@@ -52,14 +54,18 @@ class Access:
         """Whether this is the token."""
         return self.writes and hmac.compare_digest(token.encode(), self.token.encode())
 
+    def bears(self, request: HTTPConnection) -> bool:
+        """Whether this very request shows the token."""
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and self.knows(given.strip())
+
     def unlocked(self, request: HTTPConnection) -> bool:
         """Whether who asks has shown the token: in this request, or before in this browser."""
         if not self.writes:
             return False
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self.knows(given.strip()):
-            return True
-        return hmac.compare_digest(request.cookies.get(COOKIE, "").encode(), self.derived("cookie").encode())
+        return self.bears(request) or hmac.compare_digest(
+            request.cookies.get(COOKIE, "").encode(), self.derived("cookie").encode()
+        )
 
     def may_write(self, request: Request) -> bool:
         """The token, and a header that no page of another origin can send."""
@@ -71,6 +77,13 @@ class Access:
         """Whether the console is called so."""
         name = host.rpartition("]")[0].strip("[]") if host.startswith("[") else host.partition(":")[0]
         return self.hosts is None or name.lower() in self.hosts
+
+
+def _misdirected(path: str) -> Response:
+    """The answer to who asks by another name, in the form that is answered there."""
+    if is_programs(path):
+        return Problem(421, "this console is not called so", "start it with: bridge console --host NAME").response()
+    return PlainTextResponse("This console is not called so: bridge console --host NAME\n", 421)
 
 
 class Guarded:
@@ -94,5 +107,5 @@ class Guarded:
 
         app = self._app
         if not self._access.answers_to(HTTPConnection(scope).headers.get("host", "")):
-            app = PlainTextResponse("This console is not called so: bridge console --host NAME\n", 421)
+            app = _misdirected(scope["path"])
         await app(scope, receive, sealed)

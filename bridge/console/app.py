@@ -3,9 +3,8 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote, urlencode
 
 from starlette.applications import Starlette
@@ -19,7 +18,9 @@ from starlette.staticfiles import StaticFiles
 from bridge import __version__
 from bridge.cli.output import as_json, plain, safe
 from bridge.console.access import COOKIE, Access, Guarded
-from bridge.console.pages import Asked, Pages, Row
+from bridge.console.api import Api, openapi
+from bridge.console.pages import Asked, Pages, Row, told
+from bridge.console.problem import is_programs, problem_of
 from bridge.console.words import environment
 from bridge.errors import BridgeError, InvalidInput, NotFound, StoreDown
 from bridge.keyset import MEDIA_TYPE, NO_KEY, PUBLISHED_AT, document
@@ -44,6 +45,7 @@ class Console:
     def __init__(self, store: "Store", settings: "Settings", access: Access) -> None:
         self._store, self._access, self._pages = store, access, Pages(store, settings)
         self._keys = settings.signing_keys
+        self._api = Api(store, settings, access, self._pages).application()
         self._templates = environment()
 
     def application(self) -> Starlette:
@@ -63,6 +65,8 @@ class Console:
         routes: list[Route | Mount] = [
             Mount("/static", StaticFiles(directory=HERE / "static")),
             Route(PUBLISHED_AT, self._published),
+            Mount("/api", self._api),
+            Route("/openapi.json", openapi),
             Route("/unlock", self._unlock, methods=["GET", "POST"]),
             Route("/deliveries/replay", self._replay, methods=["POST"]),
             *(Route(path, self._page(name, show)) for path, name, show in shown),
@@ -80,8 +84,8 @@ class Console:
             if unspeakable := next((key for key, value in asked.items() if not value.isprintable()), None):
                 raise InvalidInput(f"{unspeakable} is not a name", fix="write it in printable characters")
             try:
-                with reading_errors():
-                    async with asyncio.timeout(PAGE_SECONDS):
+                async with asyncio.timeout(PAGE_SECONDS):
+                    with reading_errors():
                         row = await show(asked)
             except TimeoutError:
                 raise StoreDown(f"Redis did not answer within {PAGE_SECONDS:g} s", fix="bridge doctor") from None
@@ -92,7 +96,7 @@ class Console:
     def _answer(self, request: Request, name: str, row: Row, *, status: int = 200, took_ms: float = 0.0) -> Response:
         headers = {"vary": "accept, hx-request", "server-timing": f"read;dur={took_ms:.1f}"}
         if wants_json(request):
-            return Response(as_json(plain(_told(row)), indent=2) + "\n", status, headers, "application/json")
+            return Response(as_json(plain(told(row)), indent=2) + "\n", status, headers, "application/json")
         template = self._templates.get_template(f"{name}.html")
         unlocked = self._access.unlocked(request)
         text = template.render(
@@ -111,6 +115,8 @@ class Console:
         return HTMLResponse(text, status, headers)
 
     async def _failed(self, request: Request, error: Exception) -> Response:
+        if is_programs(request.url.path):
+            return problem_of(error).response()
         status, text, fix = 500, "this was not foreseen", "the console's log says more; `bridge doctor` may"
         if isinstance(error, HTTPException):
             status, text, fix = error.status_code, error.detail, ""
@@ -150,8 +156,8 @@ class Console:
         with reading_errors():
             came = await asyncio.gather(*(self._store.outbox.retry(*pair, force=force) for pair in pairs))
         done = sum(one.word in {"due", "revived"} for one in came)
-        told = [{"delivery": name, "result": one.word} for name, one in zip(names, came, strict=True)]
-        row = {"told": told, "done": done}
+        words = [{"delivery": name, "result": one.word} for name, one in zip(names, came, strict=True)]
+        row = {"told": words, "done": done}
         return self._answer(request, "replayed", row)
 
     async def _form(self, request: Request) -> dict[str, list[str]]:
@@ -186,16 +192,3 @@ def url_of(*parts: str, **query: object) -> str:
     words = {name: str(value) for name, value in query.items() if value not in (None, "")}
     path = "/" + "/".join(quote(part, safe="") for part in parts)
     return f"{path}?{urlencode(words)}" if words else path
-
-
-def _told(row: Row) -> Any:
-    """What JSON shows of a row: pictures' numbers as lists."""
-
-    def bare(value: Any) -> Any:
-        if is_dataclass(value) and not isinstance(value, type):
-            return asdict(value)
-        if isinstance(value, dict):
-            return {name: bare(one) for name, one in value.items()}
-        return [bare(one) for one in value] if isinstance(value, list | tuple) else value
-
-    return bare(row)

@@ -1,7 +1,7 @@
 """What each page shows. A row is what the command line prints as JSON, and what a page answers to who accepts that."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from bridge.cli.delivery import row_of as delivery_row
@@ -16,7 +16,15 @@ from bridge.model import DeliveryState
 from bridge.store.reading.checkup import refusals
 from bridge.store.reading.deliveries import find_deliveries
 from bridge.store.reading.endpoints import find_endpoint, list_endpoints
-from bridge.store.reading.pages import body_of, hours_of, page_of_deliveries, page_of_tasks
+from bridge.store.reading.pages import (
+    MOST,
+    PER_PAGE,
+    TASK_STATES,
+    body_of,
+    hours_of,
+    page_of_deliveries,
+    page_of_tasks,
+)
 from bridge.store.reading.tasks import count_tasks
 from bridge.store.reading.trips import names_with_deliveries
 from bridge.waiting import advised, remedies
@@ -29,8 +37,6 @@ Row = dict[str, Any]
 Asked = Mapping[str, str]
 """The query of the URL, and the parts of its path."""
 
-PER_PAGE, MOST = 50, 200
-TASK_STATES = ("watched", "ended", "waiting")
 STATES = tuple(str(one) for one in DeliveryState)
 SEEN = 2_000
 """How many watched tasks the overview, which is asked for every five seconds, counts by status."""
@@ -135,6 +141,19 @@ class Pages:
     async def rejected(self, asked: Asked) -> Row:
         """What was refused, why, and what puts it right."""
         return {"rejected": [asdict(one) for one in await refusals(self._store)]}
+
+
+def told(row: Row) -> Any:
+    """What JSON shows of a row: pictures' numbers as lists."""
+
+    def bare(value: Any) -> Any:
+        if is_dataclass(value) and not isinstance(value, type):
+            return asdict(value)
+        if isinstance(value, dict):
+            return {name: bare(one) for name, one in value.items()}
+        return [bare(one) for one in value] if isinstance(value, list | tuple) else value
+
+    return bare(row)
 
 
 def _choice(asked: Asked, name: str, words: tuple[str, ...], default: str) -> str:

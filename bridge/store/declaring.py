@@ -102,10 +102,15 @@ class Declaring:
     async def write_endpoint(self, name: str, definition: Mapping[str, Any], *, replace: bool) -> bool:
         """Write an endpoint's definition, for intake to judge; False if there is one that is not to be replaced."""
         text = json.dumps(definition)
+        if not replace:
+            return await self.write_new_endpoint(name, text)
         with store_errors():
-            if replace:
-                await self._client.hset(self._keys.endpoints, name, text)
-                return True
+            await self._client.hset(self._keys.endpoints, name, text)
+        return True
+
+    async def write_new_endpoint(self, name: str, text: str) -> bool:
+        """Write a definition, for intake to judge, if there is none; False if there is one."""
+        with store_errors():
             return bool(await self._client.hsetnx(self._keys.endpoints, name, text))
 
     async def write_endpoints(self, texts: Mapping[str, str]) -> None:

@@ -336,6 +336,7 @@ def options_to_json(options: WatchOptions) -> str:
         "callback": options.callback,
         "account": None if options.account == "default" else options.account,
         "expires_at": options.expires_at,
+        "traceparent": options.traceparent,
     }
     return json.dumps({name: value for name, value in named.items() if value is not None})
 
@@ -350,6 +351,7 @@ def options_from_json(text: bytes | str | None) -> WatchOptions:
         callback=record.get("callback"),
         expires_at=record.get("expires_at"),
         account=record.get("account", "default"),
+        traceparent=record.get("traceparent"),
     )
 
 

@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from ipaddress import ip_network
 
 import pytest
+from apiscene import api_of
 from consolescene import TOKEN, asked
 from httpx import AsyncClient
 from scene import Clock, Scene
@@ -44,4 +45,11 @@ async def client(store: Store) -> AsyncIterator[AsyncClient]:
 async def operator(store: Store) -> AsyncIterator[AsyncClient]:
     """Who may send again, and has not said so yet."""
     async with asked(store, token=TOKEN) as client:
+        yield client
+
+
+@pytest.fixture
+async def api(store: Store) -> AsyncIterator[AsyncClient]:
+    """A program that has the token; each answer is held against the description."""
+    async with api_of(store) as client:
         yield client

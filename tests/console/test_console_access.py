@@ -1,5 +1,6 @@
 """Who may do what: names, the token, the header that no other origin can send."""
 
+import asyncio
 import json
 import os
 import re
@@ -138,6 +139,20 @@ async def test_a_redis_that_refuses_is_an_error_page_with_the_next_command(scene
     assert (page.status_code, twin.status_code) == (503, 503)
     assert "bridge doctor" in twin.json()["fix"]
     assert "Traceback" not in page.text + twin.text
+
+
+async def test_a_redis_that_does_not_answer_is_told_as_that(
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With how long was waited."""
+
+    async def stalled(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("bridge.console.app.PAGE_SECONDS", 0.05)
+    monkeypatch.setattr("bridge.console.pages.page_of_tasks", stalled)
+    twin = await client.get("/tasks", headers={"accept": "application/json"})
+    assert (twin.status_code, twin.json()["error"]) == (503, "Redis did not answer within 0.05 s")
 
 
 def test_a_script_makes_the_header_as_docs_console_md_says() -> None:

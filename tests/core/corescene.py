@@ -27,6 +27,7 @@ from bridge.signature import generate_secret
 from bridge.store import Store
 from bridge.store.intake import Intake
 from bridge.store.reading.trips import as_delivery
+from bridge.tracing import UNTRACED, Tracing
 from bridge.transport import Limits, Proxy, Transport
 from bridge.twelvelabs import BODY_BYTES, TwelveLabs
 
@@ -202,7 +203,12 @@ class Watching:
 
 @asynccontextmanager
 async def watching(
-    stage: Stage, *, lease_seconds: float = 20.0, deadline_seconds: float = 5.0, jitter: float = 0.0
+    stage: Stage,
+    *,
+    lease_seconds: float = 20.0,
+    deadline_seconds: float = 5.0,
+    jitter: float = 0.0,
+    tracing: Tracing = UNTRACED,
 ) -> AsyncIterator[Watching]:
     """A poller as production builds it, except for the clocks and the jitter."""
     simulator = Simulator(clock=lambda: stage.clock.now / 1000)
@@ -224,6 +230,7 @@ async def watching(
         jitter=lambda: jitter,
         log=stage.log,
         counted=counted,
+        tracing=tracing,
     )
     upstream.used_up = poller.use_up
     try:
@@ -265,6 +272,7 @@ async def delivering(
     deadline_seconds: float = 5.0,
     proxy: Proxy | None = None,
     keyring: Keyring | None = None,
+    tracing: Tracing = UNTRACED,
 ) -> AsyncIterator[Delivering]:
     """A deliverer as production builds it, except for the clocks and the jitter."""
     receiver = Receiver(SECRET, clock=lambda: stage.clock.now / 1000)
@@ -282,6 +290,7 @@ async def delivering(
         default_secret=default_secret,
         keyring=keyring,
         now=stage.clock.moment,
+        tracing=tracing,
     )
     deliverer = Deliverer(
         stage.store.outbox,

@@ -117,6 +117,7 @@ BAD_OPTIONS: list[tuple[bytes, bytes]] = [
     (b"expires_at", b"-inf"),
     (b"expires_at", b"9" * 2 * MB),
     (b"account", b"x" * 2 * MB),
+    (b"traceparent", b"00-" * MB),
 ]
 
 

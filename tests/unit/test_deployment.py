@@ -40,11 +40,13 @@ def pins(lock: str) -> dict[str, set[str]]:
     return found
 
 
-def test_the_image_is_made_of_the_lock() -> None:
+@pytest.mark.parametrize("lock", ["runtime", "tracing"])
+def test_the_image_is_made_of_the_lock(lock: str) -> None:
     """Its own lock leaves out what only developers need, and holds nothing else. Anew: `make lock`."""
-    whole, image = pins("requirements.lock"), pins("requirements.runtime.lock")
+    whole, image = pins("requirements.lock") | pins("requirements.otel.lock"), pins(f"requirements.{lock}.lock")
     assert len(image) > 20
     assert {name: hashes for name, hashes in image.items() if whole.get(name) != hashes} == {}
+    assert any(name.startswith("opentelemetry-sdk") for name in image) is (lock == "tracing")
 
 
 def test_what_is_measured_against_moves_nothing_else() -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+PER_PAGE, MOST = 50, 200
+TASK_STATES = ("watched", "ended", "waiting")
 LOOKED_AT = 2_000
 """The most entries that one page looks at for those that fit; the next page goes on."""
 STEPS = 8
