@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from bridge.cli.defining import not_found
+from bridge.cli.defining import absent
 from bridge.cli.output import chosen, emit_one, output_option, safe, say
 from bridge.cli.progress import bar
 from bridge.cli.session import moment_from, names_in, speakable, with_store
@@ -38,11 +38,9 @@ def disable(ctx: click.Context, name: str, reason: str | None, output: str | Non
       bridge endpoint disable billing --reason 'its receiver moves on Sunday'
     """
     from bridge.rejection import redacted
-    from bridge.store.steering import Steering
 
     why = "" if reason is None else redacted(safe(reason.strip())) or "operator"
-    steered = with_store(ctx, lambda store, _: Steering(store).disable(name, why))
-    _check(name, steered)
+    steered = with_store(ctx, lambda store, _: _disable(store, name, why))
     row = {
         "endpoint": name,
         "state": "disabled",
@@ -52,6 +50,15 @@ def disable(ctx: click.Context, name: str, reason: str | None, output: str | Non
     }
     emit_one(row, chosen(ctx, output, as_json), key="endpoint")
     say(f"{_deliveries(steered.pending)} held, and so is what comes; nothing is lost → bridge endpoint enable {name}")
+
+
+async def _disable(store: "Store", name: str, why: str) -> "Steered":
+    """Hold it. Raises what a person has to hear."""
+    from bridge.store.steering import Steering
+
+    steered = await Steering(store).disable(name, why)
+    await _check(store, name, steered)
+    return steered
 
 
 @click.command()
@@ -90,7 +97,7 @@ async def _enable(store: "Store", name: str) -> "tuple[Steered, bool]":
     view = await find_endpoint(store, name)
     with bar("Enabling", view.pending if view else 0) as advance:
         steered = await Steering(store).enable(name, moved=advance)
-    _check(name, steered)
+    await _check(store, name, steered)
     return steered, (await standings(store, [name]))[name].kept
 
 
@@ -151,7 +158,7 @@ async def _recover(
     steering = Steering(store)
     view = await find_endpoint(store, name)
     if view is None or view.state not in {"active", "held", "disabled"}:
-        raise not_found(name)
+        raise await absent(store, name)
     at = moment_from(since, await store.scripts.now()) if since is not None else 0
     letters = await steering.dead_letters(name, at)
     choice = choose(letters.found, reasons)
@@ -160,7 +167,7 @@ async def _recover(
         with bar("Recovering", len(choice.event_ids)) as advance:
             came = await steering.recover(name, choice.event_ids, done=advance)
         if came.removed:
-            raise not_found(name)
+            raise await absent(store, name)
         if state != "active":  # last, so that all of it goes out in order
             await _enable(store, name)
             state = "active"
@@ -179,10 +186,10 @@ async def _recover(
     }
 
 
-def _check(name: str, steered: "Steered") -> None:
+async def _check(store: "Store", name: str, steered: "Steered") -> None:
     """Raise what a person has to hear instead of a success."""
     if steered.word == "missing":
-        raise not_found(name)
+        raise await absent(store, name)
     if steered.word not in {"done", "same"}:
         raise BridgeError(
             f"somebody else steers “{safe(name)}” at the same time",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from bridge.cli.defining import not_found
+from bridge.cli.defining import absent
 from bridge.cli.output import chosen, emit_one, output_option, safe, say
 from bridge.cli.session import speakable, with_store
 
@@ -57,7 +57,7 @@ async def _test(store: "Store", settings: "Settings", name: str, event_type: str
     endpoint = (await store.registry.reload_endpoints()).by_name.get(name)
     view = await find_endpoint(store, name)
     if endpoint is None or view is None:
-        raise not_found(name)
+        raise await absent(store, name)
     delivery = trial(endpoint, event_type, now=int(time.time() * 1000), token=token_hex(16))
     async with sender_from(settings) as sender:
         outcome = await sender.post(endpoint, delivery)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from owing import DEAD, DELIVERED, announce, claim, deliver_all, settle, with_store
+from owing import DEAD, DELIVERED, announce, claim, deliver_all, settle, take_in, with_store
 from redis import Redis
 
 from bridge.model import DeadReason, EndpointEffect
@@ -86,6 +86,19 @@ def test_what_is_not_there_is_not_found(bridge: Bridge, client: "Redis", verb: s
     assert (code, "bridge endpoint ls" in told) == (3, True)
     assert bridge("endpoint", verb, "a\x07")[0] == 2
     assert not client.keys("bridge:endpoint*")
+
+
+@pytest.mark.parametrize("words", ["set private --rate 1/s", "rotate private", *(f"{one} private" for one in (
+    "disable", "enable", "recover", "test"))])  # fmt: skip
+def test_what_was_refused_is_told_so(bridge: Bridge, client: "Redis", redis_url: str, words: str) -> None:
+    """It was never in force: neither is it gone, nor was it never there; the reason stands there, and what to do."""
+    client.hset("bridge:endpoints", "private", '{"url": "https://10.0.0.1/x"}')
+    take_in(redis_url)
+    code, out, told = bridge("endpoint", *words.split())
+    assert (code, out) == (3, "")
+    assert "“private” was refused (url: ip_literal: The host is an IP address; " in told
+    assert "never in force" in told
+    assert "→ bridge endpoint add private URL" in told
 
 
 @pytest.mark.usefixtures("billing")
