@@ -12,6 +12,7 @@ from bridge.cli.session import moment_from, names_in, speakable, with_store
 from bridge.errors import BridgeError, InvalidInput
 
 if TYPE_CHECKING:
+    from bridge.doctor.work import OwedFacts
     from bridge.store import Store
     from bridge.store.steering import Steered
 
@@ -75,30 +76,35 @@ def enable(ctx: click.Context, name: str, output: str | None, as_json: bool) -> 
     Examples:
       bridge endpoint enable billing
     """
-    steered, kept = with_store(ctx, lambda store, _: _enable(store, name))
+    from bridge.doctor.mended import dead_letters
+
+    steered, owed = with_store(ctx, lambda store, _: _enable(store, name))
     row = {"endpoint": name, "state": "active", "was": steered.before, "pending": steered.pending}
     emit_one(row, chosen(ctx, output, as_json), key="endpoint")
     if steered.before != "active":
         say(f"It was {steered.before} ({safe(steered.reason)}); {_deliveries(steered.pending)} due now.")
     else:
         say(f"It was active already; {_deliveries(steered.pending)} owed.")
-    _warn(kept=kept)
+    for advice in dead_letters(owed):
+        say(safe(advice))
+    _warn(kept=owed.kept)
 
 
-async def _enable(store: "Store", name: str) -> "tuple[Steered, bool]":
-    """Let it go, with a bar where much is held; also whether the worker's settings refuse it all the same.
+async def _enable(store: "Store", name: str) -> "tuple[Steered, OwedFacts]":
+    """Let it go, with a bar where much is held; also what it is owed then, and what stays dead.
 
     Raises what a person has to hear.
     """
+    from bridge.store.reading.checkup import owed_facts
     from bridge.store.reading.endpoints import find_endpoint
-    from bridge.store.reading.standings import standings
     from bridge.store.steering import Steering
 
     view = await find_endpoint(store, name)
     with bar("Enabling", view.pending if view else 0) as advance:
         steered = await Steering(store).enable(name, moved=advance)
     await _check(store, name, steered)
-    return steered, (await standings(store, [name]))[name].kept
+    (owed,) = await owed_facts(store, {}, [name])
+    return steered, owed
 
 
 def _warn(*, kept: bool) -> None:

@@ -122,6 +122,23 @@ def test_dead_letters_come_back_and_the_endpoint_with_them(bridge: Bridge, redis
 
 
 @pytest.mark.usefixtures("billing")
+def test_to_enable_one_that_was_gone_tells_of_what_stays_dead(bridge: Bridge, redis_url: str) -> None:
+    """Nobody is told any more to remove an endpoint that is active again; its dead letters come back by `recover`."""
+    (event,) = announce(redis_url, "t1", "ready")
+    settle(redis_url, GONE)
+    for words in (("task", "show", "t1"), ("delivery", "show", event)):
+        assert "bridge endpoint rm billing" in bridge(*words)[1], words
+    told = bridge("endpoint", "enable", "billing")[2]
+    assert "1 is dead → bridge endpoint recover billing" in told
+    for words in (("task", "show", "t1"), ("delivery", "show", event)):
+        shown = bridge(*words)[1]
+        assert "bridge endpoint rm billing" not in shown, words
+        assert f"this one → bridge delivery retry {event} --endpoint billing" in shown, words
+    bridge("endpoint", "recover", "billing")
+    assert "dead" not in bridge("endpoint", "enable", "billing")[2]
+
+
+@pytest.mark.usefixtures("billing")
 def test_dead_letters_come_back_since_a_moment(bridge: Bridge, redis_url: str, client: "Redis") -> None:
     """A length of time, or a moment with its zone; anything else is refused with what may be written."""
     made = announce(redis_url, "t1", "validating", "ready")

@@ -46,6 +46,8 @@ class DeliveryView:
     """Of a dead one: what its own latest attempt came to, as long as that is remembered."""
     endpoint_removed: bool = False
     """Its endpoint was removed: nothing goes there until one of that name is added."""
+    endpoint_gone: bool = False
+    """Its endpoint is disabled, as it answered 410."""
 
     @property
     def moved_at(self) -> int:

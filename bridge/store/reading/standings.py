@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bridge.model import DeliveryState
 from bridge.store.reading.trips import HasClient, as_ms, as_record, ask
 from bridge.store.registry import as_text
-from bridge.waiting import Standing, error_of, hold_of
+from bridge.waiting import GONE, Standing, error_of, hold_of
 
 if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
@@ -35,14 +35,20 @@ async def standings(store: HasClient, names: Sequence[str]) -> dict[str, Standin
 
 async def with_holds(store: HasClient, views: "Sequence[DeliveryView]") -> "list[DeliveryView]":
     """These deliveries; of the pending ones what holds them, or when they go out, and how their endpoint fails; of the
-    dead ones what they failed by; of all whether their endpoint was removed."""
+    dead ones what they failed by; of all whether their endpoint was removed, or is disabled as gone."""
     known = await standings(store, sorted({view.endpoint for view in views}))
     pending = [view for view in views if view.state == DeliveryState.PENDING]
     dead = [view for view in views if view.state == DeliveryState.DEAD]
     judged = await _held(store, pending, known) | await _failed(store, dead)
-    removed = {name for name, standing in known.items() if standing.state == "removed"}
     found = [judged.get((view.endpoint, view.event_id), view) for view in views]
-    return [replace(view, endpoint_removed=True) if view.endpoint in removed else view for view in found]
+    return [_standing(view, known[view.endpoint]) for view in found]
+
+
+def _standing(view: "DeliveryView", standing: Standing) -> "DeliveryView":
+    if standing.state == "removed":
+        return replace(view, endpoint_removed=True)
+    gone = standing.state == "disabled" and standing.reason == GONE
+    return replace(view, endpoint_gone=True) if gone else view
 
 
 Judged = dict[tuple[str, str], "DeliveryView"]
