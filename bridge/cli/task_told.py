@@ -51,9 +51,9 @@ def _event(event: Row) -> Iterator[str]:
     for one in event["deliveries"]:
         reason = f" ({one['reason']})" if one["reason"] else ""
         attempts = f"{one['attempts']} attempt{'s' * (one['attempts'] != 1)}"
-        waiting = waits(one, width=WHOLE_ERROR)
-        why = f", {waiting}" if waiting else ""
-        yield safe(f"  → {one['endpoint']}  {one['state']}{reason}, {attempts}{why}")
+        due = f"next {ago(one['next_at'])}" if one["next_at"] and one["attempts"] else ""
+        told = ", ".join(filter(None, (attempts, due, waits(one, width=WHOLE_ERROR))))
+        yield safe(f"  → {one['endpoint']}  {one['state']}{reason}, {told}")
     passed = event["passed_over"]
     for one in passed[:SHOWN]:
         yield safe(f"  not to {one['endpoint']}: {one['why']}")

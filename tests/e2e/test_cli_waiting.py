@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from owing import announce, settle_as, take_in, tell_again
+from owing import DELIVERED, announce, settle_as, take_in, tell_again
 from redis import Redis
 
 from bridge.model import DeadReason, Decision, DeliveryState, EndpointEffect
@@ -50,6 +50,35 @@ def test_a_failing_endpoint_says_by_what(bridge: Bridge, failing: list[str]) -> 
     for words in ("endpoint ls", "delivery ls"):
         assert "last error: HTTP 401" in said(bridge, *words.split())
     assert json.loads(bridge("endpoint", "show", "billing", "--json")[1])["last_error"] == "HTTP 401"
+
+
+def test_a_failing_endpoint_shows_in_status(bridge: Bridge, client: "Redis", failing: list[str]) -> None:
+    """While it takes deliveries: one that is held, or disabled, is counted as such already."""
+    counted = {("active", 1): "1 active; 1 fails → bridge doctor", ("held", 0): "1 held → bridge doctor"}
+    for (state, number), words in counted.items():
+        client.hset("bridge:endpoint:billing", "state", state)
+        assert words in said(bridge, "status"), state
+        assert json.loads(bridge("status", "--json")[1])["failing"] == number
+    client.hset("bridge:endpoint:billing", mapping={"state": "active", "failures": "0"})
+    assert "fails" not in said(bridge, "status")
+
+
+def test_what_failed_before_says_so_though_its_endpoint_is_believed_again(
+    bridge: Bridge, redis_url: str, failing: list[str]
+) -> None:
+    """The endpoint's own failures are forgotten when it is enabled; the delivery's are not. And when it goes out."""
+    said(bridge, "endpoint", "disable", "billing")
+    said(bridge, "endpoint", "enable", "billing")
+    said(bridge, "delivery", "retry", failing[0])
+    for words in (("task", "show", "t1"), ("delivery", "show", failing[0]), ("delivery", "ls")):
+        assert "last error: HTTP 401" in said(bridge, *words), words
+    (line,) = [one for one in lines(bridge, "task", "show", "t1") if "1 attempt," in one]
+    assert line.startswith("  → billing  pending, 1 attempt, next ")
+    rows = {row["event_id"]: row for row in json.loads(bridge("delivery", "ls", "--json")[1])}
+    assert (rows[failing[0]]["last_error"], rows[failing[1]]["last_error"]) == ("HTTP 401", None)
+    settle_as(redis_url, DELIVERED, json.dumps({"attempt": 2, "at": 2, "status_code": 200}))
+    said(bridge, "delivery", "retry", failing[0], "--force")
+    assert "last error" not in said(bridge, "delivery", "show", failing[0])
 
 
 def test_what_waits_for_its_turn_says_for_whom(bridge: Bridge, failing: list[str]) -> None:
