@@ -74,7 +74,7 @@ def retry(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
                 if endpoint not in forbidden:
                     forbidden[endpoint] = await _forbidden(store, endpoint)
             ours = forbidden[endpoint]
-        return _retried(event_id, endpoint, came, ours)
+        return retried(event_id, endpoint, came, ours)
 
     return _steer(ctx, ids, given, ask, "to be attempted now")
 
@@ -171,7 +171,7 @@ async def _forbidden(store: "Store", name: str) -> str:
     return view.note if view else ""
 
 
-def _retried(event_id: str, endpoint: str, came: "Retried", forbidden: str) -> Told:
+def retried(event_id: str, endpoint: str, came: "Retried", forbidden: str) -> Told:
     """The reply of the store in words. `forbidden`: as `_forbidden` has it."""
     show = f"bridge delivery show {event_id} {endpoint}"
     if came.word in {"due", "revived"}:
@@ -191,6 +191,7 @@ def _retried(event_id: str, endpoint: str, came: "Retried", forbidden: str) -> T
         return Told(word)
     if came.word == "leased":
         return Told("in flight", "it is being attempted at this moment")
+    left = "it was {} already, and is left alone"
     refusals = {
         "missing": Told("missing", "no such delivery is kept", "bridge delivery ls"),
         "removed": Told("refused", f"endpoint {endpoint} was removed", registering(endpoint)),
@@ -198,8 +199,10 @@ def _retried(event_id: str, endpoint: str, came: "Retried", forbidden: str) -> T
         "behind": Told(
             "waits", f"{came.first} of its task goes first", f"bridge delivery retry {came.first}/{endpoint}"
         ),
-        "delivered": Told("refused", "it was delivered", f"bridge delivery retry --force {event_id}/{endpoint}"),
-        "superseded": Told("refused", "it was superseded", f"bridge delivery retry --force {event_id}/{endpoint}"),
+        "delivered": Told("refused", left.format("delivered"), f"bridge delivery retry --force {event_id}/{endpoint}"),
+        "superseded": Told(
+            "refused", left.format("superseded"), f"bridge delivery retry --force {event_id}/{endpoint}"
+        ),
     }
     told = refusals.get(came.word) or Told("refused", f"it is {came.word}", show)
     return Told(told.result, told.note, told.fix, done=False)
