@@ -55,6 +55,7 @@ async def would_cancel(store: "Store", _: "Settings", names: Sequence[str]) -> l
             say(f"{safe(name)} was refused and never in force; its entry in bridge:rejected would go.")
         else:
             say(f"{safe(name)} would go; {_pending(view.pending)} would be cancelled{_dead(name, view.dead) or '.'}")
+            _say_way_back(name, view.pending)
     return missing
 
 
@@ -78,11 +79,23 @@ async def take_back(store: "Store", settings: "Settings", names: Sequence[str]) 
         are = "is" if cancelled == 1 else "are"
         stay = _dead(name, before.dead) if before else ""
         say(f"{safe(name)} is gone; {_pending(cancelled)} {are} cancelled{stay or '.'}")
+        _say_way_back(name, cancelled)
     return missing
 
 
 def _pending(count: int) -> str:
     return f"{count} pending deliver{'y' if count == 1 else 'ies'}"
+
+
+def _say_way_back(name: str, cancelled: int) -> None:
+    """How what was cancelled is owed again; a new secret is made for it then, unless it is given one."""
+    from bridge.recovery import each_of
+    from bridge.waiting import registering
+
+    if cancelled:
+        what = "it" if cancelled == 1 else "them"
+        again = each_of(name, "cancelled", cancelled, "retry")
+        say(f"  to have {what} sent after all → {safe(registering(name))}, then {safe(again)}")
 
 
 def _dead(name: str, count: int) -> str:

@@ -88,6 +88,21 @@ def test_what_is_not_there_is_not_found(bridge: Bridge, client: "Redis", verb: s
     assert not client.keys("bridge:endpoint*")
 
 
+@pytest.mark.usefixtures("billing")
+def test_what_a_removal_cancels_comes_back_as_it_says(bridge: Bridge, redis_url: str) -> None:
+    """Before and after; where nothing is cancelled there is nothing to bring back."""
+    made = announce(redis_url, "t1", "ready")
+    back = "bridge delivery ls --endpoint billing --state cancelled -o ids | bridge delivery retry -"
+    for words in (("rm", "billing", "--dry-run"), ("rm", "billing")):
+        told = bridge("endpoint", *words)[2]
+        assert f"to have it sent after all → bridge endpoint add billing URL, then {back}" in told, words
+    assert bridge("endpoint", "add", "billing", URL)[0] == 0
+    ids = bridge(*back.partition(" | ")[0].split()[1:])[1]
+    assert bridge("delivery", "retry", "-", stdin=ids.encode())[0] == 0
+    assert deliver_all(redis_url) == made
+    assert "after all" not in bridge("endpoint", "rm", "billing")[2]
+
+
 @pytest.mark.parametrize("words", ["set private --rate 1/s", "rotate private", *(f"{one} private" for one in (
     "disable", "enable", "recover", "test"))])  # fmt: skip
 def test_what_was_refused_is_told_so(bridge: Bridge, client: "Redis", redis_url: str, words: str) -> None:
