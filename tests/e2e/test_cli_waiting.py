@@ -108,6 +108,30 @@ def test_what_is_held_says_so_and_names_no_next_time(
     assert held not in said(bridge, "delivery", "ls")
 
 
+def test_who_was_registered_later_is_not_said_to_be_passed_over(
+    bridge: Bridge, redis_url: str, failing: list[str]
+) -> None:
+    """Its filter had nothing to do with it. Of one that was there and was changed since it is said, and once."""
+    bridge("endpoint", "add", "filt", URL, "--events", "index.task.uploading")
+    bridge("endpoint", "add", "tardy", URL)
+    text = said(bridge, "task", "show", "t1")
+    assert "filt" not in text
+    assert "tardy" not in text
+    code, _, told = bridge("delivery", "show", failing[0], "tardy")
+    assert (code, "it was registered later than this event" in told) == (3, True)
+    announce(redis_url, "t2", "queued", "indexing")
+    bridge("endpoint", "set", "tardy", "--rate", "1/s")
+    text = said(bridge, "task", "show", "t2")
+    assert text.count("not to filt: it takes index.task.uploading") == 2
+    bridge("endpoint", "set", "filt", "--events", "index.task.*")
+    text = said(bridge, "task", "show", "t2")
+    assert text.count("as sent to filt: it would take it, and was changed later") == 1
+    assert "not to filt" not in text
+    bridge("endpoint", "rm", "filt")
+    bridge("endpoint", "add", "filt", URL)
+    assert "filt: it" not in said(bridge, "task", "show", "t2")
+
+
 def test_an_event_that_nobody_takes_says_what_they_take(bridge: Bridge, redis_url: str, client: "Redis") -> None:
     """task show and delivery show: by name, and the way; taken, it is told when the task is registered again."""
     bridge("endpoint", "add", "onlyfail", URL, "--events", "index.task.failed")
