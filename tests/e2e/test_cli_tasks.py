@@ -201,10 +201,20 @@ def test_a_refused_entry_is_taken_away(bridge: Bridge, client: "Redis") -> None:
     for field in ("task:bad id", "task:t2", "endpoint:bad id"):
         client.hset("bridge:rejected", field, json.dumps({"reason": "no"}))
     code, _, told = bridge("task", "rm", "bad id")
-    assert (code, "bad id had been refused: gone from bridge:rejected" in told) == (0, True)
+    assert (code, told) == (0, "bad id had been refused: gone from bridge:rejected.\n")
     assert sorted(client.hkeys("bridge:rejected")) == ["endpoint:bad id", "task:t2"]
     code, _, told = bridge("task", "rm", "bad id")
     assert (code, "→ bridge task ls" in told) == (3, True)
+
+
+def test_what_is_watched_and_what_was_refused_are_counted_apart(bridge: Bridge, client: "Redis") -> None:
+    """Nothing that was done reads as if it had failed."""
+    bridge("task", "add", "t1", "t2")
+    client.hset("bridge:rejected", "task:bad id", json.dumps({"reason": "no"}))
+    told = bridge("task", "rm", "t1", "bad id")[2]
+    assert told == "1 is watched no longer.\nbad id had been refused: gone from bridge:rejected.\n"
+    code, _, told = bridge("task", "rm", "t2", "t3")
+    assert (code, "1 of 2 is watched no longer." in told) == (6, True)
 
 
 @pytest.mark.parametrize("verb", ["rm", "poll", "show"])
