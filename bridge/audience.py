@@ -1,6 +1,6 @@
 """Why an endpoint, or nobody, is owed an event: what it takes instead, and what tells the present state. Pure."""
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,9 @@ SHOWN = 5
 EVERY_ENDED = "bridge task ls --status ended --limit 0 -o ids | bridge task add -"
 WORDS = 5
 """How many patterns of each."""
+WOULD_TAKE = "it would take it, and was changed later, or its delivery was forgotten"
+"""Of an endpoint whose filter, as it is now, does not keep the event from it."""
+CAME_LATER = "it was registered later than this event"
 MOST = 100
 """How many of those that were passed over are told at all."""
 
@@ -30,14 +33,15 @@ def nobody(
     task: str,
     endpoints: Mapping[str, Endpoint],
     *,
+    later: Collection[str] = (),
     named: Sequence[str] | None = None,
     index: str | None = None,
     metadata: Any = None,
 ) -> str:
     """In one sentence why an event without deliveries has none. Empty for an event that is not about a task.
 
-    `named` are the endpoints that the task's option `endpoints` names, None for all; `index` and `metadata` are the
-    event's own.
+    `later` are those that were registered after it, whose filters kept nothing from them; `named` are the endpoints
+    that the task's option `endpoints` names, None for all; `index` and `metadata` are the event's own.
     """
     if not event_type.startswith(FAMILIES):
         return ""
@@ -50,8 +54,11 @@ def nobody(
     takers = [name for name, one in asked.items() if matches(one, event_type, task, index=index, metadata=metadata)]
     if takers:
         return f"nothing of {event_type} is owed: {_listed(takers)} would take it, and came later, or it was forgotten"
-    told = [f"{name} takes {_instead(one, event_type, task, index)}" for name, one in list(asked.items())[:SHOWN]]
-    more = [f"{len(asked) - SHOWN} more"] if len(asked) > SHOWN else []
+    there = [(name, one) for name, one in asked.items() if name not in later]
+    if not there:
+        return f"no endpoint takes {event_type}: none was registered then"
+    told = [f"{name} takes {_instead(one, event_type, task, index)}" for name, one in there[:SHOWN]]
+    more = [f"{len(there) - SHOWN} more"] if len(there) > SHOWN else []
     only = " of those that the task names" if named is not None else ""
     return f"no endpoint{only} takes {event_type}: {', '.join([*told, *more])}"
 
@@ -62,11 +69,15 @@ def passed_over(
     endpoints: Mapping[str, Endpoint],
     *,
     owed: Container[str],
+    later: Collection[str] = (),
     named: Sequence[str] | None = None,
     index: str | None = None,
     metadata: Any = None,
 ) -> list[PassedOver]:
-    """Whom an event of a task is not owed to, by name, at most `MOST`; the other words are as in `nobody`."""
+    """Whom an event of a task is not owed to, by name, at most `MOST`; the other words are as in `nobody`.
+
+    Of those that were registered `later` nothing is said: they were not there to be passed over.
+    """
     if not event_type.startswith(FAMILIES):
         return []
 
@@ -74,10 +85,11 @@ def passed_over(
         if named is not None and one.name not in named:
             return f"the task names others: {_listed(named)}"
         if matches(one, event_type, task, index=index, metadata=metadata):
-            return "it would take it, and came later, or its delivery was forgotten"
+            return WOULD_TAKE
         return f"it takes {_instead(one, event_type, task, index)}"
 
-    left_out = [one for name, one in sorted(endpoints.items()) if not name.startswith("url:") and name not in owed]
+    there = [one for name, one in sorted(endpoints.items()) if not name.startswith("url:") and name not in later]
+    left_out = [one for one in there if one.name not in owed]
     return [PassedOver(one.name, why(one)) for one in left_out[:MOST]]
 
 
@@ -86,6 +98,13 @@ def way_to_hear(endpoint: str, task: str, *, watched: bool) -> str:
     if watched:
         return f"bridge endpoint set {endpoint} --events …: it hears of the task's changes from then on"
     return f"bridge endpoint set {endpoint} --events …; then bridge task add {task} tells the present state"
+
+
+def way_to_catch_up(task: str, *, watched: bool) -> str:
+    """How an endpoint that takes such events, and came later, hears of the task."""
+    if watched:
+        return f"bridge task show {task}: it hears of the task's next change"
+    return f"bridge task add {task} tells the present state"
 
 
 def way_to_tell(task: str, *, watched: bool) -> str:

@@ -1,7 +1,7 @@
 """A callback URL that is refused: what was probably meant by it, and which settings would let it pass. Pure."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from ipaddress import ip_address, ip_network
@@ -17,6 +17,9 @@ PRIVATE_NETWORKS = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
 LOOPBACK = ("127.0.0.1", "::1")
 """What `localhost` resolves to: both, on many machines, and then both have to be allowed."""
 
+RESERVED = frozenset({"invalid", "example", "test"})
+"""Last labels that stand for no machine of anybody's."""
+
 SHOWN_CHARS = 120
 """A longer URL is not told again."""
 
@@ -26,17 +29,19 @@ _OPEN = [ip_network(one) for one in ("127.0.0.0/8", "::1/128", "fc00::/7", *PRIV
 
 
 def corrected(url: str) -> str:
-    """The URL as it was probably meant: with a scheme, with https for a public host. Empty where that is not known."""
+    """The URL as it was probably meant: with a scheme, with https for a public host. Empty where that is not known, and
+    where it is so already."""
+    meant: Sequence[str] = ("http",)
     if "://" not in url:
         rest = url.lstrip("/")
-    elif (found := _SCHEME.match(url)) and get_close_matches(found[1].lower(), ("https", "http"), 1, cutoff=0.7):
+    elif (found := _SCHEME.match(url)) and (meant := get_close_matches(found[1].lower(), ("https", "http"), 1, 0.7)):
         rest = url[found.end() :]
     else:
         return ""
-    public, near = f"https://{rest}", f"http://{rest}"
+    public, near = f"https://{rest}", f"{meant[0]}://{rest}"
     if Policy().judge_url(public).allowed:
         return public
-    return near if near != url and networks_for(near) else ""
+    return near if near.lower() != url.lower() and networks_for(near) else ""
 
 
 def networks_for(url: str) -> str:
@@ -44,11 +49,21 @@ def networks_for(url: str) -> str:
     host = _host(url)
     if host == "localhost":
         return ",".join(str(ip_network(one)) for one in LOOPBACK)
+    if reserved(url):
+        return ""
     reason = Policy(allow_http=True).judge_url(url).reason
     if reason == "ip_literal":
         address = ip_address(host)
         return str(ip_network(address)) if any(address in one for one in _OPEN) else ""
     return PRIVATE_NETWORKS if reason in {"special_name", "single_label"} else ""
+
+
+def reserved(url: str) -> str:
+    """What to do about a name that no network makes lead anywhere; empty for any other."""
+    label = _host(url).rpartition(".")[2]
+    if label not in RESERVED:
+        return ""
+    return f"use a real name: no public one ends in .{label}, which is reserved for tests and examples (RFC 6761)"
 
 
 def assignments(url: str, policy: Policy) -> list[str]:
@@ -95,6 +110,8 @@ def from_a_container(url: str) -> str:
 
 def way(url: str, policy: Policy) -> str:
     """What to do about one that is refused; of the URL it tells what may be shown."""
+    if told := reserved(url):
+        return told
     meant = corrected(url)
     shown = bare(meant) if len(meant) <= SHOWN_CHARS else "it with https://"
     if meant and not assignments(meant, policy):

@@ -6,6 +6,7 @@ The same models judge what the CLI writes and what a person types into redis-cli
 import json
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from hashlib import blake2b
 from typing import Annotated, Any, Literal
 
@@ -336,6 +337,10 @@ def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
 
 def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
     first = error.errors(include_url=False, include_input=False)[0]
+    field = str(first["loc"][0]) if len(first["loc"]) == 1 and first["type"] == "missing" else ""
+    if field and (written := _written_for(field, raw)):
+        reason = f"is missing, and the unknown field “{written}” is ignored: did you mean “{field}”?"
+        return Rejection(field, reason, f'write "{field}" instead of "{written}", and HSET it again')
     field = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or _is_showable(part))
     reason = wrong(first)
     fixes = {
@@ -363,6 +368,16 @@ def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
     )
     value = bare(value) if field == "url" else value
     return Rejection(field, reason, fixes.get(field.partition(".")[0], f"correct “{field}” and HSET it again"), value)
+
+
+def _written_for(field: str, raw: str) -> str:
+    """The unknown field that was probably meant for one that is missing; empty where none is like it."""
+    for name in json.loads(raw):
+        spelt = name.lower().replace("-", "_")
+        like = field in spelt.split("_") or get_close_matches(spelt, [field], 1, cutoff=0.6)
+        if like and name not in EndpointDefinition.model_fields and _is_showable(name):
+            return str(name)
+    return ""
 
 
 def _is_showable(name: str) -> bool:

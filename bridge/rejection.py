@@ -1,6 +1,7 @@
 """An entry that is refused, as it stands in `bridge:rejected`: what, why, what to do. Bounded, and without secrets."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -36,6 +37,11 @@ class Rejection(Exception):
             "fix": SIGNING_SECRET.sub("whsec_…", self.fix),
         }
         return json.dumps(entry)
+
+
+def told_of(entry: Mapping[str, object]) -> str:
+    """An entry of `bridge:rejected` in words: the field that is refused, and why."""
+    return ": ".join(str(entry[name]) for name in ("field", "reason") if entry.get(name))
 
 
 def rejected_field(kind: str, raw: bytes) -> str:

@@ -168,7 +168,7 @@ def advised(delivery: Mapping[str, Any]) -> tuple[Advice, ...]:
         return ()
     if delivery.get("endpoint_removed"):
         return _of_removed(delivery)
-    if delivery["state"] == DeliveryState.DEAD and delivery["reason"] == GONE:
+    if delivery["state"] == DeliveryState.DEAD and delivery["reason"] == GONE and delivery["endpoint_gone"]:
         return after_gone(name)
     if delivery["state"] == DeliveryState.DEAD:
         recover = command(name, [delivery["reason"]])

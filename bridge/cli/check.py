@@ -10,7 +10,7 @@ from typing import Any
 
 import rich_click as click
 
-from bridge.callback import assignments, corrected
+from bridge.callback import assignments, corrected, reserved
 from bridge.cli.output import Columns, chosen, emit, field, output_option, safe, say
 from bridge.cli.session import settings_of
 from bridge.errors import InvalidInput
@@ -82,6 +82,9 @@ def check(
 
 def _say_what_passes(url: str, policy: Policy) -> None:
     """Of one that is blocked: the command with the URL that was probably meant, and the settings that let it pass."""
+    if told := reserved(url):
+        say(f"→ {told}")
+        return
     meant = corrected(url)
     if meant:
         say(f"→ bridge endpoint check {quote(bare(meant))} --resolve")

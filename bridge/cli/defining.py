@@ -173,7 +173,7 @@ async def rewrite(
     for _ in range(WRITES):
         text, was = await Declaring(store).endpoint_text(name), await find_endpoint(store, name)
         if text is None or was is None:
-            raise not_written(name) if was else not_found(name)
+            raise not_written(name) if was and was.state != "rejected" else await absent(store, name)
         before = keyring.opened(name, _definition(name, text))
         after = change(before, int(time.time()))
         if same(after, before):
@@ -218,8 +218,19 @@ def not_found(name: str) -> NotFound:
     return NotFound(f"there is no endpoint “{name}”", fix="bridge endpoint ls")
 
 
+async def absent(store: "Store", name: str) -> NotFound:
+    """Why a verb finds no endpoint of this name in force: it was refused, or there is none."""
+    from bridge.store.reading.endpoints import find_endpoint
+
+    view = await find_endpoint(store, name)
+    if view is None or view.state != "rejected":
+        return not_found(name)
+    why = f" ({view.note.removesuffix('.')})" if view.note else ""
+    return NotFound(f"“{name}” was refused{why}, and was never in force", fix=f"bridge endpoint add {name} URL")
+
+
 def not_written(name: str) -> InvalidInput:
-    """An endpoint that no client wrote, or whose definition was refused."""
+    """An endpoint that no client wrote, or that was taken back."""
     if name.startswith("url:"):
         return InvalidInput(
             f"“{name}” is the callback_url of a task, which has no definition of its own",

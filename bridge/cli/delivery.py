@@ -48,7 +48,7 @@ def _state(row: Row) -> str:
 
 
 def waits(row: Row, width: int = ERROR_WIDTH) -> str:
-    """Why it is not on its way, and what its endpoint, or a dead one itself, last failed by; empty where neither is."""
+    """Why it is not on its way, and what its endpoint, or it itself, last failed by; empty where neither is."""
     from bridge.waiting import told
 
     hold, error = row["hold"], row["endpoint_error"] or row["last_error"]

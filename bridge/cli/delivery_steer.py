@@ -191,6 +191,7 @@ def retried(event_id: str, endpoint: str, came: "Retried", forbidden: str) -> To
         return Told(word)
     if came.word == "leased":
         return Told("in flight", "it is being attempted at this moment")
+    left = "it was {} already, and is left alone"
     refusals = {
         "missing": Told("missing", "no such delivery is kept", "bridge delivery ls"),
         "removed": Told("refused", f"endpoint {endpoint} was removed", registering(endpoint)),
@@ -198,8 +199,10 @@ def retried(event_id: str, endpoint: str, came: "Retried", forbidden: str) -> To
         "behind": Told(
             "waits", f"{came.first} of its task goes first", f"bridge delivery retry {came.first}/{endpoint}"
         ),
-        "delivered": Told("refused", "it was delivered", f"bridge delivery retry --force {event_id}/{endpoint}"),
-        "superseded": Told("refused", "it was superseded", f"bridge delivery retry --force {event_id}/{endpoint}"),
+        "delivered": Told("refused", left.format("delivered"), f"bridge delivery retry --force {event_id}/{endpoint}"),
+        "superseded": Told(
+            "refused", left.format("superseded"), f"bridge delivery retry --force {event_id}/{endpoint}"
+        ),
     }
     told = refusals.get(came.word) or Told("refused", f"it is {came.word}", show)
     return Told(told.result, told.note, told.fix, done=False)

@@ -55,6 +55,7 @@ async def would_cancel(store: "Store", _: "Settings", names: Sequence[str]) -> l
             say(f"{safe(name)} was refused and never in force; its entry in bridge:rejected would go.")
         else:
             say(f"{safe(name)} would go; {_pending(view.pending)} would be cancelled{_dead(name, view.dead) or '.'}")
+            _say_way_back(name, view.pending)
     return missing
 
 
@@ -67,6 +68,7 @@ async def take_back(store: "Store", settings: "Settings", names: Sequence[str]) 
             are = "is" if gone.cancelled == 1 else "are"
             stay = _dead(name, gone.dead)
             say(f"{safe(name)} is gone; {_pending(gone.cancelled)} {are} cancelled{stay or '.'}")
+            _say_way_back(name, gone.cancelled)
         elif gone.refused:
             say(f"{safe(name)} was refused and never in force; its entry in bridge:rejected is gone.")
         else:
@@ -102,6 +104,17 @@ async def taken_back(store: "Store", settings: "Settings", name: str) -> TakenBa
 
 def _pending(count: int) -> str:
     return f"{count} pending deliver{'y' if count == 1 else 'ies'}"
+
+
+def _say_way_back(name: str, cancelled: int) -> None:
+    """How what was cancelled is owed again; a new secret is made for it then, unless it is given one."""
+    from bridge.recovery import each_of
+    from bridge.waiting import registering
+
+    if cancelled:
+        what = "it" if cancelled == 1 else "them"
+        again = each_of(name, "cancelled", cancelled, "retry")
+        say(f"  to have {what} sent after all → {safe(registering(name))}, then {safe(again)}")
 
 
 def _dead(name: str, count: int) -> str:

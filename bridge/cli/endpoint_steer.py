@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from bridge.cli.defining import not_found
+from bridge.cli.defining import absent
 from bridge.cli.output import chosen, emit_one, output_option, safe, say
 from bridge.cli.progress import bar
 from bridge.cli.session import moment_from, names_in, speakable, with_store
 from bridge.errors import BridgeError, InvalidInput
 
 if TYPE_CHECKING:
+    from bridge.doctor.work import OwedFacts
     from bridge.store import Store
     from bridge.store.steering import Steered
 
@@ -39,11 +40,9 @@ def disable(ctx: click.Context, name: str, reason: str | None, output: str | Non
       bridge endpoint disable billing --reason 'its receiver moves on Sunday'
     """
     from bridge.rejection import redacted
-    from bridge.store.steering import Steering
 
     why = "" if reason is None else redacted(safe(reason.strip())) or "operator"
-    steered = with_store(ctx, lambda store, _: Steering(store).disable(name, why))
-    _check(name, steered)
+    steered = with_store(ctx, lambda store, _: _disable(store, name, why))
     row = {
         "endpoint": name,
         "state": "disabled",
@@ -53,6 +52,15 @@ def disable(ctx: click.Context, name: str, reason: str | None, output: str | Non
     }
     emit_one(row, chosen(ctx, output, as_json), key="endpoint")
     say(f"{_deliveries(steered.pending)} held, and so is what comes; nothing is lost → bridge endpoint enable {name}")
+
+
+async def _disable(store: "Store", name: str, why: str) -> "Steered":
+    """Hold it. Raises what a person has to hear."""
+    from bridge.store.steering import Steering
+
+    steered = await Steering(store).disable(name, why)
+    await _check(store, name, steered)
+    return steered
 
 
 @click.command()
@@ -70,7 +78,9 @@ def enable(ctx: click.Context, name: str, output: str | None, as_json: bool) -> 
     Examples:
       bridge endpoint enable billing
     """
-    steered, kept = with_store(ctx, lambda store, _: _enable(store, name))
+    from bridge.doctor.mended import dead_letters
+
+    steered, owed = with_store(ctx, lambda store, _: _enable(store, name))
     row = {"endpoint": name, "state": _state(steered), "was": steered.before, "pending": steered.pending}
     emit_one(row, chosen(ctx, output, as_json), key="endpoint")
     if steered.word == UNCONFIRMED:
@@ -79,23 +89,26 @@ def enable(ctx: click.Context, name: str, output: str | None, as_json: bool) -> 
         say(f"It was {steered.before} ({safe(steered.reason)}); {_deliveries(steered.pending)} due now.")
     else:
         say(f"It was active already; {_deliveries(steered.pending)} owed.")
-    _warn(kept=kept)
+    for advice in dead_letters(owed):
+        say(safe(advice))
+    _warn(kept=owed.kept)
 
 
-async def _enable(store: "Store", name: str) -> "tuple[Steered, bool]":
-    """Let it go, with a bar where much is held; also whether the worker's settings refuse it all the same.
+async def _enable(store: "Store", name: str) -> "tuple[Steered, OwedFacts]":
+    """Let it go, with a bar where much is held; also what it is owed then, and what stays dead.
 
     Raises what a person has to hear.
     """
+    from bridge.store.reading.checkup import owed_facts
     from bridge.store.reading.endpoints import find_endpoint
-    from bridge.store.reading.standings import standings
     from bridge.store.steering import Steering
 
     view = await find_endpoint(store, name)
     with bar("Enabling", view.pending if view else 0) as advance:
         steered = await Steering(store).enable(name, moved=advance)
-    _check(name, steered)
-    return steered, (await standings(store, [name]))[name].kept
+    await _check(store, name, steered)
+    (owed,) = await owed_facts(store, {}, [name])
+    return steered, owed
 
 
 def _warn(*, kept: bool) -> None:
@@ -155,7 +168,7 @@ async def _recover(
     steering = Steering(store)
     view = await find_endpoint(store, name)
     if view is None or view.state not in {"active", "held", "disabled"}:
-        raise not_found(name)
+        raise await absent(store, name)
     at = moment_from(since, await store.scripts.now()) if since is not None else 0
     letters = await steering.dead_letters(name, at)
     choice = choose(letters.found, reasons)
@@ -164,7 +177,7 @@ async def _recover(
         with bar("Recovering", len(choice.event_ids)) as advance:
             came = await steering.recover(name, choice.event_ids, done=advance)
         if came.removed:
-            raise not_found(name)
+            raise await absent(store, name)
         if state != "active":  # last, so that all of it goes out in order
             steered, _ = await _enable(store, name)
             state = _state(steered)
@@ -193,10 +206,10 @@ def _tell_asked(name: str, steered: "Steered") -> None:
         f"held → bridge endpoint show {name}")  # fmt: skip
 
 
-def _check(name: str, steered: "Steered") -> None:
+async def _check(store: "Store", name: str, steered: "Steered") -> None:
     """Raise what a person has to hear instead of a success."""
     if steered.word == "missing":
-        raise not_found(name)
+        raise await absent(store, name)
     if steered.word not in {"done", "same", UNCONFIRMED}:
         raise BridgeError(
             f"somebody else steers “{safe(name)}” at the same time",

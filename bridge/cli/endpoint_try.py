@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from bridge.cli.defining import not_found
+from bridge.cli.defining import absent
 from bridge.cli.output import chosen, emit_one, output_option, safe, say
 from bridge.cli.session import speakable, with_store
 from bridge.errors import BridgeError
@@ -58,7 +58,7 @@ async def _test(store: "Store", settings: "Settings", name: str, event_type: str
     endpoint = (await store.registry.reload_endpoints()).by_name.get(name)
     view = await find_endpoint(store, name)
     if endpoint is None or view is None:
-        raise not_found(name)
+        raise await absent(store, name)
     if not view.consented:
         raise BridgeError(
             f"nothing is sent to “{safe(name)}” before its receiver has consented ({safe(view.reason)})",

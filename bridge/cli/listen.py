@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import cycle
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -222,8 +223,21 @@ def answer_from(word: str) -> Answer:
     raise InvalidInput(f"“{stage.printable(word)}” is no answer.", fix="--respond 200 to 599, slow or flaky")
 
 
-async def _listen(host: str, port: int, known: Sequence[Known], url: str | None, respond: str, *, own: bool) -> int:
-    """`own`: the secrets are those of a file, and not the default one."""
+def _signing(known: Sequence[Known], secret_file: str | None, *, public: bool) -> str:
+    """The option of `endpoint add` by which an endpoint signs with what is verified here.
+
+    A file that was read from standard input, or holds several secrets, is none that it could read.
+    """
+    if public and not any(isinstance(one, str) for one in known):
+        return "--signatures v1a"
+    if known and secret_file is None:
+        return "--default-secret"
+    named = secret_file if secret_file and secret_file != "-" and len(known) == 1 else None  # noqa: S105  a path
+    return f"--secret-file {stage.printable(quote(named)) if named else 'F'}"
+
+
+async def _listen(host: str, port: int, known: Sequence[Known], url: str | None, respond: str, signing: str) -> int:
+    """`signing`: as `_signing` has it."""
     lines, narration = stage.console(), stage.console(stderr=True)
     forward = Forward(url) if url else None
     listener = Listener(known, lambda heard: lines.print(heard.line()), answer=answer_from(respond), forward=forward)
@@ -233,10 +247,9 @@ async def _listen(host: str, port: int, known: Sequence[Known], url: str | None,
         narration.print(f"Listening on {here.url}, as on any other path (Ctrl-C ends).")
         if not known:
             narration.print("! No secret, so nothing is verified: --secret-file F, or BRIDGE_DELIVERY_DEFAULT_SECRET.")
-        secret = "--secret-file F" if own or not known else "--default-secret"
         for way in (here, *elsewhere):
             narration.print(
-                f"To register it{way.whence}: {program()} endpoint add local {way.url} {secret}; "
+                f"To register it{way.whence}: {program()} endpoint add local {way.url} {signing}; "
                 f"its worker needs BRIDGE_DELIVERY_ALLOW_HTTP=true and "
                 f"BRIDGE_DELIVERY_ALLOW_NETWORKS={way.networks}."
             )
@@ -275,5 +288,5 @@ def listen(ctx: click.Context, /, port: int, host: str, url: str | None, respond
     if url and respond != "204":
         raise click.UsageError("--respond and --forward-to exclude each other: the app answers.")
     known = known_from(given["secret_file"], given["public_keys"], ctx)
-    own = given["secret_file"] is not None or bool(given["public_keys"])
-    sys.exit(stage.run(_listen(host, port, known, url, respond, own=own), interrupted=0))
+    signing = _signing(known, given["secret_file"], public=bool(given["public_keys"]))
+    sys.exit(stage.run(_listen(host, port, known, url, respond, signing), interrupted=0))

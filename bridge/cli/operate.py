@@ -132,8 +132,10 @@ def _screen(row: dict[str, Any], deployment: "Deployment") -> dict[str, Any]:
 
 def _endpoints(row: dict[str, Any]) -> str:
     probed = f"; held as failing, the next probe goes out {ago(row['probe_at'])}" if row["probe_at"] else ""
-    troubled = DOCTOR if {"held", "disabled"} & row["endpoints"].keys() else ""
-    return (", ".join(f"{count} {state}" for state, count in row["endpoints"].items()) or "none") + probed + troubled
+    fails = f"; {row['failing']} fail{'s' * (row['failing'] == 1)}" if row["failing"] else ""
+    troubled = DOCTOR if fails or {"held", "disabled"} & row["endpoints"].keys() else ""
+    states = ", ".join(f"{count} {state}" for state, count in row["endpoints"].items()) or "none"
+    return states + probed + fails + troubled
 
 
 def _role(role: dict[str, Any], deployment: "Deployment") -> str:

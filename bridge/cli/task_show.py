@@ -10,7 +10,7 @@ from bridge.cli.output import chosen, emit_one, output_option, safe
 from bridge.cli.session import speakable, with_store
 from bridge.cli.task_events import event_rows
 from bridge.cli.task_steer import registering
-from bridge.cli.task_trouble import UNCHANGED, find_trouble, unchanged
+from bridge.cli.task_trouble import UNCHANGED, doubted, find_trouble, unchanged
 from bridge.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ async def task_row(store: "Store", settings: "Settings", member: str, *, depth: 
     trouble = await find_trouble(store, settings, [view]) if view.registered and not view.fix else None
     row["reading"] = trouble.reason if trouble else UNCHANGED if unchanged(view) else None
     row |= {name: row.pop(name) for name in ("note", "fix", "options")}  # which follow it
-    row["fix"] = trouble.fix if trouble else view.fix
+    row["fix"] = trouble.fix if trouble else view.fix or doubted(view)
     if view.next_at:  # nothing is read before the account's rest has ended
         row["next_at"] = max(view.next_at, (await role(store, "poll")).paused_until_at or 0)
     row["events"], way = await event_rows(store, events)

@@ -39,8 +39,11 @@ def rm(ctx: click.Context, ids: tuple[str, ...]) -> int:
 
     removed, refused = with_store(ctx, work)
     code = _verdict(members, [*removed, *refused])
-    say(f"{len(removed)} of {len(members)} are watched no longer.")
-    if gone := sorted(set(refused) - set(removed)):
+    only_refused = set(refused) - set(removed)
+    if asked := len(members) - len(only_refused):
+        of = f" of {asked}" if len(removed) < asked else ""
+        say(f"{len(removed)}{of} {'is' if len(removed) == 1 else 'are'} watched no longer.")
+    if gone := sorted(only_refused):
         rest = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
         say(f"{safe(gone[0])}{rest} had been refused: gone from bridge:rejected.")
     return code

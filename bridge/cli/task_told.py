@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bridge.audience import SHOWN
+from bridge.audience import SHOWN, WOULD_TAKE
 from bridge.cli.delivery import waits
 from bridge.cli.output import ago, fields_of, safe
 from bridge.cli.task_trouble import UNCHANGED
@@ -24,8 +24,10 @@ WHOLE_ERROR = 600
 def told(row: Row) -> str:
     """All of it, `row` as `task_show.task_row` has it."""
     events = row["events"][::-1]
-    hints = [f"  {safe(one)}" for one in hints_of(events, row["task"])]
-    blocks = [_headed(row), *("\n".join(_event(one)) for one in events), "\n".join(hints), _figures(row)]
+    silent = _said_once(events)
+    hints = [f"  {safe(one)}" for one in (*_passed_over(events), *hints_of(events, row["task"]))]
+    shown = ["\n".join(_event(one, untold=why)) for one, why in zip(events, silent, strict=True)]
+    blocks = [_headed(row), *shown, "\n".join(hints), _figures(row)]
     return "\n\n".join(filter(None, blocks))
 
 
@@ -44,17 +46,37 @@ def _headed(row: Row) -> str:
     return "\n".join([*lines, *(safe(f"  ! {one}") for one in told if one)])
 
 
-def _event(event: Row) -> Iterator[str]:
+def _said_once(events: Sequence[Row]) -> list[str]:
+    """Why nobody is owed each event; empty where the same was said of an event above it."""
+    said: set[str] = set()
+    found = []
+    for event in events:
+        why = event["untold"] or ""
+        alike = why.replace(event["type"], "")
+        found.append("" if alike in said else why)
+        said.add(alike)
+    return found
+
+
+def _passed_over(events: Sequence[Row]) -> list[str]:
+    """Once for all events, whom no filter that is known keeps them from."""
+    names = sorted({one["endpoint"] for event in events for one in event["passed_over"] if one["why"] == WOULD_TAKE})
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    who = f"{', '.join(names[:SHOWN])}{more}"
+    return [f"what does not stand above as sent to {who}: {WOULD_TAKE}"] if names else []
+
+
+def _event(event: Row, *, untold: str) -> Iterator[str]:
     yield safe(f"{event['type']}  {event['event_id']}  {ago(event['committed_at'])}")
-    if event["untold"]:
-        yield safe(f"  {event['untold']}")
+    if untold:
+        yield safe(f"  {untold}")
     for one in event["deliveries"]:
         reason = f" ({one['reason']})" if one["reason"] else ""
         attempts = f"{one['attempts']} attempt{'s' * (one['attempts'] != 1)}"
-        waiting = waits(one, width=WHOLE_ERROR)
-        why = f", {waiting}" if waiting else ""
-        yield safe(f"  → {one['endpoint']}  {one['state']}{reason}, {attempts}{why}")
-    passed = event["passed_over"]
+        due = f"next {ago(one['next_at'])}" if one["next_at"] and one["attempts"] else ""
+        told = ", ".join(filter(None, (attempts, due, waits(one, width=WHOLE_ERROR))))
+        yield safe(f"  → {one['endpoint']}  {one['state']}{reason}, {told}")
+    passed = [one for one in event["passed_over"] if one["why"] != WOULD_TAKE]
     for one in passed[:SHOWN]:
         yield safe(f"  not to {one['endpoint']}: {one['why']}")
     if len(passed) > SHOWN:

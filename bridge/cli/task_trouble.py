@@ -80,6 +80,15 @@ def unchanged(view: "TaskView") -> bool:
     return bool(read and view.event_id and not view.faults and not view.note)
 
 
+def doubted(view: "TaskView") -> str:
+    """What follows if TwelveLabs goes on to say that there is no such task, or that it is none of this account's; empty
+    while it says neither."""
+    if not view.absences:
+        return ""
+    check = "" if view.status else "check the id; "
+    return f"{check}after three such answers over a minute it is believed gone (or refused), and read no more"
+
+
 class Warnings:
     """Says each trouble once, when it first shows."""
 

@@ -16,6 +16,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from bridge import __version__
+from bridge.cli.delivery_steer import retried
 from bridge.cli.output import as_json, plain, safe
 from bridge.console.access import COOKIE, Access, Guarded
 from bridge.console.api import Api, openapi
@@ -36,6 +37,8 @@ PAGE_SECONDS = 15.0
 FORM_BYTES = 256 * 1024
 CHOSEN = 500
 """The most deliveries that one request may send again."""
+AGAIN = frozenset({"due", "revived"})
+"""What the store says of a delivery that is sent again."""
 Show = Callable[[Asked], Awaitable[Row]]
 
 
@@ -155,10 +158,13 @@ class Console:
         pairs = [_pair_of(name) for name in names]
         with reading_errors():
             came = await asyncio.gather(*(self._store.outbox.retry(*pair, force=force) for pair in pairs))
-        done = sum(one.word in {"due", "revived"} for one in came)
-        words = [{"delivery": name, "result": one.word} for name, one in zip(names, came, strict=True)]
-        row = {"told": words, "done": done}
-        return self._answer(request, "replayed", row)
+        told = [
+            {"delivery": name, "result": one.word, "note": retried(*pair, one, "").note}
+            for name, pair, one in zip(names, pairs, came, strict=True)
+        ]
+        done = sum(one.word in AGAIN for one in came)
+        note = f"{done} of {len(came)} will be sent again." if done else "Nothing was sent again."
+        return self._answer(request, "replayed", {"told": told, "done": done, "note": note})
 
     async def _form(self, request: Request) -> dict[str, list[str]]:
         """The fields of a form, as browsers and htmx send it, read no further than its bound."""

@@ -9,7 +9,7 @@ def afterwards(owed: OwedFacts) -> tuple[Advice, ...]:
     """What to do, now that its receiver takes events, about what the endpoint is owed and does not get at once."""
     if owed.kept:
         return (Advice("bridge doctor"),)
-    dead = (Advice(way_back(owed), f"{owed.dead} {'is' if owed.dead == 1 else 'are'} dead"),) if owed.dead else ()
+    dead = dead_letters(owed)
     if owed.state != "active":
         return Advice(f"bridge endpoint enable {owed.name}"), *dead
     if not owed.pending or owed.next_ms is None:
@@ -20,3 +20,8 @@ def afterwards(owed: OwedFacts) -> tuple[Advice, ...]:
     if owed.next_ms < SOON_MS:
         return dead
     return Advice(hastened(owed), f"{waits}, the next in {span(owed.next_ms)}"), *dead
+
+
+def dead_letters(owed: OwedFacts) -> tuple[Advice, ...]:
+    """What brings back those that it has; nothing where it has none."""
+    return (Advice(way_back(owed), f"{owed.dead} {'is' if owed.dead == 1 else 'are'} dead"),) if owed.dead else ()

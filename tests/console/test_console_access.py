@@ -112,6 +112,20 @@ async def test_what_is_chosen_is_sent_again_and_told_one_by_one(scene: Scene, op
         zip(names, ("revived", "revived", "missing", "delivered"), strict=True)
     )
     assert answer.json()["done"] == 2
+    notes = {one["delivery"]: one["note"] for one in answer.json()["told"]}
+    assert notes[names[3]] == "it was delivered already, and is left alone"
+    assert (notes[names[0]], notes[names[2]]) == ("", "no such delivery is kept")
+    again = await operator.post("/deliveries/replay", headers=headers, data={"delivery": names[3]})
+    assert (again.json()["done"], again.json()["note"]) == (0, "Nothing was sent again.")
+    page = await operator.post(
+        "/deliveries/replay", headers=headers | {"accept": "text/html"}, data={"delivery": names}
+    )
+    for words in (
+        "2 of 4 will be sent again",
+        "it was delivered already, and is left alone",
+        "no such delivery is kept",
+    ):
+        assert words in page.text
     for chosen in ([], ["x/y"] * 501, ["no slash"], ["\x00/a"]):
         refused = await operator.post("/deliveries/replay", headers=headers, data={"delivery": chosen})
         assert refused.status_code == 400, chosen[:1]

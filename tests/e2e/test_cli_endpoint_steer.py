@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from owing import DEAD, DELIVERED, announce, claim, deliver_all, settle, with_store
+from owing import DEAD, DELIVERED, announce, claim, deliver_all, settle, take_in, with_store
 from redis import Redis
 
 from bridge.model import DeadReason, EndpointEffect
@@ -89,6 +89,34 @@ def test_what_is_not_there_is_not_found(bridge: Bridge, client: "Redis", verb: s
 
 
 @pytest.mark.usefixtures("billing")
+def test_what_a_removal_cancels_comes_back_as_it_says(bridge: Bridge, redis_url: str) -> None:
+    """Before and after; where nothing is cancelled there is nothing to bring back."""
+    made = announce(redis_url, "t1", "ready")
+    back = "bridge delivery ls --endpoint billing --state cancelled -o ids | bridge delivery retry -"
+    for words in (("rm", "billing", "--dry-run"), ("rm", "billing")):
+        told = bridge("endpoint", *words)[2]
+        assert f"to have it sent after all → bridge endpoint add billing URL, then {back}" in told, words
+    assert bridge("endpoint", "add", "billing", URL)[0] == 0
+    ids = bridge(*back.partition(" | ")[0].split()[1:])[1]
+    assert bridge("delivery", "retry", "-", stdin=ids.encode())[0] == 0
+    assert deliver_all(redis_url) == made
+    assert "after all" not in bridge("endpoint", "rm", "billing")[2]
+
+
+@pytest.mark.parametrize("words", ["set private --rate 1/s", "rotate private", *(f"{one} private" for one in (
+    "disable", "enable", "recover", "test"))])  # fmt: skip
+def test_what_was_refused_is_told_so(bridge: Bridge, client: "Redis", redis_url: str, words: str) -> None:
+    """It was never in force: neither is it gone, nor was it never there; the reason stands there, and what to do."""
+    client.hset("bridge:endpoints", "private", '{"url": "https://10.0.0.1/x"}')
+    take_in(redis_url)
+    code, out, told = bridge("endpoint", *words.split())
+    assert (code, out) == (3, "")
+    assert "“private” was refused (url: ip_literal: The host is an IP address; " in told
+    assert "never in force" in told
+    assert "→ bridge endpoint add private URL" in told
+
+
+@pytest.mark.usefixtures("billing")
 def test_dead_letters_come_back_and_the_endpoint_with_them(bridge: Bridge, redis_url: str) -> None:
     """Counted before, brought back in order; what had expired is named, and comes back by name."""
     made = announce(redis_url, "t1", "validating", "pending", "queued", "ready")
@@ -106,6 +134,23 @@ def test_dead_letters_come_back_and_the_endpoint_with_them(bridge: Bridge, redis
     assert deliver_all(redis_url) == [made[0], made[2], made[3]]
     assert of(bridge, "endpoint", "recover", "billing", "--reason", "expired")[1]["recovered"] == 1
     assert of(bridge, "endpoint", "recover", "billing")[1]["dead"] == 0
+
+
+@pytest.mark.usefixtures("billing")
+def test_to_enable_one_that_was_gone_tells_of_what_stays_dead(bridge: Bridge, redis_url: str) -> None:
+    """Nobody is told any more to remove an endpoint that is active again; its dead letters come back by `recover`."""
+    (event,) = announce(redis_url, "t1", "ready")
+    settle(redis_url, GONE)
+    for words in (("task", "show", "t1"), ("delivery", "show", event)):
+        assert "bridge endpoint rm billing" in bridge(*words)[1], words
+    told = bridge("endpoint", "enable", "billing")[2]
+    assert "1 is dead → bridge endpoint recover billing" in told
+    for words in (("task", "show", "t1"), ("delivery", "show", event)):
+        shown = bridge(*words)[1]
+        assert "bridge endpoint rm billing" not in shown, words
+        assert f"this one → bridge delivery retry {event} --endpoint billing" in shown, words
+    bridge("endpoint", "recover", "billing")
+    assert "dead" not in bridge("endpoint", "enable", "billing")[2]
 
 
 @pytest.mark.usefixtures("billing")

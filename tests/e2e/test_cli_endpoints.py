@@ -240,8 +240,9 @@ def test_a_refused_definition_is_shown_with_its_reason(bridge: Bridge, client: "
     assert (rows["a"]["state"], rows["b"]["state"]) == ("rejected", "active")
     assert (rows["a"]["secret"], rows["b"]["secret"]) == ("", "whsec_…")
     out = bridge("endpoint", "show", "a")[1]
-    assert "no secret \\x1b[31m" in out
+    assert "secret: no secret \\x1b[31m" in out
     assert "add one" in out
+    assert "secret: no secret" in bridge("endpoint", "ls")[1]
 
 
 @pytest.mark.parametrize("verb", ["add", "set"])

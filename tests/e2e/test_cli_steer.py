@@ -168,7 +168,7 @@ def test_where_the_workers_settings_hold_it_retry_names_the_setting(bridge: Brid
         assert settle(redis_url, Decision(DeliveryState.PENDING, EndpointEffect.BLOCKED, retry_in_ms=0)) == [event]
     code, _, told = bridge("delivery", "retry", event)
     assert code == 0
-    assert "the running worker's settings refuse it: scheme_not_https" in told
+    assert "the running worker's settings refuse it: url: scheme_not_https" in told
     assert "BRIDGE_DELIVERY_ALLOW_HTTP" in told
     assert "→ bridge doctor" in told
     assert "endpoint enable" not in told

@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from until import until
 
 from bridge.model import Postponement
 from bridge.store import Store
+from bridge.store.shifts import KEYED
 
 Bridge = Callable[..., tuple[int, str, str]]
 Fields = dict[Any, Any]
@@ -201,10 +203,20 @@ def test_a_refused_entry_is_taken_away(bridge: Bridge, client: "Redis") -> None:
     for field in ("task:bad id", "task:t2", "endpoint:bad id"):
         client.hset("bridge:rejected", field, json.dumps({"reason": "no"}))
     code, _, told = bridge("task", "rm", "bad id")
-    assert (code, "bad id had been refused: gone from bridge:rejected" in told) == (0, True)
+    assert (code, told) == (0, "bad id had been refused: gone from bridge:rejected.\n")
     assert sorted(client.hkeys("bridge:rejected")) == ["endpoint:bad id", "task:t2"]
     code, _, told = bridge("task", "rm", "bad id")
     assert (code, "→ bridge task ls" in told) == (3, True)
+
+
+def test_what_is_watched_and_what_was_refused_are_counted_apart(bridge: Bridge, client: "Redis") -> None:
+    """Nothing that was done reads as if it had failed."""
+    bridge("task", "add", "t1", "t2")
+    client.hset("bridge:rejected", "task:bad id", json.dumps({"reason": "no"}))
+    told = bridge("task", "rm", "t1", "bad id")[2]
+    assert told == "1 is watched no longer.\nbad id had been refused: gone from bridge:rejected.\n"
+    code, _, told = bridge("task", "rm", "t2", "t3")
+    assert (code, "1 of 2 is watched no longer." in told) == (6, True)
 
 
 @pytest.mark.parametrize("verb", ["rm", "poll", "show"])
@@ -232,6 +244,33 @@ def test_an_error_of_a_read_is_told_as_of_then(bridge: Bridge, redis_url: str) -
     assert row["note"] == "HTTP 401 no"
     waits = datetime.fromisoformat(row["next_at"]) - datetime.fromisoformat(row["polled_at"])
     assert waits >= timedelta(seconds=59)
+
+
+@pytest.mark.parametrize(("status", "check"), [("", True), ("indexing", False)])
+def test_a_task_that_is_not_there_is_told_before_it_is_believed(
+    bridge: Bridge, client: "Redis", redis_url: str, status: str, check: bool
+) -> None:
+    """For its first minute it is only doubted: what decides, and of one that was never seen, what to look at. Where
+    nothing is read at all, that comes first."""
+    assert bridge("task", "add", "t1")[0] == 0
+    take_in(redis_url)
+    if status:
+        client.hset("bridge:snapshot:t1", "status", status)
+
+    async def absent(store: Store) -> None:
+        (task,) = (await store.registry.claim_tasks(1, lease_ms=20_000)).tasks
+        rest = Postponement.of(task, 5_000, error="HTTP 404: no such task")
+        await store.registry.postpone(task, replace(rest, absences=1, absent_since=1_000))
+
+    with_store(redis_url, absent)
+    assert "! no worker is running → bridge worker" in bridge("task", "show", "t1")[1]
+    for role in ("poll", "deliver"):
+        client.zadd(f"bridge:workers:{role}", {f"here:1{KEYED}": 4_000_000_000_000})
+    (_, note, *_) = bridge("task", "show", "t1")[1].splitlines()
+    assert "HTTP 404: no such task → " in note
+    assert "after three such answers over a minute it is believed gone" in note
+    assert ("check the id" in note) is check
+    assert json.loads(bridge("task", "show", "t1", "--json")[1])["fix"] in note
 
 
 def test_a_task_that_upstream_never_knew_is_shown_with_its_cause(bridge: Bridge, client: "Redis") -> None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from owing import announce, settle_as, take_in, tell_again
+from owing import DELIVERED, announce, settle_as, take_in, tell_again
 from redis import Redis
 
 from bridge.model import DeadReason, Decision, DeliveryState, EndpointEffect
@@ -52,6 +52,35 @@ def test_a_failing_endpoint_says_by_what(bridge: Bridge, failing: list[str]) -> 
     assert json.loads(bridge("endpoint", "show", "billing", "--json")[1])["last_error"] == "HTTP 401"
 
 
+def test_a_failing_endpoint_shows_in_status(bridge: Bridge, client: "Redis", failing: list[str]) -> None:
+    """While it takes deliveries: one that is held, or disabled, is counted as such already."""
+    counted = {("active", 1): "1 active; 1 fails → bridge doctor", ("held", 0): "1 held → bridge doctor"}
+    for (state, number), words in counted.items():
+        client.hset("bridge:endpoint:billing", "state", state)
+        assert words in said(bridge, "status"), state
+        assert json.loads(bridge("status", "--json")[1])["failing"] == number
+    client.hset("bridge:endpoint:billing", mapping={"state": "active", "failures": "0"})
+    assert "fails" not in said(bridge, "status")
+
+
+def test_what_failed_before_says_so_though_its_endpoint_is_believed_again(
+    bridge: Bridge, redis_url: str, failing: list[str]
+) -> None:
+    """The endpoint's own failures are forgotten when it is enabled; the delivery's are not. And when it goes out."""
+    said(bridge, "endpoint", "disable", "billing")
+    said(bridge, "endpoint", "enable", "billing")
+    said(bridge, "delivery", "retry", failing[0])
+    for words in (("task", "show", "t1"), ("delivery", "show", failing[0]), ("delivery", "ls")):
+        assert "last error: HTTP 401" in said(bridge, *words), words
+    (line,) = [one for one in lines(bridge, "task", "show", "t1") if "1 attempt," in one]
+    assert line.startswith("  → billing  pending, 1 attempt, next ")
+    rows = {row["event_id"]: row for row in json.loads(bridge("delivery", "ls", "--json")[1])}
+    assert (rows[failing[0]]["last_error"], rows[failing[1]]["last_error"]) == ("HTTP 401", None)
+    settle_as(redis_url, DELIVERED, json.dumps({"attempt": 2, "at": 2, "status_code": 200}))
+    said(bridge, "delivery", "retry", failing[0], "--force")
+    assert "last error" not in said(bridge, "delivery", "show", failing[0])
+
+
 def test_what_waits_for_its_turn_says_for_whom(bridge: Bridge, failing: list[str]) -> None:
     """The second of the task goes next; the third waits for it, and its next command shows it."""
     for words in (("task", "show", "t1"), ("delivery", "show", failing[2]), ("delivery", "ls")):
@@ -77,6 +106,30 @@ def test_what_is_held_says_so_and_names_no_next_time(
     assert (row["hold"]["by"], row["hold"]["reason"], row["next_at"]) == ("disabled", reason, None)
     assert bridge("endpoint", "enable", "billing")[0] == 0
     assert held not in said(bridge, "delivery", "ls")
+
+
+def test_who_was_registered_later_is_not_said_to_be_passed_over(
+    bridge: Bridge, redis_url: str, failing: list[str]
+) -> None:
+    """Its filter had nothing to do with it. Of one that was there and was changed since it is said, and once."""
+    bridge("endpoint", "add", "filt", URL, "--events", "index.task.uploading")
+    bridge("endpoint", "add", "tardy", URL)
+    text = said(bridge, "task", "show", "t1")
+    assert "filt" not in text
+    assert "tardy" not in text
+    code, _, told = bridge("delivery", "show", failing[0], "tardy")
+    assert (code, "it was registered later than this event" in told) == (3, True)
+    announce(redis_url, "t2", "queued", "indexing")
+    bridge("endpoint", "set", "tardy", "--rate", "1/s")
+    text = said(bridge, "task", "show", "t2")
+    assert text.count("not to filt: it takes index.task.uploading") == 2
+    bridge("endpoint", "set", "filt", "--events", "index.task.*")
+    text = said(bridge, "task", "show", "t2")
+    assert text.count("as sent to filt: it would take it, and was changed later") == 1
+    assert "not to filt" not in text
+    bridge("endpoint", "rm", "filt")
+    bridge("endpoint", "add", "filt", URL)
+    assert "filt: it" not in said(bridge, "task", "show", "t2")
 
 
 def test_an_event_that_nobody_takes_says_what_they_take(bridge: Bridge, redis_url: str, client: "Redis") -> None:

@@ -101,6 +101,17 @@ def test_listen_tells_a_valid_signature_from_any_other(secret_file: str) -> None
     assert SECRET not in out + told
 
 
+def test_listen_names_the_file_that_it_was_given(tmp_path: Path, secret_file: str) -> None:
+    """What an endpoint would sign with, to be pasted; of a file with several secrets that cannot be said."""
+    path = tmp_path / "my local.whsec"
+    path.write_text(SECRET)
+    path.chmod(0o600)
+    with listening("--secret-file", str(path)) as one:
+        assert f"--secret-file '{path}'; its worker needs" in one.end()[1]
+    with listening("--secret-file", secret_file) as one:
+        assert "--secret-file F; its worker needs" in one.end()[1]
+
+
 def test_listen_verifies_what_twelvelabs_signs(tmp_path: Path) -> None:
     """TL-Signature, by the text that TwelveLabs revealed: its own webhooks and the format `twelvelabs` alike."""
     theirs, at = "tlwh-theirs/revealed", str(int(time.time()))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.audience import MOST, SHOWN, nobody, passed_over, way_to_tell
+from bridge.audience import MOST, SHOWN, WOULD_TAKE, nobody, passed_over, way_to_tell
 from bridge.filters import matches
 from bridge.model import Endpoint
 
@@ -56,6 +56,9 @@ def test_what_a_task_names_is_what_counts() -> None:
 def test_who_came_later_is_not_said_to_refuse_it() -> None:
     """It takes such events now; whether it was there then is not known."""
     assert told(Endpoint("a", URL)).startswith(f"nothing of {READY} is owed: a would take it, and came later")
+    other = Endpoint("b", URL, events=("x",))
+    assert told(other, later=["b"]) == f"no endpoint takes {READY}: none was registered then"
+    assert told(other, Endpoint("c", URL, events=("y",)), later=["b"]) == f"no endpoint takes {READY}: c takes y"
 
 
 @given(st.sampled_from(["*", "index.task.*", READY, "index.task.failed"]), st.sampled_from(["*", "t1", "t2", "t*"]))
@@ -90,8 +93,10 @@ def test_who_was_passed_over_is_told_beside_who_heard_of_it() -> None:
     found = passed_over(READY, "t1", endpoints, owed={"audit"})
     assert [(one.endpoint, one.why) for one in found] == [
         ("billing", "it takes index.task.failed"),
-        ("late", "it would take it, and came later, or its delivery was forgotten"),
+        ("late", WOULD_TAKE),
     ]
+    known = passed_over(READY, "t1", endpoints, owed={"audit"}, later=["billing"])
+    assert [one.endpoint for one in known] == ["late"]
     named = passed_over(READY, "t1", endpoints, owed={"audit"}, named=["audit"])
     assert {one.why for one in named} == {"the task names others: audit"}
     assert passed_over("bridge.endpoint.failing", "endpoint:a", endpoints, owed=set()) == []

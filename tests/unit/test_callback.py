@@ -22,6 +22,12 @@ LOOPBACK, PRIVATE = "127.0.0.1/32,::1/128", "10.0.0.0/8,172.16.0.0/12,192.168.0.
         ("127.0.0.1:3000", "http://127.0.0.1:3000"),
         ("host.docker.internal:3000/hook", "http://host.docker.internal:3000/hook"),
         ("http://localhost:3000/hook", ""),
+        ("https://10.0.0.1/x", ""),
+        ("https://localhost:3000/hook", ""),
+        ("htps://receiver/hook", "https://receiver/hook"),
+        ("htp://receiver/hook", "http://receiver/hook"),
+        ("https://example.invalid/hook", ""),
+        ("example.test/hook", ""),
         ("http://example.com:3000/hook", ""),
         ("ftp://example.com/hook", ""),
         ("mailto:me@example.com", ""),
@@ -31,7 +37,8 @@ LOOPBACK, PRIVATE = "127.0.0.1/32,::1/128", "10.0.0.0/8,172.16.0.0/12,192.168.0.
     ],
 )
 def test_a_url_is_corrected_where_it_is_known_what_was_meant(url: str, meant: str) -> None:
-    """A scheme before it; https for a public host, http for a machine of one's own; nothing is guessed beyond."""
+    """A scheme before it; https for a public host, http for a machine of one's own that was written without any;
+    nothing is guessed beyond."""
     assert corrected(url) == meant
 
 
@@ -50,6 +57,8 @@ def test_a_url_is_corrected_where_it_is_known_what_was_meant(url: str, meant: st
         ("http://example.com/hook", Policy(), [HTTP]),
         ("http://169.254.169.254/latest", Policy(), []),
         ("http://8.8.8.8/", Policy(), []),
+        ("https://10.0.0.1/x", Policy(), [f"{NETWORKS}10.0.0.1/32"]),
+        ("https://example.invalid/hook", Policy(), []),
         ("http://127.0.0.1/", Policy(deny_networks=[ip_network("127.0.0.0/8")]), []),
         ("https://example.com/hook", Policy(), []),
     ],
@@ -62,6 +71,8 @@ def test_a_url_is_corrected_where_it_is_known_what_was_meant(url: str, meant: st
         "public",
         "metadata",
         "public-literal",
+        "https-literal",
+        "reserved",
         "denied",
         "passes",
     ],
@@ -79,6 +90,16 @@ def test_what_to_do_tells_nothing_that_a_url_hides() -> None:
         f"write http://localhost:3000/hook, and set {HTTP} {NETWORKS}"
     )
     assert "`bridge endpoint check URL`" in way("https://exa mple.com/", Policy())
+
+
+@pytest.mark.parametrize("host", ["example.invalid", "hook.example", "a.b.TEST", "test"])
+def test_a_name_that_is_reserved_for_tests_needs_a_real_one(host: str) -> None:
+    """No network that is allowed makes it lead anywhere."""
+    for scheme in ("https", "http"):
+        told = way(f"{scheme}://{host}/hook", Policy())
+        assert told.startswith("use a real name: "), told
+        assert "BRIDGE" not in told
+    assert way("https://10.0.0.1/x", Policy()).startswith(f"set {NETWORKS}10.0.0.1/32 for the worker and here; or")
 
 
 def test_localhost_is_vain_where_no_loopback_is_allowed() -> None:

@@ -452,6 +452,22 @@ def test_an_unknown_field_may_hold_anything_that_can_be_read(junk: str) -> None:
         assert_whole(rejection, field="")
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("ulr", True), ("URL", True), ("callback_url", True), ("uri", True), ("team", False), ("events", False),
+     ("whsec_url" + "A" * 43, False)],
+)  # fmt: skip
+def test_a_field_that_is_missing_is_told_by_the_one_that_was_written_for_it(written: str, meant: bool) -> None:
+    """How to put quotes around it would not help; what may be a secret in a name's place is not repeated."""
+    with pytest.raises(Rejection) as refused:
+        endpoint("a", json.dumps({written: ["https://example.com/"]}), Policy(), has_default_secret=True)
+    told = (refused.value.field, refused.value.reason.startswith("is missing"), "did you mean" in str(refused.value))
+    assert told == ("url", True, meant)
+    if meant:
+        assert f"the unknown field “{written}” is ignored: did you mean “url”?" in refused.value.reason
+        assert f'write "url" instead of "{written}"' in refused.value.fix
+
+
 @pytest.mark.parametrize("pattern", ["*", "a", "index.*", "index.task.*", "index.task.ready", "a_1.B.*"])
 def test_an_event_pattern_is_words_and_at_most_a_star_for_the_rest(pattern: str) -> None:
     """Exact, or all below a word."""

@@ -94,7 +94,7 @@ def test_a_dead_one_comes_back_alone_or_with_the_others(reason: str, recover: li
 def test_after_a_410_the_advice_is_the_same_for_what_is_held_and_for_what_is_dead() -> None:
     """It was a mistake, or it was meant; the endpoint of a callback URL is nobody's to remove."""
     row = {"endpoint": "a", "event_id": "evt_1", "hold": None, "endpoint_error": None}
-    dead = advised(row | {"state": "dead", "reason": "gone"})
+    dead = advised(row | {"state": "dead", "reason": "gone", "endpoint_gone": True})
     held = advised(row | {"state": "pending", "reason": None, "hold": asdict(Hold(Holder.DISABLED, "gone"))})
     assert dead == held == after_gone("a")
     assert [one.command for one in dead] == ["bridge endpoint recover a", "bridge endpoint rm a"]

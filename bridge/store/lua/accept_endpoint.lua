@@ -6,8 +6,8 @@
 -- Steps: nothing if the client changed it meanwhile; the one in force already is complained of no longer, if a setting
 --   had made it bad, and is active again, if that had us disable it as blocked (an operator's word since then stands);
 --   write it to bridge:registry; a changed definition makes an endpoint active again that we disabled,
---   and not one that an operator did; one whose receiver has to consent first, and has not at this URL, is asked, and
---   disabled until then; the version of the set moves on, so that no commit uses the old one.
+--   and not one that an operator did; since when it is registered stays; one whose receiver has to consent first, and has
+--   not at this URL, is asked, and disabled until then; the version of the set moves on, so that no commit uses the old one.
 -- Reply 'accepted', 'same' or 'moved'
 local name, config, digest, ordering, cap, raw, rate, supersede, handshake = unpack(ARGV, 1, 9)
 if raw ~= '' and redis.call('HGET', P .. 'endpoints', name) ~= raw then return 'moved' end
@@ -27,6 +27,7 @@ redis.pcall('HDEL', P .. 'rejected', 'endpoint:' .. name)
 redis.call('HSET', P .. 'registry', name, config)
 redis.call('SADD', P .. 'names', name)
 redis.call('HSET', key, 'digest', digest, 'ordering', ordering, 'cap', cap, 'raw', raw, 'config', config)
+if not known[2] or known[2] == 'removed' then redis.call('HSET', key, 'registered_at', now) end
 if rate ~= '' then redis.call('HSET', key, 'rate', rate) else redis.call('HDEL', key, 'rate') end
 if handshake ~= '' then
   redis.call('HSET', key, 'handshake', handshake)

@@ -1,16 +1,25 @@
 """Events of which nothing is owed, or nothing to some: why, by the filters of the endpoints in force."""
 
 import json
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bridge.audience import PassedOver, nobody, passed_over, way_to_hear, way_to_tell
+from bridge.audience import (
+    CAME_LATER,
+    WOULD_TAKE,
+    PassedOver,
+    nobody,
+    passed_over,
+    way_to_catch_up,
+    way_to_hear,
+    way_to_tell,
+)
 from bridge.filters import index_of, takes
 from bridge.kinds import Kind
 from bridge.model import Endpoint
 from bridge.store.reading.events import EventView
-from bridge.store.reading.trips import HasClient, as_record, ask
+from bridge.store.reading.trips import HasClient, as_ms, as_record, ask
 from bridge.store.registry import as_text, endpoint_from_json
 
 if TYPE_CHECKING:
@@ -39,9 +48,11 @@ class _Heard:
 async def untold(store: HasClient, events: Sequence[EventView]) -> dict[str, Untold]:
     """Of events without deliveries those that are about a task, by id."""
     endpoints = await _in_force(store) if events else {}
+    registered = await _registered(store, endpoints)
     found = {}
     for event, heard in zip(events, await _heard(store, events), strict=True):
-        if why := nobody(event.type, event.task, endpoints, **heard.words):
+        later = _later(registered, event)
+        if why := nobody(event.type, event.task, endpoints, later=later, **heard.words):
             found[event.event_id] = Untold(why, way_to_tell(event.task, watched=heard.watched))
     return found
 
@@ -52,10 +63,14 @@ async def not_owed(
     """Of events that somebody is owed (`owed`: event id → endpoints), the endpoints that are not, by id."""
     some = [event for event in events if event.event_id in owed]
     endpoints = await _in_force(store) if some else {}
-    return {
-        event.event_id: passed_over(event.type, event.task, endpoints, owed=owed[event.event_id], **heard.words)
-        for event, heard in zip(some, await _heard(store, some), strict=True)
-    }
+    registered = await _registered(store, endpoints)
+
+    def passed(event: EventView, heard: _Heard) -> list[PassedOver]:
+        later, ours = _later(registered, event), owed[event.event_id]
+        return passed_over(event.type, event.task, endpoints, owed=ours, later=later, **heard.words)
+
+    heard = await _heard(store, some)
+    return {event.event_id: passed(event, one) for event, one in zip(some, heard, strict=True)}
 
 
 async def unheard_by(store: HasClient, events: Sequence[EventView], name: str) -> Untold | None:
@@ -64,9 +79,24 @@ async def unheard_by(store: HasClient, events: Sequence[EventView], name: str) -
     if one is None or not events:
         return None
     (event,), (heard,) = events, await _heard(store, events)
-    way = way_to_hear(name, event.task, watched=heard.watched)
     found = passed_over(event.type, event.task, {name: one}, owed=(), **heard.words)
+    if found and found[0].why == WOULD_TAKE and _later(await _registered(store, [name]), event):
+        return Untold(CAME_LATER, way_to_catch_up(event.task, watched=heard.watched))
+    way = way_to_hear(name, event.task, watched=heard.watched)
     return next((Untold(each.why, way) for each in found), None)
+
+
+async def _registered(store: HasClient, names: Iterable[str]) -> dict[str, int]:
+    """Since when endpoints are registered (ms); those of which that is not known are left out."""
+    names = list(names)
+    moments = await ask(store, names, lambda pipe, name: pipe.hget(store.keys.endpoint(name), "registered_at"))
+    known = {name: as_ms(moment) for name, moment in zip(names, moments, strict=True)}
+    return {name: moment for name, moment in known.items() if moment}
+
+
+def _later(registered: Mapping[str, int], event: EventView) -> list[str]:
+    """The endpoints that were registered after an event."""
+    return [name for name, moment in registered.items() if moment > event.committed_at]
 
 
 async def _heard(store: HasClient, events: Sequence[EventView]) -> list[_Heard]:

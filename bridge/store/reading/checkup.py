@@ -16,6 +16,7 @@ from bridge.doctor.server import Ahead, ServerFacts
 from bridge.doctor.work import OwedFacts, RoleFacts, TaskFacts
 from bridge.hints import near_names
 from bridge.redaction import bare
+from bridge.rejection import told_of
 from bridge.store.reading.trips import MADE_DUE, HasClient, as_ms, as_record, ask, waits_since
 from bridge.store.reading.vitals import Role
 from bridge.store.registry import as_text
@@ -256,10 +257,8 @@ async def refusals(store: HasClient) -> list[Refusal]:
     found = []
     async for name, text in _pairs(store, store.keys.rejected, REFUSALS):
         record = as_record(text)
-        reason, where = str(record.get("reason") or ""), str(record.get("field") or "")
-        told = f"{where}: {reason}" if where else reason
-        fix, value = str(record.get("fix") or ""), str(record.get("value") or "")
-        found.append(Refusal(as_text(name), told, fix, where, value))
+        where, fix, value = (str(record.get(one) or "") for one in ("field", "fix", "value"))
+        found.append(Refusal(as_text(name), told_of(record), fix, where, value))
     endpoints = [one.name for one in found if one.name.startswith("endpoint:")]
     kept = await ask(store, endpoints, lambda pipe, name: pipe.hget(store.keys(name), "kept"))
     in_force = {name for name, one in zip(endpoints, kept, strict=True) if one}

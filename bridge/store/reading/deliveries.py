@@ -43,9 +43,11 @@ class DeliveryView:
     endpoint_error: str | None = None
     """While it is pending: what its endpoint's latest attempt came to, if that failed."""
     last_error: str | None = None
-    """Of a dead one: what its own latest attempt came to, as long as that is remembered."""
+    """Of a dead or a pending one: what its own latest attempt came to, if that failed and is remembered."""
     endpoint_removed: bool = False
     """Its endpoint was removed: nothing goes there until one of that name is added."""
+    endpoint_gone: bool = False
+    """Its endpoint is disabled, as it answered 410."""
 
     @property
     def moved_at(self) -> int:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.filters import words_of
 from bridge.redaction import bare, narrated
+from bridge.rejection import told_of
 from bridge.store.reading.trips import HasClient, as_ms, as_record, ask
 from bridge.store.registry import as_text
 from bridge.waiting import error_of
@@ -215,7 +216,7 @@ def _view(
         delivered=done,
         dead=dead,
         last_at=max((int(pair[1]) for pair in [*last_done, *last_dead]), default=None),
-        note=("the running worker's settings refuse it: " if kept else "") + str(refusal.get("reason", "")),
+        note=("the running worker's settings refuse it: " if kept else "") + told_of(refusal),
         fix="bridge doctor" if kept else str(refusal.get("fix", "")),
     )
 

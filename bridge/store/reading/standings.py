@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bridge.model import DeliveryState
 from bridge.store.reading.trips import HasClient, as_ms, as_record, ask
 from bridge.store.registry import as_text
-from bridge.waiting import Standing, error_of, hold_of
+from bridge.waiting import GONE, Standing, error_of, hold_of
 
 if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
@@ -34,15 +34,21 @@ async def standings(store: HasClient, names: Sequence[str]) -> dict[str, Standin
 
 
 async def with_holds(store: HasClient, views: "Sequence[DeliveryView]") -> "list[DeliveryView]":
-    """These deliveries; of the pending ones what holds them, or when they go out, and how their endpoint fails; of the
-    dead ones what they failed by; of all whether their endpoint was removed."""
+    """These deliveries; of the pending ones what holds them, or when they go out, and how their endpoint fails; of
+    these and the dead ones what they failed by; of all whether their endpoint was removed, or disabled as gone."""
     known = await standings(store, sorted({view.endpoint for view in views}))
     pending = [view for view in views if view.state == DeliveryState.PENDING]
     dead = [view for view in views if view.state == DeliveryState.DEAD]
     judged = await _held(store, pending, known) | await _failed(store, dead)
-    removed = {name for name, standing in known.items() if standing.state == "removed"}
     found = [judged.get((view.endpoint, view.event_id), view) for view in views]
-    return [replace(view, endpoint_removed=True) if view.endpoint in removed else view for view in found]
+    return [_standing(view, known[view.endpoint]) for view in found]
+
+
+def _standing(view: "DeliveryView", standing: Standing) -> "DeliveryView":
+    if standing.state == "removed":
+        return replace(view, endpoint_removed=True)
+    gone = standing.state == "disabled" and standing.reason == GONE
+    return replace(view, endpoint_gone=True) if gone else view
 
 
 Judged = dict[tuple[str, str], "DeliveryView"]
@@ -54,17 +60,18 @@ async def _held(store: HasClient, pending: "Sequence[DeliveryView]", known: dict
         pipe.zscore(store.keys.queue(view.endpoint), view.event_id)
         pipe.hget(store.keys.turns(view.endpoint), view.task)
         pipe.lpos(store.keys.line(view.endpoint, view.task), view.event_id)
+        pipe.lindex(store.keys.attempts(view.endpoint, view.event_id), -1)
 
     replies = await ask(store, pending, question)
     judged = {}
     for i, view in enumerate(pending):
-        due, head, place = replies[3 * i : 3 * i + 3]
+        due, head, place, latest = replies[4 * i : 4 * i + 4]
         standing = known[view.endpoint]
         waits = due is None and place is not None and as_text(head) != view.event_id
         hold = hold_of(standing, as_text(head) if waits else None)
         moment = None if due is None or hold else max(int(due), standing.paused_until_at or 0)
         judged[view.endpoint, view.event_id] = replace(
-            view, next_at=moment, hold=hold, endpoint_error=standing.error or None
+            view, next_at=moment, hold=hold, endpoint_error=standing.error or None, last_error=_failure(latest)
         )
     return judged
 
@@ -75,6 +82,14 @@ async def _failed(store: HasClient, dead: "Sequence[DeliveryView]") -> Judged:
 
     latest = await ask(store, dead, question)
     return {
-        (view.endpoint, view.event_id): replace(view, last_error=error_of(as_record(one)) or None)
+        (view.endpoint, view.event_id): replace(view, last_error=_failure(one))
         for view, one in zip(dead, latest, strict=True)
     }
+
+
+def _failure(latest: bytes | str | None) -> str | None:
+    """What an attempt came to; None where there was none, or it was taken: what was delivered may be owed again."""
+    attempt = as_record(latest)
+    status = attempt.get("status_code")
+    taken = isinstance(status, int) and 200 <= status < 300
+    return None if taken else error_of(attempt) or None

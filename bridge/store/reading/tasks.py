@@ -18,7 +18,7 @@ STATES = ("waiting", "watched", "ended", "rejected", "gone")
 MEMBERS = 200_000
 """The most tasks of each kind (watched, ended) that a listing looks at."""
 
-_WATCH = ("polled_at", "error", "faults", "token", "expires", "options")
+_WATCH = ("polled_at", "error", "faults", "absences", "token", "expires", "options")
 _SNAPSHOT = ("status", "updated_at", "observed_at", "revision", "event_id", "gone", "hls_status")
 
 
@@ -46,6 +46,8 @@ class TaskView:
     """How many deliveries its current event has, whatever became of them."""
     delivered: int = 0
     faults: int = 0
+    absences: int = 0
+    """Answers in a row that there is no such task, or that it is refused."""
     note: str = ""
     """What went wrong: the last error, a doubt, why it was rejected, or that upstream never knew it."""
     fix: str = ""
@@ -137,7 +139,7 @@ def _view(
     member: str, score: float | None, due: float | None, ended: float | None, watch: Sequence[Any],
     snapshot: Sequence[Any], rejected: bytes | None,
 ) -> TaskView:  # fmt: skip
-    polled, error, faults, token, expires, options = watch
+    polled, error, faults, absences, token, expires, options = watch
     status, updated, observed, revision, event_id, gone, hls = map(as_text, snapshot)
     refusal = as_record(rejected)
     if score is not None:
@@ -165,6 +167,7 @@ def _view(
         event_id=event_id or None,
         hls_status=hls or None,
         faults=as_ms(faults) or 0,
+        absences=(as_ms(absences) or 0) if watched else 0,
         note=note,
         fix=fix,
         options=as_record(options) or None,

@@ -59,6 +59,8 @@ class Status:
     statuses: dict[str, int]
     roles: tuple[Role, ...]
     endpoints: dict[str, int]
+    failing: int
+    """Those of them that take deliveries, and whose latest attempt failed."""
     probe_at: int | None
     """When the next of the endpoints that are held is probed."""
     pending: int
@@ -148,6 +150,7 @@ async def status(store: HasClient, *, seen: int = SEEN) -> Status:
         statuses=await statuses(store, seen),
         roles=tuple([await role(store, kind) for kind in KINDS]),
         endpoints=dict(Counter(one.state for one in endpoints if one.state != "removed")),
+        failing=sum(one.state == "active" and one.failures > 0 for one in endpoints),
         probe_at=min((one.probe_at for one in endpoints if one.probe_at), default=None),
         pending=sum(one.pending for one in endpoints),
         dead=sum(one.dead for one in endpoints),
