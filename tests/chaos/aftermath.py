@@ -106,8 +106,17 @@ class Aftermath(State):
             yield f"recover: {text(self.world.redis.hget(P + 'stats', 'retried'))} dead letters came back"
 
     def _rate(self) -> Iterator[str]:
-        """I16 of a rate: so many at once, and from then on no more than one each interval."""
-        arrived = [arrival.at for arrival in self._to("/h")]
+        """I16 of a rate: so many attempts at once, and from then on no more than one each interval.
+
+        A request that a kept connection lost unanswered is the same attempt when another one carries it.
+        """
+        seen: dict[tuple[str, int], float] = {}
+        arrived = []
+        for arrival in self._to("/h"):
+            attempt = arrival.id, arrival.attempt
+            if arrival.at - seen.get(attempt, float("-inf")) > UNDER_WAY_SECONDS:
+                arrived.append(arrival.at)
+            seen[attempt] = arrival.at
         for earlier, later in zip(arrived, arrived[RATE:], strict=False):
             if later - earlier < 1 / RATE - UNDER_WAY_SECONDS:
                 yield f"I16: h heard {RATE + 1} times from {earlier} to {later}"
