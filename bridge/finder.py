@@ -18,7 +18,7 @@ from bridge.kinds import Kind
 from bridge.model import FetchFailure, FetchFault, Observation
 from bridge.poll import proves_key
 from bridge.pump import Log, keep_on
-from bridge.rejection import Rejection
+from bridge.rejection import Rejection, rejected_field
 from bridge.skim import CLOCKS_APART_MS
 from bridge.watches import WATCHES, Watch
 
@@ -219,8 +219,7 @@ class Finder:
         if word == "kept":
             self._kept[name] = text
         if word in {"restored", "deleted", "kept"}:
-            shown = name.decode(errors="backslashreplace")[:200]
-            self._log.warning("rejected", entry=f"watch:{shown}", fix="bridge doctor says why")
+            self._log.warning("rejected", entry=rejected_field("watch", name), fix="bridge doctor says why")
 
     async def _find(self, turn: Turn, job: Job) -> bool:
         """Go on with a search. Replies whether there may be something left to do for others."""

@@ -45,8 +45,9 @@ def value_without_secrets(text: str, head: int) -> str:
 
 
 def narrated(text: str) -> str:
-    """The same for a sentence, of whose words only those with `://` are URLs."""
-    return _WORD.sub(lambda word: bare(word[0]) if "://" in word[0] else word[0], SIGNING_SECRET.sub("whsec_…", text))
+    """The same for a sentence, of whose words only those with `://` are URLs; without credentials, too."""
+    told = _CREDENTIALS.sub(r"\1…", SIGNING_SECRET.sub("whsec_…", text))
+    return _WORD.sub(lambda word: bare(word[0]) if "://" in word[0] else word[0], told)
 
 
 def bare(url: str) -> str:

@@ -1,4 +1,4 @@
-"""Seven ways in which this product could be wrong and look right. A proof that lets one of them live proves nothing."""
+"""Ways in which this product could be wrong and look right. A proof that lets one of them live proves nothing."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from bridge import deliver, events
-from bridge.diff import digest_of
+from bridge import deliver, events, rotation
+from bridge.diff import digest_of, order
 from bridge.model import Decision, DeliveryState, EndpointEffect
 from bridge.store import scripts
 from bridge.store.registry import Registry
@@ -33,6 +33,8 @@ def lua(*changes: tuple[str, str]) -> Iterator[None]:
         yield
 
 
+PROMOTES = "if state ~= 'pending' or (ordering and ordering ~= 'strict') then"
+"""When a settle lets the next event of a task go."""
 ENDED = ("if record.state ~= 'pending' then -- it has ended", "if false then -- it has ended")
 """The second line of defence of a settle, behind the lease: with it a mutant of the lease alone does no harm."""
 
@@ -90,8 +92,8 @@ def id_without_digest() -> Iterator[None]:
     """The event's id counts, instead of saying what it is."""
     genuine = events.event_from
 
-    def event_from(change: Any, task: str, *, now: int, metadata: Any = None) -> Any:
-        event = genuine(change, task, now=now, metadata=metadata)
+    def event_from(change: Any, task: str, **options: Any) -> Any:
+        event = genuine(change, task, **options)
         return replace(event, id=f"evt_{digest_of([task, event.revision])}")
 
     with patch.object(events, "event_from", event_from):
@@ -114,6 +116,67 @@ def ttl_on_a_live_key() -> Any:
     )
 
 
+def turn_not_promoted() -> Any:
+    """Who waits behind an attempt waits on, when it has been made."""
+    return lua((PROMOTES + " promote(endpoint, record.task, event_id) end", ""))
+
+
+def strict_forgotten() -> Any:
+    """The next event of a task does not wait for this one's end."""
+    return lua((PROMOTES, "if true then"))
+
+
+def hold_not_in_force() -> Any:
+    """What is disabled is served all the same."""
+    return lua(("if known[1] ~= 'active' and not held then return nil end", "if not known[1] then return nil end"))
+
+
+def hand_out_cut_short() -> Any:
+    """After its first step a hand-out is over."""
+    return lua(("redis.call('LTRIM', list, served, -1)", "redis.call('DEL', list)"))
+
+
+def end_superseded() -> Any:
+    """A later event stands for any earlier one, and not for progress alone."""
+    return lua(("return redis.pcall('HGET', P .. 'event:' .. event_id, 'progress') == '1' and other or nil",
+                "return other"))  # fmt: skip
+
+
+def notice_told_twice() -> Any:
+    """Telling does not look whether somebody has told."""
+    return lua(("if redis.call('LINDEX', notices, 0) ~= ARGV[1] then return 'stale' end", ""))
+
+
+def rate_ignored() -> Any:
+    """A claim takes all that is due, whatever its endpoint's rate."""
+    return lua(("if limits.interval then free = math.min(free, allowed_by_rate(limits)) end", ""))
+
+
+def budget_not_counted() -> Any:
+    """What upstream was asked is not counted."""
+    return lua(("redis.call('HINCRBY', P .. 'spent:' .. account, math.floor(now / 1000), requests)", ""))
+
+
+def row_told_unread() -> Any:
+    """The end of a task is told from a row of the list, without reading the task."""
+
+    def is_plain(known: Any, row: Any) -> bool:
+        return bool(row.status != known.status and order(row, known) > 0)
+
+    return patch("bridge.lister.is_plain", is_plain)
+
+
+def old_secret_for_ever() -> Any:
+    """A secret that another one took over from signs on after its time."""
+
+    def signing_secrets(endpoint: Any, default: Any, _: float) -> Any:
+        return rotation.signing_secrets(endpoint, default, 0.0)[0], None
+
+    return patch("bridge.sender.signing_secrets", signing_secrets)
+
+
 MUTANTS: tuple[Mutant, ...] = (
     no_fence, commit_in_two_steps, ack_first, no_lease_push, id_without_digest, settle_replayed, ttl_on_a_live_key,
+    turn_not_promoted, strict_forgotten, hold_not_in_force, hand_out_cut_short, end_superseded, notice_told_twice,
+    rate_ignored, budget_not_counted, row_told_unread, old_secret_for_ever,
 )  # fmt: skip

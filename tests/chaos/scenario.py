@@ -21,7 +21,7 @@ LIVES = {
 }
 """When (seconds) which status."""
 Trouble = Callable[[World], Awaitable[None]]
-Step = tuple[float, Callable[[Declaring], Awaitable[object]]]
+Step = tuple[float, Callable[[Store], Awaitable[object]]]
 
 
 async def client(world: World, steps: list[Step]) -> None:
@@ -31,15 +31,22 @@ async def client(world: World, steps: list[Step]) -> None:
     async def life(_: Process) -> None:
         nonlocal done
         async with Store.open("redis://world") as store:
-            declaring = Declaring(store)
             while done < len(steps):
                 at, step = steps[done]
                 await asyncio.sleep(max(0.0, at - world.loop.time()))
-                await step(declaring)
+                await step(store)
                 done += 1
         world.settled_at = min(world.settled_at, world.loop.time())
 
     await world.spawn("client", life)
+
+
+async def come_to_rest(world: World, expected: Expected, *awaited: "asyncio.Future[None]") -> None:
+    """Wait until these are done and nothing is due any more, or until the horizon."""
+    while (  # noqa: ASYNC110 - rest is the absence of events, and this time costs nothing
+        not (all(task.done() for task in awaited) and at_rest(world, expected)) and world.loop.time() < HORIZON_SECONDS
+    ):
+        await asyncio.sleep(1)
 
 
 def refuses_progress(arrival: Arrival) -> int:
@@ -64,19 +71,15 @@ async def play(world: World, expected: Expected = EXPECTED, trouble: Trouble | N
         client(
             world,
             [
-                (0.1, lambda c: c.write_endpoint("a", {"url": f"{url}/a", "secret": SECRET}, replace=True)),
-                (0.1, lambda c: c.write_endpoint("b", {"url": f"{url}/b"}, replace=True)),
-                (0.2, lambda c: c.register_tasks(["t1", "t2", "t3"], {"metadata": '{"order": 7}'})),
-                (3.0, lambda c: c.remove_tasks(["t2"])),
+                (0.1, lambda s: Declaring(s).write_endpoint("a", {"url": f"{url}/a", "secret": SECRET}, replace=True)),
+                (0.1, lambda s: Declaring(s).write_endpoint("b", {"url": f"{url}/b"}, replace=True)),
+                (0.2, lambda s: Declaring(s).register_tasks(["t1", "t2", "t3"], {"metadata": '{"order": 7}'})),
+                (3.0, lambda s: Declaring(s).remove_tasks(["t2"])),
             ],
         )
     )
     beside = [asyncio.ensure_future(trouble(world))] if trouble else []
-    while (  # noqa: ASYNC110 - rest is the absence of events, and this time costs nothing
-        not (all(task.done() for task in beside) and story.done() and at_rest(world, expected))
-        and world.loop.time() < HORIZON_SECONDS
-    ):
-        await asyncio.sleep(1)
+    await come_to_rest(world, expected, story, *beside)
     complaints = list(State(world, expected).complaints())
     await world.end()
     return complaints

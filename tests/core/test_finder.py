@@ -631,3 +631,12 @@ async def test_an_upstream_that_ignores_the_page_is_not_asked_for_ever(find: Fin
     for _ in range(10):
         await find.round()
     assert find.pages - since <= 25
+
+
+async def test_a_refused_watch_is_named_in_the_log_as_in_redis(find: Finding) -> None:
+    """Where somebody wrote a secret in the name's place, neither repeats it, and one is found by the other."""
+    await find.client.hset("bridge:watches", "user:pa55word@example.com/in", "{}")
+    await find.round()
+    (told,) = find.log.named("rejected")
+    assert "pa55word" not in str(told)
+    assert str(told["entry"]).encode() in await find.client.hkeys("bridge:rejected")

@@ -262,3 +262,12 @@ def test_what_ends_the_supervisor_is_told_without_secrets(tmp_path: Path, sabota
         (line,) = running.said("uncaught")
         assert "sabotaged restore" in line["exception"]
         assert not found_in(running.log), running.log
+
+
+@pytest.mark.parametrize("words", [("completion",), ("contract", "show"), ("task", "show"), ("endpoint", "show")])
+def test_credentials_typed_in_a_wrong_place_are_not_repeated(bridge: Call, words: tuple[str, ...]) -> None:
+    """Where click says what it was given, and where we do."""
+    for typed, secret in (("Authorization: Bearer abc123def", "abc123def"), ("tlk_456ghi789", "456ghi789")):
+        code, said = bridge(*words, typed)
+        assert code
+        assert secret not in said

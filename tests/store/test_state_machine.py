@@ -3,7 +3,6 @@
 A failure is printed as a sequence of rules, and with the line that reproduces it.
 """
 
-import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule, run_state_machine_as_test
+from laboratory import lab_at, small_steps
 from machine import (
     DELIVERED,
     FENCED,
@@ -32,7 +32,6 @@ from scene import LEASE_MS, an_observation
 from bridge import diff, events
 from bridge.model import Change, DeadReason, Decision, DeliveryState, EndpointEffect, Postponement
 from bridge.recovery import choose
-from bridge.store import Store, connect
 
 FAILED = EndpointEffect.FAILURE
 OUTAGE = Decision(DeliveryState.PENDING, FAILED, retry_in_ms=1_000, probe_in_ms=30_000, window_ms=150_000)
@@ -278,39 +277,24 @@ class TheStore(ClientsAndTime):
 @pytest.fixture
 def lab(redis_url: str) -> Iterator[Lab]:
     """A Redis that knows the verbs."""
-    loop = asyncio.new_event_loop()
-
-    async def begin() -> Lab:
-        async with Store.open(redis_url) as store:
-            verbs = {sha: name for name, sha in store.scripts._shas.items()}
-            shebang = any(text.startswith("#!") for text in store.scripts._texts.values())
-        return Lab(connect(redis_url), loop, shebang, verbs)
-
-    lab = loop.run_until_complete(begin())
-    try:
+    with lab_at(redis_url) as lab:
         yield lab
-    finally:
-        loop.run_until_complete(lab.client.aclose())
-        loop.close()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3_600)
-def test_no_order_of_calls_breaks_the_store(lab: Lab, soak: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_order_of_calls_breaks_the_store(lab: Lab, soak: bool) -> None:
     """I1, I2, I5, I6, I13, I14, I16, P2, P4, and bodies that live exactly as long as they are needed."""
-    monkeypatch.setattr("bridge.store.registry.FANOUT_STEP", 2)
-    monkeypatch.setattr("bridge.store.outbox.FANOUT_STEP", 2)
-    monkeypatch.setattr("bridge.store.outbox.FAILURES_BEFORE_OPEN", 3)
-    monkeypatch.setattr("bridge.store.outbox.OPEN_AFTER_MS", 5_000)
-    run_state_machine_as_test(
-        type("TheStoreHere", (TheStore,), {"lab": lab}),
-        settings=settings(
-            max_examples=7_500 if soak else 150,
-            stateful_step_count=40,
-            deadline=None,
-            phases=[Phase.reuse, Phase.generate, Phase.shrink],
-            report_multiple_bugs=False,
-            print_blob=True,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    with small_steps():
+        run_state_machine_as_test(
+            type("TheStoreHere", (TheStore,), {"lab": lab}),
+            settings=settings(
+                max_examples=7_500 if soak else 150,
+                stateful_step_count=40,
+                deadline=None,
+                phases=[Phase.reuse, Phase.generate, Phase.shrink],
+                report_multiple_bugs=False,
+                print_blob=True,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
