@@ -88,7 +88,6 @@ def stage(redis: SyncRedis, size: Size) -> Image:
                 await Steering(store).disable(name)
 
     redis.flushall()
-    redis.script_flush()  # what Redis knows of the run before, too: else this one would load fewer verbs
     asyncio.run(begin())
     keys = redis.keys("*")
     return [(key, copy) for key in keys if (copy := redis.dump(key))]
@@ -181,6 +180,7 @@ async def play(world: World, expected: Expected) -> list[str]:
 
 def tell(redis: SyncRedis, image: Image, size: Size, fates: Fates, *, faults: int = 0) -> tuple[World, list[str]]:
     """Play it under these fates, from what `stage` left."""
+    redis.script_flush()  # what Redis knows of the run before, too: else this one would load fewer verbs
     pipe = redis.pipeline(transaction=True)
     pipe.flushall()
     for key, copy in image:
