@@ -165,7 +165,7 @@ async def test_a_delivery_is_sent_again_by_force_alone_once_it_was_delivered(sce
     made = await something_of_everything(scene)
     assert (await api.post(f"/api/deliveries/{made['dead']}/a")).json()["result"] == "owed again"
     refused = await api.post(f"/api/deliveries/{made['delivered']}/a")
-    assert (refused.status_code, refused.json()["reason"]) == (409, "it was delivered")
+    assert (refused.status_code, refused.json()["reason"]) == (409, "it was delivered already, and is left alone")
     assert (await api.post(f"/api/deliveries/{made['delivered']}/a?force=true")).status_code == 202
     assert (await api.post("/api/deliveries/evt_0/a")).status_code == 404
 

@@ -57,7 +57,7 @@ def test_a_worker_that_forbids_what_this_shell_allows(tmp_path: Path) -> None:
                 assert len(steps) < 30
             told = findings(town)
             shown = bridge(town, "endpoint", "show", "mine")
-            assert "the running worker's settings refuse it: scheme_not_https" in shown
+            assert "the running worker's settings refuse it: url: scheme_not_https" in shown
             assert "held: endpoint mine is disabled (blocked by the running worker's" in bridge(
                 town, "task", "show", "t1"
             )
