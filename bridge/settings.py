@@ -209,7 +209,7 @@ class Settings(BaseSettings):
     )
     retention_events: int = knob(100_000, "Newest events kept in the stream.", "events", 100, 10_000_000)
 
-    shift_seconds: float = knob(300, "Length of the RQ job that keeps a worker claiming.", "seconds", 1, 3600)
+    shift_seconds: float = knob(600, "Length of the RQ job that keeps a worker claiming.", "seconds", 1, 3600)
     tracing: types.Tracing = knob(
         False,
         "Send a span of each read, commit and attempt by OpenTelemetry; where to, which and under what name, its "
