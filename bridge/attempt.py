@@ -43,6 +43,7 @@ SILENT = frozenset(
 )
 """Those that are a secret, repeat what we sent, or are about browsers and caches."""
 CUT = "..."
+_JSON = json.JSONEncoder(separators=(",", ":"))
 _MAY_HIDE = re.compile(r"[?#@]|//|whsec_")
 """What a URL with something to hide has in it."""
 QUIET_EFFECTS = frozenset({EndpointEffect.SUCCESS, EndpointEffect.FAILURE})
@@ -107,7 +108,7 @@ def attempt_record(delivery: Delivery, outcome: Outcome, decision: Decision, *, 
         "effect": None if decision.effect in QUIET_EFFECTS else decision.effect,
     }
     kept = {name: value for name, value in record.items() if value is not None and value != ""}
-    return json.dumps(kept, separators=(",", ":"))
+    return _JSON.encode(kept)
 
 
 def because(record: Mapping[str, Any]) -> str:
