@@ -47,7 +47,9 @@ class Registering:
 
     def __init__(self, store: "Store", settings: "Settings") -> None:
         self._store, self._settings = store, settings
-        self._judge = Judge(settings.policy, settings.delivery_default_secret is not None)
+        self._judge = Judge(
+            settings.policy, settings.delivery_default_secret is not None, settings.signing_key is not None
+        )
 
     async def put_endpoint(self, asked: Mapping[str, str], fields: Fields | None) -> Done:
         """Register an endpoint, or write it anew; what is so already is left alone, and so is its state."""

@@ -10,6 +10,7 @@ from cryptography.fernet import Fernet
 from httpx import AsyncClient
 from scene import Scene
 
+from bridge.keypair import PrivateKey
 from bridge.sealing import is_sealed
 from bridge.store import Store
 from bridge.store.steering import Steering
@@ -59,6 +60,19 @@ async def test_an_endpoint_is_written_anew_as_a_whole_but_for_its_secret(store: 
         assert (await written(store))["secret"] == OTHER
         await api.put("/api/endpoints/a", json={"url": URL, "secret": None})
         assert (await written(store))["secret"] is None
+
+
+async def test_an_endpoint_may_ask_for_v1a_where_there_is_a_key(store: Store) -> None:
+    """As by the command line: with a key it is in force, and needs no secret; without one the fix makes a key."""
+    body = {"url": URL, "signatures": ["v1a"]}
+    async with api_of(store, signing_key=PrivateKey(bytes(32)).text) as api:
+        made = await api.put("/api/endpoints/a", json=body)
+        assert (made.status_code, made.json()["result"]) == (201, "added"), made.text
+        assert (await api.get("/api/endpoints/a")).json()["endpoint"]["signatures"] == ["v1a"]
+    async with api_of(store) as api:
+        refused = await api.put("/api/endpoints/b", json=body)
+        assert (refused.status_code, refused.json()["field"]) == (422, "signatures")
+        assert "bridge key new" in refused.json()["fix"]
 
 
 async def test_a_hold_of_an_operator_outlives_it_and_is_told(scene: Scene, api: AsyncClient) -> None:
