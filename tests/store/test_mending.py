@@ -22,7 +22,7 @@ def a_sweep(store: Store) -> Sweep:
 
 LOST = [
     ("ready",), ("queue:a",), ("endpoint:a",), ("registry",), ("leases:a",), ("registry", "endpoint:a"),
-    ("ready", "queue:a", "leases:a", "endpoint:a", "registry"),
+    ("ready", "queue:a", "leases:a", "endpoint:a", "registry"), ("turns:a",), ("turns:a", "queue:a", "leases:a"),
 ]  # fmt: skip
 
 
@@ -52,6 +52,26 @@ async def test_what_is_owed_stays_owed_when_somebody_deletes_a_key(
             await scene.store.outbox.settle(delivery, DELIVERED, "{}")
     assert taken.event_id == made[0].id
     assert sorted(arrived) == sorted(event.id for event in (retried, *made))
+
+
+async def test_what_an_older_version_put_in_line_goes_out(scene: Scene, clock: Clock) -> None:
+    """P2, P4: there the line began with the one whose turn it was; what waits and what comes keep their order."""
+    await scene.endpoint("a")
+    await scene.task()
+    made = [await scene.commit(status, delay_ms=0) for status in ("pending", "queued", "indexing")]
+    turn = await scene.store.client.hget("bridge:turns:a", "t1") or b""
+    await scene.store.client.delete("bridge:turns:a")
+    await scene.store.client.lpush("bridge:line:a:t1", turn)
+    made.append(await scene.commit("ready", delay_ms=0))
+    sweep, arrived = a_sweep(scene.store), list[str]()
+    for _ in range(8):
+        await sweep.page()
+        clock.advance(30_000)
+        claimed = await scene.claim()
+        arrived += [delivery.event_id for delivery in claimed]
+        for delivery in claimed:
+            await scene.store.outbox.settle(delivery, DELIVERED, "{}")
+    assert arrived == [event.id for event in made]
 
 
 @pytest.mark.parametrize("lost", [("registry",), ("registry", "ready"), ("ready",), ("leases:{name}", "queue:{name}")])

@@ -62,14 +62,10 @@ end
 
 -- Is this one's turn still to come? A head that ended, or whose turn has passed, gives way first.
 local function waits(event_id, member)
-  local turns, line, head = P .. 'turns:' .. name, line_of(name, member), head_of(name, member)
+  local turns, head, line = P .. 'turns:' .. name, head_of(name, member), line_of(name, member)
   if ordering == 'none' then
     if head == event_id then redis.call('HDEL', turns, member) else redis.call('LREM', line, 0, event_id) end
     return false
-  end
-  if not head then
-    head = redis.call('LPOP', line)
-    if head then redis.call('HSET', turns, member, head) end
   end
   while head and head ~= event_id do
     local record = pending(head)

@@ -180,13 +180,28 @@ end
 -- behind that one in a list, which most tasks never need. What somebody wrote over of these is as good as empty: the sweep
 -- finds who waited.
 
--- Whose turn it is, or false.
+-- The first of those behind it leaves the list; false where nobody is there.
+local function next_of(endpoint, member)
+  local line = P .. 'line:' .. endpoint .. ':' .. member
+  local first = redis.pcall('LPOP', line)
+  if type(first) ~= 'table' then return first end
+  redis.call('DEL', line)
+  return false
+end
+
+-- Whose turn it is, or false. Who is behind nobody comes next: the turns were lost, or this is a line of versions before
+-- there were turns, which began with the one whose turn it was.
 local function head_of(endpoint, member)
   local turns = P .. 'turns:' .. endpoint
   local head = redis.pcall('HGET', turns, member)
-  if type(head) ~= 'table' then return head end
-  redis.call('DEL', turns)
-  return false
+  if type(head) == 'table' then
+    redis.call('DEL', turns)
+    head = false
+  end
+  if head then return head end
+  head = next_of(endpoint, member)
+  if head then redis.call('HSET', turns, member, head) end
+  return head
 end
 
 -- The list of those behind it.
@@ -268,12 +283,7 @@ end
 -- This delivery's turn has passed: the next one of its task may make its first attempt. Nothing if it passed before.
 local function promote(endpoint, member, event_id)
   if head_of(endpoint, member) ~= event_id then return end
-  local line = P .. 'line:' .. endpoint .. ':' .. member
-  local successor = redis.pcall('LPOP', line)
-  if type(successor) == 'table' then
-    redis.call('DEL', line)
-    successor = false
-  end
+  local successor = next_of(endpoint, member)
   if not successor then
     redis.call('HDEL', P .. 'turns:' .. endpoint, member)
     return
