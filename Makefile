@@ -19,7 +19,7 @@ run: .venv ## run the worker against BRIDGE_REDIS_URL and the real API
 	@$(BIN)/python worker.py
 
 test: .venv ## every test, on a real Redis that the tests start themselves
-	@$(BIN)/pytest -n $(JOBS) --dist load --maxschedchunk 3 $(ARGS)
+	@$(BIN)/pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 check: .venv ## ruff, mypy --strict, import-linter, spelling, hadolint, the compose schema
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from base64 import urlsafe_b64encode
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
 from statistics import median
+from types import MappingProxyType
 from typing import Any
 
 from redis import Redis
@@ -110,18 +112,30 @@ async def watched(
 
 
 async def a_commit(
-    store: Store, task: WatchedTask, now: int, *, status: str = "ready", delay_ms: int = -1, filler: int = 0
+    store: Store,
+    task: WatchedTask,
+    now: int,
+    *,
+    status: str = "ready",
+    delay_ms: int = -1,
+    filler: int = 0,
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> str:
-    """Commit that a task was seen in this status; replies the event's id."""
+    """Commit that a task was seen in this status; replies the event's id.
+
+    `more` is what upstream's object says besides; `filler` bytes are added that no deflate makes shorter.
+    """
     moment = "2026-11-01T10:04:39.871Z"
-    whole = {"_id": task.member, "status": status, "updated_at": moment, "filler": "x" * filler}
+    whole = {"_id": task.member, "status": status, "updated_at": moment, **more}
+    if filler:
+        whole["filler"] = urlsafe_b64encode(os.urandom(filler)).decode()[:filler]
     seen = Observation(
         task_id=task.member,
         status=status,
         updated_at=diff.parse_instant(moment),
         updated_at_text=moment,
-        hls_status=None,
-        system_metadata=None,
+        hls_status=whole.get("hls", {}).get("status"),
+        system_metadata=whole.get("system_metadata"),
         task=whole,
     )
     change = diff.diff(task.snapshot, seen, now=now)

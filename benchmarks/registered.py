@@ -4,6 +4,8 @@ import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
 
 from redis import Redis
 
@@ -20,6 +22,7 @@ CLAIMS = 2_000
 SLOTS = 50
 BATCH = 500
 FAR_MS = 100_000_000
+CREATED_AT = "2026-11-01T10:00:00.104Z"
 COMPACT = ("--hash-max-ziplist-value", "2048")
 """As in config/redis.conf."""
 
@@ -60,7 +63,7 @@ async def _measure(url: str, tasks: int) -> Registered:
             each = (used_memory(client) - before) / tasks
         claims = []
         for _ in range(CLAIMS):
-            active = [f"t{number}" for number in range(ACTIVE)]
+            active = [_id("task", number) for number in range(ACTIVE)]
             await store.client.zadd("bridge:watch", dict.fromkeys(active, 0), xx=True)
             began = time.perf_counter()
             claim = await store.registry.claim_tasks(SLOTS, lease_ms=20_000)
@@ -73,17 +76,38 @@ async def _fill(store: Store, tasks: int) -> None:
     """Have every task seen once; all but the first thousand have ended by then."""
     for start in range(0, tasks, BATCH):
         numbers = range(start, min(start + BATCH, tasks))
-        await store.client.zadd("bridge:tasks", {f"t{number}": 0 for number in numbers}, nx=True)
+        await store.client.zadd("bridge:tasks", {_id("task", number): 0 for number in numbers}, nx=True)
         await Intake(store, Policy(), has_default_secret=False).run()
         claim = await store.registry.claim_tasks(BATCH, lease_ms=60_000)
-        await asyncio.gather(*(_see(store, task, claim.now) for task in claim.tasks))
+        known = {_id("task", number): number for number in numbers}
+        await asyncio.gather(*(_see(store, task, known[task.member], claim.now) for task in claim.tasks))
 
 
-async def _see(store: Store, task: WatchedTask, now: int) -> None:
-    if int(task.member[1:]) >= ACTIVE:
-        await a_commit(store, task, now, status="ready", delay_ms=-1)
+async def _see(store: Store, task: WatchedTask, number: int, now: int) -> None:
+    more = {"index_id": _id("index", number // 1_000), "video_id": _id("video", number), "created_at": CREATED_AT}
+    if number < ACTIVE:
+        await a_commit(store, task, now, status="indexing", delay_ms=FAR_MS, more=more)
     else:
-        await a_commit(store, task, now, status="indexing", delay_ms=FAR_MS)
+        await a_commit(store, task, now, status="ready", delay_ms=-1, more=more | _measured(number))
+
+
+def _measured(number: int) -> dict[str, Any]:
+    """What upstream's object of a task that is ready says beside, as long as it is there."""
+    stream = _id("stream", number)
+    return {
+        "system_metadata": {"filename": f"take-{number}.mp4", "duration": number / 16, "width": 1920, "height": 1080},
+        "hls": {
+            "video_url": f"https://cdn.example.test/stream/{stream}.m3u8",
+            "thumbnail_urls": [f"https://cdn.example.test/thumb/{stream}.0000001.jpg"],
+            "status": "COMPLETE",
+            "updated_at": f"2026-11-01T10:06:{number % 60:02d}.{number % 1000:03d}Z",
+        },
+    }
+
+
+def _id(kind: str, number: int) -> str:
+    """An id as upstream makes them: 24 hexadecimal digits."""
+    return sha256(f"{kind}{number}".encode()).hexdigest()[:24]
 
 
 def used_memory(client: "Redis") -> int:

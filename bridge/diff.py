@@ -34,6 +34,9 @@ GONE_ANSWERS = 3
 GONE_MS = 60_000
 """… and over how long a time, before we believe it."""
 
+DIGEST_KEPT = 16
+"""So many characters of a digest a snapshot keeps: of the states that were announced, and of `system_metadata`."""
+
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:?\d\d)", re.ASCII)
 
 
@@ -172,6 +175,12 @@ def metadata_digest(observation: Observation) -> str | None:
     return None if observation.system_metadata is None else digest_of(observation.system_metadata)
 
 
+def metadata_mark(observation: Observation) -> str | None:
+    """So much of that digest as a snapshot keeps."""
+    digest = metadata_digest(observation)
+    return digest and digest[:DIGEST_KEPT]
+
+
 def said(observation: Observation) -> list[Any]:
     """What a reading says in its watched fields, as it is compared: an instant whatever its spelling, None for unknown.
 
@@ -203,7 +212,7 @@ def _changed_fields(snapshot: Snapshot | None, observation: Observation) -> tupl
         ("status", snapshot and snapshot.status, observation.status),
         ("updated_at", snapshot and snapshot.updated_at, observation.updated_at),
         ("hls.status", snapshot and snapshot.hls_status, observation.hls_status),
-        ("system_metadata", snapshot and snapshot.system_metadata_digest, metadata_digest(observation)),
+        ("system_metadata", snapshot and snapshot.system_metadata_digest, metadata_mark(observation)),
     )
     changed = tuple(name for name, known, observed in readings if observed is not None and observed != known)
     if changed == ("updated_at",) and snapshot and snapshot.updated_at and order(observation, snapshot) == 0:

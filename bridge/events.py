@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from bridge import formats, stall
-from bridge.diff import digest_of, metadata_digest, said
+from bridge.diff import DIGEST_KEPT, digest_of, metadata_mark, said
 from bridge.kinds import TASK, Kind, family_of, kind_of
 from bridge.model import Change, Event, Notice, NoticeKind, Snapshot
 
@@ -35,14 +35,15 @@ def event_from(change: Change, task: str, *, now: int, metadata: Any = None, beh
     previous = change.previous
     revision = max(previous.revision + 1 if previous else 1, now + behind_ms)
     digest = _digest(change, task, event_type)
-    identity = digest_of([digest, previous.revision]) if previous and digest[:16] in previous.announced else digest
+    returned = previous is not None and digest[:DIGEST_KEPT] in previous.announced
+    identity = digest_of([digest, previous.revision]) if previous and returned else digest
     return Event(
         id=f"evt_{identity}",
         type=event_type,
         task=task,
         revision=revision,
         observed_at=now,
-        digest=digest[:16],
+        digest=digest[:DIGEST_KEPT],
         body=formats.standard(event_type, task, revision, now, change, metadata),
     )
 
@@ -57,7 +58,7 @@ def event_of(notice: Notice, url: str | None) -> Event:
         task=ENDPOINT_MEMBER + notice.endpoint,
         revision=notice.revision,
         observed_at=notice.at,
-        digest=digest[:16],
+        digest=digest[:DIGEST_KEPT],
         body=formats.endpoint_notice(event_type, notice, url),
     )
 
@@ -71,7 +72,7 @@ def snapshot_after(change: Change, event: Event) -> Snapshot:
     was_terminal = previous is not None and previous.status in terminal
     since = (previous.terminal_since if previous and was_terminal else None) or event.observed_at
     hls_status = seen.hls_status if seen else None
-    digest = metadata_digest(seen) if seen else None
+    digest = metadata_mark(seen) if seen else None
     keep = seen is None or seen.updated_at is None
     return Snapshot(
         status=status,

@@ -83,12 +83,14 @@ def rendered(form: str, event_id: str, stored: bytes) -> Message:
 
     Raises Unwritable for a format that this version does not know, and for stored bytes that are no event.
     """
-    if form == STANDARD:
-        return Message(stored)
     if form not in CONTENT_TYPES:
         raise unknown(form)
+    if form == STANDARD and stored[:1] == b"{":
+        return Message(stored)
     try:
         event = json.loads(stored)
+        if form == STANDARD:
+            raise ValueError(stored)
         if form == TWELVELABS:
             return Message(_encode(_twelvelabs(event_id, event)))
         return _cloudevent(event_id, event, binary=form == CLOUDEVENTS_BINARY)

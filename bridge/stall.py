@@ -1,6 +1,6 @@
 """When a task on its way has stood still for longer than its length explains. Pure: the time is an argument."""
 
-from bridge.diff import digest_of
+from bridge.diff import DIGEST_KEPT, digest_of
 from bridge.kinds import kind_of
 from bridge.model import Change, Observation, Snapshot
 
@@ -10,8 +10,6 @@ WAITING_FACTOR = 12
 """… so many times as long."""
 LONGEST_SECONDS = 1e7
 """A longer video is nonsense."""
-TOLD_CHARACTERS = 16
-"""Of a digest, as a snapshot keeps those that were announced."""
 
 
 def stall(snapshot: Snapshot, seen: Observation, member: str, *, patience_ms: int, now: int) -> Change | None:
@@ -27,7 +25,7 @@ def stall(snapshot: Snapshot, seen: Observation, member: str, *, patience_ms: in
     if seen.system_metadata is None and snapshot.system_metadata_digest:
         return None  # a row of a list, which does not say how long the video lasts
     patience = max(patience_ms, length_ms(seen)) * (WAITING_FACTOR if seen.status in WAITING else 1)
-    if now - since < patience or digest(seen, member)[:TOLD_CHARACTERS] in snapshot.announced:
+    if now - since < patience or digest(seen, member)[:DIGEST_KEPT] in snapshot.announced:
         return None
     return Change(seen, snapshot, ("stalled",), stalled_since=since)
 

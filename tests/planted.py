@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from bridge.keypair import PrivateKey
+from bridge.packing import unpack
 from bridge.signature import generate_secret
 
 API_KEY = '1plant"ed/api&key+='
@@ -76,6 +77,8 @@ def everything(client: Any) -> Iterator[tuple[str, bytes]]:
 
 
 def _unpacked(value: bytes) -> bytes:
+    if (body := unpack(value)) != value:
+        return body
     with suppress(zlib.error):
         return zlib.decompress(value)
     with suppress(ValueError, zlib.error):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bridge.model import Event, Notice, NoticeKind
+from bridge.packing import pack
 from bridge.store.reading.trips import HasClient
 from bridge.store.registry import EVENTS_KEPT, FANOUT_STEP, as_text
 from bridge.store.scripts import Scripts
@@ -48,15 +49,15 @@ class Notices:
     async def tell(self, notice: Notice, event: Event, endpoints: Sequence[str], version: str) -> str:
         """Commit a notice as an event that is owed to these endpoints. Replies `told`, `stale` or `changed`."""
         word = await self._scripts.call(
-            "tell", notice.text, version, event.id, event.type, event.task, event.revision, event.body,
-            event.observed_at, self._events_kept, FANOUT_STEP, as_words(of_event(event.type)),
+            "tell", notice.text, version, event.id, event.type, event.task, event.revision,
+            pack(event.body), self._events_kept, FANOUT_STEP, as_words(of_event(event.type)),
             *endpoints,
         )  # fmt: skip
         return as_text(word)
 
     async def drop(self, text: bytes | str) -> None:
         """Forget one that cannot be read."""
-        await self._scripts.call("tell", text, "", "", "", "", "", "", "", "", "", "")
+        await self._scripts.call("tell", text, "", "", "", "", "", "", "", "", "")
 
 
 def _notice(raw: bytes) -> Notice | bytes:

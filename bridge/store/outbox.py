@@ -7,6 +7,7 @@ from typing import Any
 
 from bridge.breaker import FAILURES_BEFORE_OPEN, OPEN_AFTER_MS, WARNED_AT_PERCENT
 from bridge.model import Decision, Delivery, EndpointEffect
+from bridge.packing import unpack
 from bridge.rejection import REJECTED
 from bridge.store.keys import Keys
 from bridge.store.registry import FANOUT_STEP, HasClient, as_text
@@ -137,7 +138,7 @@ def _delivery(token: str, entry: Sequence[Any]) -> Delivery:
         attempts=int(attempts),
         trigger=as_text(trigger) or "schedule",
         token=token,
-        body=body,
+        body=unpack(body),
         round_from=int(round_from),
         round_at=int(round_at) if round_at else None,
         probe=None if probe == b"" else int(probe),

@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast
 
 from redis.asyncio import Redis
 
-from bridge.diff import parse_instant
+from bridge.diff import DIGEST_KEPT, parse_instant
 from bridge.errors import StoreDown
 from bridge.events import is_lasting
 from bridge.filters import hears, index_of, matches
@@ -27,6 +27,7 @@ from bridge.model import (
     WatchedTask,
     WatchOptions,
 )
+from bridge.packing import pack, unpack
 from bridge.rejection import REJECTED, Rejection
 from bridge.store.keys import Keys
 from bridge.store.scripts import Argument, Scripts, store_errors
@@ -191,6 +192,7 @@ class Registry:
     ) -> str:
         """P1: commit a change and what is owed for it in one step. Replies `ok`, `stale` or `removed`."""
         fields = _snapshot_fields(snapshot, event.observed_at)
+        packed = pack(event.body)
         progress = 0 if is_lasting(event.type, event.body) else 1
         tally = as_words(of_commit(event, task.snapshot, snapshot))
         for _ in range(MATCHES):
@@ -198,8 +200,7 @@ class Registry:
             names = endpoints.interested(event.type, event.task, task.options, event.body)
             word: bytes = await self._scripts.call(
                 "commit", task.member, task.token, endpoints.version, str(delay_ms), event.id, event.type,
-                event.revision, event.body, event.observed_at, self._events_kept, FANOUT_STEP, progress, tally,
-                len(names), *names, *fields,
+                event.revision, packed, self._events_kept, FANOUT_STEP, progress, tally, len(names), *names, *fields,
             )  # fmt: skip
             if word != b"changed":
                 return word.decode()
@@ -211,9 +212,10 @@ class Registry:
     async def announce(self, task: WatchedTask, event_id: str, *, delay_ms: Delay) -> str:
         """Owe a task's current event to each matching endpoint that has no delivery of it. Replies as `commit`."""
         with store_errors():
-            event_type, body = await cast(
+            event_type, kept = await cast(
                 Awaitable[list[bytes | None]], self._client.hmget(self._keys.event(event_id), ["type", "body"])
             )
+        body = unpack(kept) if kept else None
         for _ in range(MATCHES):
             endpoints = self.endpoints
             names = endpoints.interested(as_text(event_type), task.member, task.options, body)
@@ -364,23 +366,31 @@ def snapshot_from_fields(fields: Sequence[bytes | None]) -> Snapshot | None:
         return None
     if not 0 <= int(revision) < REVISIONS_BELOW:
         raise ValueError(revision)
+    told = (announced or "").split() or _told_by(event_id or "")
     return Snapshot(
         status=status or "",
         updated_at=parse_instant(updated) if updated else None,
         updated_at_text=updated or None,
         hls_status=hls or None,
-        system_metadata_digest=digest or None,
+        system_metadata_digest=(digest or "")[:DIGEST_KEPT] or None,
         revision=int(revision),
         event_id=event_id or "",
-        announced=tuple((announced or "").split()),
+        announced=tuple(told),
         terminal_since=int(since) if since else None,
         gone=gone == "1",
         from_list=listed == "1",
-        observed_at=int(observed) if observed else None,
+        observed_at=int(observed or revision),
     )
 
 
+def _told_by(event_id: str) -> list[str]:
+    """The digest of the state that an event tells, as its id says it of one that was never announced before."""
+    return [event_id.removeprefix("evt_")[:DIGEST_KEPT]] if event_id else []
+
+
 def _snapshot_fields(snapshot: Snapshot, observed_at: int) -> list[Argument]:
+    """Snapshots are kept for every task that ever was, so what another field says is left empty, as what is unknown."""
+    told = list(snapshot.announced)
     return [
         "status", snapshot.status,
         "updated_at", snapshot.updated_at_text or "",
@@ -388,11 +398,11 @@ def _snapshot_fields(snapshot: Snapshot, observed_at: int) -> list[Argument]:
         "system_metadata_digest", snapshot.system_metadata_digest or "",
         "revision", snapshot.revision,
         "event_id", snapshot.event_id,
-        "announced", " ".join(snapshot.announced),
+        "announced", "" if told == _told_by(snapshot.event_id) else " ".join(told),
         "terminal_since", _or_empty(snapshot.terminal_since),
         "gone", "1" if snapshot.gone else "",
         "listed", "1" if snapshot.from_list else "",
-        "observed_at", observed_at,
+        "observed_at", "" if observed_at == snapshot.revision else observed_at,
     ]  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from virtual import START
 from world import SECRET, World
 
 from bridge.model import TERMINAL_STATUSES
+from bridge.packing import unpack
 from bridge.sandbox.receiver import Arrival
 from bridge.store.reading.trips import as_delivery
 from bridge.tl_signature import verify_any
@@ -133,6 +134,6 @@ class Aftermath(State):
         """An end is told as the task itself, read by id, says it: a row of the list is thin."""
         read = {(one.task_id, one.updated_at) for one in self.world.upstream.served if one.via == "retrieve"}
         for event in self.events:
-            data = json.loads(self.bodies[f"{P}event:{event['id']}".encode()][b"body"])["data"]
+            data = json.loads(unpack(self.bodies[f"{P}event:{event['id']}".encode()][b"body"]))["data"]
             if data["status"] in TERMINAL_STATUSES and (event["task"], data["updated_at"]) not in read:
                 yield f"enriched: that {event['task']} is {data['status']} was told from a row"

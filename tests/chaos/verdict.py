@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from world import World
 
+from bridge.packing import unpack
 from bridge.store.reading.trips import as_delivery
 
 P = "bridge:"
@@ -80,7 +81,7 @@ class State:
             event = self.bodies.get(f"{P}event:{snapshot.get('event_id')}".encode())
             if not event or text(event.get(b"revision")) != snapshot.get("revision"):
                 yield f"I2: the snapshot of {task} has no event of its revision"
-            elif json.loads(event[b"body"])["data"]["status"] != snapshot["status"]:
+            elif json.loads(unpack(event[b"body"]))["data"]["status"] != snapshot["status"]:
                 yield f"I2: the snapshot of {task} and its event differ"
 
     def _history(self) -> Iterator[str]:
@@ -90,7 +91,7 @@ class State:
             if not body or b"body" not in body:
                 yield f"I5: {event['type']} of {event['task']} has no body"
                 continue
-            data = json.loads(body[b"body"])["data"]
+            data = json.loads(unpack(body[b"body"]))["data"]
             by_task[event["task"]].append({**event, **data})
             if (event["task"], data["status"], data["updated_at"]) not in self.served:
                 yield f"invented: {event['task']} {data['status']} was never served"

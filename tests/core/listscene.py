@@ -9,6 +9,7 @@ from typing import Any, cast
 from corescene import INTERVAL_MS, Stage, Watching
 
 from bridge.lister import Lister, ListPolicy
+from bridge.packing import unpack
 from bridge.poll import PollPolicy
 from bridge.twelvelabs import TwelveLabs
 
@@ -80,7 +81,7 @@ class Listing:
         """The body of a task's current event."""
         client = cast(Any, self.stage.store.client)
         event_id = await client.hget(f"bridge:snapshot:{member}", "event_id")
-        return cast(dict[str, Any], json.loads(await client.hget(f"bridge:event:{event_id.decode()}", "body")))
+        return cast(dict[str, Any], json.loads(unpack(await client.hget(f"bridge:event:{event_id.decode()}", "body"))))
 
     async def told(self, member: str) -> list[tuple[str, str]]:
         """Status and `updated_at` of each event of a task, in the order of their commits."""
@@ -89,7 +90,7 @@ class Listing:
         for _, entry in entries:
             if entry[b"task"].decode() == member:
                 body = await cast(Any, self.stage.store.client.hget(f"bridge:event:{entry[b'id'].decode()}", "body"))
-                data = json.loads(body)["data"]
+                data = json.loads(unpack(body))["data"]
                 found.append((data["status"], data["updated_at"]))
         return found
 

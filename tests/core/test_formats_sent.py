@@ -5,9 +5,11 @@ import hmac
 import json
 from typing import Any
 
+import pytest
 from corescene import SECRET, Delivering, Stage, delivering
 
-from bridge.formats import rendered
+from bridge.formats import STANDARD, TWELVELABS, rendered
+from bridge.packing import MARK
 from bridge.sandbox.receiver import Arrival
 
 KEY = "theirs-and-not-base64!"
@@ -118,12 +120,16 @@ async def test_a_format_of_a_newer_bridge_holds_its_endpoint_and_no_other(stage:
         assert [arrival.attempt for arrival in newer.receiver.valid] == [1]
 
 
-async def test_an_event_that_somebody_wrote_over_is_held_where_it_cannot_be_written(deliver: Delivering) -> None:
+@pytest.mark.parametrize("form", [STANDARD, TWELVELABS])
+@pytest.mark.parametrize("written", [b"nonsense", MARK + b"nonsense"], ids=["plain", "packed"])
+async def test_an_event_that_somebody_wrote_over_is_held_where_it_cannot_be_written(
+    deliver: Delivering, written: bytes, form: str
+) -> None:
     """The bytes are no event any more: our own failure, which costs no attempt and stops nobody else."""
-    await their_endpoint(deliver)
+    await deliver.endpoint("theirs", "/theirs", format=form)
     await deliver.stage.task("t1")
     event = await deliver.stage.commit("ready")
-    await deliver.stage.store.client.hset(f"bridge:event:{event.id}", "body", "nonsense")
+    await deliver.stage.store.client.hset(f"bridge:event:{event.id}", "body", written)
     await deliver.round()
     assert not at(deliver, "/theirs")
     (line,) = deliver.stage.log.named("delivery.not_attempted")

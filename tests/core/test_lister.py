@@ -11,6 +11,7 @@ from corescene import INTERVAL_MS, Stage, watching
 from listscene import LIST, RECONCILE_MS, Listing, listing_of
 
 from bridge.model import FetchFailure, Observation
+from bridge.packing import unpack
 from bridge.sandbox.faults import Fault, html, nested, throttled, unauthorized, unavailable
 from bridge.skim import OVERLAP_MS, QUIET_MS, REST_SECONDS
 from bridge.twelvelabs import Page
@@ -43,7 +44,8 @@ async def test_an_end_is_read_by_id_once_and_told_whole(listing: Listing) -> Non
     await listing.look()
     assert listing.asked(since) == ["list", "/tasks/t1"]
     event_id = await cast(Any, listing.stage.store.client.hget("bridge:snapshot:t1", "event_id"))
-    body = json.loads(await cast(Any, listing.stage.store.client.hget(f"bridge:event:{event_id.decode()}", "body")))
+    kept = await cast(Any, listing.stage.store.client.hget(f"bridge:event:{event_id.decode()}", "body"))
+    body = json.loads(unpack(kept))
     assert body["data"]["task"]["system_metadata"] == metadata
     assert body["data"]["task"]["hls"]["status"] == "COMPLETE"
     assert await listing.stage.due_in("t1") is None

@@ -9,6 +9,7 @@ from corescene import INTERVAL_MS, Stage, watching
 from lies import LIES
 from lyingscene import DOUBT_WAIT_MS, PEACE, PROBE_MS, STATES, TASK, Known, Lie, Lying, Then, lying
 
+from bridge.packing import unpack
 from bridge.sandbox.faults import Fault, html, nested, patched, truncated, unavailable
 from bridge.store.reading.tasks import find_tasks
 
@@ -127,7 +128,7 @@ async def test_a_404_that_lasts_a_minute_is_gone_and_the_return_is_told_once(sta
         assert (after.due, after.record) == (None, {})
         body = await stage.store.client.hget(f"bridge:event:{after.snapshot['event_id']}", "body")
         assert body is not None
-        data = json.loads(body)["data"]
+        data = json.loads(unpack(body))["data"]
         assert data["status"] == before.snapshot.get("status")
         assert data.get("never_seen", False) is (state == "first")
         (view,) = await find_tasks(stage.store, [TASK])

@@ -35,6 +35,6 @@ def bridge(
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator["Redis"]:
-    """A client's own connection."""
-    with Redis.from_url(redis_url, decode_responses=True) as client:
+    """A client's own connection. An event's body is packed, and no text."""
+    with Redis.from_url(redis_url, decode_responses=True, encoding_errors="backslashreplace") as client:
         yield client

@@ -108,6 +108,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     return out, told
 
 
+@pytest.mark.xdist_group("demo")
 def test_the_demo_shows_the_main_job_and_loses_nothing(plain: tuple[str, str]) -> None:
     """Plain lines where there is no terminal: each event verified, one 500 and its retry, lost 0, the next step."""
     out, told = plain
@@ -125,6 +126,7 @@ def test_the_demo_shows_the_main_job_and_loses_nothing(plain: tuple[str, str]) -
     assert not re.search(r"whsec_[A-Za-z0-9+/]", out + told)
 
 
+@pytest.mark.xdist_group("demo")
 def test_the_picture_shows_what_the_demo_prints(plain: tuple[str, str]) -> None:
     """Each line of the README's picture, figures apart, is one that the demo prints."""
     printed = [shape(PROMPT), *map(shape, plain[0].splitlines())]

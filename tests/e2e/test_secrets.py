@@ -16,7 +16,7 @@ from bridge.cli.output import FORMATS
 from bridge.settings import load_settings
 from bridge.store import Store
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("secrets")]
 
 Call = Callable[..., tuple[int, str]]
 PAGES_LOOKED_AT = 300

@@ -19,7 +19,7 @@ from bridge import __version__
 from bridge.sandbox.redis_binary import find_binary
 from bridge.store.scripts import script_names
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.xdist_group("wheel")]
 
 ROOT = Path(__file__).resolve().parents[2]
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from bridge.events import is_lasting
 from bridge.model import Delivery
+from bridge.packing import unpack
 from bridge.store.reading.trips import as_delivery
 
 State = dict[str, Any]
@@ -105,7 +106,7 @@ def _check_snapshots(state: State) -> None:
     for member, snapshot in under(state, "snapshot"):
         event = state.get("event:" + snapshot["event_id"])
         assert event, f"the event of {member}'s snapshot is gone"
-        data = json.loads(event["body"])["data"]
+        data = json.loads(unpack(event["body"].encode("utf-8", "surrogateescape")))["data"]
         assert (event["task"], event["revision"]) == (member, snapshot["revision"])
         assert (data["task_id"], str(data["revision"])) == (member, snapshot["revision"])
         assert data["status"] == snapshot["status"]

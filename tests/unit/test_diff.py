@@ -25,7 +25,7 @@ from bridge.diff import (
     gone,
     is_finished,
     is_gone,
-    metadata_digest,
+    metadata_mark,
     order,
     parse_instant,
 )
@@ -36,8 +36,8 @@ METADATA = {"duration": 612.48, "width": 1920}
 
 def a_full_snapshot(**fields: Any) -> Snapshot:
     """A snapshot in which each watched field is known."""
-    digest = metadata_digest(an_observation(system_metadata=METADATA))
-    return a_snapshot(**{"hls_status": "PROCESSING", "system_metadata_digest": digest, **fields})
+    mark = metadata_mark(an_observation(system_metadata=METADATA))
+    return a_snapshot(**{"hls_status": "PROCESSING", "system_metadata_digest": mark, **fields})
 
 
 def a_full_observation(status: str = "indexing", at: int | None = START, **fields: Any) -> Observation:

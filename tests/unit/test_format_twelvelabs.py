@@ -136,8 +136,8 @@ def test_a_format_that_is_not_known_cannot_be_written() -> None:
 
 
 def test_the_stored_bytes_are_those_of_standard() -> None:
-    """Whatever they are: they were made once."""
-    assert rendered("standard", "evt_1", b"\xff any").body == b"\xff any"
+    """Whatever they say: they were made once."""
+    assert rendered("standard", "evt_1", b'{"any": "\xff"} ').body == b'{"any": "\xff"} '
 
 
 # -- which events it takes --

@@ -18,6 +18,7 @@ from bridge.audience import (
 from bridge.filters import index_of, takes
 from bridge.kinds import Kind
 from bridge.model import Endpoint
+from bridge.packing import unpack
 from bridge.store.reading.events import EventView
 from bridge.store.reading.trips import HasClient, as_ms, as_record, ask
 from bridge.store.registry import as_text, endpoint_from_json
@@ -109,7 +110,8 @@ async def _heard(store: HasClient, events: Sequence[EventView]) -> list[_Heard]:
     replies = await ask(store, events, question)
     found = []
     for i in range(len(events)):
-        body, options, written, due = replies[4 * i : 4 * i + 4]
+        kept, options, written, due = replies[4 * i : 4 * i + 4]
+        body = unpack(kept) if kept else None
         words = {"named": _named(options, written), "index": index_of(body), "metadata": _metadata(body, options)}
         found.append(_Heard(words, due is not None))
     return found

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from bridge.errors import InvalidInput
 from bridge.model import DeliveryState
+from bridge.packing import unpack
 from bridge.store.reading.deliveries import DeliveryView, views_of
 from bridge.store.reading.standings import with_holds
 from bridge.store.reading.tasks import TaskView, find_tasks
@@ -225,4 +226,4 @@ async def hours_of(store: HasClient, names: Sequence[str]) -> dict[str, Hours]:
 async def body_of(store: HasClient, event_id: str) -> bytes | None:
     """The bytes of an event, as long as a delivery needs them."""
     body: Any = await store.client.hget(store.keys.event(event_id), "body")
-    return body if isinstance(body, bytes) else None
+    return unpack(body) if isinstance(body, bytes) else None

@@ -157,7 +157,7 @@ def _view(
         state=state,
         status="gone" if gone == "1" else status or None,
         updated_at=updated or None,
-        observed_at=as_ms(observed),
+        observed_at=as_ms(observed) or as_ms(revision),
         polled_at=as_ms(polled),
         next_at=as_ms(due) if watched and token is None else None,
         being_read=watched and token is not None,
