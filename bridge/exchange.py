@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 from bridge.model import Fault, Timing
 
@@ -62,12 +63,8 @@ class Request:
         start = f"{self.method} {self.target} HTTP/1.1\r\nHost: {origin.authority}"
         if origin.scheme not in _DEFAULT_PORTS or not 0 < origin.port < 65_536 or not _START.fullmatch(start):
             raise ValueError("the method, target, scheme, host or port of a request is none that HTTP allows")
-        # All names at once, and all values at once: this runs for every request.
-        names = "".join([f"{name.lower()}\n" for name, _ in self.headers])
-        if not _NAMES.fullmatch(names):
-            raise ValueError("a request sets a header that is no token, or that is the transport's to write")
         lines = [start, *[f"{name}: {value}" for name, value in self.headers]]
-        if "\naccept-encoding\n" not in f"\n{names}":
+        if not _accepts(tuple([name for name, _ in self.headers])):
             lines.append("Accept-Encoding: identity")
         if self.body or self.method not in ("GET", "HEAD"):
             lines.append(f"Content-Length: {len(self.body)}")
@@ -76,6 +73,15 @@ class Request:
         if not head.count("\r") == head.count("\n") == len(lines) or "\0" in head:
             raise ValueError("a header of a request holds CR, LF or NUL")
         return head.encode("latin-1") + b"\r\n\r\n" + self.body
+
+
+@lru_cache(maxsize=4_096)
+def _accepts(names: tuple[str, ...]) -> bool:
+    """Whether these headers, the same from one request to the next, name the encodings that are accepted."""
+    lines = "".join([f"{name.lower()}\n" for name in names])
+    if not _NAMES.fullmatch(lines):
+        raise ValueError("a request sets a header that is no token, or that is the transport's to write")
+    return "\naccept-encoding\n" in f"\n{lines}"
 
 
 @dataclass(frozen=True, slots=True)

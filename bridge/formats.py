@@ -85,20 +85,24 @@ def rendered(form: str, event_id: str, stored: bytes) -> Message:
     """
     if form not in CONTENT_TYPES:
         raise unknown(form)
-    if form == STANDARD and stored[:1] == b"{":
+    if form == STANDARD:
+        if stored[:1] != b"{":
+            raise _no_event(event_id, form)
         return Message(stored)
     try:
         event = json.loads(stored)
-        if form == STANDARD:
-            raise ValueError(stored)
         if form == TWELVELABS:
             return Message(_encode(_twelvelabs(event_id, event)))
         return _cloudevent(event_id, event, binary=form == CLOUDEVENTS_BINARY)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise Unwritable(
-            f"the stored body of {event_id} is no event, so it cannot be written in the format {form}",
-            fix="somebody wrote over bridge:event:<id>: cancel the delivery",
-        ) from None
+        raise _no_event(event_id, form) from None
+
+
+def _no_event(event_id: str, form: str) -> Unwritable:
+    return Unwritable(
+        f"the stored body of {event_id} is no event, so it cannot be written in the format {form}",
+        fix="somebody wrote over bridge:event:<id>: cancel the delivery",
+    )
 
 
 def unknown(form: str) -> Unwritable:

@@ -29,6 +29,7 @@ from bridge.store.outbox import Outbox
 from bridge.store.registry import EVENTS_KEPT, Registry
 from bridge.store.scripts import Scripts, as_store_error, store_errors, unreached
 from bridge.store.watches import Watches
+from bridge.store.wire import packing
 
 DATA_VERSION = 1
 """The version of what is written to Redis. Data of a newer one is refused, not guessed at."""
@@ -120,6 +121,7 @@ def connect(url: str) -> "Redis":
             retry=AsyncRetry(ExponentialWithJitterBackoff(cap=1, base=0.05), 3),
             max_connections=64,
         )
+        client.connection_pool.connection_class = packing(client.connection_pool.connection_class)
         client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
         return client
 

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(7_200)]
 
 SLICES = 4
 LEAST = 500
-SAMPLE, SPARSE = 24, 7
+SAMPLE, SPARSE = 48, 7
 """`make test` visits one in SAMPLE points of the narrow story, `make soak` one in SPARSE of the wide one."""
 FATES = (Fate.KILL_BEFORE, Fate.KILL_AFTER, Fate.LOSE, Fate.CUT)
 KILLS = {Fate.KILL_BEFORE, Fate.KILL_AFTER}

@@ -46,7 +46,7 @@ class State:
         self.served = {(s.task_id, s.status, s.updated_at) for s in world.upstream.served}
         stream = cast(Any, redis.xrange(P + "events"))
         self.events = [{text(k): text(v) for k, v in entry.items()} for _, entry in stream]
-        self.bodies = {key: redis.hgetall(key) for key in redis.scan_iter(P + "event:*")}
+        self.bodies: dict[bytes, Any] = {key: redis.hgetall(key) for key in redis.scan_iter(P + "event:*")}
         self.records = {
             name: {text(k): as_delivery(v) for k, v in redis.hgetall(f"{P}deliveries:{name}").items()}
             for name in expected.endpoints

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from corescene import INTERVAL_MS, Stage, watching
@@ -126,8 +127,7 @@ async def test_a_404_that_lasts_a_minute_is_gone_and_the_return_is_told_once(sta
         after = await insisted(scene, before)
         assert_told(before, replace(after, rejected={}), "gone")
         assert (after.due, after.record) == (None, {})
-        body = await stage.store.client.hget(f"bridge:event:{after.snapshot['event_id']}", "body")
-        assert body is not None
+        body: Any = await stage.store.client.hget(f"bridge:event:{after.snapshot['event_id']}", "body")
         data = json.loads(unpack(body))["data"]
         assert data["status"] == before.snapshot.get("status")
         assert data.get("never_seen", False) is (state == "first")

@@ -28,6 +28,7 @@ from bridge.sandbox.twelvelabs import Simulator
 
 ENDPOINT, TASK = "billing", "keynote"
 ASKS_JSON = {"accept": "application/json"}
+SCHEDULE = {"BRIDGE_DELIVERY_SCHEDULE_SECONDS": "90,300,1800"}
 
 
 class HookScene:
@@ -121,8 +122,8 @@ class HookScene:
 
     @contextmanager
     def working(self, **settings: str) -> Iterator[Running]:
-        """`worker.py` with the settings of here, and those."""
-        ours = {name: value for name, value in self.here.items() if name.startswith("BRIDGE_DELIVERY_")}
+        """`worker.py` with the settings of here, and those. Nothing is tried again while somebody looks."""
+        ours = SCHEDULE | {name: value for name, value in self.here.items() if name.startswith("BRIDGE_DELIVERY_")}
         with worker(self.redis.url, self.folder, base_url=self.simulator.base_url, **(ours | settings)) as running:
             yield running
 
