@@ -1,5 +1,6 @@
 """`bridge event`: what happened."""
 
+import json
 import re
 from collections.abc import Callable
 from contextlib import aclosing
@@ -8,9 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from bridge.cli.output import Columns, Row, as_json, chosen, emit, field, output_option, plain, safe, when
+from bridge.cli.output import (
+    Columns,
+    Row,
+    as_json,
+    chosen,
+    emit,
+    emit_one,
+    field,
+    fields_of,
+    output_option,
+    plain,
+    safe,
+    when,
+)
 from bridge.cli.session import speakable, with_store
-from bridge.errors import InvalidInput
+from bridge.errors import InvalidInput, NotFound
 from bridge.formats import rfc3339
 
 if TYPE_CHECKING:
@@ -25,6 +39,7 @@ def event() -> None:
     \b
     Examples:
       bridge event tail
+      bridge event show evt_0bb06a7e892c546f59f0307403e02660
       bridge event ls --task 6a0b1c2d3e4f5a6b7c8d9e01
     """
 
@@ -75,6 +90,48 @@ def ls(ctx: click.Context, /, **given: Any) -> None:
 
     rows = [asdict(view) for view in with_store(ctx, look)]
     emit(rows, chosen(ctx, given["output"], given["as_json"]), COLUMNS, key="event_id")
+
+
+@event.command()
+@click.argument("event_id", callback=speakable)
+@output_option
+@click.pass_context
+def show(ctx: click.Context, event_id: str, output: str | None, as_json: bool) -> None:
+    """Show one event with its body, which is what is sent in the format `standard`.
+
+    A body is kept while a delivery may need it, and while it tells the state that its task is in.
+
+    \b
+    Examples:
+      bridge event show evt_0bb06a7e892c546f59f0307403e02660
+      bridge event show evt_0bb06a7e892c546f59f0307403e02660 --json | jq .body.data.task
+    """
+    from bridge.store.reading.events import kept_event
+
+    kept = with_store(ctx, lambda store, _: kept_event(store, event_id))
+    if kept is None:
+        raise NotFound(
+            f"the body of {safe(event_id)} is not kept (any more), or there never was such an event",
+            fix="bridge event ls shows what the stream holds; bridge task poll ID has a task read again",
+        )
+    _show(asdict(kept) | {"body": _read(kept.body)}, chosen(ctx, output, as_json))
+
+
+def _show(row: dict[str, Any], how: str) -> None:
+    if how != "table":
+        emit_one(row, how, key="event_id")
+        return
+    body = row.pop("body")
+    click.echo(fields_of(row))
+    click.echo(as_json(body, indent=2))
+
+
+def _read(body: bytes) -> Any:
+    """What a body says; what somebody wrote over one, as text."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return body.decode("utf-8", "backslashreplace")
 
 
 @event.command()

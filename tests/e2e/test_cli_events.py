@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import owing
 import pytest
 from redis import Redis
 from until import until
@@ -39,6 +40,25 @@ def test_events_are_listed_in_the_order_of_their_commits(bridge: Bridge, client:
     assert bridge("event", "ls", "--after", "evt_unknown")[0] == 3
     code, _, told = bridge("event", "ls", "--after", "x; y")
     assert (code, "→" in told) == (2, True)
+
+
+def test_an_event_is_shown_with_the_body_that_is_sent(bridge: Bridge, client: "Redis", redis_url: str) -> None:
+    """Whole, in each form; of one whose body nobody needs any more, what is left to do."""
+    (event_id,) = owing.announce(redis_url, "t1", "ready")
+    kept = json.loads(bridge("event", "show", event_id, "-o", "jsonl")[1])
+    assert (kept["event_id"], kept["type"], kept["task"]) == (event_id, "index.task.ready", "t1")
+    data = kept["body"]["data"]
+    assert (kept["body"]["type"], data["status"], data["revision"]) == ("index.task.ready", "ready", kept["revision"])
+    fields, _, body = bridge("event", "show", event_id)[1].partition("{")
+    assert json.loads("{" + body) == kept["body"]
+    assert fields.split()[:2] == ["event", "id"]
+    assert bridge("event", "show", event_id, "-o", "ids")[1] == f"{event_id}\n"
+    client.hset(f"bridge:event:{event_id}", "body", HOSTILE)
+    shown = bridge("event", "show", event_id)[1]
+    assert not FORBIDDEN & set(shown)
+    client.delete(f"bridge:event:{event_id}")
+    code, out, told = bridge("event", "show", event_id)
+    assert (code, out, "→ bridge event ls" in told) == (3, "", True)
 
 
 def test_a_cursor_walks_the_whole_stream(bridge: Bridge, client: "Redis") -> None:

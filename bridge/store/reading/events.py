@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.errors import NotFound
+from bridge.packing import unpack
 from bridge.store.reading.trips import HasClient, check_cancelled
 from bridge.store.registry import as_text
 
@@ -26,6 +27,18 @@ class EventView:
     revision: int
     committed_at: int
     """Milliseconds, by Redis' clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptEvent:
+    """An event as it is kept while a delivery, or its task being in that state, needs it."""
+
+    event_id: str
+    type: str
+    task: str
+    revision: int
+    body: bytes = field(repr=False)
+    """What an endpoint of the format `standard` is sent."""
 
 
 Fits = Callable[[EventView], bool]
@@ -77,6 +90,19 @@ async def cursor_of(store: HasClient, event_id: str) -> str:
             fix="`bridge event ls` shows what it holds; the first column is the cursor",
         )
     return found[0].cursor
+
+
+async def kept_event(store: HasClient, event_id: str) -> KeptEvent | None:
+    """An event and its body; None once nobody needs that any more."""
+    asked = ["type", "task", "revision", "body"]
+    reply: Any = await store.client.hmget(store.keys.event(event_id), asked)
+    event_type, task, revision, body = reply
+    if not body:
+        return None
+    number = as_text(revision)
+    return KeptEvent(
+        event_id, as_text(event_type), as_text(task), int(number) if number.isdecimal() else 0, unpack(body)
+    )
 
 
 async def follow(store: HasClient, cursor: str, *, deadline: float | None = None) -> AsyncGenerator[list[EventView]]:
