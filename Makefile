@@ -35,8 +35,8 @@ format: .venv ## let ruff rewrite what it can
 bench: $(VENV)/.bench ## figures at full length (the short form is part of `make test`)
 	@$(BIN)/python -m benchmarks
 
-soak: .venv ## the long proofs: crash, chaos and simulation at full size
-	@BRIDGE_SOAK=1 $(BIN)/pytest -m slow $(ARGS)
+soak: .venv ## the long proofs at full size: crash points, storms, mutants, chaos, fuzzing (hours)
+	@BRIDGE_SOAK=1 $(BIN)/pytest -n 2 --dist loadgroup -m soak -v -rP $(ARGS)
 
 stack: .venv ## docker-compose.yml built, run, killed and looked into (needs Docker and root)
 	@docker compose --profile '*' build -q

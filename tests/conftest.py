@@ -57,8 +57,14 @@ def pytest_report_header() -> str:
     return f"bridge: python {platform.python_version()}, {binary} {server_version(binary)}, {packages}"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long ones first, so that at the end no process is left alone with them."""
+    """What has a long form is what `make soak` runs. The slow ones first, so that at the end no process is left alone
+    with them.
+    """
+    for item in items:
+        if "soak" in getattr(item, "fixturenames", ()):
+            item.add_marker("soak")
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
