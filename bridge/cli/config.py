@@ -2,7 +2,7 @@
 
 import rich_click as click
 
-from bridge.cli.output import Columns, chosen, emit, emit_one, field, output_option, safe, say
+from bridge.cli.output import Columns, chosen, emit, emit_one, field, output_option, output_without_ids, safe, say
 from bridge.cli.session import settings_of
 
 COLUMNS: Columns = (("setting", field("setting")), ("value", field("value")), ("source", field("source")))
@@ -37,7 +37,7 @@ def show(ctx: click.Context, output: str | None, as_json: bool) -> None:
 
 
 @config.command()
-@output_option
+@output_without_ids
 @click.pass_context
 def check(ctx: click.Context, output: str | None, as_json: bool) -> None:
     """Check the configuration. Exit code 2 with all that is wrong.
@@ -49,7 +49,7 @@ def check(ctx: click.Context, output: str | None, as_json: bool) -> None:
     settings = settings_of(ctx)
     for warning in settings.warnings:
         say(f"! {safe(warning)}")
-    if (how := chosen(ctx, output, as_json)) in {"json", "jsonl"}:
-        emit_one({"valid": True, "warnings": list(settings.warnings)}, how, key="valid")
-    else:
+    if (how := chosen(ctx, output, as_json)) == "table":
         click.echo("The configuration is valid.")
+    else:
+        emit_one({"valid": True, "warnings": list(settings.warnings)}, how, key="valid")

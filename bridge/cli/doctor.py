@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from bridge.cli.calling import pasteable
-from bridge.cli.output import Columns, chosen, emit, output_option, safe, say
+from bridge.cli.output import Columns, chosen, emit, output_without_ids, safe, say
 from bridge.cli.output import field as shown
 from bridge.cli.session import OPEN_SECONDS, named_redis, settings_of
 from bridge.doctor import Finding, Level, exit_code, fail, together, warn
@@ -34,7 +34,7 @@ Part = Callable[[], Awaitable[list[Finding]]]
 @click.command()
 @click.option("--resolve", is_flag=True, help="Resolve the endpoints' names too, and judge their addresses.")
 @click.option("--probe", is_flag=True, help="Ask TwelveLabs, by up to ten reads, what its documentation leaves open.")
-@output_option
+@output_without_ids
 @click.pass_context
 def doctor(ctx: click.Context, resolve: bool, probe: bool, output: str | None, as_json: bool) -> int:
     """Look at everything, and say what is wrong, why, and the next command. Changes nothing.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from bridge.cli.defining import absent
-from bridge.cli.output import chosen, emit_one, output_option, safe, say
+from bridge.cli.output import chosen, emit_one, output_without_ids, safe, say
 from bridge.cli.session import speakable, with_store
 from bridge.errors import BridgeError
 
@@ -25,7 +25,7 @@ PHASES = ("dns", "connect", "tls", "wait", "total")
 @click.argument("name", callback=speakable)
 @click.option("--type", "event_type", metavar="T", default=TYPE, show_default=True,
               help="The type of the event that is made up, such as index.task.ready.")  # fmt: skip
-@output_option
+@output_without_ids
 @click.pass_context
 def test(ctx: click.Context, name: str, event_type: str, output: str | None, as_json: bool) -> int:
     """POST a made-up event to an endpoint, now, and say what came of it. Exit code 1 if it was not taken.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from bridge.cli.calling import pasteable
-from bridge.cli.output import ago, as_json, chosen, emit_one, fields_of, output_option, plain, safe, span
+from bridge.cli.output import ago, as_json, chosen, emit_one, fields_of, output_without_ids, plain, safe, span
 from bridge.cli.session import seconds_from, settings_of, with_store
 from bridge.cli.word import Word
 
@@ -46,7 +46,7 @@ def worker(kind: str) -> int:
 
 @click.command()
 @click.option("-w", "--watch", is_flag=True, help="Stay, and look again every second.")
-@output_option
+@output_without_ids
 @click.pass_context
 def status(ctx: click.Context, watch: bool, output: str | None, as_json: bool) -> None:
     """Show the whole bridge on one screen. With -w as JSON: an object a line, every second.
@@ -152,7 +152,7 @@ def _role(role: dict[str, Any], deployment: "Deployment") -> str:
 @click.option("--role", type=Word(["all", *ROLES]), default="all", show_default=True, help="Whose health.")
 @click.option("--here", is_flag=True, help="Only whether the workers of this machine, or container, are alive.")
 @click.option("--max-lag", metavar="TIME", default=MAX_LAG, show_default=True, help="More than this is unhealthy.")
-@output_option
+@output_without_ids
 @click.pass_context
 def health(ctx: click.Context, role: str, here: bool, max_lag: str, output: str | None, as_json: bool) -> int:
     """Say in one line whether work drains. Exit code 0 healthy, 1 not, 5 without Redis.
@@ -166,10 +166,10 @@ def health(ctx: click.Context, role: str, here: bool, max_lag: str, output: str 
     kinds = ROLES if role == "all" else (role,)
     row = with_store(ctx, lambda store, settings: health_of(store, settings, kinds, max_lag, here=here))
     how = chosen(ctx, output, as_json)
-    if how in {"json", "jsonl"}:
-        emit_one(row, how, key="line")
-    else:
+    if how == "table":
         click.echo(pasteable(row["line"]))
+    else:
+        emit_one(row, how, key="line")
     return 0 if row["healthy"] else 1
 
 

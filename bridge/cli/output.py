@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "json", "jsonl", "ids")
 FORMS = "table, json, jsonl or ids"
+WITHOUT_IDS = FORMATS[:-1]
 PIPED_WIDTH = 10_000
 """Piped, a line is a row whatever its length: nothing is wrapped or cut that a script may want."""
 NAMED = 10
@@ -41,11 +42,33 @@ Row = Mapping[str, Any]
 Columns = Sequence[tuple[str, Callable[[Row], str]]]
 
 
+class FormWithoutIds(Word):
+    """One of the forms of a command that has no ids. Who asks this command for them is refused; who wants them of all
+    commands, by BRIDGE_OUTPUT, gets its table."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        """As click does."""
+        if value == "ids" and ctx.get_parameter_source(param.name) is ParameterSource.ENVIRONMENT:
+            return "table"
+        if value == "ids":
+            self.fail(f"it has no ids; choose one of {', '.join(map(repr, self.choices))}.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def output_option(command: Function) -> Function:
     """Adds `-o` and `--json` to a command that prints data."""
+    return _with_options(command, Word(FORMATS), FORMS)
+
+
+def output_without_ids(command: Function) -> Function:
+    """The same for a command that prints what has no ids."""
+    return _with_options(command, FormWithoutIds(WITHOUT_IDS), "table, json or jsonl")
+
+
+def _with_options(command: Function, form: Word, forms: str) -> Function:
     command = click.option("--json", "as_json", is_flag=True, help="The same as -o json.")(command)
-    option = click.option("-o", "--output", type=Word(FORMATS), envvar="BRIDGE_OUTPUT", metavar="FORM",
-                          help=f"How it is printed: {FORMS}.")  # fmt: skip
+    option = click.option("-o", "--output", type=form, envvar="BRIDGE_OUTPUT", metavar="FORM",
+                          help=f"How it is printed: {forms}.")  # fmt: skip
     return option(command)
 
 
@@ -55,7 +78,12 @@ def chosen(ctx: plain_click.Context, output: str | None, as_json: bool) -> str:
         return "json"
     before = (ctx.obj or {}).get("output")
     said = output if ctx.get_parameter_source("output") is not ParameterSource.ENVIRONMENT else None
-    return said or before or output or "table"
+    how = said or before or output or "table"
+    return "table" if how == "ids" and not _has_ids(ctx.command) else how
+
+
+def _has_ids(command: plain_click.Command) -> bool:
+    return not any(isinstance(one.type, FormWithoutIds) for one in command.params)
 
 
 def safe(value: object) -> str:

@@ -21,9 +21,9 @@ to date. `bridge COMMAND --help` says the same at the terminal.
 
 A noun, then a verb. Data goes to standard output, narration to standard error. `-o` has `table`, `json` (one array; one
 object where a command tells of one thing, as `status`, `task show` and `endpoint add` do), `jsonl` (an object a line)
-and `ids` (for the next command); `BRIDGE_OUTPUT` sets it for good. `-` reads ids from standard input. Secrets never
-stand on a command line: `--secret-file F`, or `-` for standard input. Colour is left out in a pipe and where `NO_COLOR`
-is set. `.venv/bin/bridge` is what is called `bridge` here.
+and, where there are any, `ids` (for the next command); `BRIDGE_OUTPUT` sets it for good. `-` reads ids from standard
+input. Secrets never stand on a command line: `--secret-file F`, or `-` for standard input. Colour is left out in a pipe
+and where `NO_COLOR` is set. `.venv/bin/bridge` is what is called `bridge` here.
 
 An error is narration, with `--json` too: on standard error stand what failed and why, and after `→` the next command;
 standard output stays empty, and programs go by the exit code. Where several things are named, each has its row in JSON,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from bridge.cli.defining import known_from, public_key_option
-from bridge.cli.output import chosen, emit_one, output_option, safe, say
+from bridge.cli.output import chosen, emit_one, output_without_ids, safe, say
 from bridge.cli.session import moment_from, seconds_from
 from bridge.errors import InvalidInput
 
@@ -36,7 +36,7 @@ UNIX_DIGITS = 10
               "[default: now]")  # fmt: skip
 @click.option("--tolerance", metavar="TIME", default="5m", show_default=True,
               help="How far that may be from its timestamp, either way.")  # fmt: skip
-@output_option
+@output_without_ids
 @click.pass_context
 def verify(ctx: click.Context, /, file: str, **given: Any) -> int:
     """Say whether a request that you received is ours; if not, why, and what to do. Exit code 1 then.

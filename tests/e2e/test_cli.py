@@ -43,6 +43,30 @@ def test_what_is_said_nearest_to_the_verb_wins(bridge: Bridge, monkeypatch: pyte
     assert bridge("task", "ls", "-o", "xml")[0] == 2
 
 
+WITHOUT_IDS = (("status",), ("health",), ("doctor",), ("config", "check"), ("verify", "-"), ("endpoint", "test", "a"))
+
+
+@pytest.mark.parametrize("words", WITHOUT_IDS)
+def test_ids_are_refused_where_there_are_none(bridge: Bridge, words: tuple[str, ...]) -> None:
+    """A usage error that names the forms that there are; the help does not offer it either."""
+    code, out, told = bridge(*words, "-o", "ids")
+    assert (code, out, "'table', 'json', 'jsonl'" in told, "it has no ids" in told) == (2, "", True, True), told
+    assert "table, json or jsonl" in bridge(*words, "--help")[1]
+
+
+@pytest.mark.parametrize("words", WITHOUT_IDS[:4])
+def test_ids_wanted_for_good_are_a_table_where_there_are_none(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """BRIDGE_OUTPUT, or what stands before the verb, is of all commands; what stands nearer wins as ever."""
+    table = bridge(*words)[1].partition(" ")[0]
+    assert bridge("-o", "ids", *words)[1].partition(" ")[0] == table
+    assert bridge("-o", "ids", *words, "-o", "json")[1][:1] in {"{", "["}
+    monkeypatch.setenv("BRIDGE_OUTPUT", "ids")
+    assert bridge(*words)[1].partition(" ")[0] == table
+    assert bridge("-o", "json", *words)[1][:1] in {"{", "["}
+
+
 def test_redis_down_is_said_soon_and_has_its_exit_code(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit code 5 within a few seconds, the reason and the setting, for commands of every noun."""
     monkeypatch.setenv("BRIDGE_REDIS_URL", "redis://127.0.0.1:1/0")

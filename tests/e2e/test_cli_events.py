@@ -242,7 +242,7 @@ def test_hostile_text_stays_text(bridge: Bridge, client: "Redis", words: tuple[s
     client.hset("bridge:endpoints", "a", json.dumps({"url": f"https://example.com/{HOSTILE}", "events": [HOSTILE]}))
     client.hset("bridge:endpoint:a", mapping={"state": HOSTILE, "reason": HOSTILE})
     code, out, told = bridge(*words, "-o", how)
-    assert code in {0, 1, 7}
+    assert code in ({2} if how == "ids" and words[0] in {"status", "health", "doctor"} else {0, 1, 7})
     assert not FORBIDDEN & set(out + told)
     if how == "table" and words[0] in {"task", "event", "delivery"}:
         assert "[bold]x[/bold][/nope]:smile:" in out
