@@ -15,6 +15,7 @@ from bridge.cli.task_follow import wait, watch
 from bridge.cli.task_show import show
 from bridge.cli.task_steer import poll, rm
 from bridge.errors import InvalidInput
+from bridge.kinds import kind_of
 
 if TYPE_CHECKING:
     from bridge.deployment import Deployment
@@ -47,8 +48,10 @@ task.add_command(wait)
 
 
 def note(row: Row) -> str:
-    """What a person should know about a task at a glance."""
+    """What a person should know about a task at a glance. An end by its status speaks for itself."""
     words = {"waiting": "not taken in yet", "ended": "no longer watched", "rejected": "rejected"}
+    if row["state"] == "ended" and row["status"] in kind_of(row["task"]).terminal:
+        return str(row["note"])
     if row["state"] in words:
         return f"{words[row['state']]}: {row['note']}" if row["note"] else words[row["state"]]
     if row["faults"]:
@@ -144,8 +147,6 @@ async def _add(store: "Store", settings: "Settings", members: list[str], options
         named = names_in([options.get("endpoints", "")])
         await say_what_lacks(store, settings.deployment, named, everybody=not named)
         if "callback_url" not in options:
-            from bridge.kinds import kind_of
-
             await say_who_lacks(store, list(dict.fromkeys(map(kind_of, good))), named)
     notes = {"known": "registered already: unchanged", "updated": "registered already: its options are replaced"}
     return [

@@ -287,6 +287,22 @@ def test_a_task_that_upstream_never_knew_is_shown_with_its_cause(bridge: Bridge,
     assert json.loads(bridge("task", "show", "t2", "--json")[1])["note"] == ""
 
 
+@pytest.mark.parametrize(
+    ("member", "status", "told"),
+    [
+        ("t1", "ready", False), ("t1", "failed", False), ("asset:i/t1", "ready", False),
+        ("t1", "indexing", True), ("t1", "", True),
+    ],
+)  # fmt: skip
+def test_that_a_task_is_watched_no_longer_is_noted_where_its_status_does_not_say_it(
+    bridge: Bridge, client: "Redis", member: str, status: str, told: bool
+) -> None:
+    """Of one that expired, or was taken back; an end needs no comment."""
+    seed(client, member, status)
+    end(client, member, status)
+    assert ("no longer watched" in bridge("task", "ls")[1]) is told
+
+
 @pytest.mark.parametrize("fields", [{"status": "gone"}, {"gone": "1"}], ids=["upstream's word", "registered again"])
 def test_a_watched_task_is_not_over_because_of_a_word(bridge: Bridge, client: "Redis", fields: dict[str, str]) -> None:
     """A status that upstream calls `gone`, or a task that was gone and is asked for again: waited for."""
