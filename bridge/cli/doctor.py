@@ -190,11 +190,14 @@ class Examination:
 
     async def _types(self) -> list[Finding]:
         from bridge.doctor import server
-        from bridge.store.reading.checkup import CLIENTS_KEYS, key_types, misspelt_keys
+        from bridge.store.reading.checkup import CLIENTS_KEYS, key_types
+        from bridge.store.reading.unread import misspelt_keys, strange_keys
 
         ours = frozenset(self.store.keys(name) for name in CLIENTS_KEYS)
         typed = server.types(await key_types(self.store), ours=ours)
-        return [*typed, *server.misspelt(await misspelt_keys(self.store))]
+        misspelt = await misspelt_keys(self.store)
+        others = server.strange(await strange_keys(self.store), [key for key, *_ in misspelt])
+        return [*typed, *server.misspelt(misspelt), *others]
 
     async def _key(self) -> list[Finding]:
         """One real read, unless upstream or our own bound asks us not to."""

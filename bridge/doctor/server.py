@@ -1,10 +1,12 @@
 """Redis: may it be relied on, does it keep what it acknowledges, has it room, and is its clock right?"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from shlex import quote
 
 from bridge.doctor.findings import Finding, fail, ok, span, warn
 from bridge.errors import LOG_IN, ONE_PRIMARY, START_REDIS
+from bridge.redaction import narrated
 
 OLDEST = (6, 2)
 """The oldest Redis whose commands the scripts use."""
@@ -12,6 +14,10 @@ MEMORY_WARN, MEMORY_FAIL = 0.75, 0.9
 """Shares of maxmemory."""
 SKEW_WARN_MS, SKEW_FAIL_MS = 2_000, 60_000
 """Difference of two clocks. Receivers refuse signatures that are 5 min off, so that a minute is already much of it."""
+NAMED = 10
+"""Of so many keys the doctor tells the name …"""
+KEY_CHARS = 120
+"""… and of each so much."""
 LOSS = {
     "always": "nothing that was acknowledged is lost, whatever happens",
     "everysec": "up to a second of registrations is lost if the machine loses power; changes are found again",
@@ -54,6 +60,15 @@ class ServerFacts:
     ahead: tuple[Ahead, ...] = ()
     data_version: str | None = None
     """None for a Redis that no bridge has used yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strangers:
+    """Keys under our prefix that are none of ours."""
+
+    keys: tuple[str, ...]
+    bound: int | None = None
+    """About so many keys were looked at, and there are more; None if all were."""
 
 
 def server(facts: ServerFacts, *, allow_volatile: bool, our_data: int, prefix: str) -> list[Finding]:
@@ -183,6 +198,26 @@ def misspelt(found: Sequence[tuple[str, str, str, str]]) -> list[Finding]:
         if kind != wanted:
             fix = f"write into {meant}, a {wanted}, then DEL {key}"
         findings.append(warn("types", f"{key} is no key of the bridge's", why, fix))
+    return findings
+
+
+def strange(found: Strangers, misspelt: Collection[str]) -> list[Finding]:
+    """Other keys that nobody reads, once for all; `misspelt` are those of which more is known."""
+    findings, keys = [], [narrated(key[:KEY_CHARS]) for key in found.keys if key not in misspelt]
+    if keys:
+        named, more = keys[:NAMED], f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
+        what, it = ("is no key", "it") if len(keys) == 1 else ("are no keys", "them")
+        meant = "what it was" if len(keys) == 1 else "what they were"
+        findings.append(
+            warn(
+                "types", f"{', '.join(named)}{more} {what} of the bridge's", f"nobody reads {it}",
+                f"write {meant} meant to be where `bridge contract show` says, then redis-cli DEL "
+                + " ".join(map(quote, named)),
+            )
+        )  # fmt: skip
+    if found.bound:
+        why = f"there are more than {found.bound:,} keys; some that nobody reads may be among the others"
+        findings.append(ok("types", "not all keys were looked at", why))
     return findings
 
 

@@ -5,6 +5,18 @@ Scripts build the names that depend on data (an endpoint, a task, an event) from
 
 from dataclasses import dataclass
 
+ALONE = frozenset((
+    "tasks", "endpoints", "watches", "events", "rejected", "meta", "stats", "watch", "finding", "ended", "orphans",
+    "registry", "names", "pauses", "ready", "fanout", "unconfirmed", "notices",
+))  # fmt: skip
+"""The keys that have one name."""
+BEFORE_A_COLON = frozenset((
+    "task", "snapshot", "stats", "watch", "endpoint", "account", "spent", "listing", "event", "queue", "leases",
+    "deliveries", "turns", "line", "latest", "done", "dead", "attempts", "fanout", "wake", "shifts", "workers",
+    "aside", "scratch",
+))  # fmt: skip
+"""The first words of those of which there is one for each task, endpoint, event, …"""
+
 
 @dataclass(frozen=True, slots=True)
 class Keys:
@@ -15,6 +27,11 @@ class Keys:
     def __call__(self, *parts: str) -> str:
         """`keys("queue", "billing")` is `bridge:queue:billing`."""
         return self.prefix + ":".join(parts)
+
+    def ours(self, key: str) -> bool:
+        """Whether a key is one of those that are named here, or by a script; any other one is read by nobody."""
+        word, colon, _ = key.removeprefix(self.prefix).partition(":")
+        return word in (BEFORE_A_COLON if colon else ALONE)
 
     # -- written by clients --
 

@@ -140,6 +140,44 @@ def test_a_client_key_that_is_misspelt_is_named(bridge: Bridge, client: "Redis")
     assert "write into bridge:tasks, a zset, then DEL bridge:task" in str(found)
 
 
+def test_keys_that_nobody_reads_are_named(bridge: Bridge, client: "Redis") -> None:
+    """Typed by hand under our prefix: ten by name, how many more, why, and what to do. What is ours is none of them,
+    nor what another bridge keeps below its own prefix."""
+    bridge("endpoint", "add", "a", "http://127.0.0.1:9/")
+    bridge("task", "add", "t1", "--metadata", "1")
+    assert bad(doctor(bridge)[1], "types") == ""
+    client.hset("bridge:taskoptions", "t1", "{}")
+    client.set("bridge:taks", "t1")
+    client.hset("bridge:staging:meta", "data_version", "1")
+    client.zadd("bridge:staging:tasks", {"t1": 0})
+    (near, unread) = [row for row in doctor(bridge)[1] if row["check"] == "types" and row["level"] == "warn"]
+    assert "did you mean bridge:tasks?" in near["why"]
+    assert unread["found"] == "bridge:taskoptions is no key of the bridge's"
+    assert unread["why"] == "nobody reads it"
+    assert unread["fix"] == (
+        "write what it was meant to be where `bridge contract show` says, then redis-cli DEL bridge:taskoptions"
+    )
+    for number in range(12):
+        client.set(f"bridge:x{number:02}", "whsec_" + "A" * 44)
+    client.set(b"bridge:\xff \x1b[2J", "x")
+    (_, unread) = [row for row in doctor(bridge)[1] if row["check"] == "types" and row["level"] == "warn"]
+    assert unread["found"].count("bridge:x0") == 8
+    assert unread["found"].endswith(" and 4 more are no keys of the bridge's")
+    assert "\x1b" not in bridge("doctor")[1]
+
+
+def test_a_look_for_keys_that_nobody_reads_has_a_bound(
+    bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And says so where it was reached."""
+    assert "not all keys were looked at" not in str(doctor(bridge)[1])
+    monkeypatch.setattr("bridge.store.reading.unread.KEYS", 10)
+    monkeypatch.setattr("bridge.store.reading.unread.PAGE", 10)
+    client.mset({f"other:{number}": "x" for number in range(200)})
+    (row,) = [row for row in doctor(bridge)[1] if row["found"] == "not all keys were looked at"]
+    assert (row["level"], row["check"], "more than 10 keys" in row["why"]) == ("ok", "types", True)
+
+
 def test_a_cluster_is_told_apart(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
     """RQ does not run on it."""
     with RedisServer(extra=("--cluster-enabled", "yes")) as server:

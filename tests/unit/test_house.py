@@ -1,5 +1,6 @@
 """The house's own laws: imports run one way, scripts say what they take, the architecture page tells the truth."""
 
+import inspect
 import re
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.store.keys import ALONE, BEFORE_A_COLON, Keys
 from bridge.store.scripts import script_names, script_text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,6 +53,33 @@ def test_every_script_says_what_it_takes_and_replies(name: str) -> None:
     assert "-- Reply" in header
     assert script_text(name, shebang=True).startswith("#!lua")
     assert not script_text(name, shebang=False).startswith("#!")
+
+
+def named_keys() -> set[str]:
+    """The keys that scripts, Python and `Keys` itself name, as they look without a prefix."""
+    lua = "\n".join(one.read_text() for one in (ROOT / "bridge/store/lua").rglob("*.lua"))
+    python = "\n".join(one.read_text() for one in (ROOT / "bridge").rglob("*.py"))
+    words = re.findall(r"P \.\. '([a-z_]+)(:?)", lua) + re.findall(r"keys\(\"([a-z_]+)\"(,?)", python)
+    for several in re.findall(r"for what, wanted in pairs\({(.*?)}\)", lua):
+        words += re.findall(r"([a-z_]+)( )=", several)
+    found = {f"{word}:x" if goes_on else word for word, goes_on in words}
+    keys = Keys("")
+    for name, member in vars(Keys).items():
+        if isinstance(member, property):
+            found.add(getattr(keys, name))
+        elif inspect.isfunction(member) and name[0] != "_" and name != "ours":
+            found.add(getattr(keys, name)(*["x"] * (len(inspect.signature(member).parameters) - 1)))
+    return found
+
+
+def test_every_key_that_is_named_anywhere_is_known_as_ours() -> None:
+    """The doctor tells people to delete every other one."""
+    named, keys = named_keys(), Keys("")
+    assert {"tasks", "task:x", "fanout", "fanout:x", "spent:x", "leases:x", "line:x:x", "aside:x"} <= named
+    assert [one for one in sorted(named) if not keys.ours(one)] == []
+    words = {one.partition(":")[0] for one in named}
+    assert words >= ALONE | BEFORE_A_COLON
+    assert not any(map(keys.ours, ("queue", "tasks:x", "taskoptions", "task", "")))
 
 
 def test_nothing_in_the_project_names_a_machine() -> None:

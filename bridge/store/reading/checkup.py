@@ -14,7 +14,6 @@ from redis.exceptions import ResponseError
 from bridge.doctor.entries import Refusal, Waiting
 from bridge.doctor.server import Ahead, ServerFacts
 from bridge.doctor.work import OwedFacts, RoleFacts, TaskFacts
-from bridge.hints import near_names
 from bridge.redaction import bare
 from bridge.rejection import told_of
 from bridge.store.reading.trips import MADE_DUE, HasClient, as_ms, as_record, ask, waits_since
@@ -118,17 +117,6 @@ async def key_types(store: HasClient) -> list[tuple[str, str, str]]:
     found = await ask(store, list(TYPES), lambda pipe, name: pipe.type(store.keys(name)))
     return [
         (store.keys(name), wanted, as_text(seen)) for (name, wanted), seen in zip(TYPES.items(), found, strict=True)
-    ]
-
-
-async def misspelt_keys(store: HasClient) -> list[tuple[str, str, str, str]]:
-    """Keys that somebody wrote beside those of clients: (key, its type, the key that was meant, that one's type)."""
-    names = [(near, meant) for meant in CLIENTS_KEYS for near in sorted(near_names(meant) - TYPES.keys())]
-    found = await ask(store, names, lambda pipe, pair: pipe.type(store.keys(pair[0])))
-    return [
-        (store.keys(near), as_text(kind), store.keys(meant), CLIENTS_KEYS[meant])
-        for (near, meant), kind in zip(names, found, strict=True)
-        if as_text(kind) != "none"
     ]
 
 

@@ -1,0 +1,36 @@
+"""Keys under our prefix that nobody reads, as a hand may leave them. Read only, and with a bound."""
+
+from bridge.doctor.server import Strangers
+from bridge.hints import near_names
+from bridge.store.keys import ALONE
+from bridge.store.reading.checkup import CLIENTS_KEYS
+from bridge.store.reading.trips import HasClient, ask
+from bridge.store.registry import as_text
+
+KEYS, PAGE = 100_000, 1_000
+"""About so many keys are looked at, whoever they belong to, and so many at a time."""
+
+
+async def misspelt_keys(store: HasClient) -> list[tuple[str, str, str, str]]:
+    """Keys that somebody wrote beside those of clients: (key, its type, the key that was meant, that one's type)."""
+    names = [(near, meant) for meant in CLIENTS_KEYS for near in sorted(near_names(meant) - ALONE)]
+    found = await ask(store, names, lambda pipe, pair: pipe.type(store.keys(pair[0])))
+    return [
+        (store.keys(near), as_text(kind), store.keys(meant), CLIENTS_KEYS[meant])
+        for (near, meant), kind in zip(names, found, strict=True)
+        if as_text(kind) != "none"
+    ]
+
+
+async def strange_keys(store: HasClient) -> Strangers:
+    """Keys under our prefix that are none of ours. Another bridge may have a longer prefix that begins as ours does."""
+    prefix, found = store.keys.prefix, set[str]()
+    cursor, left = 0, KEYS
+    while left > 0:
+        cursor, page = await store.client.scan(cursor, match=f"{prefix}*", count=PAGE)
+        found |= {key for key in map(as_text, page) if not store.keys.ours(key)}
+        left -= PAGE
+        if not cursor:
+            break
+    others = tuple(key.removesuffix("meta") for key in found if key.endswith(":meta"))
+    return Strangers(tuple(sorted(key for key in found if not key.startswith(others))), KEYS if cursor else None)
