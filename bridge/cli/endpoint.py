@@ -20,7 +20,7 @@ from bridge.cli.endpoint_steer import disable, enable, recover
 from bridge.cli.endpoint_try import test
 from bridge.cli.endpoint_write import rotate, set_
 from bridge.cli.output import Columns, Row, chosen, emit, emit_one, output_option, safe, say, when
-from bridge.cli.session import speakable, with_store
+from bridge.cli.session import settings_of, speakable, with_store
 from bridge.errors import InvalidInput
 from bridge.formats import STANDARD, TWELVELABS, rfc3339
 from bridge.hints import event_hints
@@ -41,6 +41,11 @@ ALWAYS_WRITTEN = {
     "ordering": str(Ordering.FIRST_ATTEMPT),
 }
 """What a definition says even where it is the default, so that who reads it in Redis need not know the defaults."""
+AT_DEFAULT: dict[str, Any] = {
+    "tasks": ("*",), "indexes": ("*",), "format": STANDARD, "ordering": str(Ordering.FIRST_ATTEMPT), "failures": 0,
+    "supersede": False, "signatures": (V1,), "handshake": "none", "consented": True,
+}  # fmt: skip
+"""What is shown of an endpoint only where it is otherwise."""
 
 
 @click.group()
@@ -204,18 +209,28 @@ def ls(ctx: click.Context, output: str | None, as_json: bool) -> None:
 def show(ctx: click.Context, name: str, output: str | None, as_json: bool) -> None:
     """Show one endpoint; never its secret, nor what its headers hold.
 
+    The table leaves out what is empty or stands at its default; -o json has every field.
+
     \b
     Examples:
       bridge endpoint show billing
+      bridge endpoint show billing --json
     """
     from bridge.store.reading.endpoints import find_endpoint
 
     view = with_store(ctx, lambda store, _: find_endpoint(store, name))
     if view is None:
         raise not_found(name)
-    emit_one(row_of(view), chosen(ctx, output, as_json), key="endpoint")
+    row, how = row_of(view), chosen(ctx, output, as_json)
+    emit_one(_telling(row, settings_of(ctx)) if how == "table" else row, how, key="endpoint")
     for hint in _advised(view):
         say(safe(hint))
+
+
+def _telling(row: Row, settings: "Settings") -> Row:
+    """A row without the fields that stand at their defaults."""
+    defaults = AT_DEFAULT | {"concurrency": settings.delivery_endpoint_concurrency}
+    return {name: value for name, value in row.items() if name not in defaults or value != defaults[name]}
 
 
 def _advised(view: "EndpointView") -> "Sequence[Advice]":

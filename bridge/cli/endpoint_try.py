@@ -31,7 +31,8 @@ def test(ctx: click.Context, name: str, event_type: str, output: str | None, as_
     """POST a made-up event to an endpoint, now, and say what came of it. Exit code 1 if it was not taken.
 
     It goes the way of every delivery: guard, signature, headers, deadline; by this process, with these settings. It
-    changes nothing of what is owed, and counts as no failure. Its header says `bridge-trigger: test`.
+    changes nothing of what is owed, and counts as no failure. Its header says `bridge-trigger: test`. The table leaves
+    out what did not come to be; -o json has every field.
 
     \b
     Examples:

@@ -37,6 +37,9 @@ YIELDING = {"note", "url", "events", "reason"}
 """The columns that wrap where there is little room; the others keep an id in one piece."""
 YIELDING_WIDTH = 16
 
+EMPTY: Sequence[object] = (None, "", [], (), {})
+"""What a field holds that has nothing to say."""
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 Row = Mapping[str, Any]
 Columns = Sequence[tuple[str, Callable[[Row], str]]]
@@ -124,9 +127,10 @@ def emit_one(row: Row, how: str, *, key: str) -> None:
 
 
 def fields_of(row: Row) -> str:
-    """The fields of one thing, a line each."""
-    width = max(len(name) for name in row)
-    return "\n".join(f"{_label(name):<{width}}  {_shown(name, value)}".rstrip() for name, value in row.items())
+    """The fields of one thing that say something, a line each."""
+    told = {_label(name): _shown(name, value) for name, value in row.items() if value not in EMPTY}
+    width = max(map(len, told), default=0)
+    return "\n".join(f"{label:<{width}}  {text}".rstrip() for label, text in told.items())
 
 
 def plain(value: Any) -> Any:
@@ -248,8 +252,6 @@ def _label(name: str) -> str:
 
 
 def _shown(name: str, value: Any) -> str:
-    if value in (None, "", [], (), {}):
-        return "—"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if name.endswith("_at") and isinstance(value, int):

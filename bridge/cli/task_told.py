@@ -105,5 +105,4 @@ def _together(needs: Sequence[tuple[Advice, Row]], task: str) -> Advice:
 
 def _figures(row: Row) -> str:
     """What is known beyond that, and nothing of what is not."""
-    known = {name: row[name] for name in FIGURES if row[name] not in (None, "", 0, {}, [])}
-    return fields_of(known) if known else ""
+    return fields_of({name: row[name] for name in FIGURES if row[name] != 0})

@@ -44,6 +44,14 @@ def everything(client: "Redis") -> dict[str, Any]:
     return {key: read.get(str(client.type(key)), client.type)(key) for key in sorted(map(str, client.keys("bridge:*")))}
 
 
+def test_a_trial_that_failed_shows_what_there_is(bridge: Bridge) -> None:
+    """No line for a status, an answer or a time that never came to be; JSON has each."""
+    bridge("endpoint", "add", "a", "http://127.0.0.1:9/")
+    names = [line.partition("  ")[0] for line in bridge("endpoint", "test", "a")[1].splitlines()]
+    assert names == ["endpoint", "url", "type", "event id", "outcome", "fault", "detail", "total ms"]
+    assert json.loads(bridge("endpoint", "test", "a", "--json")[1])["status_code"] is None
+
+
 @pytest.mark.usefixtures("billing")
 @pytest.mark.parametrize("event_type", [None, "index.task.ready", "index.task.gone", "index.task.updated"])
 def test_a_trial_is_a_delivery_like_any_other(

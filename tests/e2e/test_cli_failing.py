@@ -57,6 +57,27 @@ def test_a_retry_has_it_probed_now(bridge: Bridge, redis_url: str, held: list[st
     assert (probe.event_id, probe.probe) == (held[1], 0)
 
 
+def test_an_endpoint_is_shown_without_what_says_nothing(bridge: Bridge, redis_url: str) -> None:
+    """What stands at its default, and what is empty, is in JSON alone; what an operator looks for is always there."""
+    bridge("endpoint", "add", "a", URL, "--tasks", "*", "--concurrency", "32")
+    assert shown(bridge) == ["endpoint", "url", "events", "state", "since", "pending", "delivered", "dead", "secret"]
+    assert {"tasks", "failures", "granted_rate", "note"} < json.loads(
+        bridge("endpoint", "show", "a", "--json")[1]
+    ).keys()
+    bridge("endpoint", "set", "a", "--tasks", "t*", "--ordering", "strict", "--concurrency", "8", "--rate", "1/s")
+    announce(redis_url, "t1", "indexing")
+    settle(redis_url, FAILED)
+    bridge("endpoint", "disable", "a", "--reason", "at night")
+    assert set(shown(bridge)) >= {
+        "tasks", "ordering", "concurrency", "rate", "reason", "by", "failures", "failing since",
+    }  # fmt: skip
+
+
+def shown(bridge: Bridge) -> list[str]:
+    """The fields of the endpoint `a` in the form of a table."""
+    return [line.partition("  ")[0] for line in bridge("endpoint", "show", "a")[1].splitlines()]
+
+
 def test_an_endpoint_shows_its_own_limits(bridge: Bridge, redis_url: str, client: "Redis") -> None:
     """What its definition asks for, and, while it is overloaded, what it gets."""
     own = {"concurrency": 8, "rate": "10/s", "schedule": [0, 60]}
