@@ -202,8 +202,8 @@ class Examination:
     async def _key(self) -> list[Finding]:
         """One real read, unless upstream or our own bound asks us not to."""
         from bridge.doctor import upstream
-        from bridge.store.reading.checkup import a_watched_task, requests_left
-        from bridge.store.reading.vitals import role
+        from bridge.store.reading.checkup import a_watched_task
+        from bridge.store.reading.vitals import requests_left, role
 
         seen, now = await role(self.store, "poll"), await self.store.scripts.now()
         if seen.has_key is False or self.settings.twelvelabs_api_key is None:

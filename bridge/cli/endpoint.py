@@ -23,7 +23,6 @@ from bridge.cli.output import Columns, Row, chosen, emit, emit_one, output_optio
 from bridge.cli.session import settings_of, speakable, with_store
 from bridge.errors import InvalidInput
 from bridge.formats import STANDARD, TWELVELABS, rfc3339
-from bridge.hints import event_hints
 from bridge.model import V1, Ordering
 from bridge.signature import generate_secret
 
@@ -126,6 +125,8 @@ def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
       bridge endpoint add video https://example.com/video --metadata team=video --rate 10/s --auth-file bearer
       bridge endpoint add old https://example.com/twelvelabs --format twelvelabs --secret-file revealed
     """
+    from bridge.hints import event_hints
+
     if options["secret_file"] and options["default_secret"]:
         raise click.UsageError("--secret-file and --default-secret: which one signs?")
     if [options["secret_file"], options["auth_file"]].count("-") > 1:

@@ -13,7 +13,6 @@ from bridge.cli.endpoint_fields import changed, field_options, fields_from, unse
 from bridge.cli.output import Columns, chosen, emit, emit_one, output_option, safe, say, span
 from bridge.cli.session import seconds_from, speakable, with_store
 from bridge.errors import InvalidInput
-from bridge.hints import event_hints
 from bridge.signature import generate_secret
 
 SECRET_BYTES = 32
@@ -41,6 +40,8 @@ def set_(ctx: click.Context, /, name: str, **given: Any) -> None:
       bridge endpoint set billing --auth-file - < bearer
       bridge endpoint set billing --unset rate,headers.x-team
     """
+    from bridge.hints import event_hints
+
     changes: Definition = ({"url": given["url"]} if given["url"] is not None else {}) | fields_from(given)
     unset = unset_from(given["unset"], changes)
     if not changes and not unset:

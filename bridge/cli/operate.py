@@ -67,7 +67,7 @@ def status(ctx: click.Context, watch: bool, output: str | None, as_json: bool) -
 
 async def whole_row(store: "Store", settings: "Settings", **bounds: int) -> dict[str, Any]:
     """The status under the names that JSON shows; `bounds` as `vitals.status` takes them."""
-    from bridge.store.reading.checkup import requests_left
+    from bridge.store.reading.vitals import requests_left
     from bridge.store.reading.vitals import status as whole
 
     row = asdict(await whole(store, **bounds))

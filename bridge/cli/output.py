@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 FORMATS = ("table", "json", "jsonl", "ids")
 FORMS = "table, json, jsonl or ids"
 WITHOUT_IDS = FORMATS[:-1]
-PIPED_WIDTH = 10_000
-"""Piped, a line is a row whatever its length: nothing is wrapped or cut that a script may want."""
 NAMED = 10
 """Of how many things a command complains by name; of the others it says how many they are."""
 YIELDING = {"note", "url", "events", "reason"}
@@ -199,18 +197,18 @@ def when(name: str) -> Callable[[Row], str]:
     return lambda row: ago(row.get(name))
 
 
-def table_of(rows: Sequence[Row], columns: Columns, *, boxed: bool) -> tuple["Table", int]:
+def table_of(rows: Sequence[Row], columns: Columns) -> tuple["Table", int]:
     """The table, and the least width at which it keeps every id in one piece."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD if boxed else None, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     cells = [[Text(safe(show(row))) for _, show in columns] for row in rows]
     least = 0
     for index, (title, _) in enumerate(columns):
         widest = max([len(title), *(line[index].cell_len for line in cells)])
-        yielding = boxed and title in YIELDING
+        yielding = title in YIELDING
         least += 3 + (min(widest, YIELDING_WIDTH) if yielding else widest)
         table.add_column(title.upper(), overflow="fold", no_wrap=not yielding)
     for line in cells:
@@ -219,20 +217,28 @@ def table_of(rows: Sequence[Row], columns: Columns, *, boxed: bool) -> tuple["Ta
 
 
 def _print_table(rows: Sequence[Row], columns: Columns) -> None:
+    if not sys.stdout.isatty():
+        click.echo(_piped(rows, columns))
+        return
     from rich.console import Console
 
-    at_terminal = sys.stdout.isatty()
-    table, least = table_of(rows, columns, boxed=at_terminal)
-    console = Console(width=None if at_terminal else PIPED_WIDTH)
-    if at_terminal and (least <= console.width or not rows):
+    (table, least), console = table_of(rows, columns), Console()
+    if least <= console.width or not rows:
         console.print(table)
-        return
-    if at_terminal:
+    else:
         click.echo("\n".join(_stacked(row, columns, console.width) for row in rows))
-        return
-    with console.capture() as captured:
-        console.print(table)
-    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def _piped(rows: Sequence[Row], columns: Columns) -> str:
+    """Piped, a line is a row whatever its length: nothing is wrapped or cut that a script may want."""
+    from rich.cells import cell_len
+
+    lines = [[title.upper() for title, _ in columns], *([safe(show(row)) for _, show in columns] for row in rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    padded = (
+        [cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)] for line in lines
+    )
+    return "\n".join("  ".join(line).rstrip() for line in padded)
 
 
 def _stacked(row: Row, columns: Columns, width: int) -> str:

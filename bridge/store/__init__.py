@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.asyncio import Redis
@@ -21,15 +22,17 @@ from bridge.errors import (
     UnreadableData,
     UnsafeRedis,
 )
-from bridge.store.handshakes import Handshakes
 from bridge.store.keys import Keys
-from bridge.store.listing import Listings
-from bridge.store.notices import Notices
 from bridge.store.outbox import Outbox
 from bridge.store.registry import EVENTS_KEPT, Registry
 from bridge.store.scripts import Scripts, as_store_error, store_errors, unreached
-from bridge.store.watches import Watches
 from bridge.store.wire import packing
+
+if TYPE_CHECKING:
+    from bridge.store.handshakes import Handshakes
+    from bridge.store.listing import Listings
+    from bridge.store.notices import Notices
+    from bridge.store.watches import Watches
 
 DATA_VERSION = 1
 """The version of what is written to Redis. Data of a newer one is refused, not guessed at."""
@@ -48,10 +51,7 @@ class Store:
         self.client, self.keys, self.scripts = client, keys, scripts
         self.registry = Registry(self, events_kept=events_kept)
         self.outbox = Outbox(self)
-        self.listings = Listings(self)
-        self.watches = Watches(self)
-        self.handshakes = Handshakes(self)
-        self.notices = Notices(self, events_kept=events_kept)
+        self._events_kept = events_kept
 
     @classmethod
     @asynccontextmanager
@@ -96,6 +96,36 @@ class Store:
             yield cls(client, Keys(prefix), Scripts(client, prefix, shebang=False))
         finally:
             await client.aclose()
+
+    # -- what workers do: a command that has no use for it does not wait for its import --
+
+    @cached_property
+    def listings(self) -> "Listings":
+        """Reading upstream's list."""
+        from bridge.store.listing import Listings
+
+        return Listings(self)
+
+    @cached_property
+    def watches(self) -> "Watches":
+        """Finding the tasks of an index or the account."""
+        from bridge.store.watches import Watches
+
+        return Watches(self)
+
+    @cached_property
+    def handshakes(self) -> "Handshakes":
+        """Asking receivers whether they consent."""
+        from bridge.store.handshakes import Handshakes
+
+        return Handshakes(self)
+
+    @cached_property
+    def notices(self) -> "Notices":
+        """Telling of endpoints that fail."""
+        from bridge.store.notices import Notices
+
+        return Notices(self, events_kept=self._events_kept)
 
     async def wait_for_wake(self, kind: str, seconds: float) -> bool:
         """Wait until somebody nudges this kind of pump, at most `seconds` (and WAKE_SECONDS); whether somebody did."""

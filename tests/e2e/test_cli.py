@@ -145,6 +145,18 @@ def test_help_lists_every_command_without_importing_it() -> None:
         assert words != ["--help"] or all(f"│ {name} " in done.stdout for name in NAMES)
 
 
+@pytest.mark.parametrize("words", ["task ls", "endpoint ls", "status", "event ls", "delivery ls"])
+def test_a_look_imports_nothing_that_it_has_no_use_for(redis_url: str, words: str) -> None:
+    """In a script, where it is asked again and again: no judge of entries, no worker's part, nothing that draws."""
+    code = "import sys; from bridge.cli import run; run(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+    environment = {**os.environ, "BRIDGE_REDIS_URL": redis_url}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words.split()], capture_output=True, text=True, cwd=ROOT, env=environment
+    )
+    needless = {"rich.table", "bridge.contract", "bridge.doctor.entries", "bridge.store.handshakes", "rq", "httptools"}
+    assert (done.returncode, needless & set(done.stderr.split())) == (0, set())
+
+
 def test_a_misspelt_noun_or_verb_is_answered_with_the_near_one(bridge: Bridge) -> None:
     """Also at the top, whose commands are imported only when they are used."""
     for words, meant in ((("taks", "ls"), "'task'"), (("tasks",), "'task'"), (("task", "lss"), "'ls'")):

@@ -5,7 +5,7 @@ Each function raises what Redis raises: a key that somebody broke costs the fact
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from bridge.doctor.server import Ahead, ServerFacts
 from bridge.doctor.work import OwedFacts, RoleFacts, TaskFacts
 from bridge.redaction import bare
 from bridge.rejection import told_of
-from bridge.store.reading.trips import MADE_DUE, HasClient, as_ms, as_record, ask, waits_since
+from bridge.store.reading.trips import MADE_DUE, PAGE, HasClient, as_ms, as_record, ask, pairs, some, waits_since
 from bridge.store.reading.vitals import Role
 from bridge.store.registry import as_text
 from bridge.waiting import error_of
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 ENDPOINTS, TASKS, REFUSALS, REQUESTS = 5_000, 2_000, 1_000, 500
 """The most of each that is looked at."""
 LATEST_DEAD = 20
-PAGE = 500
 DAY_MS = 86_400_000
 
 CLIENTS_KEYS = {"tasks": "zset", "endpoints": "hash", "watches": "hash"}
@@ -134,13 +133,13 @@ async def role_facts(store: HasClient, role: Role, queue: str, *, has_key: bool)
 
 async def written_endpoints(store: HasClient) -> dict[bytes, bytes]:
     """The endpoints as clients wrote them."""
-    return dict([pair async for pair in _pairs(store, store.keys.endpoints, ENDPOINTS)])
+    return dict([pair async for pair in pairs(store, store.keys.endpoints, ENDPOINTS)])
 
 
 async def endpoints_in_force(store: HasClient) -> dict[str, str]:
     """The endpoints in force, the implicit ones of callback URLs included, with their URLs."""
-    pairs = [pair async for pair in _pairs(store, store.keys.registry, ENDPOINTS)]
-    return {as_text(name): str(as_record(text).get("url", "")) for name, text in pairs}
+    found = [pair async for pair in pairs(store, store.keys.registry, ENDPOINTS)]
+    return {as_text(name): str(as_record(text).get("url", "")) for name, text in found}
 
 
 async def owed_facts(
@@ -149,7 +148,7 @@ async def owed_facts(
     """What each endpoint is owed, or each of these. `in_force`: name → URL."""
     now = await store.scripts.now()
     if names is None:
-        names = [as_text(one) async for one in _some(store.client.sscan_iter(store.keys.names, count=PAGE), ENDPOINTS)]
+        names = [as_text(one) async for one in some(store.client.sscan_iter(store.keys.names, count=PAGE), ENDPOINTS)]
 
     def question(pipe: "Pipeline", name: str) -> None:
         keys = store.keys
@@ -212,7 +211,7 @@ async def _owed(store: HasClient, name: str, now: int, url: str | None, replies:
 async def task_facts(store: HasClient) -> list[TaskFacts]:
     """Watched tasks: their faults, and the endpoints that they name."""
     scan = store.client.zscan_iter(store.keys.watch, count=PAGE)
-    members = [as_text(member) async for member, _ in _some(scan, TASKS)]
+    members = [as_text(member) async for member, _ in some(scan, TASKS)]
     replies = await ask(
         store, members, lambda pipe, one: pipe.hmget(store.keys.watching(one), "faults", "error", "options")
     )
@@ -243,7 +242,7 @@ async def waiting_tasks(store: HasClient) -> list[Waiting]:
 async def refusals(store: HasClient) -> list[Refusal]:
     """What stands in bridge:rejected."""
     found = []
-    async for name, text in _pairs(store, store.keys.rejected, REFUSALS):
+    async for name, text in pairs(store, store.keys.rejected, REFUSALS):
         record = as_record(text)
         where, fix, value = (str(record.get(one) or "") for one in ("field", "fix", "value"))
         found.append(Refusal(as_text(name), told_of(record), fix, where, value))
@@ -253,30 +252,7 @@ async def refusals(store: HasClient) -> list[Refusal]:
     return sorted((replace(one, kept=one.name in in_force) for one in found), key=lambda one: one.name)
 
 
-async def requests_left(store: HasClient, per_minute: int, account: str = "default") -> int | None:
-    """What is left of this minute's requests; None if there is no bound of ours."""
-    if not per_minute:
-        return None
-    second = await store.scripts.now() // 1000
-    grants = [pair async for pair in _pairs(store, store.keys("spent", account), PAGE)]
-    return per_minute - sum(as_ms(count) or 0 for moment, count in grants if (as_ms(moment) or 0) > second - 62)
-
-
 async def a_watched_task(store: HasClient) -> str | None:
     """Some task that is watched, to be read as a proof of the key."""
     reply: Any = await store.client.zrange(store.keys.watch, 0, 0)
     return as_text(reply[0]) if reply else None
-
-
-async def _pairs(store: HasClient, key: str, bound: int) -> AsyncIterator[tuple[bytes, bytes]]:
-    async for pair in _some(store.client.hscan_iter(key, count=PAGE), bound):
-        yield pair
-
-
-async def _some(source: AsyncIterator[Any], bound: int) -> AsyncIterator[Any]:
-    left = bound
-    async for one in source:
-        yield one
-        left -= 1
-        if not left:
-            return

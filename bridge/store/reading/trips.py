@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 PIECE = 250
 """How many items one round trip asks about."""
+PAGE = 500
+"""How much of a key one trip reads where a bound is set."""
 
 
 class HasClient(Protocol):
@@ -91,6 +93,22 @@ MADE_DUE = ("resumed_at", "recovered_at")
 def waits_since(score: float, made_due: Sequence[bytes | str | None]) -> int:
     """Since when a delivery waits for a claim, by its score in the queue (ms)."""
     return max([int(score), *(moment for one in made_due if (moment := as_ms(one)))])
+
+
+async def pairs(store: HasClient, key: str, bound: int) -> AsyncIterator[tuple[bytes, bytes]]:
+    """The fields of a hash, at most so many."""
+    async for pair in some(store.client.hscan_iter(key, count=PAGE), bound):
+        yield pair
+
+
+async def some(source: AsyncIterator[Any], bound: int) -> AsyncIterator[Any]:
+    """The first of what is read in pages."""
+    left = bound
+    async for one in source:
+        yield one
+        left -= 1
+        if not left:
+            return
 
 
 def as_record(text: bytes | str | None) -> dict[str, Any]:

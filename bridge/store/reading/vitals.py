@@ -10,7 +10,7 @@ from bridge.model import Fault
 from bridge.store.reading.endpoints import EndpointView, list_endpoints
 from bridge.store.reading.standings import standings
 from bridge.store.reading.tasks import count_tasks, statuses
-from bridge.store.reading.trips import MADE_DUE, HasClient, as_ms, ask, waits_since
+from bridge.store.reading.trips import MADE_DUE, PAGE, HasClient, as_ms, ask, pairs, waits_since
 from bridge.store.registry import as_text
 from bridge.store.shifts import KEYED, KEYLESS
 
@@ -111,6 +111,15 @@ def _keyed(workers: Sequence[str]) -> bool | None:
     if any(name.endswith(KEYED) for name in workers):
         return True
     return False if workers and all(name.endswith(KEYLESS) for name in workers) else None
+
+
+async def requests_left(store: HasClient, per_minute: int, account: str = "default") -> int | None:
+    """What is left of this minute's requests; None if there is no bound of ours."""
+    if not per_minute:
+        return None
+    second = await store.scripts.now() // 1000
+    grants = [pair async for pair in pairs(store, store.keys("spent", account), PAGE)]
+    return per_minute - sum(as_ms(count) or 0 for moment, count in grants if (as_ms(moment) or 0) > second - 62)
 
 
 async def live_workers(store: HasClient, kind: str) -> int:
