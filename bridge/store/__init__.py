@@ -34,8 +34,11 @@ if TYPE_CHECKING:
     from bridge.store.notices import Notices
     from bridge.store.watches import Watches
 
-DATA_VERSION = 1
-"""The version of what is written to Redis. Data of a newer one is refused, not guessed at."""
+DATA_VERSION = 2
+"""The version of what is written to Redis. Data of a newer one is refused, not guessed at.
+
+Since 2 bodies are packed.
+"""
 
 SOCKET_SECONDS = 5.0
 VOLATILE = "BRIDGE_REDIS_ALLOW_VOLATILE=true if losing events is fine"
@@ -211,8 +214,11 @@ async def _claim_data(client: "Redis", keys: Keys) -> None:
     try:
         with store_errors():
             found = int(await client.hget(keys.meta, "data_version") or 0)
-            if not found:
-                await client.hsetnx(keys.meta, "data_version", str(DATA_VERSION))
+            if found < DATA_VERSION:  # of an older one all can be read; what we write, the older bridge could not
+                if found:
+                    await client.hset(keys.meta, "data_version", str(DATA_VERSION))
+                else:
+                    await client.hsetnx(keys.meta, "data_version", str(DATA_VERSION))
                 found = int(await client.hget(keys.meta, "data_version") or 0)
     except ValueError:
         raise UnreadableData(

@@ -9,9 +9,9 @@ from redis.exceptions import ResponseError
 from scene import Clock, Scene, an_observation
 
 from bridge import diff, events
-from bridge.errors import UnreadableData
+from bridge.errors import NewerData, UnreadableData
 from bridge.model import Change, Decision, DeliveryState, EndpointEffect
-from bridge.store import Store
+from bridge.store import DATA_VERSION, Store
 from bridge.store.registry import as_text
 from bridge.store.sweep import Sweep
 
@@ -274,6 +274,24 @@ async def test_many_refusals_do_not_push_out_the_word_that_a_clients_key_was_bro
         await client.zadd("bridge:tasks", {f"t{number}": 0})
         assert await scene.store.scripts.call("reject_task", f"t{number}", f"task:t{number}", "{}", 3) == b"rejected"
     assert set(await client.hkeys("bridge:rejected")) == {*kept, b"task:t29"}
+
+
+@pytest.mark.parametrize("before", [1, DATA_VERSION])
+async def test_the_data_of_an_older_bridge_is_ours_from_now_on(scene: Scene, redis_url: str, before: int) -> None:
+    """So that the older one, which cannot read what we write, does not start on it again."""
+    await write(scene, "HSET", "bridge:meta", "data_version", str(before))
+    async with Store.open(redis_url):
+        assert await scene.store.client.hget("bridge:meta", "data_version") == str(DATA_VERSION).encode()
+
+
+async def test_the_data_of_a_newer_bridge_is_refused(scene: Scene, redis_url: str) -> None:
+    """And stays its own."""
+    newer = str(DATA_VERSION + 1)
+    await write(scene, "HSET", "bridge:meta", "data_version", newer)
+    with pytest.raises(NewerData, match=f"version {newer}"):
+        async with Store.open(redis_url):
+            pass
+    assert await scene.store.client.hget("bridge:meta", "data_version") == newer.encode()
 
 
 @pytest.mark.parametrize("command", [("HSET", "bridge:meta", "data_version", "x"), ("SET", "bridge:meta", "x")])
