@@ -106,7 +106,7 @@ class HookScene:
         return until(lambda: found if len(found := self._told()) >= count else [], 20)
 
     def delivery(self, name: str = ENDPOINT) -> dict[str, Any]:
-        """The delivery of the latest event to an endpoint, asked of the console, which is there; empty while there is none."""
+        """The delivery of the latest event to an endpoint, as the console says; empty while there is none."""
         told = self._told()
         answer = told and httpx.get(f"{self.console}/deliveries/{told[-1]}/{name}", headers=ASKS_JSON, timeout=20)
         return cast(dict[str, Any], answer.json()) if answer and answer.status_code == 200 else {}
