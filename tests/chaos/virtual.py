@@ -5,6 +5,8 @@ The loop never waits: when nothing is left to do now, its time jumps to the next
 """
 
 import asyncio
+import importlib
+import pkgutil
 import random
 import selectors
 import sys
@@ -13,6 +15,8 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, TypeVar
+
+import bridge.store
 
 Result = TypeVar("Result")
 
@@ -71,7 +75,12 @@ def _times(loop: VirtualLoop) -> SimpleNamespace:
 
 @contextmanager
 def in_our_hands(loop: VirtualLoop, chance: Chance, names: Mapping[str, object]) -> Iterator[None]:
-    """While it lasts, each module of the product has this loop's time and this chance; `names` are replaced too."""
+    """While it lasts, each module of the product has this loop's time and this chance; `names` are replaced too.
+
+    Parts of the store are imported when they are first used: now, as one that comes later would have its own time.
+    """
+    for part in pkgutil.iter_modules(bridge.store.__path__, "bridge.store."):
+        importlib.import_module(part.name)
     times = _times(loop)
     modules = [module for name, module in sorted(sys.modules.items()) if name.split(".")[0] == "bridge"]
     changed: list[tuple[Any, str, object]] = []
