@@ -17,6 +17,8 @@ from until import until
 
 from bridge import formats
 from bridge.events import ENDPOINT_TYPES
+from bridge.sandbox.timeline import a_timeline
+from bridge.sandbox.twelvelabs import API_KEY, Simulator
 from bridge.signature import Signer, generate_secret
 from bridge.trial import TYPE
 
@@ -26,6 +28,10 @@ ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/tutorial.md").read_text()
 PORTS = ("6379", "8788", "8787")
 """Of Redis, of the simulator and of the receiver."""
+OWN_PORT = "3000"
+"""Of the receiver of one's own."""
+REAL = "6a0b1c2d3e4f5a6b7c8d9e01"
+"""The task that is watched with a key."""
 NO_TASKS = (TYPE, *ENDPOINT_TYPES)
 """The types of the events that tell of an endpoint, and have neither a task id nor a revision."""
 
@@ -39,27 +45,41 @@ def free_ports(count: int) -> list[str]:
     return found
 
 
-def script() -> str:
-    """Step 2 as one script that ends at the first command that fails."""
-    step = TEXT.split("\n## 2. ")[1].split("\n## ")[0]
-    lines = "".join(re.findall(r"```sh\n(.*?)```", step, re.DOTALL))
+def script(own: str) -> str:
+    """The steps from the second one on, in one shell, that ends at the first command that fails.
+
+    `own` is the port of the third step's receiver. The fourth's TwelveLabs is $REAL; what is for a server is left out.
+    """
+    second, third, fourth = (TEXT.split(f"\n## {number}. ")[1].split("\n## ")[0] for number in (2, 3, 4))
+    blocks = re.findall(r"```sh\n(.*?)```", second + third, re.DOTALL)
+    real, _ = re.findall(r"```sh\n(.*?)```", fourth, re.DOTALL)
+    lines = "".join([*blocks, "export BRIDGE_TWELVELABS_BASE_URL=$REAL\n", real.replace("tlk_…", API_KEY)])
     redis, simulator, _ = ports = free_ports(len(PORTS))
-    for written, free in zip(PORTS, ports, strict=True):
+    for written, free in zip((*PORTS, OWN_PORT), (*ports, own), strict=True):
         lines = lines.replace(written, free)
     lines = lines.replace("config/redis.conf", f"config/redis.conf --port {redis}")
     lines = lines.replace("bridge simulate --speed 3", f"bridge simulate {simulator} --speed 10")
-    return "set -e\n" + lines
+    return "set -e\n" + re.sub(r"(?<=[ \n])\.venv/bin/", f"{Path(sys.executable).parent}/", lines)
 
 
-def test_the_second_step_shows_what_it_says(tmp_path: Path) -> None:
-    """Doctor, a task that gets ready and one that fails, what was received, and what waited for its receiver."""
+def test_the_steps_show_what_they_say_in_one_terminal(tmp_path: Path) -> None:
+    """From the second to the last, in the order in which they stand there.
+
+    Doctor, a task that gets ready and one that fails, what was received, and what waited for its receiver; a receiver
+    of one's own; then, when all of that was put away, a run with a key, which does not look for the Redis that is gone.
+    """
+    (own,) = free_ports(1)
     environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "TMPDIR": str(tmp_path), "NO_COLOR": "1"}
+    environment["PORT"] = own
     if not (ROOT / ".venv/bin/bridge").exists():
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-    with (tmp_path / "out").open("wb") as out:
+    simulator = Simulator()
+    with (tmp_path / "out").open("wb") as out, simulator.in_thread():
+        simulator.add_task(REAL, timeline=a_timeline(indexing=0.5))
         shell = subprocess.Popen(
-            ["bash", "-c", script()], cwd=ROOT, env=environment, stdout=out, stderr=out, start_new_session=True
-        )
+            ["bash", "-c", script(own)], cwd=ROOT, env=environment | {"REAL": simulator.base_url},
+            stdout=out, stderr=out, start_new_session=True,
+        )  # fmt: skip
         try:
             code = shell.wait(150)
         finally:
@@ -73,11 +93,16 @@ def test_the_second_step_shows_what_it_says(tmp_path: Path) -> None:
     assert re.search(r"✓ sig ok  index\.task\.ready  keynote .* → 204", shown)
     assert re.search(r"✓ sig ok  index\.task\.failed  fail-trailer .* → 204", shown)
     assert re.search(r"✓ sig ok  index\.task\.\w+  interview .* attempt [23] → 204", shown)
+    assert "ignored bridge.endpoint.test" in shown
+    assert re.search(r"applied index\.task\.ready lecture \d", shown)
+    assert "Redis: a throw-away one of this run." in shown
+    assert re.search(rf"✓ sig ok  index\.task\.ready  {REAL} .* → 204", shown)
     assert "sig BAD" not in shown
+    assert "no worker is running" not in shown
     assert [one.name for one in tmp_path.iterdir()] == ["out"]
 
 
-def test_the_receiver_of_the_fourth_step_verifies_and_drops_repeats(tmp_path: Path) -> None:
+def test_the_receiver_that_is_shown_verifies_and_drops_repeats(tmp_path: Path) -> None:
     """A delivery is taken once and answered 204 each time; a wrong signature is answered 401; an older one is old.
 
     What is no task's, such as the event of `bridge endpoint test`, is answered 204 and left alone.

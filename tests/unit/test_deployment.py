@@ -96,9 +96,9 @@ def test_the_simulator_is_had_alone_and_with_the_demo(compose: dict[str, Any]) -
             assert set(compose["services"][name].get("depends_on", {})) <= started(profile)
 
 
-def tutorials_demo(tmp_path: Path, command: str) -> list[str]:
-    """What a shell runs that has the tutorial's `demo`, and a `docker` that does nothing but print its words."""
-    text = (ROOT / "docs/tutorial.md").read_text()
+def guides_demo(tmp_path: Path, command: str) -> list[str]:
+    """What a shell runs that has the guide's `demo`, and a `docker` that does nothing but print its words."""
+    text = (ROOT / "docs/how-to/docker-compose.md").read_text()
     function = textwrap.dedent(text[text.index("    demo() {") : text.index("    demo endpoint add")])
     (tmp_path / "docker").write_text('#!/bin/sh\nprintf "%s\\n" "$*"\n')
     (tmp_path / "docker").chmod(0o755)
@@ -107,12 +107,12 @@ def tutorials_demo(tmp_path: Path, command: str) -> list[str]:
 
 def test_the_command_line_in_a_container_keeps_its_streams_apart_in_a_pipe(tmp_path: Path) -> None:
     """A terminal of the container's own mixes them: none is made unless all three are terminals here."""
-    piped = subprocess.run(tutorials_demo(tmp_path, "demo task ls -o ids"), capture_output=True, text=True, check=True)
+    piped = subprocess.run(guides_demo(tmp_path, "demo task ls -o ids"), capture_output=True, text=True, check=True)
     whole = "compose --progress quiet --env-file config/demo.env run --rm -T bridge task ls -o ids"
     assert piped.stdout.strip() == whole
     ours, theirs = pty.openpty()
     with os.fdopen(ours, "rb", buffering=0) as screen:
-        words = tutorials_demo(tmp_path, "demo task ls; demo task add - < /dev/null; demo event ls 2> /dev/null")
+        words = guides_demo(tmp_path, "demo task ls; demo task add - < /dev/null; demo event ls 2> /dev/null")
         done = subprocess.run(words, stdin=theirs, stdout=theirs, stderr=theirs, check=True, timeout=20)
         os.close(theirs)
         assert done.returncode == 0
