@@ -54,6 +54,7 @@ def test_the_commands_by_hand_lead_to_an_event(tmp_path: Path) -> None:
             with suppress(ProcessLookupError):
                 os.killpg(shell.pid, signal.SIGKILL)  # what is left when something failed
     assert receiver in out.read_text()
+    assert "no worker is running" not in out.read_text()
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists() or not shutil.which("git"), reason="no git repository")

@@ -1,4 +1,4 @@
-"""docs/contract/signatures.md: its program, run as it stands, on what a bridge publishes and sends."""
+"""docs/contract/signatures.md: its programs, run as they stand, on what a bridge publishes and sends."""
 
 import json
 import re
@@ -23,19 +23,39 @@ BODY = '{"name":"Zoë"}'.encode()
 
 
 @pytest.fixture
-def recipe() -> dict[str, Callable[..., Any]]:
-    """The functions of the page."""
-    (program,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    names: dict[str, Any] = {}
-    exec(compile(program, "signatures.md", "exec"), names)
-    return names
+def recipes() -> list[dict[str, Callable[..., Any]]]:
+    """The functions of each program of the page."""
+    found = []
+    for program in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        names: dict[str, Any] = {}
+        exec(compile(program, "signatures.md", "exec"), names)
+        found.append(names)
+    return found
 
 
 def headers(*keys: PrivateKey, at: float = 0.0) -> dict[str, str]:
     return dict(Signer([SECRET], keys).headers("evt_1", int(time.time() + at), BODY))
 
 
-def test_the_program_of_the_page_verifies_by_what_is_published(recipe: dict[str, Callable[..., Any]]) -> None:
+def test_the_first_program_verifies_by_the_secret(recipes: list[dict[str, Callable[..., Any]]]) -> None:
+    """Also beside another signature; not another secret, another body, another time, a key alone, or rubbish."""
+    ours, other = recipes[0]["is_ours"], generate_secret(bytes(range(32)))
+    good = headers(KEY)
+    assert ours(SECRET, headers(), BODY)
+    assert ours(SECRET, good, BODY)
+    assert ours(SECRET, dict(Signer([other, SECRET]).headers("evt_1", int(time.time()), BODY)), BODY)
+    assert not ours(other, good, BODY)
+    assert not ours(SECRET, good, BODY + b" ")
+    assert not ours(SECRET, headers(at=-400), BODY)
+    assert not ours(SECRET, headers(at=400), BODY)
+    assert not ours(SECRET, good | {"webhook-signature": good["webhook-signature"].split()[-1]}, BODY)
+    for name in good:
+        for rubbish in ("", "x", "v1,", "v1,AAAA", "v1,é", "²"):
+            assert not ours(SECRET, good | {name: rubbish}, BODY)
+        assert not ours(SECRET, {one: value for one, value in good.items() if one != name}, BODY)
+
+
+def test_the_second_program_verifies_by_what_is_published(recipes: list[dict[str, Callable[..., Any]]]) -> None:
     """Either key of a rotation; not another key, another body, another time, a secret alone, or rubbish."""
 
     def published(request: Request) -> Response:
@@ -44,8 +64,8 @@ def test_the_program_of_the_page_verifies_by_what_is_published(recipe: dict[str,
 
     server = HttpServer(published)
     with in_thread(server):
-        keys = recipe["keys_at"](server.url + PUBLISHED_AT)
-    ours = recipe["is_ours"]
+        keys = recipes[1]["keys_at"](server.url + PUBLISHED_AT)
+    ours = recipes[1]["is_ours"]
     for signing in ([KEY], [NEXT], [OTHER, NEXT]):
         assert ours(keys, headers(*signing), BODY)
     assert not ours(keys, headers(KEY), BODY + b" ")
@@ -60,7 +80,7 @@ def test_the_program_of_the_page_verifies_by_what_is_published(recipe: dict[str,
         assert not ours(keys, {one: value for one, value in good.items() if one != name}, BODY)
 
 
-def test_the_example_of_the_page_is_a_document(recipe: dict[str, Callable[..., Any]]) -> None:
+def test_the_example_of_the_page_is_a_document() -> None:
     """Its key is the published pair's, and its id is that key's."""
     (shown,) = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
     key = PrivateKey.parse(
