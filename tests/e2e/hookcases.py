@@ -7,6 +7,8 @@ from hookscene import ENDPOINT, TASK, HookScene
 from until import until
 
 from bridge.sandbox.limits import RateLimit
+from bridge.sandbox.message import Response
+from bridge.sandbox.timeline import Step
 from bridge.sandbox.twelvelabs import API_KEY
 from bridge.signature import generate_secret
 
@@ -15,7 +17,37 @@ OTHER = generate_secret(bytes(32))
 FAILURES = 10
 """So many in a row, over a minute, open a breaker."""
 LONG_AGO_MS = 61_000
+NOBODY = "http://127.0.0.1:9"
+"""Where nobody listens."""
+UNREACHED = {
+    "dns": "http://no-such-host.invalid/hook",
+    "tls": "https://{}/hook",
+    "timeout": "http://{}/timeout",
+    "reset": "http://{}/reset",
+}
+"""Why a receiver that may be running is not reached, and a URL where it is so."""
+MANY = 3
+"""So many forbidden attempts in a row disable an endpoint."""
 Setup = Callable[[HookScene], Iterator[None]]
+
+
+def away(scene: HookScene) -> Iterator[None]:
+    """The receiver was not started."""
+    scene.add_endpoint(url=f"{NOBODY}/hook")
+    yield from _missed(scene)
+
+
+@contextmanager
+def beyond_reach(scene: HookScene) -> Iterator[None]:
+    """An endpoint for each of UNREACHED, by its name."""
+    scene.receiver.always(Response(hang=True), path="/timeout")
+    scene.receiver.always(Response(reset=True), path="/reset")
+    for fault, url in UNREACHED.items():
+        scene.add_endpoint(name=fault, url=url.format(scene.receiver.url.removeprefix("http://")))
+    scene.add_task()
+    with scene.working(BRIDGE_DELIVERY_DEADLINE_SECONDS="2"):
+        until(lambda: all(scene.delivery(fault).get("attempts") for fault in UNREACHED), 20)
+        yield
 
 
 def filtered(scene: HookScene) -> Iterator[None]:
@@ -64,6 +96,16 @@ def forbidden(scene: HookScene) -> Iterator[None]:
         yield
 
 
+def blocked(scene: HookScene) -> Iterator[None]:
+    """The same with as many tasks as disable it."""
+    for number in range(1, MANY):
+        scene.simulator.add_task(f"{TASK}{number}", timeline=(Step(0.0, {"status": "indexing"}),))
+        scene.cli(f"bridge task add {TASK}{number}")
+    for _ in forbidden(scene):
+        until(lambda: (scene.delivery().get("hold") or {}).get("by") == "disabled", 20)
+        yield
+
+
 def broken(scene: HookScene) -> Iterator[None]:
     """The receiver answers 500."""
     scene.receiver.always(500)
@@ -91,6 +133,10 @@ def unbelieved_by_400(scene: HookScene) -> Iterator[None]:
 
 def _attempted(scene: HookScene) -> Iterator[None]:
     scene.add_endpoint()
+    yield from _missed(scene)
+
+
+def _missed(scene: HookScene) -> Iterator[None]:
     scene.add_task()
     with scene.working():
         until(lambda: scene.delivery().get("attempts"), 20)
@@ -143,6 +189,7 @@ def throttled(scene: HookScene) -> Iterator[None]:
 
 
 CASES: dict[str, Setup] = {
+    "The receiver is not running": away,
     "Its filter does not take the event": filtered,
     "The endpoint is disabled": disabled,
     "The endpoint is held, as it fails": failing,

@@ -10,8 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hookcases import CASES, brought_about, unbelieved_by_400
+from hookcases import CASES, MANY, UNREACHED, beyond_reach, blocked, brought_about, unbelieved_by_400
 from hookscene import TASK, HookScene, a_scene
+from until import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -100,6 +101,31 @@ def assert_linked(scene: HookScene, paths: list[str]) -> None:
     """The first page is one that a person can name; each further one is a link on the page before."""
     for before, after in pairwise(paths):
         assert f'href="{after}"' in scene.source(before), f"{before} has no link to {after}"
+
+
+def test_the_rows_without_a_section_say_what_the_task_says(tmp_path: Path) -> None:
+    """What keeps a receiver from being reached, beside that nobody listens; each begins as its row has it."""
+    with a_scene(tmp_path) as scene, beyond_reach(scene):
+        said = scene.cli(f"bridge task show {TASK}")
+        rows = re.findall(r"^\| `last error: (\w+): …` \| [^\[]", TEXT, re.MULTILINE)
+        assert rows == list(UNREACHED)
+        for fault in rows:
+            assert re.search(rf"→ {fault}  pending, .* last error: {fault}: ", said), said
+
+
+def test_three_forbidden_attempts_disable_and_the_first_row_counts(tmp_path: Path) -> None:
+    """Of whichever events. To enable it once the setting is mended sends all of it."""
+    with a_scene(tmp_path) as scene:
+        for _ in blocked(scene):
+            said = scene.cli(f"bridge task show {TASK}")
+            assert "held: endpoint billing is disabled (blocked)" in said
+            first, second = re.findall(r"^\| `([^`]+)` \| \[its address is forbidden\]", TEXT, re.MULTILINE)
+            assert first.removesuffix("…)") in said
+            assert second.removesuffix("…") in said
+        scene.here["BRIDGE_DELIVERY_ALLOW_NETWORKS"] = "127.0.0.0/8"
+        with scene.working():
+            scene.cli("bridge endpoint enable billing")
+            until(lambda: len(scene.receiver.valid) == MANY, 20)
 
 
 def test_a_receiver_that_answers_400_to_a_signature_is_suspected_too(tmp_path: Path) -> None:
