@@ -68,7 +68,7 @@ class Deployment(StrEnum):
         if self is self.COMPOSE:
             kept = f'(umask 077; printf %s "${{{name}:?}}" > config/secrets/{name.lower()})'
             return f"{kept} && {self.restart}"
-        return f"export {name}=…, then start the worker in that shell: bridge worker"
+        return f"export {name}=… (or that in .env), then start the worker there: bridge worker"
 
 
 def where_is(url: str) -> str:

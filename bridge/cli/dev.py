@@ -51,7 +51,10 @@ ENDS = {
 }
 """Exit code → what it says at the end of --until-done."""
 DOUBTED = f"! It holds another secret? --secret-file F signs with the one that it holds. Or {REWRITTEN}"
-NO_KEY = "export TWELVELABS_API_KEY=tlk_…  # without one: `bridge simulate` in another terminal, and what it prints"
+NO_KEY = (
+    "export TWELVELABS_API_KEY=tlk_…  # or that in .env, without export; "
+    "without a key: `bridge simulate` in another terminal, and what it prints"
+)
 
 
 def checked(ids: list[str]) -> list[str]:

@@ -20,7 +20,8 @@ RUN_AS = "RUN_AS"
 """Whom docker-compose.yml runs the bridge as; no setting of ours."""
 
 DOTENV = f"""# Read by each `bridge` and worker that starts in this directory. The environment wins over it, and it wins
-# over config/bridge.toml, where all settings stand. `bridge config show` says what is in force, and why.
+# over config/bridge.toml, where all settings stand: each of them may stand here, as BRIDGE_<NAME>, and so may whatever
+# the documentation sets by `export`. `bridge config show` says what is in force, and why.
 # It may hold secrets: keep it out of git.
 
 # Signs for endpoints that have no secret of their own, and for tasks' callback URLs. `bridge init` made it.
@@ -29,6 +30,9 @@ DOTENV = f"""# Read by each `bridge` and worker that starts in this directory. T
 # The key of your TwelveLabs account, or the file that holds it.
 # TWELVELABS_API_KEY=tlk_…
 # TWELVELABS_API_KEY_FILE=config/secrets/twelvelabs_api_key
+
+# Where TwelveLabs is. This is where `bridge simulate` serves one, whose key is tlk_sandbox.
+# BRIDGE_TWELVELABS_BASE_URL=http://127.0.0.1:8788/v1.3
 
 # Where Redis is. It holds everything: start it with config/redis.conf, or with its settings.
 # BRIDGE_REDIS_URL=redis://127.0.0.1:6379/0

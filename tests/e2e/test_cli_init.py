@@ -67,7 +67,7 @@ def test_the_lines_that_it_comments_out_are_settings(bridge: Bridge, tmp_path: P
     """Uncommented one by one, each is understood."""
     bridge("init")
     settings = re.findall(r"^# ([A-Z_]+=\S+)$", (tmp_path / ".env").read_text(), re.MULTILINE)
-    assert len(settings) == 5
+    assert len(settings) == 6
     (tmp_path / "config/secrets/twelvelabs_api_key").write_text("tlk_x")
     (tmp_path / "config/secrets/twelvelabs_api_key").chmod(0o600)
     for line in settings:
