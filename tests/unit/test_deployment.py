@@ -96,6 +96,14 @@ def test_the_simulator_is_had_alone_and_with_the_demo(compose: dict[str, Any]) -
             assert set(compose["services"][name].get("depends_on", {})) <= started(profile)
 
 
+def test_the_last_two_lines_of_the_demo_are_what_the_guide_copies() -> None:
+    """They allow callbacks to this machine, and nothing else."""
+    assert "tail -n 2 config/demo.env >> .env" in (ROOT / "docs/how-to/docker-compose.md").read_text()
+    last = (ROOT / "config/demo.env").read_text().splitlines()[-2:]
+    names = [line.partition("=")[0] for line in last]
+    assert names == ["BRIDGE_DELIVERY_ALLOW_HTTP", "BRIDGE_DELIVERY_ALLOW_NETWORKS"]
+
+
 def guides_demo(tmp_path: Path, command: str) -> list[str]:
     """What a shell runs that has the guide's `demo`, and a `docker` that does nothing but print its words."""
     text = (ROOT / "docs/how-to/docker-compose.md").read_text()
