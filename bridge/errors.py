@@ -79,5 +79,9 @@ class NewerData(BridgeError):
     """The data in this Redis was written by a newer version of the bridge."""
 
 
+class OlderWorkers(BridgeError):
+    """Workers of an older version are at work on this data."""
+
+
 class UnreadableData(BridgeError):
     """What this Redis says of the version of its data cannot be read."""

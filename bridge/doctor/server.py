@@ -203,22 +203,29 @@ def misspelt(found: Sequence[tuple[str, str, str, str]]) -> list[Finding]:
 
 def strange(found: Strangers, misspelt: Collection[str]) -> list[Finding]:
     """Other keys that nobody reads, once for all; `misspelt` are those of which more is known."""
-    findings, keys = [], [narrated(key[:KEY_CHARS]) for key in found.keys if key not in misspelt]
+    findings, keys = [], [_named(key) for key in found.keys if key not in misspelt]
     if keys:
         named, more = keys[:NAMED], f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
         what, it = ("is no key", "it") if len(keys) == 1 else ("are no keys", "them")
         meant = "what it was" if len(keys) == 1 else "what they were"
+        whole = [quote(key) for key in named if key in found.keys]
         findings.append(
             warn(
                 "types", f"{', '.join(named)}{more} {what} of the bridge's", f"nobody reads {it}",
                 f"write {meant} meant to be where `bridge contract show` says, then redis-cli DEL "
-                + " ".join(map(quote, named)),
+                + " ".join(whole or ["KEY"]),
             )
         )  # fmt: skip
     if found.bound:
         why = f"there are more than {found.bound:,} keys; some that nobody reads may be among the others"
         findings.append(ok("types", "not all keys were looked at", why))
     return findings
+
+
+def _named(key: str) -> str:
+    """A key as it may be told. Where that is not all of it, as it stands, nobody is told to delete what is named so."""
+    told = narrated(key[:KEY_CHARS])
+    return told if told == key and key.isprintable() and "\\" not in key else told.removesuffix("…") + "…"
 
 
 def types(found: Sequence[tuple[str, str, str]], *, ours: frozenset[str]) -> list[Finding]:

@@ -16,6 +16,7 @@ from bridge.errors import (
     ONE_PRIMARY,
     START_REDIS,
     NewerData,
+    OlderWorkers,
     SettingsError,
     StoreAway,
     StoreDown,
@@ -68,9 +69,10 @@ class Store:
         clock: Callable[[], int] = lambda: 0,
         rehearse: bool = False,
     ) -> AsyncIterator["Store"]:
-        """Connect, and refuse what could lose data: StoreDown, UnsafeRedis, NewerData.
+        """Connect, and refuse what could lose data: StoreDown, UnsafeRedis, NewerData, OlderWorkers.
 
-        `rehearse` makes sure that Redis permits its user every command that the verbs run.
+        `rehearse` is for who works: it makes sure that Redis permits its user every command that the verbs run, and
+        that the data is of our version.
         `clock` gives milliseconds; the default 0 stands for Redis' own time, the one clock of all processes.
         """
         client = connect(url)
@@ -79,7 +81,7 @@ class Store:
             if not allow_volatile:
                 check_durable(info)
             keys = Keys(prefix)
-            await _claim_data(client, keys)
+            await _claim_data(client, keys, works=rehearse)
             shebang = int(str(info.get("redis_version", "0")).split(".", 1)[0]) >= 7
             scripts = Scripts(client, prefix, shebang=shebang, clock=clock)
             if rehearse:
@@ -209,16 +211,17 @@ async def _server_info(client: "Redis") -> dict[str, Any]:
         raise StoreAway(f"Redis does not answer: {unreached(str(error))}", fix=START_REDIS) from None
 
 
-async def _claim_data(client: "Redis", keys: Keys) -> None:
-    """Say whose data this is. Read first: a full Redis refuses even a write that would change nothing."""
+async def _claim_data(client: "Redis", keys: Keys, *, works: bool) -> None:
+    """Say whose data this is. Read first: a full Redis refuses even a write that would change nothing.
+
+    Of an older version all can be read. What a worker of ours writes, the older ones could not: they would POST packed
+    bodies, and see changes where there are none. So it waits for their end; a command leaves them their version.
+    """
     try:
         with store_errors():
             found = int(await client.hget(keys.meta, "data_version") or 0)
-            if found < DATA_VERSION:  # of an older one all can be read; what we write, the older bridge could not
-                if found:
-                    await client.hset(keys.meta, "data_version", str(DATA_VERSION))
-                else:
-                    await client.hsetnx(keys.meta, "data_version", str(DATA_VERSION))
+            if not found:
+                await client.hsetnx(keys.meta, "data_version", str(DATA_VERSION))
                 found = int(await client.hget(keys.meta, "data_version") or 0)
     except ValueError:
         raise UnreadableData(
@@ -235,4 +238,21 @@ async def _claim_data(client: "Redis", keys: Keys) -> None:
         raise NewerData(
             f"the data under “{keys.prefix}” has version {found}; this bridge writes version {DATA_VERSION}",
             fix="start the newer bridge, or another BRIDGE_PREFIX",
+        )
+    if works and found < DATA_VERSION:
+        with store_errors():
+            await _outlive(client, keys, found)
+            await client.hset(keys.meta, "data_version", str(DATA_VERSION))
+
+
+async def _outlive(client: "Redis", keys: Keys, found: int) -> None:
+    """Refuse to begin while workers of an older version are alive: of ours, none is before the data is."""
+    seconds, micros = await client.time()
+    now = seconds * 1000 + micros // 1000
+    alive = sum([int(await client.zcount(keys.workers(kind), f"({now}", "+inf")) for kind in ("poll", "deliver")])
+    if alive:
+        raise OlderWorkers(
+            f"{alive} of an older bridge's worker processes are at work on the data under “{keys.prefix}”, which has"
+            f" version {found}; what this one writes (version {DATA_VERSION}), they would misread",
+            fix="stop them, wait for a few seconds, and start this one again",
         )

@@ -150,6 +150,7 @@ def test_keys_that_nobody_reads_are_named(bridge: Bridge, client: "Redis") -> No
     client.set("bridge:taks", "t1")
     client.hset("bridge:staging:meta", "data_version", "1")
     client.zadd("bridge:staging:tasks", {"t1": 0})
+    client.zadd("bridge:eu:new:tasks", {"t1": 0})
     (near, unread) = [row for row in doctor(bridge)[1] if row["check"] == "types" and row["level"] == "warn"]
     assert "did you mean bridge:tasks?" in near["why"]
     assert unread["found"] == "bridge:taskoptions is no key of the bridge's"
@@ -164,6 +165,11 @@ def test_keys_that_nobody_reads_are_named(bridge: Bridge, client: "Redis") -> No
     assert unread["found"].count("bridge:x0") == 8
     assert unread["found"].endswith(" and 4 more are no keys of the bridge's")
     assert "\x1b" not in bridge("doctor")[1]
+    client.delete(*client.keys("bridge:x*"))
+    client.set("bridge:" + "y" * 200, "x")
+    (_, unread) = [row for row in doctor(bridge)[1] if row["check"] == "types" and row["level"] == "warn"]
+    assert "y…" in unread["found"]
+    assert unread["fix"].endswith("redis-cli DEL bridge:taskoptions")
 
 
 def test_a_look_for_keys_that_nobody_reads_has_a_bound(

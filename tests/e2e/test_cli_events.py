@@ -53,7 +53,7 @@ def test_an_event_is_shown_with_the_body_that_is_sent(bridge: Bridge, client: "R
     assert json.loads("{" + body) == kept["body"]
     assert fields.split()[:2] == ["event", "id"]
     assert bridge("event", "show", event_id, "-o", "ids")[1] == f"{event_id}\n"
-    client.hset(f"bridge:event:{event_id}", "body", HOSTILE)
+    client.hset(f"bridge:event:{event_id}", mapping={"body": HOSTILE, "revision": "9" * 5_000})
     shown = bridge("event", "show", event_id)[1]
     assert not FORBIDDEN & set(shown)
     client.delete(f"bridge:event:{event_id}")

@@ -307,6 +307,28 @@ async def test_a_state_announced_before_gets_an_id_of_its_own(scene: Scene) -> N
     assert len(set(ids)) == 3
 
 
+async def test_a_snapshot_comes_back_as_it_was_meant(scene: Scene, clock: Clock) -> None:
+    """Though it says nothing of what goes without saying: what was true before, and is no more, is gone from it."""
+    await scene.task()
+    readings: list[dict[str, Any]] = [
+        {"status": "indexing", "from_list": True, "hls_status": "PROCESSING", "system_metadata": {"duration": 1}},
+        {"status": "ready"},
+        {},
+        {"status": "indexing", "updated_at": None, "updated_at_text": None},
+        {"status": "ready", "from_list": True},
+    ]
+    for fields in (*readings, *readings):
+        task = await scene.claim_task()
+        seen = an_observation("t1", now=clock.now, **fields) if fields else None
+        change = Change(seen, task.snapshot, ("status",) if seen else ("gone",))
+        event = events.event_from(change, "t1", now=clock.now, behind_ms=1 if fields.get("from_list") else 0)
+        meant = events.snapshot_after(change, event)
+        assert await scene.store.registry.commit(task, event, meant, delay_ms=1_000) == "ok"
+        clock.advance(1_000)
+        assert (await scene.claim_task()).snapshot == meant
+        clock.advance(20_000)
+
+
 @pytest.mark.parametrize(
     "lost", [("FLUSHALL",), ("DEL", "bridge:registry"), ("DEL", "bridge:registry", "bridge:endpoint:a")]
 )

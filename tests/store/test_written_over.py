@@ -9,7 +9,7 @@ from redis.exceptions import ResponseError
 from scene import Clock, Scene, an_observation
 
 from bridge import diff, events
-from bridge.errors import NewerData, UnreadableData
+from bridge.errors import NewerData, OlderWorkers, UnreadableData
 from bridge.model import Change, Decision, DeliveryState, EndpointEffect
 from bridge.store import DATA_VERSION, Store
 from bridge.store.registry import as_text
@@ -280,8 +280,25 @@ async def test_many_refusals_do_not_push_out_the_word_that_a_clients_key_was_bro
 async def test_the_data_of_an_older_bridge_is_ours_from_now_on(scene: Scene, redis_url: str, before: int) -> None:
     """So that the older one, which cannot read what we write, does not start on it again."""
     await write(scene, "HSET", "bridge:meta", "data_version", str(before))
-    async with Store.open(redis_url):
+    async with Store.open(redis_url, rehearse=True):
         assert await scene.store.client.hget("bridge:meta", "data_version") == str(DATA_VERSION).encode()
+
+
+@pytest.mark.parametrize("kind", ["poll", "deliver"])
+async def test_no_worker_begins_beside_an_older_one(scene: Scene, redis_url: str, kind: str) -> None:
+    """It would POST what we packed. Whoever only looks, or registers, neither waits nor takes its data away from it."""
+    client = scene.store.client
+    await write(scene, "HSET", "bridge:meta", "data_version", "1")
+    alive = 1000 * (await client.time())[0] + 60_000
+    await client.zadd(f"bridge:workers:{kind}", {"host:1:keyed": alive})
+    with pytest.raises(OlderWorkers, match="1 of an older bridge's worker processes"):
+        async with Store.open(redis_url, rehearse=True):
+            pass
+    async with Store.open(redis_url):
+        assert await client.hget("bridge:meta", "data_version") == b"1"
+    await client.zadd(f"bridge:workers:{kind}", {"host:1:keyed": 1})
+    async with Store.open(redis_url, rehearse=True):
+        assert await client.hget("bridge:meta", "data_version") == str(DATA_VERSION).encode()
 
 
 async def test_the_data_of_a_newer_bridge_is_refused(scene: Scene, redis_url: str) -> None:

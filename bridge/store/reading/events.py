@@ -7,7 +7,7 @@ from typing import Any
 
 from bridge.errors import NotFound
 from bridge.packing import unpack
-from bridge.store.reading.trips import HasClient, check_cancelled
+from bridge.store.reading.trips import HasClient, as_ms, check_cancelled
 from bridge.store.registry import as_text
 
 PAGE = 1_000
@@ -99,10 +99,7 @@ async def kept_event(store: HasClient, event_id: str) -> KeptEvent | None:
     event_type, task, revision, body = reply
     if not body:
         return None
-    number = as_text(revision)
-    return KeptEvent(
-        event_id, as_text(event_type), as_text(task), int(number) if number.isdecimal() else 0, unpack(body)
-    )
+    return KeptEvent(event_id, as_text(event_type), as_text(task), as_ms(revision) or 0, unpack(body))
 
 
 async def follow(store: HasClient, cursor: str, *, deadline: float | None = None) -> AsyncGenerator[list[EventView]]:

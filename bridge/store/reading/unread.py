@@ -2,7 +2,7 @@
 
 from bridge.doctor.server import Strangers
 from bridge.hints import near_names
-from bridge.store.keys import ALONE
+from bridge.store.keys import ALONE, Keys
 from bridge.store.reading.checkup import CLIENTS_KEYS
 from bridge.store.reading.trips import HasClient, ask
 from bridge.store.registry import as_text
@@ -28,9 +28,14 @@ async def strange_keys(store: HasClient) -> Strangers:
     cursor, left = 0, KEYS
     while left > 0:
         cursor, page = await store.client.scan(cursor, match=f"{prefix}*", count=PAGE)
-        found |= {key for key in map(as_text, page) if not store.keys.ours(key)}
+        found |= {key for key in map(as_text, page) if not store.keys.ours(key) and not _anothers(key, prefix)}
         left -= PAGE
         if not cursor:
             break
-    others = tuple(key.removesuffix("meta") for key in found if key.endswith(":meta"))
-    return Strangers(tuple(sorted(key for key in found if not key.startswith(others))), KEYS if cursor else None)
+    return Strangers(tuple(sorted(found)), KEYS if cursor else None)
+
+
+def _anothers(key: str, prefix: str) -> bool:
+    """Whether a bridge with a longer prefix would have it, be there nothing else of that one yet."""
+    words = key.removeprefix(prefix).split(":")
+    return any(Keys("").ours(":".join(words[i:])) for i in range(1, len(words)))
