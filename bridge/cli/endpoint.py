@@ -240,7 +240,7 @@ def _advised(view: "EndpointView") -> "Sequence[Advice]":
 
     hold = hold_of(Standing(view.state, view.reason or ""), None)
     if hold and view.state == "disabled" and not view.fix:  # that is of the definition, and shown with it
-        return of_disabled(view.name, asdict(hold))
+        return of_disabled(view.name, asdict(hold), view.last_error or "")
     return remedies(view.name, view.last_error or "")
 
 
