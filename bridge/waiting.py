@@ -127,7 +127,8 @@ def remedies(endpoint: str, error: str) -> tuple[Advice, ...]:
         return Advice("bridge config show", ours), Advice("bridge verify request.txt", rewritten)
     return (
         Advice(
-            f"bridge endpoint rotate {endpoint} --secret-file secret.txt", "the receiver holds another secret? with it:"
+            f"bridge endpoint rotate {endpoint} --secret-file secret.txt",
+            "the receiver holds another secret? with it, saved as secret.txt:",
         ),
         Advice(f"bridge endpoint rotate {endpoint}", "or with a new one, for both:"),
         Advice("bridge verify --secret-file secret.txt request.txt", rewritten),

@@ -12,7 +12,7 @@ from bridge.cli.output import Columns, chosen, emit, output_without_ids, safe, s
 from bridge.cli.output import field as shown
 from bridge.cli.session import OPEN_SECONDS, named_redis, settings_of
 from bridge.doctor import Finding, Level, exit_code, fail, together, warn
-from bridge.errors import BridgeError, EgressDown, SettingsError, StoreAway, StoreDown
+from bridge.errors import BridgeError, EgressDown, SettingsError, StoreAway, StoreDown, WrongType
 
 if TYPE_CHECKING:
     from bridge.doctor.entries import Answers, Judge
@@ -170,9 +170,9 @@ class Examination:
             return [fail(name, f"not done within {seconds:g} s", "something is slow", "bridge doctor, once more")]
         except StoreDown:
             raise
+        except WrongType:
+            return [warn(name, "not looked at", "a key of it has the wrong type", "see types, above")]
         except BridgeError as error:
-            if "WRONGTYPE" in str(error):
-                return [warn(name, "not looked at", "a key of it has the wrong type", "see types, above")]
             return [fail(name, str(error), "it could not be looked at", error.fix)]
 
     async def _server(self) -> list[Finding]:

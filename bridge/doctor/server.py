@@ -194,7 +194,7 @@ def misspelt(found: Sequence[tuple[str, str, str, str]]) -> list[Finding]:
     findings = []
     for key, kind, meant, wanted in found:
         why = f"nobody reads it: did you mean {meant}?"
-        fix = f"RENAMENX {key} {meant}; where that is there already, write into it, then DEL {key}"
+        fix = f"redis-cli RENAMENX {key} {meant}; where that is there already, write into it, then DEL {key}"
         if kind != wanted:
             fix = f"write into {meant}, a {wanted}, then DEL {key}"
         findings.append(warn("types", f"{key} is no key of the bridge's", why, fix))

@@ -109,9 +109,8 @@ def test_a_key_of_the_wrong_type_is_an_error_and_no_traceback(
     """P10: somebody's hand was there; the answer says what to look for."""
     client.set(key, "oops")
     code, _, told = bridge(*words)
-    assert code == 1
-    assert "WRONGTYPE" in told
-    assert "→" in told
+    assert (code, "of another type than it should" in told, "→" in told) == (1, True, True)
+    assert not {"(", "WRONGTYPE", "Command #"} & set(told.split())
 
 
 def test_settings_are_shown_with_their_source_and_checked(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,3 +301,22 @@ def test_a_narrow_terminal_keeps_ids_in_one_piece(redis_url: str, client: "Redis
     assert lines[1].startswith("  note rejected: for a long reason")
     assert all(line.startswith("  ") and len(line) <= 60 for line in lines[1:])
     assert not re.search(rb"\x1b\[[\d;]*[34]\d", seen)
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "page"),
+    [
+        ("endpoint add b3 https://exa mple.com", "(mple.com): quote what belongs together", "bridge endpoint add"),
+        ("endpoint add b3", "Missing argument 'URL'.", "bridge endpoint add"),
+        ("task ls --stat x", "No such option '--stat'", "bridge task ls"),
+        ("tasks", "No such command 'tasks'.", "bridge"),
+    ],
+)
+def test_a_word_that_is_not_understood_is_told_as_any_other_error(
+    bridge: Bridge, words: str, said: str, page: str
+) -> None:
+    """One line with what is wrong, and below it the page that says what may stand there."""
+    code, out, told = bridge(*words.split())
+    first, second = told.splitlines()
+    assert (code, out, first.startswith("Error: "), said in first) == (2, "", True, True), told
+    assert second == f"  → {page} --help"

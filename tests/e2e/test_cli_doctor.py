@@ -134,8 +134,8 @@ def test_a_client_key_that_is_misspelt_is_named(bridge: Bridge, client: "Redis")
     assert set(found) == {f"bridge:{name} is no key of the bridge's" for name in ("endpoint", "taks", "task")}
     why, fix = found["bridge:taks is no key of the bridge's"]
     assert "did you mean bridge:tasks?" in why
-    verb, *keys = fix.partition(";")[0].split()
-    assert (verb, client.renamenx(*keys)) == ("RENAMENX", True)
+    cli, verb, *keys = fix.partition(";")[0].split()
+    assert (cli, verb, client.renamenx(*keys)) == ("redis-cli", "RENAMENX", True)
     assert client.zrange("bridge:tasks", 0, -1) == ["t1"]
     assert "write into bridge:tasks, a zset, then DEL bridge:task" in str(found)
 
