@@ -236,8 +236,6 @@ def types(found: Sequence[tuple[str, str, str]], *, ours: frozenset[str]) -> lis
     return findings or [
         ok(
             "types",
-            f"{there} of {len(found)} keys are there, of the type that they should be"
-            if there
-            else "no key is there yet",
+            f"each key that is there ({there}) is of the type that it should be" if there else "no key is there yet",
         )
     ]

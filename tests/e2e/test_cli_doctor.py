@@ -123,6 +123,17 @@ def test_each_state_of_redis_is_named(
     assert {"config", "key", "types", "poll worker", "deliver worker"} <= {row["check"] for row in rows}
 
 
+def test_a_key_of_the_wrong_type_is_one_finding(bridge: Bridge, client: "Redis", redis_url: str) -> None:
+    """Also after a worker has said it in bridge:rejected, where it stays once the key was renamed."""
+    client.set("bridge:tasks", "oops")
+    take_in(redis_url)
+    _, rows = doctor(bridge)
+    assert [row["check"] for row in rows if "bridge:tasks" in str(row)] == ["types"]
+    client.rename("bridge:tasks", "bridge:tasks.aside")
+    _, rows = doctor(bridge)
+    assert [row["check"] for row in rows if "key:bridge:tasks" in str(row)] == ["rejected"]
+
+
 def test_a_client_key_that_is_misspelt_is_named(bridge: Bridge, client: "Redis") -> None:
     """Nobody reads it, and nothing says so: which key was meant, and a command that does what it says."""
     client.hset("bridge:endpoint", "a", '{"url":"https://example.com/"}')
