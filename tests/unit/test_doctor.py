@@ -448,7 +448,7 @@ def test_an_endpoint_that_looks_mistaken_is_a_warning_beside_the_good_word() -> 
     [
         ('"event":["index.task.ready","index.task.*"]', "set a --events 'index.task.ready,index.task.*'"),
         ('"task":"t1"', "set a --tasks t1"),
-        ('"concurency":3', "set a --concurrency 3"),
+        ('"concurrenc":3', "set a --concurrency 3"),
         ('"header":{"x-team":"video"}', "add a URL --replace"),
         ('"secrets":"whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"', "add a URL --replace"),
         ('"rates":"whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"', "add a URL --replace"),
