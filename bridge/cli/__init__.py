@@ -192,7 +192,7 @@ def _misused(error: click.ClickException) -> BridgeError:
     for theirs, ours in NO_NUMBER.items():
         text = text.replace(f"is not a valid {theirs}", f"is {ours}")
     if text.startswith(TOO_MANY):
-        text += ": quote what belongs together, as 'https://example.com/a b'"
+        text += ": quote what belongs together"
     ctx = getattr(error, "ctx", None)
     return InvalidInput(text, fix=f"{ctx.command_path if ctx else 'bridge'} --help")
 
