@@ -226,7 +226,9 @@ def _narrate(name: str, row: dict[str, Any], left: dict[str, int]) -> None:
 
     counts = ", ".join(f"{count} {reason}" for reason, count in row["reasons"].items())
     what = f"{row['dead']} dead letters" + (f" ({counts})" if counts else "")
-    if row["dry_run"]:
+    if not row["dead"] and row["was"] == "active":
+        say("It has no dead letter that this brings back.")
+    elif row["dry_run"]:
         enabled = ", and it would be enabled" if row["was"] != "active" else ""
         say(f"{what} would come back{enabled} → bridge endpoint recover {name}")
     else:

@@ -68,6 +68,7 @@ def test_what_waits_for_its_next_attempt_is_told_with_what_makes_it_due(
     settle(redis_url, LATER)
     told = bridge("endpoint", *words.split())[2]
     retry = "bridge delivery ls --endpoint billing --state pending -o ids | bridge delivery retry -"
+    assert ("It has no dead letter that this brings back." in told) == words.startswith("recover")
     assert f"2 wait, the next in 60 min → {retry}" in told.replace("1 h", "60 min")
     assert bridge("delivery", "retry", "-", stdin=bridge(*retry.partition(" | ")[0].split()[1:])[1].encode())[0] == 0
     assert "→ bridge delivery" not in bridge("endpoint", *words.split())[2]
