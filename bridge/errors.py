@@ -75,6 +75,10 @@ class UnsafeRedis(DependencyDown):
     """This Redis could forget what the bridge owes."""
 
 
+class WrongType(BridgeError):
+    """A key in Redis holds something of another type than it should."""
+
+
 class NewerData(BridgeError):
     """The data in this Redis was written by a newer version of the bridge."""
 

@@ -11,7 +11,7 @@ the WHATWG URL standard (a host that ends in a number); OWASP's SSRF prevention 
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
@@ -57,6 +57,14 @@ REASONS: Final[Mapping[str, str]] = {
     "address_not_allowed": f"The host leads to {{why}}; use one with public addresses only, {_OR_TRUST}.",
 }
 """Every reason for a refusal, in the order in which they are tried, and the sentence that a person reads."""
+
+_HTTP_TOO: Final = (
+    "The URL does not begin with https://; use it (http:// needs BRIDGE_DELIVERY_ALLOW_HTTP=true, and this host its "
+    "network in BRIDGE_DELIVERY_ALLOW_NETWORKS)."
+)
+"""What is said of `scheme_not_https` where the one setting alone would not do."""
+
+_LIFTED_BY_NETWORKS: Final = frozenset({"ip_literal", "special_name", "single_label", "port_not_allowed"})
 
 OURS_TO_LIFT: Final = frozenset(
     {"scheme_not_https", "ip_literal", "special_name", "single_label", "port_not_allowed", "address_denied"}
@@ -186,7 +194,7 @@ class Policy:
         _require(not _FORBIDDEN.search(url), "forbidden_character")
         scheme = url.partition(":")[0].lower()
         if scheme != "https" and not (scheme == "http" and self.allow_http):
-            raise Refused("scheme_not_https", _scheme_missed(url, scheme))
+            raise Refused("scheme_not_https", _scheme_missed(url, scheme) or self._http_missed(url))
         parts = _URL.fullmatch(url)
         if parts is None:
             raise Refused("malformed_url")
@@ -201,6 +209,11 @@ class Policy:
         broken = self._conditional_rule(host, port, http=scheme == "http")
         _require(not broken or self._may_lift(broken, host), broken)
         return target
+
+    def _http_missed(self, url: str) -> str:
+        """What to say of http:// to a host that needs the other setting as well; nothing where the one will do."""
+        also = replace(self, allow_http=True).judge_url(url).reason
+        return _HTTP_TOO if also in _LIFTED_BY_NETWORKS else ""
 
     def judge_addresses(self, host: str, port: int, addresses: Sequence[str]) -> Verdict:
         """May these answers for an admitted host be dialled? All of them or none."""

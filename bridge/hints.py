@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from shlex import quote
 
 from bridge.contract import OPTIONS, EndpointDefinition
 from bridge.events import ENDPOINT_PREFIX, ENDPOINT_TYPES
@@ -15,6 +16,11 @@ KNOWN_TYPES = (
     *(word for kind in KINDS.values() for word in (kind.gone, kind.updated, kind.stalled, kind.family + "*")),
     *(*ENDPOINT_TYPES, ENDPOINT_PREFIX + "*", "bridge.*"),
 )
+OPTION_OF = {
+    **{name: f"--{name}" for name in ("events", "tasks", "indexes", "format", "signatures", "ordering", "concurrency")},
+    **{name: f"--{name}" for name in ("rate", "schedule", "handshake")},
+}
+"""The option of `bridge endpoint set` for each field whose value is a word, or several."""
 _WORD = re.compile(r"[a-z0-9_]+")
 NAME_CHARS = 64
 """The longest name that is compared with the known ones, and shown."""
@@ -34,9 +40,31 @@ def endpoint_hints(definition: object) -> list[str]:
         return []
     patterns = definition.get("events")
     return [
-        *_misspelt(definition, tuple(EndpointDefinition.model_fields)),
+        *(_unknown(name, meant) for name, meant in misspelt(definition).items()),
         *event_hints(patterns if isinstance(patterns, list) else []),
     ]
+
+
+def misspelt(definition: Mapping[str, object]) -> dict[str, str]:
+    """The fields of an endpoint's definition that nobody reads → what each was probably meant to be."""
+    return _near_fields(definition, tuple(EndpointDefinition.model_fields))
+
+
+def rewritings(name: str, definition: Mapping[str, object]) -> dict[str, str]:
+    """For each hint about a field of an endpoint's definition the command that writes it as it was probably meant."""
+    return {
+        _unknown(field, meant): _rewriting(name, meant, definition[field])
+        for field, meant in misspelt(definition).items()
+    }
+
+
+def _rewriting(name: str, field: str, value: object) -> str:
+    """By the option of the field, with its value where that is words; what has no option is written anew as a whole."""
+    words = [str(one) for one in (value if isinstance(value, list) else [value])]
+    text = redacted(",".join(words))
+    if field in OPTION_OF and text and text.isprintable() and not set("…{") & set(text):
+        return f"bridge endpoint set {name} {OPTION_OF[field]} {quote(text)}"
+    return f"bridge endpoint add {name} URL --replace"
 
 
 def task_hints(options: Iterable[str]) -> list[str]:
@@ -97,11 +125,20 @@ def _can_match(pattern: str) -> bool:
 
 
 def _misspelt(names: Iterable[str], known: Sequence[str]) -> list[str]:
-    found = []
+    return [_unknown(name, meant) for name, meant in _near_fields(names, known).items()]
+
+
+def _unknown(name: str, meant: str) -> str:
+    return f"the unknown field “{name}” is ignored: did you mean “{meant}”?"
+
+
+def _near_fields(names: Iterable[str], known: Sequence[str]) -> dict[str, str]:
+    """Those of these names that nobody knows, and that are near one that is known → that one."""
+    found = {}
     for name in names:
         if name in known or name.lower().startswith("x-") or len(name) > NAME_CHARS:
             continue
         near = get_close_matches(name.lower().replace("-", "_"), known, 1, cutoff=0.7)
         if near:
-            found.append(f"the unknown field “{name}” is ignored: did you mean “{near[0]}”?")
+            found[name] = near[0]
     return found

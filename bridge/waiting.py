@@ -1,5 +1,6 @@
 """Why a delivery that is owed is not on its way, what an endpoint last failed by, and the next command. Pure."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -15,7 +16,7 @@ BLOCKED = "blocked"
 """Why an endpoint is disabled whose address policy forbids: to enable it alone leads nowhere."""
 GONE = "gone"
 """Why an endpoint is disabled, and its delivery dead, that answered 410."""
-FORBIDDEN = "the running worker may not send there: allow it by BRIDGE_DELIVERY_ALLOW_NETWORKS and enable it, or"
+_ALLOWING = re.compile(r"BRIDGE_DELIVERY_ALLOW_[A-Z]+")
 
 
 class Holder(StrEnum):
@@ -101,7 +102,6 @@ CAUSES = f"it holds another secret, or {REWRITTEN.removeprefix('it ')}"
 
 UNSIGNED = frozenset({"HTTP 400", "HTTP 401", "HTTP 403"})
 """What receivers answer to a signature that they do not believe."""
-UNREACHED = "policy forbids the address that it leads to: allow it by BRIDGE_DELIVERY_ALLOW_NETWORKS for the worker, or"
 
 
 def is_forbidden(error: str) -> bool:
@@ -109,10 +109,16 @@ def is_forbidden(error: str) -> bool:
     return error.startswith(f"{Fault.BLOCKED}:") or error == Fault.BLOCKED
 
 
+def lacking(error: str) -> str:
+    """The settings that whoever refused an address names as those that would let it pass; empty where none would."""
+    return " and ".join(dict.fromkeys(_ALLOWING.findall(error)))
+
+
 def remedies(endpoint: str, error: str) -> tuple[Advice, ...]:
     """What an error suggests, beyond looking at the receiver: one for each cause that it may have."""
     if is_forbidden(error):
-        return (Advice(elsewhere(endpoint), UNREACHED),)
+        allowed = f" allow it by {lacking(error)} for the worker, or" if lacking(error) else ""
+        return (Advice(elsewhere(endpoint), f"policy forbids the address that it leads to:{allowed}"),)
     if error not in UNSIGNED:
         return ()
     rewritten = "or verifies a body that it parsed and wrote anew? with a request as it came:"
@@ -121,7 +127,8 @@ def remedies(endpoint: str, error: str) -> tuple[Advice, ...]:
         return Advice("bridge config show", ours), Advice("bridge verify request.txt", rewritten)
     return (
         Advice(
-            f"bridge endpoint rotate {endpoint} --secret-file secret.txt", "the receiver holds another secret? with it:"
+            f"bridge endpoint rotate {endpoint} --secret-file secret.txt",
+            "the receiver holds another secret? with it, saved as secret.txt:",
         ),
         Advice(f"bridge endpoint rotate {endpoint}", "or with a new one, for both:"),
         Advice("bridge verify --secret-file secret.txt request.txt", rewritten),
@@ -151,12 +158,15 @@ def after_gone(endpoint: str) -> tuple[Advice, ...]:
     return again, Advice(f"bridge endpoint rm {endpoint}", "if it wants no more:")
 
 
-def of_disabled(endpoint: str, hold: Mapping[str, Any]) -> tuple[Advice, ...]:
-    """What ends the hold of a disabled endpoint."""
+def of_disabled(endpoint: str, hold: Mapping[str, Any], error: str) -> tuple[Advice, ...]:
+    """What ends the hold of a disabled endpoint, which failed by this error."""
+    named = lacking(error)
     if hold["by_settings"]:
-        return (Advice("bridge doctor"),)
+        lacks = f"the worker lacks {named}; with that set, it is active again by itself:" if named else ""
+        return (Advice("bridge doctor", lacks),)
     if hold["reason"] == BLOCKED:
-        return (Advice(elsewhere(endpoint), FORBIDDEN),)
+        allowed = f" allow it by {named} and enable it, or" if named else ""
+        return (Advice(elsewhere(endpoint), f"the running worker may not send there:{allowed}"),)
     return after_gone(endpoint) if hold["reason"] == GONE else (Advice(f"bridge endpoint enable {endpoint}"),)
 
 
@@ -180,7 +190,7 @@ def advised(delivery: Mapping[str, Any]) -> tuple[Advice, ...]:
     if delivery["state"] == DeliveryState.CANCELLED:
         return (retry,)
     if hold and hold["by"] == Holder.DISABLED:
-        return of_disabled(name, hold)
+        return of_disabled(name, hold, delivery["endpoint_error"] or "")
     return _of_pending(delivery, retry)
 
 

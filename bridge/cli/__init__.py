@@ -12,15 +12,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import rich_click as click
-from click.exceptions import Abort, Exit, NoSuchCommand
+from click.exceptions import Abort, Exit, NoArgsIsHelpError, NoSuchCommand
 from click.shell_completion import CompletionItem
 
 from bridge import __version__
-from bridge.cli.calling import pasteable
 from bridge.cli.output import FORMATS, FORMS, complain, read_or_not
 from bridge.cli.page import LOOK, PageContext, dressed
 from bridge.cli.word import Word
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, InvalidInput
 
 COMMANDS = {
     "demo": ("bridge.cli.demo:demo", "Watch the main job, from a video to a signed event. Needs no key and no Redis."),
@@ -64,6 +63,8 @@ EXIT_CODES = {
 }
 EPILOG = f"Exit codes: {', '.join(f'{code} {meaning}' for code, meaning in EXIT_CODES.items())}."
 
+TOO_MANY = "Got unexpected extra argument"
+"""What click says of a word too many: often there is a blank in what was meant as one word."""
 NO_NUMBER = {
     "integer range": "no whole number",
     "float range": "no number",
@@ -170,9 +171,11 @@ def run(arguments: list[str] | None = None) -> int:
         outcome: Any = bridge.main(arguments, prog_name="bridge", standalone_mode=False)
     except Exit as exit_:
         return exit_.exit_code
-    except click.ClickException as error:
-        error.message = _narrated(error.message)  # type: ignore[misc]
+    except NoArgsIsHelpError as error:
         error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        complain(_misused(error))
         return error.exit_code
     except (Abort, KeyboardInterrupt):
         return 130
@@ -182,12 +185,16 @@ def run(arguments: list[str] | None = None) -> int:
     return outcome if isinstance(outcome, int) else 0
 
 
-def _narrated(text: str) -> str:
-    from bridge.redaction import narrated
-
+def _misused(error: click.ClickException) -> BridgeError:
+    """A command line that is not understood, as any other error: what is wrong with it, and the page that says what
+    may stand there."""
+    text = " ".join(error.format_message().split())
     for theirs, ours in NO_NUMBER.items():
         text = text.replace(f"is not a valid {theirs}", f"is {ours}")
-    return pasteable(narrated(text))
+    if text.startswith(TOO_MANY):
+        text += ": quote what belongs together"
+    ctx = getattr(error, "ctx", None)
+    return InvalidInput(text, fix=f"{ctx.command_path if ctx else 'bridge'} --help")
 
 
 def _tell_unexpected() -> int:

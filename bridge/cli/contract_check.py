@@ -92,6 +92,9 @@ def _live(settings: "Settings") -> list[Row]:
     written = asyncio.run(read_written(settings.redis_url.get_secret_value(), settings.prefix))
     if written.more:
         say(f"! {settings.prefix}tasks has more than {MEMBERS} members; the rest is not looked at")
+    if written.refused:
+        was = "1 entry was" if written.refused == 1 else f"{written.refused} entries were"
+        say(f"! {was} refused before, and what was never in force is no longer there to be judged → bridge doctor")
     return [
         *(_row(f"key:{key}", rejection, []) for key, rejection in written.broken.items()),
         *(_endpoint_row(judge, name, text) for name, text in written.endpoints.items()),

@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 import rich_click as click
 
-from bridge.callback import assignments, corrected, from_a_container, is_vain, leads_to_itself
+from bridge.callback import assignments, corrected, from_a_container, is_vain, leads_to_itself, reserved
 from bridge.cli.output import safe, say
 from bridge.cli.session import settings_of
 from bridge.deployment import Deployment
@@ -129,6 +130,8 @@ def vetted(settings: "Settings", name: str, definition: Mapping[str, Any]) -> li
         raise
     if is_vain(url, settings.policy):
         raise Rejection("url", f"{_whose(settings)}, where nothing may be sent to", _way_of(url, settings))
+    if told := reserved(url) if (urlsplit(url).hostname or "").endswith(".invalid") else "":
+        return [told]
     if settings.deployment is Deployment.COMPOSE and leads_to_itself(url):
         return [f"{_whose(settings)}: an app on this machine is {bare(from_a_container(url))}"]
     return []
@@ -213,18 +216,20 @@ def _held(view: "EndpointView") -> str:
     return f"{safe(view.name)} is disabled still ({safe(view.reason)}) → bridge endpoint enable {view.name}"
 
 
-def not_found(name: str) -> NotFound:
-    """There is no such endpoint."""
-    return NotFound(f"there is no endpoint “{name}”", fix="bridge endpoint ls")
+def not_found(name: str, near: str = "") -> NotFound:
+    """There is no such endpoint; maybe the near one was meant."""
+    meant = f"; did you mean “{safe(near)}”?" if near else ""
+    return NotFound(f"there is no endpoint “{name}”{meant}", fix="bridge endpoint ls")
 
 
 async def absent(store: "Store", name: str) -> NotFound:
     """Why a verb finds no endpoint of this name in force: it was refused, or there is none."""
     from bridge.store.reading.endpoints import find_endpoint
+    from bridge.store.reading.near import near_endpoint
 
     view = await find_endpoint(store, name)
     if view is None or view.state != "rejected":
-        return not_found(name)
+        return not_found(name, await near_endpoint(store, name))
     why = f" ({view.note.removesuffix('.')})" if view.note else ""
     return NotFound(f"“{name}” was refused{why}, and was never in force", fix=f"bridge endpoint add {name} URL")
 

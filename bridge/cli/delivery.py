@@ -8,7 +8,7 @@ import rich_click as click
 
 from bridge.cli.calling import pasteable
 from bridge.cli.delivery_steer import cancel, retry
-from bridge.cli.output import Columns, Row, ago, chosen, emit, field, output_option, safe, say, when
+from bridge.cli.output import Columns, Row, ago, chosen, emit, field, indented, output_option, safe, say, when
 from bridge.cli.session import speakable, with_store
 from bridge.cli.word import Word
 from bridge.errors import NotFound
@@ -211,11 +211,11 @@ def _print(row: Row) -> None:
         click.echo(safe(f"  #{attempt.get('attempt')}  {moment}  {_came(attempt)}"))
         if request := attempt.get("request"):
             click.echo(f"      sent: {request['method']} {safe(request['url'])}")
-            click.echo(f"        {_line(request['headers'])}")
+            click.echo(indented(_line(request["headers"]), "        "))
         if times := _times(attempt):
             click.echo(f"      {times}")
         if attempt.get("answer_headers"):
-            click.echo(f"      answered with {_line(attempt['answer_headers'])}")
+            click.echo(indented(f"answered with {_line(attempt['answer_headers'])}", "      "))
         if attempt.get("excerpt"):
             click.echo(f"      answered: {safe(attempt['excerpt'])}")
     for advice in advised(row):

@@ -8,7 +8,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
@@ -20,6 +21,7 @@ from bridge.waiting import registering
 if TYPE_CHECKING:
     from bridge.store import Store
     from bridge.store.outbox import Retried
+    from bridge.store.reading.deliveries import Named
 
 PARTLY = 6
 ROWS_SHOWN = 100
@@ -42,6 +44,7 @@ class Told:
 
 
 Ask = Callable[["Store", str, str], Awaitable[Told]]
+Answer = TypeVar("Answer")
 
 
 @click.command()
@@ -56,6 +59,7 @@ def retry(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
     """Attempt deliveries now: what waits becomes due, what is dead or cancelled is owed again.
 
     Attempt numbers go on, the schedule starts anew; the receiver sees the same webhook-id and `bridge-trigger: manual`.
+    However they are named, those of a task go out in its order, unless the endpoint wants none.
 
     \b
     Examples:
@@ -142,9 +146,8 @@ def _pair(word: str, endpoint: str | None) -> tuple[str, str | None]:
 
 
 async def _ask_all(store: "Store", pairs: Sequence[tuple[str, str | None]], ask: Ask) -> dict[str, Told]:
-    """What came of each delivery, by its name, in order."""
+    """What came of each delivery, by its name, in order; those of a task are asked about by revision."""
     from bridge.store.reading.deliveries import deliveries_of
-    from bridge.store.reading.trips import pieces
 
     bare = await deliveries_of(store, [event_id for event_id, endpoint in pairs if endpoint is None])
     told: dict[str, Told] = {}
@@ -154,21 +157,38 @@ async def _ask_all(store: "Store", pairs: Sequence[tuple[str, str | None]], ask:
         wanted += [(event_id, name) for name in found]
         if not found:
             told[event_id] = Told("missing", "no delivery of it is kept", "bridge delivery ls", done=False)
-    for piece in pieces(list(dict.fromkeys(wanted)), ABREAST):
-        answers = await asyncio.gather(*(ask(store, *pair) for pair in piece))
-        told |= {"/".join(pair): answer for pair, answer in zip(piece, answers, strict=True)}
-    return told
+    answers = await in_order(store, list(dict.fromkeys(wanted)), partial(ask, store))
+    return told | {"/".join(pair): answers[pair] for pair in wanted}
+
+
+async def in_order(
+    store: "Store", named: "Sequence[Named]", ask: Callable[[str, str], Awaitable[Answer]]
+) -> "dict[Named, Answer]":
+    """What asking for each of these deliveries came to. Those of one task at one endpoint are asked for one after the
+    other, by revision: the first that is asked for may be gone before the next."""
+    from bridge.store.reading.deliveries import in_lines
+    from bridge.store.reading.trips import pieces
+
+    answers: dict[Named, Answer] = {}
+
+    async def ask_for(line: "Sequence[Named]") -> None:
+        for one in line:
+            answers[one] = await ask(*one)
+
+    for piece in pieces(await in_lines(store, named), ABREAST):
+        await asyncio.gather(*map(ask_for, piece))
+    return answers
 
 
 async def forbidden_by(store: "Store", name: str) -> str:
-    """Which of the running worker's settings has disabled an endpoint, so that to enable it would not help; else ""."""
+    """Why an endpoint is disabled that may not be sent to, so that to enable it alone would not help; else ""."""
     from bridge.store.reading.endpoints import find_endpoint
     from bridge.store.reading.standings import standings
-    from bridge.waiting import hold_of
+    from bridge.waiting import BLOCKED, hold_of
 
     hold = hold_of((await standings(store, [name]))[name], None)
-    view = await find_endpoint(store, name) if hold and hold.by_settings else None
-    return view.note if view else ""
+    view = await find_endpoint(store, name) if hold and hold.reason == BLOCKED else None
+    return view.note or view.last_error or BLOCKED if view else ""
 
 
 def retried(event_id: str, endpoint: str, came: "Retried", forbidden: str) -> Told:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from bridge.cli.calling import pasteable
-from bridge.cli.output import Columns, chosen, emit, output_without_ids, safe, say
+from bridge.cli.output import Columns, chosen, emit, indented, output_without_ids, safe, say
 from bridge.cli.output import field as shown
 from bridge.cli.session import OPEN_SECONDS, named_redis, settings_of
 from bridge.doctor import Finding, Level, exit_code, fail, together, warn
-from bridge.errors import BridgeError, EgressDown, SettingsError, StoreAway, StoreDown
+from bridge.errors import BridgeError, EgressDown, SettingsError, StoreAway, StoreDown, WrongType
 
 if TYPE_CHECKING:
     from bridge.doctor.entries import Answers, Judge
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bridge.store import Store
 
 MARKS = {Level.OK: "✓", Level.WARN: "!", Level.FAIL: "✗"}
+INDENT = " " * 19
 COLUMNS: Columns = tuple((name, shown(name)) for name in ("level", "check", "found", "why", "fix"))
 NO_TASK = "0" * 24
 """An id that names no task: asking for it proves the key as well."""
@@ -74,8 +75,10 @@ def _lines(one: Finding, *alike: Finding) -> str:
     names = [other.about for other in alike[:NAMED]]
     more = f" and {len(alike) - NAMED} more" if len(alike) > NAMED else ""
     same = f"the same of {', '.join(names)}{more}" if names else ""
-    lines = [f"{MARKS[one.level]} {one.check:<16} {safe(one.found)}"]
-    lines += [f"{'':<19}{safe(text)}" for text in (one.why, f"→ {one.fix}" if one.fix else "", same) if text]
+    lines = [f"{MARKS[one.level]} {one.check:<16} {indented(safe(one.found), INDENT).removeprefix(INDENT)}"]
+    lines += [indented(safe(one.why), INDENT)] if one.why else []
+    lines += [f"{INDENT}→ {safe(one.fix)}"] if one.fix else []  # in one piece, as it is to be pasted
+    lines += [indented(safe(same), INDENT)] if same else []
     return "\n".join(lines)
 
 
@@ -118,6 +121,8 @@ class Examination:
     probe: bool = False
     in_force: dict[str, str] = field(default_factory=dict)
     written: dict[bytes, bytes] = field(default_factory=dict)
+    wrong: set[str] = field(default_factory=set)
+    """The keys of a wrong type, which are told as such, and not once more as refused."""
 
     async def findings(self) -> AsyncIterator[Finding]:
         """Redis first; without it only the key."""
@@ -170,9 +175,9 @@ class Examination:
             return [fail(name, f"not done within {seconds:g} s", "something is slow", "bridge doctor, once more")]
         except StoreDown:
             raise
+        except WrongType:
+            return [warn(name, "not looked at", "a key of it has the wrong type", "see types, above")]
         except BridgeError as error:
-            if "WRONGTYPE" in str(error):
-                return [warn(name, "not looked at", "a key of it has the wrong type", "see types, above")]
             return [fail(name, str(error), "it could not be looked at", error.fix)]
 
     async def _server(self) -> list[Finding]:
@@ -193,8 +198,9 @@ class Examination:
         from bridge.store.reading.checkup import CLIENTS_KEYS, key_types
         from bridge.store.reading.unread import misspelt_keys, strange_keys
 
-        ours = frozenset(self.store.keys(name) for name in CLIENTS_KEYS)
-        typed = server.types(await key_types(self.store), ours=ours)
+        ours, found = frozenset(self.store.keys(name) for name in CLIENTS_KEYS), await key_types(self.store)
+        self.wrong = {key for key, wanted, seen in found if seen not in {wanted, "none"}}
+        typed = server.types(found, ours=ours)
         misspelt = await misspelt_keys(self.store)
         others = server.strange(await strange_keys(self.store), [key for key, *_ in misspelt])
         return [*typed, *server.misspelt(misspelt), *others]
@@ -276,7 +282,8 @@ class Examination:
         from bridge.doctor import entries
         from bridge.store.reading.checkup import refusals
 
-        return entries.rejected(await refusals(self.store), self.written, self._judge())
+        others = [one for one in await refusals(self.store) if one.name.removeprefix("key:") not in self.wrong]
+        return entries.rejected(others, self.written, self._judge())
 
     async def _role(self, kind: str) -> list[Finding]:
         from bridge.cli.operate import settled

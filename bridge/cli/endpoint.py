@@ -12,8 +12,8 @@ import rich_click as click
 
 from bridge.cli import output as out
 from bridge.cli.check import check
+from bridge.cli.defining import absent, held_still, secret_from, take_in
 from bridge.cli.defining import check as check_definition
-from bridge.cli.defining import held_still, not_found, secret_from, take_in
 from bridge.cli.endpoint_fields import field_options, fields_from
 from bridge.cli.endpoint_remove import rm
 from bridge.cli.endpoint_steer import disable, enable, recover
@@ -217,15 +217,20 @@ def show(ctx: click.Context, name: str, output: str | None, as_json: bool) -> No
       bridge endpoint show billing
       bridge endpoint show billing --json
     """
-    from bridge.store.reading.endpoints import find_endpoint
-
-    view = with_store(ctx, lambda store, _: find_endpoint(store, name))
-    if view is None:
-        raise not_found(name)
+    view = with_store(ctx, lambda store, _: _found(store, name))
     row, how = row_of(view), chosen(ctx, output, as_json)
     emit_one(_telling(row, settings_of(ctx)) if how == "table" else row, how, key="endpoint")
     for hint in _advised(view):
         say(safe(hint))
+
+
+async def _found(store: "Store", name: str) -> "EndpointView":
+    """All that is known of an endpoint. NotFound where there is no trace of it."""
+    from bridge.store.reading.endpoints import find_endpoint
+
+    if view := await find_endpoint(store, name):
+        return view
+    raise await absent(store, name)
 
 
 def _telling(row: Row, settings: "Settings") -> Row:
@@ -240,7 +245,7 @@ def _advised(view: "EndpointView") -> "Sequence[Advice]":
 
     hold = hold_of(Standing(view.state, view.reason or ""), None)
     if hold and view.state == "disabled" and not view.fix:  # that is of the definition, and shown with it
-        return of_disabled(view.name, asdict(hold))
+        return of_disabled(view.name, asdict(hold), view.last_error or "")
     return remedies(view.name, view.last_error or "")
 
 

@@ -78,7 +78,7 @@ def enable(ctx: click.Context, name: str, output: str | None, as_json: bool) -> 
     Examples:
       bridge endpoint enable billing
     """
-    from bridge.doctor.mended import dead_letters
+    from bridge.doctor.mended import dead_letters, waiting
 
     steered, owed = with_store(ctx, lambda store, _: _enable(store, name))
     row = {"endpoint": name, "state": _state(steered), "was": steered.before, "pending": steered.pending}
@@ -89,7 +89,7 @@ def enable(ctx: click.Context, name: str, output: str | None, as_json: bool) -> 
         say(f"It was {steered.before} ({safe(steered.reason)}); {_deliveries(steered.pending)} due now.")
     else:
         say(f"It was active already; {_deliveries(steered.pending)} owed.")
-    for advice in dead_letters(owed):
+    for advice in (*waiting(owed), *dead_letters(owed)):
         say(safe(advice))
     _warn(kept=owed.kept)
 
@@ -140,6 +140,7 @@ def recover(ctx: click.Context, /, name: str, **given: Any) -> int:
       bridge endpoint recover billing --since 2d
       bridge endpoint recover billing --reason expired,exhausted --json
     """
+    from bridge.doctor.mended import waiting
     from bridge.recovery import NAMEABLE, RECOVERABLE
 
     reasons = names_in(given["reasons"]) or [str(one) for one in RECOVERABLE]
@@ -147,22 +148,24 @@ def recover(ctx: click.Context, /, name: str, **given: Any) -> int:
         raise InvalidInput(
             f"no dead letter comes back from “{safe(strange[0])}”", fix=f"choose of {', '.join(NAMEABLE)}"
         )
-    row = with_store(ctx, lambda store, _: _recover(store, name, given["since"], reasons, dry=given["dry_run"]))
-    left, kept = row.pop("left"), row.pop("kept")
+    row, owed = with_store(ctx, lambda store, _: _recover(store, name, given["since"], reasons, dry=given["dry_run"]))
+    left = row.pop("left")
     emit_one(row, chosen(ctx, given["output"], given["as_json"]), key="endpoint")
     _narrate(name, row, left)
-    _warn(kept=kept)
+    for advice in waiting(owed):
+        say(safe(advice))
+    _warn(kept=owed.kept)
     return PARTLY if row["lost"] or row["more"] else 0
 
 
 async def _recover(
     store: "Store", name: str, since: str | None, reasons: Sequence[str], *, dry: bool
-) -> dict[str, Any]:
-    """Count, bring back, enable; replies the row, beside it of those that stay dead how many for each reason, and
-    whether the worker's settings refuse the endpoint."""
+) -> "tuple[dict[str, Any], OwedFacts]":
+    """Count, bring back, enable; replies the row, in it of those that stay dead how many for each reason, and what the
+    endpoint is owed then."""
     from bridge.recovery import choose
+    from bridge.store.reading.checkup import owed_facts
     from bridge.store.reading.endpoints import find_endpoint
-    from bridge.store.reading.standings import standings
     from bridge.store.steering import Recovered, Steering
 
     steering = Steering(store)
@@ -181,7 +184,8 @@ async def _recover(
         if state != "active":  # last, so that all of it goes out in order
             steered, _ = await _enable(store, name)
             state = _state(steered)
-    return {
+    (owed,) = await owed_facts(store, {}, [name])
+    row = {
         "endpoint": name,
         "state": state,
         "was": view.state,
@@ -192,8 +196,8 @@ async def _recover(
         "dry_run": dry,
         "more": letters.more,
         "left": dict(choice.left),
-        "kept": (await standings(store, [name]))[name].kept,
     }
+    return row, owed
 
 
 def _state(steered: "Steered") -> str:
@@ -222,7 +226,9 @@ def _narrate(name: str, row: dict[str, Any], left: dict[str, int]) -> None:
 
     counts = ", ".join(f"{count} {reason}" for reason, count in row["reasons"].items())
     what = f"{row['dead']} dead letters" + (f" ({counts})" if counts else "")
-    if row["dry_run"]:
+    if not row["dead"] and row["was"] == "active":
+        say("It has no dead letter that this brings back.")
+    elif row["dry_run"]:
         enabled = ", and it would be enabled" if row["was"] != "active" else ""
         say(f"{what} would come back{enabled} → bridge endpoint recover {name}")
     else:

@@ -60,9 +60,12 @@ def set_(ctx: click.Context, /, name: str, **given: Any) -> None:
 
 
 def _set(old: Definition, changes: Definition, unset: Sequence[str], now: int) -> Definition:
+    from bridge.hints import misspelt
     from bridge.rotation import without_expired
 
     made = changed(old, changes, unset)
+    ignored = [name for name, meant in misspelt(made).items() if meant in changes]
+    made = {name: value for name, value in made.items() if name not in ignored}
     return old if same(made, old) else without_expired(made, now)
 
 

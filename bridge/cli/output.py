@@ -11,6 +11,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click as plain_click
@@ -34,6 +35,9 @@ NAMED = 10
 YIELDING = {"note", "url", "events", "reason"}
 """The columns that wrap where there is little room; the others keep an id in one piece."""
 YIELDING_WIDTH = 16
+
+JOINED = "\0"
+"""For the blank between a label and its value while lines are broken; `safe` leaves none in a text."""
 
 EMPTY: Sequence[object] = (None, "", [], (), {})
 """What a field holds that has nothing to say."""
@@ -170,6 +174,15 @@ def read_or_not() -> Iterator[None]:
         raise Exit(0) from None
 
 
+def indented(text: str, indent: str) -> str:
+    """At a terminal on as many lines as it needs there; piped on one, as a script may want it."""
+    if not sys.stdout.isatty():
+        return indent + text
+    width = get_terminal_size().columns
+    lines = textwrap.wrap(text, width - len(indent), break_long_words=False, break_on_hyphens=False)
+    return "\n".join(indent + line for line in lines)
+
+
 def ago(milliseconds: int | None, now: int | None = None) -> str:
     """How long ago a moment was, or how far ahead it is."""
     if milliseconds is None:
@@ -204,7 +217,7 @@ def table_of(rows: Sequence[Row], columns: Columns) -> tuple["Table", int]:
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    cells = [[Text(safe(show(row))) for _, show in columns] for row in rows]
+    cells = [[Text(_cell(show(row))) for _, show in columns] for row in rows]
     least = 0
     for index, (title, _) in enumerate(columns):
         widest = max([len(title), *(line[index].cell_len for line in cells)])
@@ -214,6 +227,11 @@ def table_of(rows: Sequence[Row], columns: Columns) -> tuple["Table", int]:
     for line in cells:
         table.add_row(*line)
     return table, least
+
+
+def _cell(text: str) -> str:
+    """A column has a dash where it has nothing to say."""
+    return safe(text) or "—"
 
 
 def _print_table(rows: Sequence[Row], columns: Columns) -> None:
@@ -233,7 +251,7 @@ def _piped(rows: Sequence[Row], columns: Columns) -> str:
     """Piped, a line is a row whatever its length: nothing is wrapped or cut that a script may want."""
     from rich.cells import cell_len
 
-    lines = [[title.upper() for title, _ in columns], *([safe(show(row)) for _, show in columns] for row in rows)]
+    lines = [[title.upper() for title, _ in columns], *([_cell(show(row)) for _, show in columns] for row in rows)]
     widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
     padded = (
         [cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)] for line in lines
@@ -244,9 +262,9 @@ def _piped(rows: Sequence[Row], columns: Columns) -> str:
 def _stacked(row: Row, columns: Columns, width: int) -> str:
     """A row where its columns have no room side by side: the first alone, and below it those that say something."""
     (_, first), *others = columns
-    told = [f"{title} {value}" for title, show in others if (value := safe(show(row))) not in {"", "—"}]
+    told = [f"{title}{JOINED}{value}" for title, show in others if (value := _cell(show(row))) != "—"]
     lines = textwrap.wrap(" · ".join(told), width - 2, break_long_words=False, break_on_hyphens=False)
-    return "\n  ".join([safe(first(row)), *lines])
+    return "\n  ".join([safe(first(row)), *lines]).replace(JOINED, " ")
 
 
 def _moment(value: Any) -> Any:

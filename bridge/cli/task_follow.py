@@ -118,9 +118,13 @@ async def _wait(
     deadline = None if seconds is None else time.monotonic() + seconds
     async with aclosing(_looks(store, settings, members, deadline)) as looks:
         async for looked in looks:
-            views |= looked
-            if all(_has_come(view, wanted) or _is_over(view) for view in views.values()):
+            first, views = not views, views | looked
+            waits = [view.task for view in views.values() if not (_has_come(view, wanted) or _is_over(view))]
+            if not waits:
                 break
+            if first:
+                more = f" and {len(waits) - 1} more" if len(waits) > 1 else ""
+                say(f"Waiting for {safe(waits[0])}{more} to be {safe(wanted)}; bridge task watch shows each change.")
     return views
 
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from bridge.cli.calling import pasteable
-from bridge.cli.output import chosen, emit_one, output_option, safe
+from bridge.cli.output import chosen, emit_one, output_option
 from bridge.cli.session import speakable, with_store
 from bridge.cli.task_events import event_rows
-from bridge.cli.task_steer import registering
+from bridge.cli.task_steer import unknown
 from bridge.cli.task_trouble import UNCHANGED, doubted, find_trouble, unchanged
-from bridge.errors import InvalidInput, NotFound
+from bridge.errors import InvalidInput
 
 if TYPE_CHECKING:
     from bridge.settings import Settings
@@ -57,7 +57,7 @@ async def task_row(store: "Store", settings: "Settings", member: str, *, depth: 
 
     view = await task_with_deliveries(store, member)
     if view.state == "unknown":
-        raise NotFound(f"task {safe(member)} is not known here", fix=registering(member))
+        raise await unknown(store, member)
     until = view.observed_at + COMMITTED_WITHIN_MS if depth and view.observed_at else None
     events = await latest_events(store, lambda event: event.task == member, EVENTS_SHOWN, until=until, depth=depth)
     if until and not events:  # Redis' clock was set back since, and the stream's did not follow

@@ -1,6 +1,6 @@
 """`bridge task rm` and `task poll`: a person's word about tasks that are registered."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,7 @@ def rm(ctx: click.Context, ids: tuple[str, ...]) -> int:
         return removed, await declaring.forget_rejections("task", members)
 
     removed, refused = with_store(ctx, work)
-    code = _verdict(members, [*removed, *refused])
+    code = _verdict(members, [*removed, *refused], way=lambda _: "bridge task ls")
     only_refused = set(refused) - set(removed)
     if asked := len(members) - len(only_refused):
         of = f" of {asked}" if len(removed) < asked else ""
@@ -85,19 +85,34 @@ def _sayable(members: list[str]) -> list[str]:
     return [member for member in members if member.isprintable()]
 
 
-def _verdict(members: list[str], done: list[str], ended: Mapping[str, str] = MappingProxyType({})) -> int:
-    """Name those that were not there; 0, or 6 if some were, or NotFound. `ended`: known, and watched no longer."""
+def _verdict(
+    members: list[str], done: list[str], ended: Mapping[str, str] = MappingProxyType({}),
+    way: Callable[[str], str] | None = None,
+) -> int:  # fmt: skip
+    """Name those that were not there; 0, or 6 if some were, or NotFound. `ended`: known, and watched no longer; `way`:
+    the next command for one that was not there, if not to register it."""
+    way = way or registering
     there = set(done)
     missing = [member for member in members if member not in there]
     if missing and not done:
         first = safe(missing[0])
         more = f", nor {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise NotFound(f"task {first} {why_not(missing[0], ended)}{more}", fix=registering(missing[0]))
+        raise NotFound(f"task {first} {why_not(missing[0], ended)}{more}", fix=way(missing[0]))
     for member in missing[:NAMED]:
-        say(f"✗ {safe(member)} {why_not(member, ended)} → {registering(member)}")
+        say(f"✗ {safe(member)} {why_not(member, ended)} → {way(member)}")
     if len(missing) > NAMED:
         say(f"✗ and {len(missing) - NAMED} more")
     return PARTLY if missing else 0
+
+
+async def unknown(store: "Store", member: str) -> NotFound:
+    """There is no such task; maybe there is one that is nearly called so."""
+    from bridge.store.reading.near import near_task
+
+    near = safe(await near_task(store, member))
+    if near:
+        return NotFound(f"task {safe(member)} is not known here; did you mean {near}?", fix=f"bridge task show {near}")
+    return NotFound(f"task {safe(member)} is not known here", fix=registering(member))
 
 
 def why_not(member: str, ended: Mapping[str, str]) -> str:

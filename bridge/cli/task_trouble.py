@@ -75,9 +75,10 @@ async def find_trouble(store: "Store", settings: "Settings", views: Iterable["Ta
 
 
 def unchanged(view: "TaskView") -> bool:
-    """Whether it is read well, and there is nothing to tell of it since its latest event."""
+    """Whether it is read well, there is nothing to tell of it since its latest event, and whoever is to hear of
+    that has: while one has not, or nobody is to, that is why nothing arrived."""
     read = view.state == "watched" and view.polled_at and view.observed_at
-    return bool(read and view.event_id and not view.faults and not view.note)
+    return bool(read and view.event_id and not view.faults and not view.note and 0 < view.delivered == view.owed)
 
 
 def doubted(view: "TaskView") -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote, urlencode
@@ -16,7 +17,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from bridge import __version__
-from bridge.cli.delivery_steer import retried
+from bridge.cli.delivery_steer import in_order, retried
 from bridge.cli.output import as_json, plain, safe
 from bridge.console.access import COOKIE, Access, Guarded
 from bridge.console.api import Api, openapi
@@ -157,7 +158,10 @@ class Console:
         force = form.get("force") == ["1"]
         pairs = [_pair_of(name) for name in names]
         with reading_errors():
-            came = await asyncio.gather(*(self._store.outbox.retry(*pair, force=force) for pair in pairs))
+            words = await in_order(
+                self._store, list(dict.fromkeys(pairs)), partial(self._store.outbox.retry, force=force)
+            )
+        came = [words[pair] for pair in pairs]
         told = [
             {"delivery": name, "result": one.word, "note": retried(*pair, one, "").note}
             for name, pair, one in zip(names, pairs, came, strict=True)

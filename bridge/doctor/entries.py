@@ -11,7 +11,7 @@ from bridge.contract import MILLISECONDS_FROM, OPTIONS, UNSIGNED_CALLBACK, check
 from bridge.deployment import Deployment
 from bridge.doctor.findings import Finding, exit_code, fail, ok, shortened, warn
 from bridge.guard import OURS_TO_LIFT, Policy, Refused, Target
-from bridge.hints import endpoint_hints, event_hints, mended
+from bridge.hints import endpoint_hints, event_hints, mended, rewritings
 from bridge.keyset import NO_KEY
 from bridge.model import Endpoint
 from bridge.rejection import Rejection, redacted, rejected_field
@@ -151,11 +151,12 @@ def _endpoint(
         yield fail("endpoint", f"{name}: {rejection}", why, rejection.fix, about=name, cause=str(rejection))
         return
     yield from _url(name, definition.url, judge.policy, answers)
-    patterns = json.loads(text).get("events") or []
-    events = ",".join(map(quote, mended(patterns)))
-    for hint in endpoint_hints(json.loads(text)):
-        filters = events and hint in event_hints(patterns)
-        fix = f"bridge endpoint set {name} --events {events}" if filters else f"bridge endpoint show {name}"
+    written = json.loads(text)
+    patterns, ways = written.get("events") or [], rewritings(name, written)
+    if events := ",".join(map(quote, mended(patterns))):
+        ways |= dict.fromkeys(event_hints(patterns), f"bridge endpoint set {name} --events {events}")
+    for hint in endpoint_hints(written):
+        fix = ways.get(hint, f"bridge endpoint show {name}")
         why = "it is legal, and looks like a mistake"
         yield warn("endpoint", f"{name}: {hint}", why, fix, about=name, cause=hint)
 
@@ -232,7 +233,7 @@ def _judge_task(name: str, one: Waiting, judge: Judge) -> None:
     check_member(name)
     if one.score > MILLISECONDS_FROM:
         reason = "a score above 1e11 is in milliseconds; bridge:tasks counts seconds"
-        raise Rejection("score", reason, f"ZADD bridge:tasks XX 0 {name}")
+        raise Rejection("score", reason, f"redis-cli ZADD bridge:tasks XX 0 {quote(name)}")
     if one.options is None:
         raise Rejection("", f"bridge:task:{name} is not a hash", "DEL it and HSET the options")
     try:
@@ -266,10 +267,16 @@ def rejected(refusals: Sequence[Refusal], written: Mapping[bytes, bytes], judge:
                 fail("rejected", f"{one.name}: {THEIRS}", why, _like_us(one, judge), about=one.name, cause=why)
             )
         else:
-            fix = one.fix or f"HDEL bridge:rejected {quote(one.name)}"
+            fix = _typed(one) or f"HDEL bridge:rejected {quote(one.name)}"
             why = reason + _dismissed(one, kept=one.name in definitions)
             found.append(warn("rejected", one.name, why, fix, about=one.name, cause=reason))
     return shortened(found, fix="HGETALL bridge:rejected") if found else [ok("rejected", "none")]
+
+
+def _typed(one: Refusal) -> str:
+    """Its fix as it can be pasted into a shell: what is said to Redis by redis-cli, and of the id that it is about."""
+    fix = one.fix.replace("<id>", quote(one.name.partition(":")[2]))
+    return f"redis-cli {fix}" if fix.startswith("ZADD ") else fix
 
 
 def _dismissed(one: Refusal, *, kept: bool) -> str:

@@ -12,14 +12,18 @@ def afterwards(owed: OwedFacts) -> tuple[Advice, ...]:
     dead = dead_letters(owed)
     if owed.state != "active":
         return Advice(f"bridge endpoint enable {owed.name}"), *dead
-    if not owed.pending or owed.next_ms is None:
-        return dead
+    return *waiting(owed), *dead
+
+
+def waiting(owed: OwedFacts) -> tuple[Advice, ...]:
+    """What makes that due which it is owed and which waits for its next attempt; nothing where that is soon, and where
+    another thing is in its way."""
+    if owed.kept or owed.state != "active" or not owed.pending or owed.next_ms is None:
+        return ()
     waits = f"{owed.pending} wait{'s' * (owed.pending == 1)}"
     if owed.paused_ms:
-        return Advice("", f"{waits}: it asked for a rest, which ends in {span(owed.paused_ms)}"), *dead
-    if owed.next_ms < SOON_MS:
-        return dead
-    return Advice(hastened(owed), f"{waits}, the next in {span(owed.next_ms)}"), *dead
+        return (Advice("", f"{waits}: it asked for a rest, which ends in {span(owed.paused_ms)}"),)
+    return () if owed.next_ms < SOON_MS else (Advice(hastened(owed), f"{waits}, the next in {span(owed.next_ms)}"),)
 
 
 def dead_letters(owed: OwedFacts) -> tuple[Advice, ...]:

@@ -194,7 +194,7 @@ def misspelt(found: Sequence[tuple[str, str, str, str]]) -> list[Finding]:
     findings = []
     for key, kind, meant, wanted in found:
         why = f"nobody reads it: did you mean {meant}?"
-        fix = f"RENAMENX {key} {meant}; where that is there already, write into it, then DEL {key}"
+        fix = f"redis-cli RENAMENX {key} {meant}; where that is there already, write into it, then DEL {key}"
         if kind != wanted:
             fix = f"write into {meant}, a {wanted}, then DEL {key}"
         findings.append(warn("types", f"{key} is no key of the bridge's", why, fix))
@@ -243,8 +243,6 @@ def types(found: Sequence[tuple[str, str, str]], *, ours: frozenset[str]) -> lis
     return findings or [
         ok(
             "types",
-            f"{there} of {len(found)} keys are there, of the type that they should be"
-            if there
-            else "no key is there yet",
+            f"each key that is there ({there}) is of the type that it should be" if there else "no key is there yet",
         )
     ]

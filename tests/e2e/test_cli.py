@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from owing import DEAD, announce, settle_as, with_store
 from redis import Redis
 from until import until
 
@@ -109,9 +110,8 @@ def test_a_key_of_the_wrong_type_is_an_error_and_no_traceback(
     """P10: somebody's hand was there; the answer says what to look for."""
     client.set(key, "oops")
     code, _, told = bridge(*words)
-    assert code == 1
-    assert "WRONGTYPE" in told
-    assert "→" in told
+    assert (code, "of another type than it should" in told, "→" in told) == (1, True, True)
+    assert not {"(", "WRONGTYPE", "Command #"} & set(told.split())
 
 
 def test_settings_are_shown_with_their_source_and_checked(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,10 +284,55 @@ def test_a_narrow_terminal_keeps_ids_in_one_piece(redis_url: str, client: "Redis
     """Columns that do not fit side by side stand below the id, which stays in one piece. NO_COLOR: no colour."""
     member = "6a0b1c2d3e4f5a6b7c8d9e01" * 2
     client.hset("bridge:rejected", f"task:{member}", json.dumps({"reason": "for a long reason " * 5, "fix": "mend it"}))
+    seen = at_a_terminal(redis_url, tmp_path, "task", "ls")
+    lines = seen.decode().splitlines()
+    assert lines[0] == member
+    assert lines[1].startswith("  note rejected: for a long reason")
+    assert all(line.startswith("  ") and len(line) <= 60 for line in lines[1:])
+    assert not re.search(rb"\x1b\[[\d;]*[34]\d", seen)
+
+
+def test_a_narrow_terminal_keeps_a_label_with_its_value(redis_url: str, client: "Redis", tmp_path: Path) -> None:
+    """Whatever the lengths before it are, a line ends with a whole pair; piped, an empty cell has a dash."""
+    for number in range(12):
+        task = "t" * (8 + number)
+        client.xadd("bridge:events", {"id": "evt_0", "type": "index.task.ready", "task": task, "revision": "7"})
+    lines = at_a_terminal(redis_url, tmp_path, "event", "ls").decode().splitlines()
+    assert not [line for line in lines if line.split()[-1] in {"type", "task", "revision", "committed", "cursor"}]
+    client.zadd("bridge:tasks", {"t1": 0})
+    client.zadd("bridge:watch", {"t1": 9e12})
+    process = a_process(redis_url, tmp_path, "task", "ls")
+    assert process.communicate(timeout=20)[0].decode().splitlines()[1].split()[-1] == "—"
+
+
+def test_a_narrow_terminal_keeps_the_indent_of_what_doctor_says(redis_url: str, tmp_path: Path) -> None:
+    """But a command, which is to be pasted, stays on its line."""
+    lines = at_a_terminal(redis_url, tmp_path, "doctor").decode().splitlines()
+    told = [line for line in lines if "→" not in line]
+    assert not [line for line in told if len(line) > 60 and " " in line[19:].strip()]
+    assert not [line for line in lines if line[:1] not in {"✓", "!", "✗", " "} and "failed," not in line]
+
+
+def test_a_narrow_terminal_has_the_headers_of_an_attempt_on_lines_of_its_width(redis_url: str, tmp_path: Path) -> None:
+    """Piped they are one line, as a script may want it."""
+    with_store(redis_url, lambda store: store.client.hset("bridge:endpoints", "a", '{"url": "https://example.com/"}'))
+    (event,) = announce(redis_url, "t1", "ready")
+    head = "\n".join(["POST https://example.com/", *(f"x-header-{number}: value" for number in range(12))])
+    settle_as(redis_url, DEAD, json.dumps({"attempt": 1, "at": 1, "status_code": 500, "request": head}))
+    shown = at_a_terminal(redis_url, tmp_path, "delivery", "show", event).decode().splitlines()
+    headers = [line for line in shown if "x-header" in line]
+    assert len(headers) > 3
+    assert all(line.startswith(" " * 8) and len(line) <= 60 for line in headers)
+    piped = a_process(redis_url, tmp_path, "delivery", "show", event).communicate(timeout=20)[0].decode()
+    assert len([line for line in piped.splitlines() if "x-header" in line]) == 1
+
+
+def at_a_terminal(redis_url: str, directory: Path, *words: str) -> bytes:
+    """What a command prints at a terminal of sixty columns."""
     ours, theirs = pty.openpty()
     more = {"BRIDGE_REDIS_URL": redis_url, "COLUMNS": "60", "NO_COLOR": "1", "TERM": "xterm", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "bridge", "task", "ls"]
-    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env={**os.environ, **more}, cwd=tmp_path)
+    command = [sys.executable, "-m", "bridge", *words]
+    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env={**os.environ, **more}, cwd=directory)
     os.close(theirs)
     seen = b""
     try:
@@ -296,9 +341,24 @@ def test_a_narrow_terminal_keeps_ids_in_one_piece(redis_url: str, client: "Redis
     except OSError:
         pass  # the other side is closed
     os.close(ours)
-    assert process.wait(20) == 0
-    lines = seen.decode().splitlines()
-    assert lines[0] == member
-    assert lines[1].startswith("  note rejected: for a long reason")
-    assert all(line.startswith("  ") and len(line) <= 60 for line in lines[1:])
-    assert not re.search(rb"\x1b\[[\d;]*[34]\d", seen)
+    assert process.wait(20) in {0, 1}
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "page"),
+    [
+        ("endpoint add b3 https://exa mple.com", "(mple.com): quote what belongs together", "bridge endpoint add"),
+        ("endpoint add b3", "Missing argument 'URL'.", "bridge endpoint add"),
+        ("task ls --stat x", "No such option '--stat'", "bridge task ls"),
+        ("tasks", "No such command 'tasks'.", "bridge"),
+    ],
+)
+def test_a_word_that_is_not_understood_is_told_as_any_other_error(
+    bridge: Bridge, words: str, said: str, page: str
+) -> None:
+    """One line with what is wrong, and below it the page that says what may stand there."""
+    code, out, told = bridge(*words.split())
+    first, second = told.splitlines()
+    assert (code, out, first.startswith("Error: "), said in first) == (2, "", True, True), told
+    assert second == f"  → {page} --help"

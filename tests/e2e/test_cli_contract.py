@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from owing import take_in
 from redis import Redis
 
 from bridge.cli.contract import KEYS
@@ -192,3 +193,15 @@ def test_acl_names_its_users(offline: Bridge, words: tuple[str, ...], names: lis
 def test_acl_refuses_what_is_no_name(offline: Bridge, name: str) -> None:
     """It would be another rule."""
     assert offline("contract", "acl", "--user", name)[0] == 2
+
+
+def test_what_was_refused_before_is_not_passed_over(bridge: Bridge, client: "Redis", redis_url: str) -> None:
+    """It is no longer there to be judged: so said, and the code is that of what is there."""
+    assert "refused before" not in bridge("contract", "check", "--live")[2]
+    for name in ("a", "b"):
+        client.hset("bridge:endpoints", name, '{"url": "https://10.0.0.1/x"}')
+    take_in(redis_url)
+    code, out, told = bridge("contract", "check", "--live")
+    assert (code, "10.0.0.1" in out) == (0, False)
+    assert "! 2 entries were refused before" in told
+    assert "→ bridge doctor" in told

@@ -123,6 +123,17 @@ def test_each_state_of_redis_is_named(
     assert {"config", "key", "types", "poll worker", "deliver worker"} <= {row["check"] for row in rows}
 
 
+def test_a_key_of_the_wrong_type_is_one_finding(bridge: Bridge, client: "Redis", redis_url: str) -> None:
+    """Also after a worker has said it in bridge:rejected, where it stays once the key was renamed."""
+    client.set("bridge:tasks", "oops")
+    take_in(redis_url)
+    _, rows = doctor(bridge)
+    assert [row["check"] for row in rows if "bridge:tasks" in str(row)] == ["types"]
+    client.rename("bridge:tasks", "bridge:tasks.aside")
+    _, rows = doctor(bridge)
+    assert [row["check"] for row in rows if "key:bridge:tasks" in str(row)] == ["rejected"]
+
+
 def test_a_client_key_that_is_misspelt_is_named(bridge: Bridge, client: "Redis") -> None:
     """Nobody reads it, and nothing says so: which key was meant, and a command that does what it says."""
     client.hset("bridge:endpoint", "a", '{"url":"https://example.com/"}')
@@ -134,8 +145,8 @@ def test_a_client_key_that_is_misspelt_is_named(bridge: Bridge, client: "Redis")
     assert set(found) == {f"bridge:{name} is no key of the bridge's" for name in ("endpoint", "taks", "task")}
     why, fix = found["bridge:taks is no key of the bridge's"]
     assert "did you mean bridge:tasks?" in why
-    verb, *keys = fix.partition(";")[0].split()
-    assert (verb, client.renamenx(*keys)) == ("RENAMENX", True)
+    cli, verb, *keys = fix.partition(";")[0].split()
+    assert (cli, verb, client.renamenx(*keys)) == ("redis-cli", "RENAMENX", True)
     assert client.zrange("bridge:tasks", 0, -1) == ["t1"]
     assert "write into bridge:tasks, a zset, then DEL bridge:task" in str(found)
 

@@ -11,7 +11,7 @@ import pytest
 from owing import DEAD, DELIVERED, announce, claim, deliver_all, settle, take_in, with_store
 from redis import Redis
 
-from bridge.model import DeadReason, EndpointEffect
+from bridge.model import DeadReason, Decision, DeliveryState, EndpointEffect
 from bridge.store import Store
 from bridge.store.steering import Steering
 
@@ -20,6 +20,7 @@ URL = "http://127.0.0.1:9/"
 GONE = replace(DEAD, effect=EndpointEffect.DISABLE_GONE, reason=DeadReason.GONE)
 EXPIRED = replace(DEAD, reason=DeadReason.EXPIRED)
 EXHAUSTED = replace(DEAD, reason=DeadReason.EXHAUSTED)
+LATER = Decision(DeliveryState.PENDING, EndpointEffect.FAILURE, retry_in_ms=3_600_000)
 
 
 @pytest.fixture
@@ -54,6 +55,23 @@ def test_a_disabled_endpoint_is_said_everywhere_until_it_is_enabled(bridge: Brid
     assert len(claim(redis_url)) == 1
     code, _, told = of(bridge, "endpoint", "enable", "billing")
     assert (code, "active already" in told) == (0, True)
+
+
+@pytest.mark.usefixtures("billing")
+@pytest.mark.parametrize("words", ["enable billing", "recover billing", "recover billing --dry-run"])
+def test_what_waits_for_its_next_attempt_is_told_with_what_makes_it_due(
+    bridge: Bridge, redis_url: str, words: str
+) -> None:
+    """An endpoint that was active all the time, and has nothing dead: both verbs come too late or too early for it."""
+    for task in ("t1", "t2"):
+        announce(redis_url, task, "ready")
+    settle(redis_url, LATER)
+    told = bridge("endpoint", *words.split())[2]
+    retry = "bridge delivery ls --endpoint billing --state pending -o ids | bridge delivery retry -"
+    assert ("It has no dead letter that this brings back." in told) == words.startswith("recover")
+    assert f"2 wait, the next in 60 min → {retry}" in told.replace("1 h", "60 min")
+    assert bridge("delivery", "retry", "-", stdin=bridge(*retry.partition(" | ")[0].split()[1:])[1].encode())[0] == 0
+    assert "→ bridge delivery" not in bridge("endpoint", *words.split())[2]
 
 
 @pytest.mark.usefixtures("billing")

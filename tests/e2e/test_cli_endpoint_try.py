@@ -85,7 +85,7 @@ def test_a_trial_is_a_delivery_like_any_other(
         (Response(302, (("location", "/elsewhere"),)), "redirects are not followed"),
         (
             Response(401),
-            "the receiver holds another secret? with it: → bridge endpoint rotate billing --secret-file secret.txt",
+            "another secret? with it, saved as secret.txt: → bridge endpoint rotate billing --secret-file secret.txt",
         ),
         (Response(403), "→ bridge verify --secret-file secret.txt request.txt"),
         (Response(404), "bridge endpoint set billing --url URL"),

@@ -217,3 +217,18 @@ def test_a_rotation_from_the_default_secret_is_a_clean_cut(
     assert (code, "--overlap 0" in told, "secret" in written(client)) == (2, True, False)
     assert bridge("endpoint", "rotate", "billing", "--overlap", "0")[0] == 0
     assert len(in_force(client)["secrets"]) == 1
+
+
+def test_a_field_that_is_written_as_it_was_meant_ends_the_misspelt_one(bridge: Bridge, client: "Redis") -> None:
+    """By the command that doctor has for it, which then finds nothing to say of it any more."""
+    text = json.dumps(
+        {"url": URL, "secret": generate_secret(bytes(32)), "event": ["index.task.ready"], "x-note": "mine"}
+    )
+    client.hset("bridge:endpoints", "a", text)
+    found = {row["found"]: row["fix"] for row in json.loads(bridge("doctor", "--json")[1])}
+    fix = found["a: the unknown field “event” is ignored: did you mean “events”?"]
+    assert fix == "bridge endpoint set a --events index.task.ready"
+    assert bridge(*fix.split()[1:])[0] == 0
+    definition = json.loads(client.hget("bridge:endpoints", "a") or "")
+    assert (definition["events"], "event" in definition, definition["x-note"]) == (["index.task.ready"], False, "mine")
+    assert "did you mean" not in bridge("doctor")[1]

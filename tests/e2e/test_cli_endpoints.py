@@ -280,3 +280,10 @@ def test_the_first_refusal_names_all_settings(bridge: Bridge, monkeypatch: pytes
     assert (code, wanted in told) == (2, True), told
     assert "→ write https://example.com/hook" in bridge("endpoint", "add", "mine", "example.com/hook")[2]
     assert "→ bridge endpoint test mine" in bridge("endpoint", "add", "mine", "https://example.com/hook")[2]
+
+
+def test_a_name_that_leads_nowhere_is_told_when_it_is_registered(bridge: Bridge) -> None:
+    """Where networks are allowed the guard admits any name; that of no machine is known to be one."""
+    code, _, told = bridge("endpoint", "add", "b5", "https://nope.invalid/hook")
+    assert (code, "! use a real name: no public one ends in .invalid" in told) == (0, True)
+    assert "!" not in bridge("endpoint", "add", "b6", "https://example.com/hook")[2]

@@ -5,16 +5,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from owing import DEAD, DELIVERED, announce, claim, settle, with_store
+from owing import DEAD, DELIVERED, announce, claim, deliver_all, settle, with_store
 from redis import Redis
 
 from bridge.guard import Policy
 from bridge.model import DeadReason, Decision, DeliveryState, EndpointEffect
 from bridge.store import Store
 from bridge.store.intake import Intake
-from bridge.store.outbox import BLOCKED_BEFORE_DISABLED, CLAIMS_BEFORE_POISON
+from bridge.store.outbox import BLOCKED_BEFORE_DISABLED, CLAIMS_BEFORE_POISON, Outbox, Retried
 
 Bridge = Callable[..., tuple[int, str, str]]
+LATER = Decision(DeliveryState.PENDING, EndpointEffect.FAILURE, retry_in_ms=3_600_000)
 
 
 @pytest.fixture
@@ -42,6 +43,34 @@ def test_dead_letters_go_round_by_their_ids(bridge: Bridge, redis_url: str) -> N
     assert set(states(bridge).values()) == {"pending"}
     assert bridge("delivery", "ls", "--state", "dead", "-o", "ids")[1] == ""
     assert bridge("delivery", "retry", "-", stdin=b"")[::2] == (0, "Nothing to do: no id came by standard input.\n")
+
+
+@pytest.mark.usefixtures("billing")
+@pytest.mark.parametrize("decision", [DEAD, LATER], ids=["dead", "pending"])
+def test_what_ls_lists_newest_first_goes_out_in_order(
+    bridge: Bridge, redis_url: str, decision: Decision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P4: the tool's own recipe; a worker that takes each as soon as it is asked for gets them in order, too."""
+    made = announce(redis_url, "t1", "pending", "queued", "indexing", "ready")
+    other = announce(redis_url, "t2", "pending", "ready")
+    while settle(redis_url, decision):
+        pass
+    ids = bridge("delivery", "ls", "--endpoint", "billing", "--state", str(decision.state), "-o", "ids")[1]
+    listed = [one.partition("/")[0] for one in ids.split()]
+    assert listed != sorted(listed, key=[*made, *other].index)
+    asked, retry = list[str](), Outbox.retry
+
+    async def noted(self: Outbox, event_id: str, endpoint: str, **given: bool) -> Retried:
+        asked.append(event_id)
+        return await retry(self, event_id, endpoint, **given)
+
+    monkeypatch.setattr(Outbox, "retry", noted)
+    code, out, _ = bridge("delivery", "retry", "-", "-o", "ids", stdin=ids.encode())
+    assert (code, out) == (0, ids)
+    sent = deliver_all(redis_url)
+    for order in (asked, sent):
+        assert [one for one in order if one in made] == made
+        assert [one for one in order if one in other] == other
 
 
 @pytest.mark.usefixtures("billing")

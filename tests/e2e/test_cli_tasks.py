@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 import pytest
-from owing import take_in, with_store
+from owing import DEAD, DELIVERED, announce, take_in, with_store
 from redis import Redis
 from until import until
 
@@ -128,9 +128,10 @@ def test_many_tasks_are_few_round_trips(bridge: Bridge, client: "Redis") -> None
 
 @pytest.mark.parametrize("verb", ["rm", "poll", "wait", "watch", "show"])
 def test_what_is_not_there_is_not_found(bridge: Bridge, client: "Redis", verb: str) -> None:
-    """Exit code 3 with the command that registers it; nothing is registered by asking."""
+    """Exit code 3 with the command that registers it, which nobody wants who takes it back."""
     code, _, told = bridge("task", verb, "nobody")
-    assert (code, "bridge task add nobody" in told) == (3, True)
+    way = "bridge task ls" if verb == "rm" else "bridge task add nobody"
+    assert (code, f"→ {way}" in told) == (3, True)
     assert client.exists("bridge:tasks") == 0
 
 
@@ -168,6 +169,7 @@ def test_a_task_is_shown_with_its_events_and_deliveries(bridge: Bridge, client: 
     """Snapshot, options, and what became of each event at each endpoint; moments as RFC 3339 in JSON."""
     seed(client)
     client.sadd("bridge:names", "a")
+    client.hset("bridge:endpoint:a", "state", "active")
     client.xadd("bridge:events", {"id": "evt_1", "type": "index.task.indexing", "task": "t1", "revision": "7"})
     record = {"task": "t1", "type": "index.task.indexing", "revision": "7", "created": 5, "attempts": 2}
     client.hset("bridge:deliveries:a", "evt_1", json.dumps({**record, "state": "dead", "reason": "exhausted"}))
@@ -405,7 +407,8 @@ def test_who_is_read_needs_no_key_here(bridge: Bridge, client: "Redis", monkeypa
     monkeypatch.setenv("TWELVELABS_API_KEY", "")
     work(client)
     seed(client)
-    assert bridge("task", "wait", "t1", "--timeout", "0.1")[2].count("\n") == 1
+    assert bridge("task", "wait", "t1", "--timeout", "0.1")[2].startswith("Waiting for t1 to be ready; ")
+    assert "!" not in bridge("task", "wait", "t1", "--timeout", "0.1")[2]
 
 
 def test_a_key_refused_while_one_waits_is_said(
@@ -486,3 +489,48 @@ def test_task_show_shows_one_task(bridge: Bridge) -> None:
     """It reads no ids, as others do, and says so."""
     code, _, told = bridge("task", "show", "-", stdin=b"t1\n")
     assert (code, "reads no ids from standard input" in told) == (2, True)
+
+
+def test_a_name_that_is_nearly_known_is_answered_with_the_near_one(bridge: Bridge, redis_url: str) -> None:
+    """And a stranger with what makes it known; whoever takes one back wants no such command."""
+    bridge("endpoint", "add", "mine", "http://127.0.0.1:9/")
+    announce(redis_url, "keynote", "ready")
+    code, _, told = bridge("task", "show", "keynot")
+    assert (code, "did you mean keynote?" in told, "→ bridge task show keynote" in told) == (3, True, True)
+    assert "→ bridge task add nope" in bridge("task", "show", "nope")[2]
+    for words in (("show", "min"), ("disable", "min"), ("test", "min")):
+        code, _, told = bridge("endpoint", *words)
+        assert (code, "did you mean “mine”?" in told) == (3, True), words
+    code, _, told = bridge("task", "rm", "nope")
+    assert (code, "task add" in told, "→ bridge task ls" in told) == (3, False, True)
+    code, _, told = bridge("task", "rm", "nope", "keynote")
+    assert (code, "task add" in told, "✗ nope is not registered → bridge task ls" in told) == (6, False, True)
+
+
+def test_an_endpoint_that_was_removed_leaves_nothing_undelivered(bridge: Bridge, redis_url: str) -> None:
+    """Neither what it was still owed, nor what died there, is a failure for ever."""
+    for name in ("a", "b", "c"):
+        bridge("endpoint", "add", name, "http://127.0.0.1:9/")
+    announce(redis_url, "t1", "ready")
+
+    async def work(store: Store) -> None:
+        for one in (await store.outbox.claim(100, lease_ms=25_000)).deliveries:
+            if one.endpoint != "c":
+                await store.outbox.settle(one, DEAD if one.endpoint == "b" else DELIVERED, "{}")
+
+    with_store(redis_url, work)
+    counts = [(row["delivered"], row["owed"]) for row in json.loads(bridge("task", "ls", "--json")[1])]
+    assert counts == [(1, 3)]
+    for name, owed in (("b", 2), ("c", 1)):
+        bridge("endpoint", "rm", name)
+        (row,) = json.loads(bridge("task", "ls", "--json")[1])
+        assert (row["delivered"], row["owed"]) == (1, owed)
+
+
+def test_whoever_waits_is_told_for_what(bridge: Bridge, redis_url: str) -> None:
+    """At once, on standard error; nothing where there is nothing to wait for."""
+    announce(redis_url, "t1", "indexing")
+    announce(redis_url, "t2", "ready")
+    code, out, told = bridge("task", "wait", "t1", "t2", "--timeout", "1s")
+    assert (code, "Waiting for t1 to be ready" in told, "Waiting" in out) == (124, True, False)
+    assert "Waiting" not in bridge("task", "wait", "t2")[2]

@@ -58,9 +58,11 @@ def test_a_worker_that_forbids_what_this_shell_allows(tmp_path: Path) -> None:
             told = findings(town)
             shown = bridge(town, "endpoint", "show", "mine")
             assert "the running worker's settings refuse it: url: scheme_not_https" in shown
-            assert "held: endpoint mine is disabled (blocked by the running worker's" in bridge(
-                town, "task", "show", "t1"
-            )
+            task = bridge(town, "task", "show", "t1")
+            assert "held: endpoint mine is disabled (blocked by the running worker's" in task
+            lacks = "the worker lacks BRIDGE_DELIVERY_ALLOW_HTTP and BRIDGE_DELIVERY_ALLOW_NETWORKS"
+            assert f"{lacks}; with that set, it is active again by itself: → bridge doctor" in task
+            assert "endpoint enable" not in task + shown
             assert told["mine is disabled (blocked)"].startswith("mend them as `rejected` says")
             assert running.stop() == 0
         _, _, command = told[THEIRS].partition(": ")

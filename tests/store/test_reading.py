@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from scene import LEASE_MS, START, Clock, Scene
 
-from bridge.errors import BridgeError, NotFound, StoreDown
+from bridge.errors import NotFound, StoreDown, WrongType
 from bridge.model import DeadReason, Decision, Delivery, DeliveryState, EndpointEffect
 from bridge.store import Store
 from bridge.store.reading import reading_errors
@@ -301,7 +301,7 @@ async def test_what_waits_at_an_endpoint_without_a_free_slot_is_no_lag(scene: Sc
 async def test_refusals_of_redis_are_errors_with_a_fix(store: Store) -> None:
     """A key of the wrong type, a command that is not allowed, a server that is gone."""
     await store.client.set("bridge:tasks", "x")
-    with pytest.raises(BridgeError, match="WRONGTYPE") as refused, reading_errors():
+    with pytest.raises(WrongType, match="the key bridge:tasks holds") as refused, reading_errors():
         await count_tasks(store)
     assert "bridge doctor" in refused.value.fix
     with pytest.raises(StoreDown), reading_errors():

@@ -190,6 +190,38 @@ async def test_a_delivery_behind_another_of_its_task_keeps_its_place(scene: Scen
     assert [one.event_id for one in await scene.claim()] == [first.id]
 
 
+@pytest.mark.parametrize("died", [False, True], ids=["waiting", "dead"])
+async def test_what_was_attempted_goes_out_by_revision_whatever_was_asked_for_first(scene: Scene, died: bool) -> None:
+    """Three that failed, the latest asked for first: each waits for the one before, as what was held does."""
+    made = await one_task(scene, "pending", "queued", "indexing")
+    for _ in made:
+        (delivery,) = await scene.claim()
+        await settle(scene, delivery, DEAD if died else RETRY)
+    for event in made[::-1]:
+        assert (await scene.store.outbox.retry(event.id, "a")).word == ("revived" if died else "due")
+    sent = []
+    for _ in made:
+        (delivery,) = await scene.claim()
+        assert (delivery.trigger, await scene.claim()) == ("manual", [])
+        sent.append(delivery.event_id)
+        await settle(scene, delivery, RETRY)
+    assert sent == [event.id for event in made]
+
+
+async def test_one_that_waits_for_its_next_attempt_is_due_alone(scene: Scene) -> None:
+    """Those beside it, before it or after it, keep the moments of their schedules."""
+    made = await one_task(scene, "pending", "queued", "indexing")
+    for _ in made:
+        (delivery,) = await scene.claim()
+        await settle(scene, delivery, RETRY)
+    assert (await scene.store.outbox.retry(made[1].id, "a")).word == "due"
+    (delivery,) = await scene.claim()
+    assert delivery.event_id == made[1].id
+    await settle(scene, delivery, RETRY)
+    scene.clock.advance(3_600_000)
+    assert {one.event_id for one in await scene.claim()} == {event.id for event in made}
+
+
 @pytest.mark.parametrize("ordering", ["first-attempt", "strict"])
 async def test_one_that_was_never_attempted_returns_to_its_place_in_the_line(scene: Scene, ordering: str) -> None:
     """P4: cancelled and retried before its turn, first attempts still go out in revision order."""

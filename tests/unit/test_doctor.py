@@ -438,9 +438,26 @@ def test_an_endpoint_that_looks_mistaken_is_a_warning_beside_the_good_word() -> 
     assert [one.level for one in found] == [Level.OK, Level.WARN, Level.WARN]
     assert "did you mean \u201cindex.task.ready\u201d?" in told(found)
     assert {one.fix for one in found[1:]} == {
-        "bridge endpoint show a",
+        "bridge endpoint add a URL --replace",
         "bridge endpoint set a --events index.task.ready",
     }
+
+
+@pytest.mark.parametrize(
+    ("field", "fix"),
+    [
+        ('"event":["index.task.ready","index.task.*"]', "set a --events 'index.task.ready,index.task.*'"),
+        ('"task":"t1"', "set a --tasks t1"),
+        ('"concurrenc":3', "set a --concurrency 3"),
+        ('"header":{"x-team":"video"}', "add a URL --replace"),
+        ('"secrets":"whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"', "add a URL --replace"),
+        ('"rates":"whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"', "add a URL --replace"),
+    ],
+)
+def test_a_misspelt_field_is_written_as_it_was_meant(field: str, fix: str) -> None:
+    """With its value, where that is words and no secret: nothing that only shows the endpoint again."""
+    found = entries.endpoints({b"a": f'{{"url":"https://example.com/",{field}}}'.encode()}, {}, JUDGE)
+    assert [one.fix for one in found if one.level is Level.WARN] == [f"bridge endpoint {fix}"]
 
 
 def test_addresses_are_judged_when_they_were_resolved() -> None:
@@ -510,6 +527,14 @@ def test_a_registration_that_will_be_refused_is_named(
     """Before any worker has seen it."""
     (one,) = entries.waiting([entries.Waiting(member, score, options), entries.Waiting(b"good", 0.0, {})], JUDGE)
     assert (one.level, word in one.found, bool(one.fix)) == (Level.FAIL, True, True), one
+
+
+def test_what_is_said_to_redis_can_be_pasted() -> None:
+    """By redis-cli, with the id that it is about: `<id>` would be read as a file."""
+    (one,) = entries.waiting([entries.Waiting(b"t1", 1.8e12, {})], JUDGE)
+    assert one.fix == "redis-cli ZADD bridge:tasks XX 0 t1"
+    (one,) = entries.rejected([entries.Refusal("task:t1", "in milliseconds", "ZADD bridge:tasks NX 0 <id>")], {}, JUDGE)
+    assert one.fix == "redis-cli ZADD bridge:tasks NX 0 t1"
 
 
 def test_tasks_that_name_nobody_are_warned_of_once_a_name() -> None:

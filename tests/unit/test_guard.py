@@ -62,6 +62,18 @@ def test_a_setting_is_named_for_what_it_lets_through() -> None:
 
 
 @pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9/", "http://localhost/", "http://receiver/", "http://example.com:9/"]
+)
+def test_both_settings_are_named_where_one_would_not_do(url: str) -> None:
+    """Whoever lifts the scheme alone would be refused a second time, and learn then of the other."""
+    assert "BRIDGE_DELIVERY_ALLOW_NETWORKS" in Policy().judge_url(url).detail
+    assert "BRIDGE_DELIVERY_ALLOW_HTTP=true" in Policy().judge_url(url).detail
+    assert Policy().judge_url(url).reason == "scheme_not_https"
+    inside = Policy(allow_networks=networks("127.0.0.0/8"))
+    assert "BRIDGE_DELIVERY_ALLOW_NETWORKS" not in inside.judge_url(url).detail
+
+
+@pytest.mark.parametrize(
     ("url", "said"),
     [
         ("htp://localhost/hook", "“htp:”, which is no known scheme; did you mean http:// or https://?"),

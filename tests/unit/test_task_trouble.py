@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from bridge.cli.task_trouble import LAG_MS, trouble_of
+from bridge.cli.task_trouble import LAG_MS, trouble_of, unchanged
+from bridge.store.reading.tasks import TaskView
 from bridge.store.reading.vitals import Role
 
 WELL = Role("poll", workers=1, shifts=1, tickets=0, lag_ms=0)
@@ -50,3 +51,15 @@ def test_a_spent_budget_of_ours_is_told_of_what_is_overdue() -> None:
     rests = trouble_of(replace(used_up, paused_until_at=5), has_key=True, was_read=True, overdue=True)
     assert rests
     assert rests.fix == "bridge status -w"
+
+
+@pytest.mark.parametrize(("owed", "delivered", "well"), [(0, 0, False), (2, 2, True), (2, 1, False), (1, 0, False)])
+def test_that_nothing_changed_is_said_where_nothing_is_amiss(owed: int, delivered: int, well: bool) -> None:
+    """While an endpoint has not got the latest event, that is why its hook did not arrive."""
+    view = TaskView(
+        task="t1", state="watched", status="ready", being_read=False, updated_at=None, observed_at=5, polled_at=6,
+        next_at=7, ended_at=None, expires_at=None, revision=5, event_id="evt_1", hls_status=None,
+        owed=owed, delivered=delivered,
+    )  # fmt: skip
+    assert unchanged(view) is well
+    assert not unchanged(replace(view, note="HTTP 500"))

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.guard import Policy
 from bridge.waiting import Hold, Holder, Standing, advised, after_gone, error_of, hold_of, remedies, told
 
 
@@ -135,6 +136,33 @@ def test_other_errors_suggest_nothing_about_signatures() -> None:
 def test_a_forbidden_address_is_not_the_receivers_fault() -> None:
     """To try it again, or to mend the receiver, would not help: allow the network where the worker runs, or move."""
     row = {"endpoint": "a", "event_id": "evt_1", "state": "pending", "reason": None, "hold": None}
-    moved, again = advised(row | {"endpoint_error": "blocked: address_not_allowed: The host leads to the loopback"})
+    verdict = Policy().judge_addresses("a.example.com", 443, ["127.0.0.1"])
+    moved, again = advised(row | {"endpoint_error": f"blocked: {verdict.reason}: {verdict.detail}"})
     assert (moved.command, "BRIDGE_DELIVERY_ALLOW_NETWORKS" in moved.when) == ("bridge endpoint set a --url URL", True)
     assert (again.command, "receiver" in again.when) == ("bridge delivery retry evt_1 --endpoint a", False)
+
+
+HTTP, NETWORKS = "BRIDGE_DELIVERY_ALLOW_HTTP", "BRIDGE_DELIVERY_ALLOW_NETWORKS"
+
+
+@pytest.mark.parametrize(
+    ("url", "policy", "named"),
+    [
+        ("http://example.com/", Policy(), f"allow it by {HTTP} "),
+        ("http://127.0.0.1:9/", Policy(), f"allow it by {HTTP} and {NETWORKS} "),
+        ("http://localhost:9/", Policy(allow_http=True), f"allow it by {NETWORKS} "),
+        ("https://example.com/a b", Policy(), ""),
+    ],
+    ids=["the scheme", "both", "the network", "none"],
+)
+def test_the_setting_that_really_lacks_is_the_one_that_is_named(url: str, policy: Policy, named: str) -> None:
+    """As the guard that refused it names it, whether it is tried again, or was disabled for it."""
+    verdict = policy.judge_url(url)
+    row = {"endpoint": "a", "event_id": "evt_1", "state": "pending", "reason": None}
+    row |= {"hold": None, "endpoint_error": f"blocked: {verdict.reason}: {verdict.detail}"}
+    (waits, _), (held,) = advised(row), advised(row | {"hold": asdict(Hold(Holder.DISABLED, "blocked"))})
+    assert (waits.command, held.command) == ("bridge endpoint set a --url URL",) * 2
+    assert (named in waits.when, named in held.when) == (True, True)
+    assert [one.when.count("BRIDGE_") for one in (waits, held)] == [named.count("BRIDGE_")] * 2
+    (ours,) = advised(row | {"hold": asdict(Hold(Holder.DISABLED, "blocked", by_settings=True))})
+    assert (ours.command, ours.when.count("BRIDGE_")) == ("bridge doctor", named.count("BRIDGE_"))

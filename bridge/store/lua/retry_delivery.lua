@@ -4,8 +4,9 @@
 -- ARGV  1 endpoint, 2 event id, 3 token of this asking, 4 '1' to send also what was delivered or superseded
 -- Steps: nothing if this asking was heard before (its reply was lost), the endpoint is gone, the body is lost, or it is
 --   being attempted; a pending one in the queue becomes due; one that has ended is owed again: its attempt numbers go
---   on, its schedule starts anew, and where order asks for it, it takes its place in its task's line. An endpoint
---   whose breaker is open is probed now: somebody believes that it is back.
+--   on, and its schedule starts anew. Where order asks for it, either takes its place in its task's line: of several
+--   that are asked for, each waits for the one before. An endpoint whose breaker is open is probed now: somebody
+--   believes that it is back.
 -- Reply {word, state of the endpoint, until when the endpoint rests (ms, 0 not at all), event id that goes first or ''}
 --   words: missing, removed (its endpoint), body-lost, leased, behind (one of its task goes first), delivered,
 --   superseded, due (was pending), revived (had ended)
@@ -40,10 +41,16 @@ local function requeue()
 end
 
 if pending then
-  record.trigger, record.asked = 'manual', token
+  local returns = readable and due and not place and known[3] == 'first-attempt' -- its turn has passed, and comes once more
+  record.trigger, record.asked, record.again = 'manual', token, returns or record.again
   redis.call('HSET', deliveries, event_id, cjson.encode(record))
   redis.pcall('HDEL', P .. 'rejected', 'delivery:' .. endpoint .. ':' .. event_id)
-  requeue()
+  if returns then
+    redis.call('ZREM', queue, event_id)
+    line_up(endpoint, event_id, record, known[3], now)
+  else
+    requeue()
+  end
 else
   revive(endpoint, event_id, record, 'manual', token)
   line_up(endpoint, event_id, record, known[3], now)

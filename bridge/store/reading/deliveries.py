@@ -106,6 +106,23 @@ async def deliveries_of(store: HasClient, event_ids: Sequence[str]) -> dict[str,
     return found
 
 
+Named = tuple[str, str]
+"""A delivery, by the ids of its event and its endpoint."""
+
+
+async def in_lines(store: HasClient, named: Sequence[Named]) -> list[list[Named]]:
+    """Deliveries as they are to be asked for: those of one task at one endpoint together, by revision. Of what is asked
+    for first the first may be gone before the second comes."""
+    records = map(
+        as_delivery, await ask(store, named, lambda pipe, one: pipe.hget(store.keys.deliveries(one[1]), one[0]))
+    )
+    lines: dict[tuple[str, str], list[tuple[int, Named]]] = {}
+    for one, record in zip(named, records, strict=True):
+        line = lines.setdefault((one[1], str(record.get("task"))), [])
+        line.append((as_ms(record.get("revision")) or 0, one))
+    return [[one for _, one in sorted(line)] for line in lines.values()]
+
+
 def _ask_for(store: HasClient, event_ids: Sequence[str], pipe: "Pipeline", name: str) -> None:
     pipe.hmget(store.keys.deliveries(name), list(event_ids))
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.model import DeliveryState
 from bridge.store.reading.deliveries import deliveries_of
+from bridge.store.reading.standings import standings
 from bridge.store.reading.trips import HasClient, as_ms, as_record, ask, pieces
 from bridge.store.registry import NEVER_SEEN, as_text
 
@@ -43,7 +44,8 @@ class TaskView:
     event_id: str | None
     hls_status: str | None
     owed: int = 0
-    """How many deliveries its current event has, whatever became of them."""
+    """How many deliveries its current event has: not what was called back, nor what an endpoint that was removed since
+    never got."""
     delivered: int = 0
     faults: int = 0
     absences: int = 0
@@ -128,9 +130,12 @@ async def _members(store: HasClient) -> list[str]:
 
 async def _with_deliveries(store: HasClient, views: Sequence[TaskView]) -> list[TaskView]:
     owed = await deliveries_of(store, [view.event_id for view in views if view.event_id])
+    missed = {one.endpoint for views in owed.values() for one in views if one.state != DeliveryState.DELIVERED}
+    removed = {name for name, one in (await standings(store, sorted(missed))).items() if one.state == "removed"}
     counted = []
     for view in views:
-        states = [one.state for one in owed.get(view.event_id or "", [])]
+        theirs = [one for one in owed.get(view.event_id or "", []) if one.state != DeliveryState.CANCELLED]
+        states = [one.state for one in theirs if one.state == DeliveryState.DELIVERED or one.endpoint not in removed]
         counted.append(replace(view, owed=len(states), delivered=states.count(DeliveryState.DELIVERED)))
     return counted
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
@@ -10,7 +11,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError
 
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, WrongType
 from bridge.model import DeliveryState
 from bridge.store.keys import Keys
 from bridge.store.registry import as_text
@@ -18,6 +19,7 @@ from bridge.store.scripts import Scripts, as_store_error
 
 T = TypeVar("T")
 
+_KEY_OF_A_COMMAND = re.compile(r"^Command # \d+ \([A-Z]+ (\S+)[ )]")
 PIECE = 250
 """How many items one round trip asks about."""
 PAGE = 500
@@ -43,10 +45,17 @@ def reading_errors() -> Iterator[None]:
         ours = as_store_error(error)
         if ours is not error:
             raise ours from None
-        fix = "see who writes these keys"
         if "WRONGTYPE" in str(error):
-            fix = "`bridge doctor` says which key has the wrong type; rename it away"
-        raise BridgeError(f"Redis refuses: {error}", fix=fix) from None
+            raise _wrong_type(str(error)) from None
+        raise BridgeError(f"Redis refuses: {error}", fix="see who writes these keys") from None
+
+
+def _wrong_type(text: str) -> WrongType:
+    """Of a pipeline redis-py tells the command, and so the key; of a single command it does not."""
+    named = _KEY_OF_A_COMMAND.search(text)
+    which = f"the key {named[1]}" if named else "a key"
+    fix = "`bridge doctor` says which it has and which it should; rename it away"
+    return WrongType(f"Redis refuses: {which} holds something of another type than it should", fix=fix)
 
 
 def check_cancelled() -> None:

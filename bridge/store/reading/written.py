@@ -27,6 +27,8 @@ class Written:
     """Key → what is wrong with it."""
     more: bool = False
     """There are more members than are looked at."""
+    refused: int = 0
+    """How many entries stand in `bridge:rejected`: what was never in force is nowhere else any more."""
 
 
 async def read_written(url: str, prefix: str) -> Written:
@@ -40,6 +42,8 @@ async def read_written(url: str, prefix: str) -> Written:
                 found.watches = await read_watches(client, keys)
             if await _is(client, keys.tasks, "zset", found):
                 await _read_tasks(client, keys, found)
+            if as_text(await client.type(keys.rejected)) == "hash":
+                found.refused = await client.hlen(keys.rejected)
     finally:
         await client.aclose()
     return found
