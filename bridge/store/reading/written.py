@@ -1,8 +1,11 @@
 """What clients have written, as its bytes stand in Redis. Writes nothing, not even the version of the data."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
+
+from redis.exceptions import NoPermissionError
 
 from bridge.entries import wrong_type
 from bridge.rejection import Rejection
@@ -42,8 +45,9 @@ async def read_written(url: str, prefix: str) -> Written:
                 found.watches = await read_watches(client, keys)
             if await _is(client, keys.tasks, "zset", found):
                 await _read_tasks(client, keys, found)
-            if as_text(await client.type(keys.rejected)) == "hash":
-                found.refused = await client.hlen(keys.rejected)
+            with suppress(NoPermissionError):  # before Redis 7 who registers may not look there
+                if as_text(await client.type(keys.rejected)) == "hash":
+                    found.refused = await client.hlen(keys.rejected)
     finally:
         await client.aclose()
     return found
