@@ -26,7 +26,7 @@ from bridge.sandbox.twelvelabs import Simulator
 from bridge.store.reading.trips import as_delivery
 from bridge.transport import Limits
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.xdist_group("stronghold")]
 
 TASKS = 32
 ATTEMPTS = 8
