@@ -33,7 +33,7 @@ def corrected(url: str) -> str:
     where it is so already."""
     meant: Sequence[str] = ("http",)
     if "://" not in url:
-        rest = url.lstrip("/")
+        rest = re.sub("^https?:?/+", "", url.lstrip("/"), flags=re.IGNORECASE)
     elif (found := _SCHEME.match(url)) and (meant := get_close_matches(found[1].lower(), ("https", "http"), 1, 0.7)):
         rest = url[found.end() :]
     else:

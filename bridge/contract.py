@@ -188,7 +188,7 @@ def endpoint(
         raise _from_pydantic(error, raw) from None
     _check_url("url", definition.url, policy)
     _check_events(definition)
-    _check_signed(definition, has_default_secret=has_default_secret, has_signing_key=has_signing_key)
+    _check_signed(definition, raw, has_default_secret=has_default_secret, has_signing_key=has_signing_key)
     return Endpoint(
         name=name,
         url=definition.url,
@@ -286,12 +286,14 @@ def _check_events(definition: EndpointDefinition) -> None:
             raise Rejection("events", reason, "name other event types in full, such as index.task.indexing", pattern)
 
 
-def _check_signed(definition: EndpointDefinition, *, has_default_secret: bool, has_signing_key: bool) -> None:
+def _check_signed(definition: EndpointDefinition, raw: str, *, has_default_secret: bool, has_signing_key: bool) -> None:
     """Whether there is something to make each signature with that it asks for."""
     if definition.format == TWELVELABS and definition.signatures != [V1]:
         reason = f"in the format {TWELVELABS} a shared secret signs, as with TwelveLabs itself"
         raise Rejection("signatures", reason, f"leave “signatures” out, or choose the format {STANDARD}")
     if V1 in definition.signatures and definition.secret is None and not has_default_secret:
+        if written := _written_for("secret", raw):
+            raise _misspelt("secret", written)
         raise Rejection(
             "secret",
             "there is no secret to sign with",
@@ -339,8 +341,7 @@ def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
     first = error.errors(include_url=False, include_input=False)[0]
     field = str(first["loc"][0]) if len(first["loc"]) == 1 and first["type"] == "missing" else ""
     if field and (written := _written_for(field, raw)):
-        reason = f"is missing, and the unknown field “{written}” is ignored: did you mean “{field}”?"
-        return Rejection(field, reason, f'write "{field}" instead of "{written}", and HSET it again')
+        return _misspelt(field, written)
     field = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or _is_showable(part))
     reason = wrong(first)
     fixes = {
@@ -368,6 +369,11 @@ def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
     )
     value = bare(value) if field == "url" else value
     return Rejection(field, reason, fixes.get(field.partition(".")[0], f"correct “{field}” and HSET it again"), value)
+
+
+def _misspelt(field: str, written: str) -> Rejection:
+    reason = f"is missing, and the unknown field “{written}” is ignored: did you mean “{field}”?"
+    return Rejection(field, reason, f'write "{field}" instead of "{written}", and HSET it again')
 
 
 def _written_for(field: str, raw: str) -> str:

@@ -18,6 +18,8 @@ LOOPBACK, PRIVATE = "127.0.0.1/32,::1/128", "10.0.0.0/8,172.16.0.0/12,192.168.0.
         ("//example.com/hook", "https://example.com/hook"),
         ("http://example.com/hook?a=1", "https://example.com/hook?a=1"),
         ("htps://example.com/hook", "https://example.com/hook"),
+        ("https:/example.com/hook", "https://example.com/hook"),
+        ("http//127.0.0.1:3000/hook", "http://127.0.0.1:3000/hook"),
         ("localhost:3000/hook", "http://localhost:3000/hook"),
         ("127.0.0.1:3000", "http://127.0.0.1:3000"),
         ("host.docker.internal:3000/hook", "http://host.docker.internal:3000/hook"),

@@ -468,6 +468,16 @@ def test_a_field_that_is_missing_is_told_by_the_one_that_was_written_for_it(writ
         assert f'write "url" instead of "{written}"' in refused.value.fix
 
 
+@pytest.mark.parametrize(("written", "meant"), [("secert", True), ("signing_secret", True), ("note", False)])
+def test_a_secret_under_a_misspelt_name_is_told_so(written: str, meant: bool) -> None:
+    """Its owner needs no new one; and what stands there is not repeated."""
+    secret = "whsec_" + "A" * 43
+    with pytest.raises(Rejection) as refused:
+        endpoint("a", json.dumps({"url": URL, written: secret}), Policy(), has_default_secret=False)
+    assert (refused.value.field, "did you mean “secret”" in refused.value.reason) == ("secret", meant)
+    assert secret not in str(vars(refused.value))
+
+
 @pytest.mark.parametrize("pattern", ["*", "a", "index.*", "index.task.*", "index.task.ready", "a_1.B.*"])
 def test_an_event_pattern_is_words_and_at_most_a_star_for_the_rest(pattern: str) -> None:
     """Exact, or all below a word."""
