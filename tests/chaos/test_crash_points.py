@@ -7,7 +7,7 @@ from scenario import tell
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3_600)]
 
-SLICES = 8
+SLICES = 4
 LEAST = 300
 FATES = (Fate.KILL_BEFORE, Fate.KILL_AFTER, Fate.LOSE, Fate.CUT)
 

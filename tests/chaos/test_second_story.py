@@ -76,10 +76,10 @@ def test_whatever_goes_wrong_once_in_the_second_story_is_survived(
 def test_a_hand_out_to_more_than_one_step_takes_survives_whatever_goes_wrong(
     world_redis: SyncRedis, fate: Fate, soak: bool
 ) -> None:
+    if not soak and fate is not Fate.KILL_AFTER:
+        pytest.skip("the narrow story has a hand-out under each fate; the others of the wide one are for `make soak`")
     image, points = told(world_redis, WIDE)
     chosen = [one.number for one in points if one.label in HANDS_OUT]
-    if not soak:
-        chosen = chosen[FATES.index(fate) % 3 :: 3]
-    else:
+    if soak:
         chosen += range(1 + FATES.index(fate), len(points) + 1, SPARSE)
     visit(world_redis, WIDE, image, chosen, fate)
