@@ -468,7 +468,7 @@ def test_a_field_that_is_missing_is_told_by_the_one_that_was_written_for_it(writ
         assert f'write "url" instead of "{written}"' in refused.value.fix
 
 
-@pytest.mark.parametrize(("written", "meant"), [("secert", True), ("signing_secret", True), ("note", False)])
+@pytest.mark.parametrize(("written", "meant"), [("secrett", True), ("signing_secret", True), ("note", False)])
 def test_a_secret_under_a_misspelt_name_is_told_so(written: str, meant: bool) -> None:
     """Its owner needs no new one; and what stands there is not repeated."""
     secret = "whsec_" + "A" * 43
