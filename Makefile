@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PY    ?= python3
 VENV  := .venv
 BIN   := $(VENV)/bin
-# Tests at a time. On two cores five: half of the time they wait for processes and deadlines.
+# Tests at a time. On two cores five: some of them always wait, for a process or a deadline.
 JOBS  ?= 5
 
 .DEFAULT_GOAL := help
@@ -19,7 +19,7 @@ run: .venv ## run the worker against BRIDGE_REDIS_URL and the real API
 	@$(BIN)/python worker.py
 
 test: .venv ## every test, on a real Redis that the tests start themselves
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	@$(BIN)/pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 check: .venv ## ruff, mypy --strict, import-linter, spelling, hadolint, the compose schema
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """How an event's body is kept in Redis: deflated, with the words that every body has known beforehand. Pure.
 
 Every task that was ever watched keeps the body of its current event until retention, so bodies are most of what Redis
-holds for tasks that have ended. One of 850 bytes takes about 230, is packed in 10 us, once, and unpacked in 3.
+holds for tasks that have ended. One of 860 bytes takes about 210, is packed in 8 us, once, and unpacked in 3.
 """
 
 import zlib

@@ -112,10 +112,10 @@ LOOKS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("how", ["table", "json"])
+@pytest.mark.parametrize("how", FORMATS)
 @pytest.mark.parametrize("words", LOOKS, ids=" ".join)
 def test_no_command_shows_a_secret(bridge: Call, words: tuple[str, ...], how: str) -> None:
-    """Neither in words nor in JSON, of which the other forms are parts; narration included."""
+    """In no format, narration included."""
     _, said = bridge(*words, *(() if words in NO_FORMAT else ("-o", how)))
     assert not found_in(said), said
 
