@@ -229,7 +229,10 @@ async def _refused(session: Session) -> BridgeError:
 
 async def _until_done(session: Session, store: "Store", narration: "Console", until_done: bool) -> int:
     """Look now and then; ends only if asked to, once no task is watched and no delivery is worth waiting for."""
+    from bridge.store.reading.trips import check_cancelled
+
     while True:
+        check_cancelled()
         with contextlib.suppress(StoreDown):  # the worker says so, and goes on when Redis is back
             watched, owed = await look(session, store, narration)
             if until_done and not watched and all(attempts >= session.patience for attempts in owed):

@@ -23,16 +23,26 @@ SHAPES = (
 )  # fmt: skip
 
 
+LONGEST = 6
+"""The most lies in a row."""
+
+
 def lies(seed: int, length: int = 4_099) -> list[Fault | None]:
     """A prime number of answers, so that no crowd of tasks keeps step with them and each hears its own lie for ever.
 
-    10 % 503, 1 % hangs, 10 % stale, 10 % of another shape, 5 % truncated, 5 % garbage, 5 % HTML; else the truth.
+    10 % 503, 1 % hangs, 10 % stale, 10 % of another shape, 5 % truncated, 5 % garbage, 5 % HTML; else the truth. After
+    LONGEST lies it comes: the last task left hears all of a row, and waits longer each time.
     """
     dice = random.Random(seed)
     told = [faults.unavailable()] * 10 + [faults.hang()] + [faults.patched(**STALE)] * 10 + [faults.truncated()] * 5
     told += [dice.choice(SHAPES) for _ in range(10)] + [GARBAGE] * 5 + [faults.html(200)] * 5
     bag: list[Fault | None] = [*told, *[None] * (100 - len(told))]
-    return [dice.choice(bag) for _ in range(length)]
+    said = [dice.choice(bag) for _ in range(length)]
+    for i in range(LONGEST, length):
+        if None not in said[i - LONGEST : i + 1]:
+            truth = said.index(None, i)
+            said[i], said[truth] = None, said[i]
+    return said
 
 
 SETTINGS = {"BRIDGE_POLL_INTERVAL_SECONDS": "0.5", "BRIDGE_DELIVERY_SCHEDULE_SECONDS": "0,1,2,2,2,2"}

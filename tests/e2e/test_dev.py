@@ -1,5 +1,6 @@
 """`bridge dev` against the simulator."""
 
+import asyncio
 import json
 import os
 import signal
@@ -7,12 +8,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
 
-from bridge.cli.dev import _has_own_redis
+from bridge.cli.dev import _has_own_redis, _until_done
 from bridge.cli.dev_session import Session
+from bridge.cli.stage import either
+from bridge.errors import StoreDown
 from bridge.sandbox.receiver import Receiver
 from bridge.sandbox.timeline import a_timeline
 from bridge.sandbox.twelvelabs import Simulator
@@ -241,3 +245,24 @@ def test_dev_writes_an_endpoint_that_the_contract_takes_however_many_ids() -> No
     few, many = (Session(load_settings(), one, "http://127.0.0.1:1/dev") for one in (ids[:3], ids))
     assert few.definition()["tasks"] == ids[:3]
     assert many.definition()["tasks"] == ["*"]
+
+
+async def test_a_look_that_swallows_its_cancel_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client library that turns a cancel into a fault of its own: the command ends all the same."""
+    looking = asyncio.Event()
+
+    async def look(*_: object) -> None:
+        looking.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise StoreDown("the call was cut", fix="") from None
+
+    async def refused() -> int:
+        await looking.wait()
+        return 4
+
+    monkeypatch.setattr("bridge.cli.dev.look", look)
+    nothing: Any = None
+    async with asyncio.timeout(5):
+        assert await either(refused(), _until_done(nothing, nothing, nothing, until_done=False)) == 4
