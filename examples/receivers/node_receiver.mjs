@@ -10,6 +10,7 @@ import { createServer } from "node:http";
 
 const KEY = Buffer.from(process.env.HOOK_SECRET.replace(/^whsec_/, ""), "base64");
 const STATE = process.env.HOOK_STATE ?? "hooks.jsonl";
+const PATH = "/hook";
 const TOLERANCE_SECONDS = 300;
 const BODY_BYTES = 65_536;
 
@@ -68,6 +69,10 @@ async function read(request) {
 
 async function answer(request) {
   if (request.method !== "POST") return 405;
+  if (request.url.split("?")[0] !== PATH) {
+    console.log("refused", "path", JSON.stringify(request.url));
+    return 404;
+  }
   const body = await read(request);
   if (body === null) return 413;
   const reason = whyNot(request.headers, body);
@@ -87,5 +92,5 @@ createServer((request, response) => {
       console.error(error);
       return 500; // not remembered, so it has to come again
     })
-    .then((status) => response.writeHead(status, status === 413 ? { connection: "close" } : {}).end());
+    .then((status) => response.writeHead(status, status === 413 || status === 404 ? { connection: "close" } : {}).end());
 }).listen(Number(process.env.PORT ?? 3000), "127.0.0.1");

@@ -21,6 +21,7 @@ from typing import Any
 
 KEY = base64.b64decode(os.environ["HOOK_SECRET"].removeprefix("whsec_"))
 STATE = os.environ.get("HOOK_STATE", "hooks.db")
+PATH = "/hook"
 TOLERANCE_SECONDS = 300
 BODY_BYTES = 65_536
 KEEP_SECONDS = 30 * 86_400  # an event is tried for four days, and may be replayed after that
@@ -70,9 +71,11 @@ class Hook(BaseHTTPRequestHandler):
     timeout = 60
 
     def do_POST(self) -> None:
+        if self.path.partition("?")[0] != PATH:
+            print("refused", "path", json.dumps(self.path), flush=True)
+            return self.answer(404)
         length = self.headers.get("content-length", "")
         if not (length.isdecimal() and int(length[:9]) <= BODY_BYTES):
-            self.close_connection = True
             return self.answer(413)
         body = self.rfile.read(int(length))  # the raw bytes, before anything parses them
         now = time.time()
@@ -86,6 +89,8 @@ class Hook(BaseHTTPRequestHandler):
 
     def answer(self, status: int) -> None:
         self.send_response(status)
+        if status in (404, 413):
+            self.send_header("connection", "close")  # the body is not read
         if status != 204:
             self.send_header("content-length", "0")
         self.end_headers()

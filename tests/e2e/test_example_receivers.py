@@ -60,8 +60,8 @@ class Server:
         self.url = f"http://127.0.0.1:{port}/hook"
         self._connection, self._out = http.client.HTTPConnection("127.0.0.1", port, timeout=20), out
 
-    def take(self, headers: Headers, body: bytes) -> int:
-        self._connection.request("POST", "/hook", body, {**headers, "content-type": "application/json"})
+    def take(self, headers: Headers, body: bytes, path: str = "/hook") -> int:
+        self._connection.request("POST", path, body, {**headers, "content-type": "application/json"})
         answer = self._connection.getresponse()
         answer.read()
         return answer.status
@@ -199,6 +199,20 @@ def test_a_receiver_applies_what_is_new_and_refuses_what_is_not_ours(start: Star
             until(lambda: len(receiver.printed()) > before)  # noqa: B023  asked before the next one is sent
             (printed,) = receiver.printed()[before:]
             assert is_said(printed, line), (printed, line)
+
+
+def test_a_receiver_takes_nothing_at_another_path(start: Start) -> None:
+    """A misspelt URL is told as such, whatever comes there; what follows is taken, and so is a query."""
+    with start() as receiver:
+        if not isinstance(receiver, Server):
+            pytest.skip("it has no path")
+        assert receiver.take(signed("evt_7", event(7)), event(7), "/hok") == 404
+        assert receiver.take(signed("evt_7", event(7)), event(7), "/hook?from=bridge") == 204
+        lines = until(
+            lambda: [line for line in receiver.printed() if line.startswith("applied")] and receiver.printed()
+        )
+    assert lines[-1].startswith("applied index.task.ready t1 7")
+    assert lines[:-1] in ([], ['refused path "/hok"'])
 
 
 def test_a_receiver_remembers_when_it_is_started_again(start: Start) -> None:
