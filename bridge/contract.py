@@ -104,16 +104,11 @@ class EndpointDefinition(BaseModel):
     handshake: Literal["none", "required"] = "none"
 
 
-def check_score(score: float) -> None:
+def check_score(member: str, score: float) -> None:
     """Refuse a score of `bridge:tasks` that is no time in seconds; +inf is a member that was taken in."""
     if MILLISECONDS_FROM <= score < float("inf"):
-        raise not_seconds()
-
-
-def not_seconds() -> Rejection:
-    """The refusal of such a score."""
-    reason = "a score above 1e11 is in milliseconds; bridge:tasks counts seconds"
-    return Rejection("score", reason, "ZADD bridge:tasks NX 0 <id>")
+        reason = "a score above 1e11 is in milliseconds; bridge:tasks counts seconds"
+        raise Rejection("score", reason, f"ZADD bridge:tasks NX 0 {member}", member)
 
 
 def check_member(member: str) -> None:

@@ -5,6 +5,8 @@ from enum import StrEnum
 from shlex import join, quote
 from urllib.parse import urlsplit
 
+from bridge.errors import START_REDIS
+
 IN_THE_STACK = "/run/bridge/"
 """Where docker-compose.yml has the files with the logins of Redis."""
 
@@ -53,7 +55,7 @@ class Deployment(StrEnum):
         host, _, port = where_is(url).rpartition(":")
         if host in {"127.0.0.1", "localhost", "::1"}:
             other = "" if port == REDIS_PORT else f" --port {port}"
-            return f"redis-server config/redis.conf{other} &  # or set BRIDGE_REDIS_URL"
+            return START_REDIS.replace(" &", f"{other} &", 1)
         return f"start the Redis at {where_is(url)}, or set BRIDGE_REDIS_URL to one that answers from here"
 
     def allowing(self, assignments: Sequence[str]) -> str:

@@ -47,8 +47,8 @@ class Judge:
     ) -> tuple[WatchOptions, Endpoint | None]:
         """A member of `bridge:tasks` with its hash, None for one that is of another type."""
         member = raw.decode(errors="backslashreplace")
-        check_score(score)
         check_member(member)
+        check_score(member, score)
         if options is None:
             raise Rejection("", f"bridge:task:{member} is not a hash", "DEL it and HSET the options", member)
         try:

@@ -2,7 +2,7 @@
 
 ONE_PRIMARY = "use one primary, with replicas if you like, behind one address: docs/how-to/redis-sentinel.md"
 """What to do instead of a Redis Cluster."""
-START_REDIS = "redis-server config/redis.conf &  # or set BRIDGE_REDIS_URL"
+START_REDIS = "redis-server config/redis.conf &  # with the --dir that it had, if any; or set BRIDGE_REDIS_URL"
 """What to do about a Redis that does not answer."""
 LOG_IN = (
     "write :PASSWORD@ (for a user of its own USER:PASSWORD@) before the host in BRIDGE_REDIS_URL, or in the file that "

@@ -29,14 +29,36 @@ class Rejection(Exception):
 
     def as_json(self, at: int) -> str:
         """The entry in `bridge:rejected`; `at` in milliseconds."""
-        entry = {
+        told = self.told()
+        return json.dumps(
+            {"reason": told["reason"], "field": self.field, "value": redacted(self.value), "at": at, "fix": told["fix"]}
+        )
+
+    def told(self) -> dict[str, str]:
+        """Its reason, field and fix, fit to be shown."""
+        return {
             "reason": SIGNING_SECRET.sub("whsec_…", self.reason),
             "field": self.field,
-            "value": redacted(self.value),
-            "at": at,
             "fix": SIGNING_SECRET.sub("whsec_…", self.fix),
         }
-        return json.dumps(entry)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An entry of bridge:rejected."""
+
+    name: str
+    """`task:<member>`, `endpoint:<name>`, `watch:<name>`, `key:<key>` or `delivery:<endpoint>:<event id>`."""
+    reason: str
+    fix: str
+    field: str = ""
+    """What of the entry is refused."""
+    value: str = ""
+    """The refused value as it may be shown."""
+    refused_at: int | None = None
+    """When that was, in milliseconds."""
+    kept: bool = False
+    """An endpoint's definition that is in force all the same: a setting made it bad, and not its client."""
 
 
 def told_of(entry: Mapping[str, object]) -> str:

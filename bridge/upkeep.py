@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
 from bridge.errors import StoreDown
 from bridge.pump import Log, is_cancelled
+from bridge.rejection import Rejection
 
 INTAKE_SECONDS = 0.9
 """How soon a hand-written ZADD is noticed, at the latest."""
@@ -29,7 +30,7 @@ class Taken(Protocol):
     @property
     def endpoints(self) -> int: ...
     @property
-    def rejected(self) -> Sequence[str]: ...
+    def rejected(self) -> Mapping[str, Rejection]: ...
     @property
     def trouble(self) -> str: ...
     @property
@@ -143,8 +144,8 @@ class Upkeep:
             self._taken()
         if taken.tasks or taken.endpoints:
             self._log.info("intake", tasks=taken.tasks, endpoints=taken.endpoints)
-        for entry in taken.rejected:
-            self._log.warning("rejected", entry=entry, fix="bridge doctor says why")
+        for entry, rejection in taken.rejected.items():
+            self._log.warning("rejected", entry=entry, **rejection.told())
         if taken.trouble != self._trouble:
             self._trouble = taken.trouble
             if taken.trouble:

@@ -39,6 +39,7 @@ COMMANDS = {
     "endpoint": ("bridge.cli.endpoint:endpoint", "Register callback URLs, try, hold and recover them."),
     "event": ("bridge.cli.event:event", "Look at the stream of events."),
     "delivery": ("bridge.cli.delivery:delivery", "Look at deliveries and their attempts, retry or cancel them."),
+    "rejected": ("bridge.cli.rejected:rejected", "Look at entries that were refused, and why."),
     "replay": ("bridge.cli.replay:replay", "Send again what has ended, by range: dead letters, or what was delivered."),
     "key": ("bridge.cli.key:key", "Make the keys that sign v1a, and show their public halves."),
     "contract": ("bridge.cli.contract:contract", "Show and check what may be written into Redis by hand."),

@@ -6,6 +6,7 @@ import shutil
 import sys
 from functools import cache
 from pathlib import Path
+from shlex import quote
 
 OURS = "bridge"
 
@@ -15,7 +16,11 @@ def program() -> str:
     called, found = Path(sys.argv[0]), shutil.which(OURS)
     if called.name != OURS or (found and Path(found).resolve() == called.resolve()):
         return OURS
-    return os.path.relpath(called)
+    there, home = called.absolute(), Path.home()
+    ways = [quote(os.path.relpath(there)), quote(str(there))]
+    if there.is_relative_to(home):
+        ways.append(f"~/{quote(str(there.relative_to(home)))}")
+    return min(ways, key=len)
 
 
 def pasteable(text: str) -> str:

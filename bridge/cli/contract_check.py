@@ -13,7 +13,7 @@ from bridge.cli.output import Columns, chosen, emit, field, output_option, safe,
 from bridge.cli.session import settings_of
 from bridge.errors import InvalidInput
 from bridge.hints import endpoint_hints, task_hints, watch_hints
-from bridge.rejection import Rejection, rejected_field
+from bridge.rejection import Refusal, Rejection, rejected_field
 
 if TYPE_CHECKING:
     from bridge.entries import Judge
@@ -43,6 +43,8 @@ COLUMNS: Columns = (
 def check(ctx: click.Context, file: str | None, live: bool, output: str | None, as_json: bool) -> int:
     """Judge endpoints, tasks and watches as the workers would. Exit code 1 if all are rejected, 6 if some are.
 
+    With --live, what a worker refused before is there too, as refused (`bridge rejected rm` dismisses it).
+
     A document is {"endpoints": {NAME: DEFINITION}, "tasks": {MEMBER: OPTIONS}} (or a list of members), with "watches":
     {NAME: DEFINITION} if there are any; an option that is no text is taken as its JSON. What is legal and looks like a
     mistake is told as a warning.
@@ -62,7 +64,7 @@ def check(ctx: click.Context, file: str | None, live: bool, output: str | None, 
     for row in rows:
         for warning in row["warnings"]:
             say(f"! {safe(row['entry'])}: {safe(warning)}")
-    rejected = sum(row["verdict"] == "reject" for row in rows)
+    rejected = sum(row["verdict"] != "accept" for row in rows)
     return 0 if not rejected else FAILED if rejected == len(rows) else PARTLY
 
 
@@ -92,15 +94,14 @@ def _live(settings: "Settings") -> list[Row]:
     written = asyncio.run(read_written(settings.redis_url.get_secret_value(), settings.prefix))
     if written.more:
         say(f"! {settings.prefix}tasks has more than {MEMBERS} members; the rest is not looked at")
-    if written.refused:
-        was = "1 entry was" if written.refused == 1 else f"{written.refused} entries were"
-        say(f"! {was} refused before, and what was never in force is no longer there to be judged → bridge doctor")
-    return [
+    rows = [
         *(_row(f"key:{key}", rejection, []) for key, rejection in written.broken.items()),
         *(_endpoint_row(judge, name, text) for name, text in written.endpoints.items()),
         *(_task_row(judge, *entry) for entry in written.tasks),
         *(_watch_row(judge, name, text) for name, text in written.watches.items()),
     ]
+    bad = {row["entry"] for row in rows if row["verdict"] == "reject"}
+    return [*rows, *(_refused_row(one) for one in written.refused if one.name not in bad)]
 
 
 def _endpoint_row(judge: "Judge", name: bytes, text: bytes) -> Row:
@@ -134,6 +135,17 @@ def _watch_row(judge: "Judge", name: bytes, text: bytes) -> Row:
     except Rejection as rejection:
         return _row(rejected_field("watch", name), rejection, hints)
     return _row(rejected_field("watch", name), None, hints)
+
+
+def _refused_row(refusal: Refusal) -> Row:
+    """What a worker refused before, and put back or deleted: it stands nowhere any more, to be judged."""
+    return {
+        "entry": refusal.name,
+        "verdict": "refused",
+        "reason": refusal.reason,
+        "fix": refusal.fix,
+        "warnings": [],
+    }
 
 
 def _row(entry: str, rejection: Rejection | None, warnings: list[str]) -> Row:

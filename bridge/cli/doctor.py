@@ -280,7 +280,7 @@ class Examination:
 
     async def _rejected(self) -> list[Finding]:
         from bridge.doctor import entries
-        from bridge.store.reading.checkup import refusals
+        from bridge.store.reading.refusals import refusals
 
         others = [one for one in await refusals(self.store) if one.name.removeprefix("key:") not in self.wrong]
         return entries.rejected(others, self.written, self._judge())

@@ -145,7 +145,7 @@ def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
         if definition["format"] == TWELVELABS:
             say("All of its text is the key of TL-Signature, whsec_ included.")
         say("Copy the secret to the receiver now: it is shown this once (`bridge listen --secret-file F` uses it too).")
-    say(f"Then try it → bridge endpoint test {quote(safe(name))}")
+    say(f"It was not called yet, nor its name looked up; try it → bridge endpoint test {quote(safe(name))}")
 
 
 async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | None, str]:

@@ -21,7 +21,7 @@ from click.exceptions import Exit
 
 from bridge.cli.calling import pasteable
 from bridge.cli.word import Word
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, InvalidInput
 from bridge.formats import rfc3339
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ Columns = Sequence[tuple[str, Callable[[Row], str]]]
 
 
 class FormWithoutIds(Word):
-    """One of the forms of a command that has no ids. Who asks this command for them is refused; who wants them of all
-    commands, by BRIDGE_OUTPUT, gets its table."""
+    """One of the forms of a command that has no ids. Who asks for them, after the verb or before it, is refused; who
+    wants them of all commands, by BRIDGE_OUTPUT, gets its table."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
         """As click does."""
@@ -84,7 +84,10 @@ def chosen(ctx: plain_click.Context, output: str | None, as_json: bool) -> str:
     before = (ctx.obj or {}).get("output")
     said = output if ctx.get_parameter_source("output") is not ParameterSource.ENVIRONMENT else None
     how = said or before or output or "table"
-    return "table" if how == "ids" and not _has_ids(ctx.command) else how
+    if how == "ids" and not _has_ids(ctx.command):
+        command = ctx.command_path
+        raise InvalidInput(f"{command} has no ids; choose table, json or jsonl", fix=f"{command} --help")
+    return how
 
 
 def _has_ids(command: plain_click.Command) -> bool:
@@ -132,7 +135,9 @@ def fields_of(row: Row) -> str:
     """The fields of one thing that say something, a line each."""
     told = {_label(name): _shown(name, value) for name, value in row.items() if value not in EMPTY}
     width = max(map(len, told), default=0)
-    return "\n".join(f"{label:<{width}}  {text}".rstrip() for label, text in told.items())
+    blank = " " * (width + 2)
+    lines = ((f"{label:<{width}}  ", indented(text, blank).removeprefix(blank)) for label, text in told.items())
+    return "\n".join(f"{label}{text}".rstrip() for label, text in lines)
 
 
 def plain(value: Any) -> Any:
@@ -174,13 +179,28 @@ def read_or_not() -> Iterator[None]:
         raise Exit(0) from None
 
 
-def indented(text: str, indent: str) -> str:
-    """At a terminal on as many lines as it needs there; piped on one, as a script may want it."""
+def indented(text: str, indent: str, hang: str = "") -> str:
+    """At a terminal on as many lines as it needs there; piped on one, as a script may want it.
+
+    Each line begins with `indent`, all but the first with `hang` as well.
+    """
     if not sys.stdout.isatty():
         return indent + text
     width = get_terminal_size().columns
-    lines = textwrap.wrap(text, width - len(indent), break_long_words=False, break_on_hyphens=False)
-    return "\n".join(indent + line for line in lines)
+    return "\n".join(
+        textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=indent + hang, break_long_words=False,
+                      break_on_hyphens=False)
+    )  # fmt: skip
+
+
+def with_command(line: str, hang: str = "  ") -> str:
+    """A line as `indented` breaks it, except that a command at its end, after an arrow, stays whole: to be pasted."""
+    indent = line[: len(line) - len(line.lstrip())]
+    if not sys.stdout.isatty() or len(line) <= get_terminal_size().columns:
+        return line
+    words, arrow, command = line.removeprefix(indent).partition("→ bridge ")
+    told = [indented(words.rstrip(), indent, hang)] if words else []
+    return "\n".join([*told, *([f"{indent}{hang * bool(words)}{arrow}{command}"] if arrow else [])])
 
 
 def ago(milliseconds: int | None, now: int | None = None) -> str:

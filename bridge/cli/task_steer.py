@@ -106,9 +106,13 @@ def _verdict(
 
 
 async def unknown(store: "Store", member: str) -> NotFound:
-    """There is no such task; maybe there is one that is nearly called so."""
+    """There is no such task; maybe it was written into a misspelt key, or there is one that is nearly called so."""
     from bridge.store.reading.near import near_task
+    from bridge.store.reading.unread import misplaced
 
+    if key := safe(await misplaced(store, member)):
+        where = f"it stands in {key}, which nobody reads"
+        return NotFound(f"task {safe(member)} is not known here: {where}", fix="bridge doctor")
     near = safe(await near_task(store, member))
     if near:
         return NotFound(f"task {safe(member)} is not known here; did you mean {near}?", fix=f"bridge task show {near}")

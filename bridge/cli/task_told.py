@@ -6,7 +6,7 @@ from typing import Any
 
 from bridge.audience import SHOWN, WOULD_TAKE
 from bridge.cli.delivery import waits
-from bridge.cli.output import ago, fields_of, safe
+from bridge.cli.output import ago, fields_of, safe, with_command
 from bridge.cli.task_trouble import UNCHANGED
 from bridge.model import DeliveryState
 from bridge.recovery import each_of
@@ -27,8 +27,8 @@ def told(row: Row) -> str:
     silent = _said_once(events)
     hints = [f"  {safe(one)}" for one in (*_passed_over(events), *hints_of(events, row["task"]))]
     shown = ["\n".join(_event(one, untold=why)) for one, why in zip(events, silent, strict=True)]
-    blocks = [_headed(row), *shown, "\n".join(hints), _figures(row)]
-    return "\n\n".join(filter(None, blocks))
+    blocks = ["\n".join(map(with_command, block.split("\n"))) for block in (_headed(row), *shown, "\n".join(hints))]
+    return "\n\n".join(filter(None, (*blocks, _figures(row))))
 
 
 def _headed(row: Row) -> str:

@@ -13,7 +13,6 @@ from bridge.cli.task_show import task_row
 from bridge.console.words import as_curl, pretty_body
 from bridge.errors import InvalidInput, NotFound
 from bridge.model import DeliveryState
-from bridge.store.reading.checkup import refusals
 from bridge.store.reading.deliveries import find_deliveries
 from bridge.store.reading.endpoints import find_endpoint, list_endpoints
 from bridge.store.reading.pages import (
@@ -25,6 +24,7 @@ from bridge.store.reading.pages import (
     page_of_deliveries,
     page_of_tasks,
 )
+from bridge.store.reading.refusals import refusals
 from bridge.store.reading.tasks import count_tasks
 from bridge.store.reading.trips import names_with_deliveries
 from bridge.waiting import advised, remedies

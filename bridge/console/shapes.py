@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from bridge.doctor.entries import Refusal
+from bridge.rejection import Refusal
 from bridge.schemas import endpoint_schema, task_schema
 from bridge.store.reading.deliveries import DeliveryView
 from bridge.store.reading.endpoints import EndpointView

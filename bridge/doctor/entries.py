@@ -14,7 +14,7 @@ from bridge.guard import OURS_TO_LIFT, Policy, Refused, Target
 from bridge.hints import endpoint_hints, event_hints, mended, rewritings
 from bridge.keyset import NO_KEY
 from bridge.model import Endpoint
-from bridge.rejection import Rejection, redacted, rejected_field
+from bridge.rejection import Refusal, Rejection, redacted, rejected_field
 from bridge.sealing import Keyring
 
 DEFAULT_SECRET = "BRIDGE_DELIVERY_DEFAULT_SECRET"  # noqa: S105  its name
@@ -34,22 +34,6 @@ class Waiting:
     score: float
     options: Mapping[bytes, bytes] | None
     """None when the key of its options is no hash."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """An entry of bridge:rejected."""
-
-    name: str
-    """`task:<member>`, `endpoint:<name>` or `delivery:<endpoint>:<event id>`."""
-    reason: str
-    fix: str
-    field: str = ""
-    """What of the entry is refused."""
-    value: str = ""
-    """The refused value as it may be shown."""
-    kept: bool = False
-    """An endpoint's definition that is in force all the same: a setting made it bad, and not its client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +240,9 @@ def rejected(refusals: Sequence[Refusal], written: Mapping[bytes, bytes], judge:
     found = []
     for one in refusals:
         reason = one.reason or "no reason stands there"
-        if one.kept and one.name in definitions and _admitted(*definitions[one.name], judge):
+        if one.kept and one.name in definitions:
+            if not _admitted(*definitions[one.name], judge):
+                continue  # it is told of as an endpoint, for it is in force
             why = f"{reason} It stays in force, and each attempt at it is refused"
             found.append(
                 fail("rejected", f"{one.name}: {THEIRS}", why, _like_us(one, judge), about=one.name, cause=why)
@@ -267,16 +253,17 @@ def rejected(refusals: Sequence[Refusal], written: Mapping[bytes, bytes], judge:
                 fail("rejected", f"{one.name}: {THEIRS}", why, _like_us(one, judge), about=one.name, cause=why)
             )
         else:
-            fix = _typed(one) or f"HDEL bridge:rejected {quote(one.name)}"
+            fix = _typed(one) or f"bridge rejected rm {quote(one.name)}"
             why = reason + _dismissed(one, kept=one.name in definitions)
             found.append(warn("rejected", one.name, why, fix, about=one.name, cause=reason))
-    return shortened(found, fix="HGETALL bridge:rejected") if found else [ok("rejected", "none")]
+    if not found:
+        return [ok("rejected", "none beside the endpoints above" if refusals else "none")]
+    return shortened(found, fix="bridge rejected ls")
 
 
 def _typed(one: Refusal) -> str:
-    """Its fix as it can be pasted into a shell: what is said to Redis by redis-cli, and of the id that it is about."""
-    fix = one.fix.replace("<id>", quote(one.name.partition(":")[2]))
-    return f"redis-cli {fix}" if fix.startswith("ZADD ") else fix
+    """Its fix as it can be pasted into a shell: what is said to Redis is said by redis-cli."""
+    return f"redis-cli {one.fix}" if one.fix.startswith("ZADD ") else one.fix
 
 
 def _dismissed(one: Refusal, *, kept: bool) -> str:

@@ -152,14 +152,19 @@ class Declaring:
 
         `kind` is `task`, `endpoint` or `watch`.
         """
+        entries = {rejected_field(kind, name.encode("utf-8", "surrogateescape")): name for name in names}
+        return [entries[entry] for entry in await self.dismiss(list(entries))]
+
+    async def dismiss(self, entries: Sequence[str]) -> list[str]:
+        """Take entries out of `bridge:rejected`, by their names there; replies those that were there."""
         replies: list[Any] = []
-        for start in range(0, len(names), PIECE):
+        for start in range(0, len(entries), PIECE):
             pipe = self._client.pipeline(transaction=False)
-            for name in names[start : start + PIECE]:
-                pipe.hdel(self._keys.rejected, rejected_field(kind, name.encode("utf-8", "surrogateescape")))
+            for entry in entries[start : start + PIECE]:
+                pipe.hdel(self._keys.rejected, entry.encode("utf-8", "surrogateescape"))
             with store_errors():
                 replies += await pipe.execute()
-        return [name for name, forgotten in zip(names, replies, strict=True) if forgotten]
+        return [entry for entry, was in zip(entries, replies, strict=True) if was]
 
     async def endpoint_text(self, name: str) -> str | None:
         """An endpoint's definition as its client wrote it."""

@@ -4,8 +4,9 @@ Bad input goes to `bridge:rejected` with its reason and fix, and stops nothing e
 """
 
 import asyncio
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Protocol, cast
 
@@ -13,7 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from bridge.consent import consenting
-from bridge.contract import MILLISECONDS_FROM, OPTIONS, not_seconds
+from bridge.contract import MILLISECONDS_FROM, OPTIONS
 from bridge.entries import Judge, judged_and_sealed, wrong_type
 from bridge.guard import Policy
 from bridge.model import Endpoint
@@ -48,8 +49,8 @@ class Taken:
 
     tasks: int = 0
     endpoints: int = 0
-    rejected: tuple[str, ...] = ()
-    """`task:<member>` or `endpoint:<name>` of what was refused."""
+    rejected: Mapping[str, Rejection] = field(default_factory=dict)
+    """What was refused, by `task:<member>` or `endpoint:<name>`."""
     trouble: str = ""
     """Why nothing could be taken in: a client's key has the wrong type."""
     more: bool = False
@@ -79,6 +80,8 @@ class _Endpoints:
     version: bytes
 
 
+_Judged = tuple[bytes, Rejection | None]
+"""The script's word on a definition, and why it is refused."""
 _Seen = tuple[dict[bytes, bytes], bytes]
 """What clients had written, and the version of the set in force, at one moment."""
 
@@ -124,7 +127,7 @@ class Intake:
                 raise as_store_error(error) from None
             except (RedisError, OSError, RuntimeError) as error:
                 raise as_store_error(error) from None
-            refused, more = (*taken.rejected, *rejected), tasks + len(rejected) >= BATCH
+            refused, more = {**taken.rejected, **rejected}, tasks + len(rejected) >= BATCH
             return Taken(tasks, taken.endpoints, refused, self._trouble, more, written.notices > 0)
 
     async def _read(self, *, requests: bool = True, endpoints: bool = True) -> _Written:
@@ -178,13 +181,11 @@ class Intake:
                 texts = cast(list[bytes | None], await self._client.hmget(self._keys.endpoints, list(names)))
                 at = await self._scripts.now()
                 written = {name.encode(): text for name, text in zip(names, texts, strict=True) if text is not None}
-                words = await asyncio.gather(*(self._take_endpoint(name, text, at) for name, text in written.items()))
+                taken = await asyncio.gather(*(self._take_endpoint(name, text, at) for name, text in written.items()))
             except (RedisError, OSError, RuntimeError) as error:
                 raise as_store_error(error) from None
             await self._registry.reload_endpoints()
-            return [
-                rejected_field("endpoint", name) for name, word in zip(written, words, strict=True) if word in REFUSED
-            ]
+            return list(_refused(zip(written, taken, strict=True)))
 
     async def _take_endpoints(self, written: _Endpoints) -> Taken:
         raw, registered, version = written.raw, written.registered, written.version
@@ -194,7 +195,8 @@ class Intake:
             return Taken()
         fresh = await self._news(raw, registered)
         at = await self._scripts.now()
-        words = await asyncio.gather(*(self._take_endpoint(name, text, at) for name, text in fresh))
+        judged = await asyncio.gather(*(self._take_endpoint(name, text, at) for name, text in fresh))
+        words = [word for word, _ in judged]
         self._remember(raw, [(name, text, word) for (name, text), word in zip(fresh, words, strict=True)])
         gone = [as_text(name) for name in sorted(registered - raw.keys()) if not as_text(name).startswith("url:")]
         await asyncio.gather(*(self._cancel(name) for name in gone))
@@ -202,10 +204,8 @@ class Intake:
             await self._registry.reload_endpoints()
         # What moved, or was put back or deleted, is looked at again rather than remembered as it is not.
         self._seen = None if any(word not in TAKEN for word in words) else (raw, version)
-        rejected = [
-            rejected_field("endpoint", name) for (name, _), word in zip(fresh, words, strict=True) if word in REFUSED
-        ]
-        return Taken(endpoints=sum(word in ACCEPTED for word in words), rejected=tuple(rejected))
+        rejected = _refused(zip((name for name, _ in fresh), judged, strict=True))
+        return Taken(endpoints=sum(word in ACCEPTED for word in words), rejected=rejected)
 
     async def _news(self, raw: dict[bytes, bytes], registered: set[bytes]) -> list[tuple[bytes, bytes]]:
         """What has not been judged by these settings, or is not in force as it is written."""
@@ -236,23 +236,23 @@ class Intake:
             for name in known.keys() - raw.keys():
                 del known[name]
 
-    async def _take_endpoint(self, raw_name: bytes, text: bytes, at: int) -> bytes:
-        """Judge one definition, and have it accepted or refused; replies the script's word."""
+    async def _take_endpoint(self, raw_name: bytes, text: bytes, at: int) -> _Judged:
+        """Judge one definition, and have it accepted or refused."""
         try:
             sealed, definition = judged_and_sealed(self._judge, self._keyring, raw_name, text)
         except Rejection as rejection:
-            field = rejected_field("endpoint", raw_name)
+            shown = rejected_field("endpoint", raw_name)
             word: bytes = await self._scripts.call(
-                "reject_endpoint", raw_name, text, field, rejection.as_json(at), REJECTED
+                "reject_endpoint", raw_name, text, shown, rejection.as_json(at), REJECTED
             )
-            return word
+            return word, rejection
         if sealed != text:
             digests = _digest(text), _digest(sealed)
             config = endpoint_to_json(definition)
             if await self._scripts.call("seal_endpoint", raw_name, text, sealed, *digests, config) != b"sealed":
-                return b"moved"
+                return b"moved", None
         self._caps[raw_name] = definition.concurrency or self._cap
-        return await self._accept(definition, sealed)
+        return await self._accept(definition, sealed), None
 
     async def _accept(self, definition: Endpoint, raw: bytes) -> bytes:
         config = endpoint_to_json(definition)
@@ -283,8 +283,13 @@ class Intake:
 
     # -- tasks --
 
-    async def _take_tasks(self, members: list[bytes], mistaken: list[bytes]) -> tuple[int, list[str]]:
-        bad = [(member, not_seconds()) for member in mistaken]
+    async def _take_tasks(self, members: list[bytes], mistaken: list[bytes]) -> tuple[int, dict[str, Rejection]]:
+        bad = []
+        for member in mistaken:
+            try:
+                self._judge.task(member, MILLISECONDS_FROM, None)
+            except Rejection as rejection:
+                bad.append((member, rejection))
         if not members:
             return 0, await self._reject_tasks(bad)
         pipe = self._client.pipeline(transaction=False)
@@ -316,19 +321,21 @@ class Intake:
         expires = "" if parsed.expires_at is None else parsed.expires_at
         return [member, options_to_json(parsed), expires, parsed.callback or ""], callback
 
-    async def _reject_tasks(self, bad: list[tuple[bytes, Rejection]]) -> list[str]:
-        """Refuse entries, together; replies what they are called in `bridge:rejected`."""
+    async def _reject_tasks(self, bad: list[tuple[bytes, Rejection]]) -> dict[str, Rejection]:
+        """Refuse entries, together; replies them by what they are called in `bridge:rejected`."""
         at = await self._scripts.now() if bad else 0
-        fields = [rejected_field("task", member) for member, _ in bad]
-        for field, (_, rejection) in zip(fields, bad, strict=True):
-            rejection.value = rejection.value or field.removeprefix("task:")
-        await asyncio.gather(
-            *(
-                self._scripts.call("reject_task", member, field, one.as_json(at), REJECTED)
-                for field, (member, one) in zip(fields, bad, strict=True)
-            )
-        )
-        return fields
+        calls, refused = [], {}
+        for member, rejection in bad:
+            name = rejected_field("task", member)
+            rejection.value = rejection.value or name.removeprefix("task:")
+            refused[name] = rejection
+            calls.append(self._scripts.call("reject_task", member, name, rejection.as_json(at), REJECTED))
+        await asyncio.gather(*calls)
+        return refused
+
+
+def _refused(judged: Iterable[tuple[bytes, _Judged]]) -> dict[str, Rejection]:
+    return {rejected_field("endpoint", name): why for name, (word, why) in judged if why and word in REFUSED}
 
 
 def _digest(text: bytes) -> str:

@@ -71,7 +71,11 @@ async def test_bad_input_is_told_and_stops_nothing(stage: Stage) -> None:
         await soon(lambda: watched(stage, "good"))
         await soon(lambda: client.hexists("bridge:registry", "good"))
         await eventually(lambda: len(stage.log.named("rejected")) >= 2)
-    assert set(await stage.rejected()) == {"endpoint:bad", "task:t 1"}
+    entries = await stage.rejected()
+    assert set(entries) == {"endpoint:bad", "task:t 1"}
+    told = {line["entry"]: line for line in stage.log.named("rejected")}
+    for name, entry in entries.items():
+        assert told[name] == {"entry": name} | {word: entry[word] for word in ("reason", "field", "fix")}
 
 
 async def test_what_stops_intake_is_swept_all_the_same(stage: Stage) -> None:

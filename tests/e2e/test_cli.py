@@ -56,13 +56,19 @@ def test_ids_are_refused_where_there_are_none(bridge: Bridge, words: tuple[str, 
 
 
 @pytest.mark.parametrize("words", WITHOUT_IDS[:4])
+def test_ids_are_refused_before_the_verb_too(bridge: Bridge, words: tuple[str, ...]) -> None:
+    """A script that asked for ids must not read a table as such; what stands nearer wins as ever."""
+    code, out, told = bridge("-o", "ids", *words)
+    assert (code, out, "has no ids" in told, f"bridge {' '.join(words)} --help" in told) == (2, "", True, True), told
+    assert bridge("-o", "ids", *words, "-o", "json")[1][:1] in {"{", "["}
+
+
+@pytest.mark.parametrize("words", WITHOUT_IDS[:4])
 def test_ids_wanted_for_good_are_a_table_where_there_are_none(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
-    """BRIDGE_OUTPUT, or what stands before the verb, is of all commands; what stands nearer wins as ever."""
+    """BRIDGE_OUTPUT is of all commands; what stands nearer wins as ever."""
     table = bridge(*words)[1].partition(" ")[0]
-    assert bridge("-o", "ids", *words)[1].partition(" ")[0] == table
-    assert bridge("-o", "ids", *words, "-o", "json")[1][:1] in {"{", "["}
     monkeypatch.setenv("BRIDGE_OUTPUT", "ids")
     assert bridge(*words)[1].partition(" ")[0] == table
     assert bridge("-o", "json", *words)[1][:1] in {"{", "["}
@@ -325,6 +331,23 @@ def test_a_narrow_terminal_has_the_headers_of_an_attempt_on_lines_of_its_width(r
     assert all(line.startswith(" " * 8) and len(line) <= 60 for line in headers)
     piped = a_process(redis_url, tmp_path, "delivery", "show", event).communicate(timeout=20)[0].decode()
     assert len([line for line in piped.splitlines() if "x-header" in line]) == 1
+
+
+def test_a_narrow_terminal_has_a_task_within_its_width(redis_url: str, tmp_path: Path) -> None:
+    """All but a command, which is to be pasted, and a word that is longer by itself; piped, a line is a line."""
+    with_store(redis_url, lambda store: store.client.hset("bridge:endpoints", "a", '{"url": "https://example.com/"}'))
+    words = json.dumps({"order": "a long word, and another one, and a third"})
+    with_store(redis_url, lambda store: store.client.hset("bridge:task:t1", "metadata", words))
+    announce(redis_url, "t1", "indexing", "ready")
+    settle_as(redis_url, DEAD, json.dumps({"attempt": 1, "at": 1, "error": "connect: a long reason " * 6}))
+    shown = at_a_terminal(redis_url, tmp_path, "task", "show", "t1").decode().splitlines()
+    wide = [line for line in shown if len(line) > 60]
+    assert wide
+    assert all(line.lstrip().startswith("→ bridge ") for line in wide), wide
+    piped = a_process(redis_url, tmp_path, "task", "show", "t1").communicate(timeout=20)[0].decode().splitlines()
+    assert len(piped) < len(shown)
+    same = [re.sub(r"\b\d+\s+s\b", "", " ".join(lines)).split() for lines in (shown, piped)]
+    assert same[0] == same[1]
 
 
 def at_a_terminal(redis_url: str, directory: Path, *words: str) -> bytes:

@@ -196,12 +196,21 @@ def test_acl_refuses_what_is_no_name(offline: Bridge, name: str) -> None:
 
 
 def test_what_was_refused_before_is_not_passed_over(bridge: Bridge, client: "Redis", redis_url: str) -> None:
-    """It is no longer there to be judged: so said, and the code is that of what is there."""
-    assert "refused before" not in bridge("contract", "check", "--live")[2]
-    for name in ("a", "b"):
-        client.hset("bridge:endpoints", name, '{"url": "https://10.0.0.1/x"}')
+    """It is no longer there to be judged: a row of its own, with what was said then, until it is put right."""
+    client.hset("bridge:endpoints", "a", '{"url": "https://10.0.0.1/x"}')
     take_in(redis_url)
-    code, out, told = bridge("contract", "check", "--live")
-    assert (code, "10.0.0.1" in out) == (0, False)
-    assert "! 2 entries were refused before" in told
-    assert "→ bridge doctor" in told
+    code, rows = checked(bridge, {}, "--live")
+    stored = json.loads(client.hget("bridge:rejected", "endpoint:a") or "")
+    assert (code, rows["endpoint:a"]["verdict"], rows["endpoint:a"]["fix"]) == (1, "refused", stored["fix"])
+    assert stored["reason"] in rows["endpoint:a"]["reason"]
+
+    client.zadd("bridge:tasks", {"t1": 0})
+    client.hset("bridge:endpoints", "a", '{"url": "https://10.0.0.1/x"}')
+    code, rows = checked(bridge, {}, "--live")
+    assert (code, {name: row["verdict"] for name, row in rows.items()}) == (
+        6, {"endpoint:a": "reject", "task:t1": "accept"},
+    )  # fmt: skip
+
+    client.hset("bridge:endpoints", "a", json.dumps({"url": URL, "secret": SECRET}))
+    take_in(redis_url)
+    assert checked(bridge, {}, "--live")[0] == 0

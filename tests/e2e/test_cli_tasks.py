@@ -507,6 +507,23 @@ def test_a_name_that_is_nearly_known_is_answered_with_the_near_one(bridge: Bridg
     assert (code, "task add" in told, "✗ nope is not registered → bridge task ls" in told) == (6, False, True)
 
 
+@pytest.mark.parametrize(
+    ("key", "write"),
+    [
+        ("bridge:task", lambda client, key: client.zadd(key, {"t1": 0})),
+        ("bridge:taks", lambda client, key: client.hset(key, "t1", "0")),
+    ],
+)
+def test_a_task_in_a_misspelt_key_is_found_there(
+    bridge: Bridge, client: "Redis", key: str, write: Callable[["Redis", str], object]
+) -> None:
+    """Nobody reads that key: to register the task once more would leave it there."""
+    write(client, key)
+    code, _, told = bridge("task", "show", "t1")
+    assert (code, f"it stands in {key}," in told, "→ bridge doctor" in told) == (3, True, True), told
+    assert "→ bridge task add t2" in bridge("task", "show", "t2")[2]
+
+
 def test_an_endpoint_that_was_removed_leaves_nothing_undelivered(bridge: Bridge, redis_url: str) -> None:
     """Neither what it was still owed, nor what died there, is a failure for ever."""
     for name in ("a", "b", "c"):

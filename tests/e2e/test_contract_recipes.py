@@ -96,7 +96,7 @@ async def test_a_program_of_the_page_does_what_it_says_under_a_producers_rights(
         assert seen == f"{TASK} indexing"
         assert re.fullmatch(rf"\d+-\d+ index\.task\.indexing {TASK} evt_[0-9a-f]{{32}}", event)
         assert refused.startswith(f"task:{BAD} - a score above 1e11 is in milliseconds")
-        assert refused.endswith(" - ZADD bridge:tasks NX 0 <id>")
+        assert refused.endswith(f" - ZADD bridge:tasks NX 0 {BAD}")
 
         assert not (await intake.run()).rejected
         assert await store.client.hkeys("bridge:registry") == [b"billing"]

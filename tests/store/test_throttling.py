@@ -99,7 +99,7 @@ async def test_intake_leaves_it_alone(scene: Scene) -> None:
     version = (await scene.store.registry.reload_endpoints()).version
     await scene.endpoint("b")
     taken = await scene.intake.run()
-    assert (taken.endpoints, taken.rejected) == (0, ())
+    assert (taken.endpoints, tuple(taken.rejected)) == (0, ())
     assert (await known(scene))["cap"] == "3"
     assert (await scene.store.registry.reload_endpoints()).by_name["a"].concurrency == 3
     assert version != (await scene.store.registry.reload_endpoints()).version

@@ -22,6 +22,20 @@ def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return ours
 
 
+def test_it_is_called_by_its_shortest_path(called: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From far away not by a row of dots; below the home directory by its tilde; quoted for a shell."""
+    (far := called.parents[3].joinpath(*"abcdefghijklmnopqrstuvwxyz" * 2)).mkdir(parents=True)
+    monkeypatch.chdir(far)
+    monkeypatch.setenv("HOME", "/nowhere")
+    assert pasteable("→ bridge doctor") == f"→ {called} doctor"
+    monkeypatch.setenv("HOME", str(called.parents[3]))
+    assert pasteable("→ bridge doctor") == "→ ~/clone/.venv/bin/bridge doctor"
+    (spaced := called.parents[3] / "my clone").mkdir()
+    (other := spaced / "bridge").touch(0o755)
+    monkeypatch.setattr(sys, "argv", [str(other)])
+    assert pasteable("→ bridge doctor") == "→ ~/'my clone/bridge' doctor"
+
+
 @pytest.mark.usefixtures("called")
 @pytest.mark.parametrize(
     ("told", "pasted"),

@@ -31,6 +31,7 @@ from bridge.errors import LOG_IN, START_REDIS, UnsafeRedis
 from bridge.guard import Policy
 from bridge.keyset import NO_KEY
 from bridge.model import FetchFailure, FetchFault
+from bridge.rejection import Refusal
 from bridge.store import check_durable
 from bridge.store.scripts import as_store_error
 
@@ -492,7 +493,7 @@ def test_a_key_that_lacks_here_or_there_is_told() -> None:
     theirs = told(entries.endpoints({b"a": text}, {}, JUDGE, admitted={"a": "https://example.com/"}))
     assert entries.OURS in theirs
     assert "export BRIDGE_SIGNING_KEY=…" in theirs
-    refusal = entries.Refusal("endpoint:a", f"signatures: {NO_KEY}", "x", "signatures", kept=True)
+    refusal = Refusal("endpoint:a", f"signatures: {NO_KEY}", "x", "signatures", kept=True)
     ours = told(entries.rejected([refusal], {b"a": text}, keyed))
     assert entries.THEIRS in ours
     assert "export BRIDGE_SIGNING_KEY=…" in ours
@@ -504,8 +505,8 @@ def test_a_command_is_safe_to_be_pasted() -> None:
     text = f'{{"url":"{url}"}}'.encode()
     (one,) = entries.endpoints({b"a": text}, {}, JUDGE)
     assert "'\"'\"'" in one.fix or "touch" not in one.fix
-    (refused,) = entries.rejected([entries.Refusal("task:$(reboot)", "bad", "")], {}, JUDGE)
-    assert refused.fix == "HDEL bridge:rejected 'task:$(reboot)'"
+    (refused,) = entries.rejected([Refusal("task:$(reboot)", "bad", "")], {}, JUDGE)
+    assert refused.fix == "bridge rejected rm 'task:$(reboot)'"
 
 
 @pytest.mark.parametrize(
@@ -530,10 +531,10 @@ def test_a_registration_that_will_be_refused_is_named(
 
 
 def test_what_is_said_to_redis_can_be_pasted() -> None:
-    """By redis-cli, with the id that it is about: `<id>` would be read as a file."""
+    """By redis-cli, with the id that it is about."""
     (one,) = entries.waiting([entries.Waiting(b"t1", 1.8e12, {})], JUDGE)
     assert one.fix == "redis-cli ZADD bridge:tasks XX 0 t1"
-    (one,) = entries.rejected([entries.Refusal("task:t1", "in milliseconds", "ZADD bridge:tasks NX 0 <id>")], {}, JUDGE)
+    (one,) = entries.rejected([Refusal("task:t1", "in milliseconds", "ZADD bridge:tasks NX 0 t1")], {}, JUDGE)
     assert one.fix == "redis-cli ZADD bridge:tasks NX 0 t1"
 
 
@@ -547,17 +548,15 @@ def test_tasks_that_name_nobody_are_warned_of_once_a_name() -> None:
 
 def test_what_was_refused_is_told_by_name_with_its_fix() -> None:
     """An entry that is no JSON, too."""
-    found = entries.rejected(
-        [entries.Refusal("task:t1", "metadata: not JSON", "write JSON"), entries.Refusal("x", "", "")], {}, JUDGE
-    )
+    found = entries.rejected([Refusal("task:t1", "metadata: not JSON", "write JSON"), Refusal("x", "", "")], {}, JUDGE)
     assert told(found).splitlines() == [
         "warn rejected task:t1 | metadata: not JSON; where nobody wants it any more: bridge task rm t1 | write JSON",
-        "warn rejected x | no reason stands there | HDEL bridge:rejected x",
+        "warn rejected x | no reason stands there | bridge rejected rm x",
     ]
     assert entries.rejected([], {}, JUDGE) == [ok("rejected", "none")]
 
 
-INSIDE = entries.Refusal(
+INSIDE = Refusal(
     "endpoint:a", "url: scheme_not_https: The URL does not begin with https://.", "bridge endpoint check x", "url",
     "http://127.0.0.1:9/…", kept=True,
 )  # fmt: skip
@@ -591,24 +590,28 @@ def test_a_worker_with_other_settings_is_told_apart(deployment: Deployment, fix:
     ],
     ids=["not ours either", "its own fault as well", "its own fault", "no URL"],
 )
-def test_what_is_bad_by_any_settings_is_no_matter_of_the_workers(refusal: entries.Refusal) -> None:
+def test_what_is_bad_by_any_settings_is_no_matter_of_the_workers(refusal: Refusal) -> None:
     """Its client's to mend: the reason and the fix as they were."""
     (one,) = entries.rejected([replace(refusal, kept=False)], WRITTEN, JUDGE)
     assert (one.level, one.found, one.fix) == (Level.WARN, "endpoint:a", "bridge endpoint check x")
-    (one,) = entries.rejected([INSIDE], {b"a": b'{"url":"http://10.0.0.1/"}'}, JUDGE)
-    assert one.level is Level.WARN
+
+
+def test_what_is_in_force_and_refused_by_this_shell_too_is_told_once() -> None:
+    """As an endpoint, with the reason as it is here."""
+    written = {b"a": b'{"url":"http://10.0.0.1/"}'}
+    (one,) = entries.endpoints(written, {}, JUDGE)
+    assert (one.level, one.about) == (Level.FAIL, "a")
+    assert entries.rejected([INSIDE], written, JUDGE) == [ok("rejected", "none beside the endpoints above")]
 
 
 def test_a_secret_that_only_this_shell_has_is_told_without_its_text() -> None:
     """The worker lacks the default secret: its name, and where it goes."""
-    refusal = entries.Refusal(
-        "task:t1", f"callback_url: {UNSIGNED_CALLBACK}", "x", "callback_url", "https://a.example/"
-    )
+    refusal = Refusal("task:t1", f"callback_url: {UNSIGNED_CALLBACK}", "x", "callback_url", "https://a.example/")
     (one,) = entries.rejected([refusal], {}, JUDGE)
     assert one.fix.startswith("export BRIDGE_DELIVERY_DEFAULT_SECRET=…")
     (one,) = entries.rejected([refusal], {}, replace(JUDGE, has_default_secret=False))
     assert (one.level, one.fix) == (Level.WARN, "x")
-    kept = entries.Refusal("endpoint:a", "secret: there is no secret to sign with", "x", "secret", kept=True)
+    kept = Refusal("endpoint:a", "secret: there is no secret to sign with", "x", "secret", kept=True)
     (one,) = entries.rejected([kept], WRITTEN, replace(JUDGE, deployment=Deployment.COMPOSE))
     assert "config/secrets/bridge_delivery_default_secret) && docker compose restart worker" in one.fix
 

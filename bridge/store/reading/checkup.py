@@ -6,16 +6,14 @@ Each function raises what Redis raises: a key that somebody broke costs the fact
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
 
-from bridge.doctor.entries import Refusal, Waiting
+from bridge.doctor.entries import Waiting
 from bridge.doctor.server import Ahead, ServerFacts
 from bridge.doctor.work import OwedFacts, RoleFacts, TaskFacts
 from bridge.redaction import bare
-from bridge.rejection import told_of
 from bridge.store.reading.trips import MADE_DUE, PAGE, HasClient, as_ms, as_record, ask, pairs, some, waits_since
 from bridge.store.reading.vitals import Role
 from bridge.store.registry import as_text
@@ -24,7 +22,7 @@ from bridge.waiting import error_of
 if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
 
-ENDPOINTS, TASKS, REFUSALS, REQUESTS = 5_000, 2_000, 1_000, 500
+ENDPOINTS, TASKS, REQUESTS = 5_000, 2_000, 500
 """The most of each that is looked at."""
 LATEST_DEAD = 20
 DAY_MS = 86_400_000
@@ -237,19 +235,6 @@ async def waiting_tasks(store: HasClient) -> list[Waiting]:
         Waiting(member, float(score), known if isinstance(known, dict) else None)
         for (member, score), known in zip(reply, options, strict=True)
     ]
-
-
-async def refusals(store: HasClient) -> list[Refusal]:
-    """What stands in bridge:rejected."""
-    found = []
-    async for name, text in pairs(store, store.keys.rejected, REFUSALS):
-        record = as_record(text)
-        where, fix, value = (str(record.get(one) or "") for one in ("field", "fix", "value"))
-        found.append(Refusal(as_text(name), told_of(record), fix, where, value))
-    endpoints = [one.name for one in found if one.name.startswith("endpoint:")]
-    kept = await ask(store, endpoints, lambda pipe, name: pipe.hget(store.keys(name), "kept"))
-    in_force = {name for name, one in zip(endpoints, kept, strict=True) if one}
-    return sorted((replace(one, kept=one.name in in_force) for one in found), key=lambda one: one.name)
 
 
 async def a_watched_task(store: HasClient) -> str | None:

@@ -22,6 +22,14 @@ async def misspelt_keys(store: HasClient) -> list[tuple[str, str, str, str]]:
     ]
 
 
+async def misplaced(store: HasClient, member: str) -> str:
+    """The misspelt key in which a task stands that is not known; empty where there is none."""
+    looks = {"zset": "zscore", "hash": "hget"}
+    places = [(key, looks[kind]) for key, kind, _, _ in await misspelt_keys(store) if kind in looks]
+    found = await ask(store, places, lambda pipe, place: getattr(pipe, place[1])(place[0], member))
+    return next((key for (key, _), one in zip(places, found, strict=True) if one is not None), "")
+
+
 async def strange_keys(store: HasClient) -> Strangers:
     """Keys under our prefix that are none of ours. Another bridge may have a longer prefix that begins as ours does."""
     prefix, found = store.keys.prefix, set[str]()

@@ -8,9 +8,10 @@ from typing import Any, cast
 from redis.exceptions import NoPermissionError
 
 from bridge.entries import wrong_type
-from bridge.rejection import Rejection
+from bridge.rejection import Refusal, Rejection
 from bridge.store import connect
 from bridge.store.keys import Keys
+from bridge.store.reading.refusals import read_refusals
 from bridge.store.reading.trips import pieces, reading_errors
 from bridge.store.registry import as_bytes, as_text
 
@@ -30,8 +31,8 @@ class Written:
     """Key → what is wrong with it."""
     more: bool = False
     """There are more members than are looked at."""
-    refused: int = 0
-    """How many entries stand in `bridge:rejected`: what was never in force is nowhere else any more."""
+    refused: list[Refusal] = field(default_factory=list)
+    """What stands in `bridge:rejected`: what was never in force is nowhere else any more."""
 
 
 async def read_written(url: str, prefix: str) -> Written:
@@ -47,7 +48,7 @@ async def read_written(url: str, prefix: str) -> Written:
                 await _read_tasks(client, keys, found)
             with suppress(NoPermissionError):  # before Redis 7 who registers may not look there
                 if as_text(await client.type(keys.rejected)) == "hash":
-                    found.refused = await client.hlen(keys.rejected)
+                    found.refused = await read_refusals(client, keys.rejected)
     finally:
         await client.aclose()
     return found

@@ -1,0 +1,50 @@
+"""`bridge rejected`: what was refused, and its dismissal."""
+
+import json
+from collections.abc import Callable
+
+from owing import take_in
+from redis import Redis
+
+Bridge = Callable[..., tuple[int, str, str]]
+
+
+def refuse(client: "Redis", redis_url: str) -> None:
+    """An endpoint, a watch's task and a task in milliseconds that no worker can use."""
+    client.hset("bridge:endpoints", "a", '{"url": "https://10.0.0.1/x"}')
+    client.zadd("bridge:tasks", {"t1": 1_763_925_001_123, "t 2": 1_763_925_001_123})
+    take_in(redis_url)
+
+
+def test_what_was_refused_is_listed_with_what_puts_it_right(bridge: Bridge, client: "Redis", redis_url: str) -> None:
+    """Names, reasons and fixes as they stand in Redis; of a member that cannot be one, that it cannot."""
+    assert bridge("rejected", "ls", "--json")[:2] == (0, "[]\n")
+    refuse(client, redis_url)
+    rows = {row["name"]: row for row in json.loads(bridge("rejected", "ls", "--json")[1])}
+    assert list(rows) == ["endpoint:a", "task:t 2", "task:t1"]
+    assert rows["task:t1"]["fix"] == "ZADD bridge:tasks NX 0 t1"
+    assert rows["task:t 2"]["field"] == "member"
+    assert all(row["reason"] and row["fix"] and row["refused_at"].endswith("Z") for row in rows.values())
+    assert bridge("rejected", "ls", "-o", "ids")[1].splitlines() == list(rows)
+
+
+def test_what_was_refused_can_be_struck_off(bridge: Bridge, client: "Redis", redis_url: str) -> None:
+    """By name, by pipe, partly; and what is not there is said."""
+    refuse(client, redis_url)
+    assert bridge("rejected", "rm", "task:t1")[0] == 0
+    assert set(client.hkeys("bridge:rejected")) == {"endpoint:a", "task:t 2"}
+    code, _, told = bridge("rejected", "rm", "task:t1")
+    assert (code, "task:t1 is not among the refused entries" in told, "→ bridge rejected ls" in told) == (3, True, True)
+    code, _, told = bridge("rejected", "rm", "-", stdin=b"task:t 2\ntask:none\n")
+    assert (code, "✗ task:none" in told, "1 of 2" in told) == (6, True, True)
+    assert client.hkeys("bridge:rejected") == ["endpoint:a"]
+
+
+def test_the_log_of_refused_entries_may_hold_anything(bridge: Bridge, client: "Redis") -> None:
+    """What another hand wrote there is shown as far as it says something."""
+    client.hset("bridge:rejected", mapping={"x": "no JSON", "y": "[]", "z": '{"at": "noon", "reason": 7}'})
+    rows = json.loads(bridge("rejected", "ls", "--json")[1])
+    assert [(row["name"], row["reason"], row["refused_at"]) for row in rows] == [
+        ("x", "", None), ("y", "", None), ("z", "7", None),
+    ]  # fmt: skip
+    assert bridge("rejected", "ls")[0] == 0
