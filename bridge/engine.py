@@ -6,6 +6,7 @@ This is where the real things are handed to the cores.
 import asyncio
 import contextlib
 import random
+import ssl
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -80,6 +81,15 @@ def proxy_from(settings: Settings) -> Proxy | None:
     return Proxy.parse(url.get_secret_value()) if url else None
 
 
+def authorities_from(settings: Settings) -> ssl.SSLContext | None:
+    """Whom deliveries believe beside the system's authorities, as configured; None where that is nobody."""
+    if not settings.delivery_ca_file:
+        return None
+    context = ssl.create_default_context()
+    context.load_verify_locations(settings.delivery_ca_file)
+    return context
+
+
 @contextlib.contextmanager
 def tracing_from(settings: Settings, log: Log) -> Iterator[Tracing]:
     """Tracing as configured. What keeps spans from leaving is said, and keeps no work from being done."""
@@ -110,7 +120,7 @@ async def sender_from(settings: Settings, tracing: Tracing = UNTRACED) -> AsyncI
         verdict = policy.judge_addresses(host, port, addresses)
         return None if verdict.allowed else f"{verdict.reason}: {verdict.detail}"
 
-    transport = Transport(judge, proxy=proxy_from(settings))
+    transport = Transport(judge, proxy=proxy_from(settings), ssl_context=authorities_from(settings))
     secret = settings.delivery_default_secret
     try:
         yield Sender(

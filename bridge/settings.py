@@ -130,6 +130,12 @@ class Settings(BaseSettings):
         "An HTTP proxy for all deliveries, by CONNECT to the address that was judged. HTTP_PROXY is never obeyed.",
         examples=["http://user:password@proxy:3128"],
     )
+    delivery_ca_file: types.CaFile = knob(
+        "",
+        "A file of certificates (PEM): authorities of your own, that receivers' certificates may come from, beside the "
+        "system's. In the stack config/ca.pem is a place for it.",
+        examples=["config/ca.pem"],
+    )
     delivery_origin: types.DnsName = knob(
         "bridge-for-twelvelabs",
         "What receivers know this system by that are asked for their consent (`handshake`): a DNS name, sent as "

@@ -217,6 +217,19 @@ def _proxy_url(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _ca_file(value: str) -> str:
+    import ssl
+
+    try:
+        if value:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
+    except ssl.SSLError:
+        raise ValueError("is the path of a file without a certificate in PEM form") from None
+    except OSError as error:
+        raise ValueError(f"is the path of a file that cannot be read: {error.strerror}") from None
+    return value
+
+
 def _dns_name(value: str) -> str:
     label = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
     if len(value) > 253 or not re.fullmatch(rf"{label}(\.{label})*", value, re.ASCII):
@@ -224,6 +237,7 @@ def _dns_name(value: str) -> str:
     return value
 
 
+CaFile = Annotated[str, AfterValidator(_ca_file)]
 DnsName = Annotated[str, AfterValidator(_dns_name)]
 ProxyUrl = Annotated[SecretStr | None, AfterValidator(_proxy_url)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]

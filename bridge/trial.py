@@ -97,10 +97,11 @@ def _moved(name: str, when: str) -> Advice:
 _FAULTS = {
     Fault.DNS: ("its name does not resolve from here", True),
     Fault.CONNECT: ("nothing listens there, or a firewall is in between: start the receiver, or", True),
-    Fault.TLS: ("its certificate does not hold: put it right (name, date, chain)", False),
+    Fault.TLS: ("its certificate does not hold: put it right (name, date, chain), or name your own authority in "
+                "BRIDGE_DELIVERY_CA_FILE", False),
     Fault.TIMEOUT: ("the receiver has to answer within the deadline: answer first, work afterwards", False),
     Fault.RESET: ("the receiver, or a proxy before it, closed the connection: look at its log", False),
     Fault.PROTOCOL: ("what answers there does not speak HTTP as it should", True),
     Fault.BLOCKED: ("policy forbids this address: allow it by BRIDGE_DELIVERY_ALLOW_NETWORKS, or", True),
-}
+}  # fmt: skip
 """What each means, and whether another URL may mend it."""

@@ -100,6 +100,20 @@ def test_a_bad_network_is_named(load: Load, value: object, reason: str) -> None:
     assert f"BRIDGE_DELIVERY_ALLOW_NETWORKS (cli): {reason}" in refusal(load, delivery_allow_networks=value)
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [(None, "cannot be read: No such file or directory"), ("", "without a certificate"), ("-----", "without a certif")],
+)
+def test_a_file_of_authorities_must_hold_one(load: Load, tmp_path: Path, text: str | None, reason: str) -> None:
+    """Known at the start, and not when the first delivery fails; empty is not set."""
+    if text is not None:
+        (tmp_path / "ca.pem").write_text(text)
+    told = refusal(load, delivery_ca_file="ca.pem")
+    assert "BRIDGE_DELIVERY_CA_FILE (cli): is the path of a file" in told
+    assert reason in told
+    assert load(delivery_ca_file="").delivery_ca_file == ""
+
+
 def test_an_empty_list_clears_a_weaker_place(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     """`[]` in the environment takes back what the configuration file allows."""
     Path("weaker.toml").write_text('delivery_allow_networks = ["10.0.0.0/8"]')
