@@ -142,17 +142,20 @@ def endpoint_event_schema() -> Schema:
     data: dict[str, Schema] = {
         "endpoint": {"type": "string", "description": "The name of the endpoint that this is about."},
         "url": {"type": ["string", "null"], "description": "Without what may be a secret; null once it was removed."},
-        "reason": {"enum": ["failing", "gone", "blocked"], "description": "gone: it answered 410. blocked: policy "
-                   "forbids its address."},
-        "failures": {"type": "integer", "minimum": 1, "description": "Failed attempts in a row."},
+        "reason": {"enum": ["failing", "gone", "blocked", "recovered"], "description": "gone: it answered 410. "
+                   "blocked: policy forbids its address. recovered: an attempt succeeded, the first since another of "
+                   "these types was told."},
+        "failures": {"type": "integer", "minimum": 0, "description": "Failed attempts in a row; 0 if it was enabled "
+                     "again before it recovered."},
         "failing_since": moment | {"description": "When the first of them failed."},
         "share": {"type": ["number", "null"], "minimum": 0, "description": "The part of the failure window that is "
                   "over; null where there is none."},
         "percent": {"type": ["integer", "null"], "description": "The mark that this warns of, 50, 70 or 90; null in "
-                    "`bridge.endpoint.disabled`."},
+                    "the other types."},
         "status_code": {"type": ["integer", "null"], "description": "Of its latest answer."},
         "fault": {"type": ["string", "null"], "description": "Why there was no answer."},
-        "disabled_at": moment | {"description": "When it was disabled, or will be unless an attempt succeeds before."},
+        "disabled_at": moment | {"type": ["string", "null"], "description": "When it was disabled, or will be unless "
+                                 "an attempt succeeds before; null in `bridge.endpoint.recovered`."},
     }  # fmt: skip
     return {
         "$schema": DIALECT,

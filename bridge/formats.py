@@ -155,7 +155,7 @@ def endpoint_notice(event_type: str, notice: Notice, url: str | None) -> bytes:
     """The body of a notice about an endpoint, in the same shape. `url` as it may be shown."""
     lasted = notice.at - notice.failing_since
     window = notice.window_ms
-    ends = notice.at if notice.kind is NoticeKind.DISABLED else notice.failing_since + window
+    ends = {NoticeKind.DISABLED: notice.at, NoticeKind.FAILING: notice.failing_since + window}.get(notice.kind)
     data: dict[str, Any] = {
         "endpoint": notice.endpoint,
         "url": url,
@@ -166,7 +166,7 @@ def endpoint_notice(event_type: str, notice: Notice, url: str | None) -> bytes:
         "percent": notice.percent,
         "status_code": notice.status_code,
         "fault": notice.fault,
-        "disabled_at": rfc3339(ends),
+        "disabled_at": None if ends is None else rfc3339(ends),
     }
     return _encode({"type": event_type, "timestamp": rfc3339(notice.at), "data": data})
 

@@ -300,11 +300,13 @@ class Endpoint:
 
 
 class NoticeKind(StrEnum):
-    """What an endpoint's failing has come to."""
+    """What an endpoint's failing has come to. One that is younger than a worker is dropped by it, with a line."""
 
     FAILING = "failing"
     """A further part of the failure window is over."""
     DISABLED = "disabled"
+    RECOVERED = "recovered"
+    """An attempt succeeded, the first one after one of the others was told."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,14 +84,16 @@ class Teller:
         return False
 
     def _report(self, notice: Notice) -> None:
-        fields = {
+        fields: dict[str, object] = {
             "endpoint": notice.endpoint,
             "failures": notice.failures,
             "failing_since": rfc3339(notice.failing_since),
-            "status_code": notice.status_code,
-            "fault": notice.fault,
-            "fix": f"bridge endpoint show {notice.endpoint}",
         }
+        if notice.kind is NoticeKind.RECOVERED:
+            self._log.info("endpoint.recovered", **fields)
+            return
+        fields |= {"status_code": notice.status_code, "fault": notice.fault}
+        fields["fix"] = f"bridge endpoint show {notice.endpoint}"
         if notice.kind is NoticeKind.DISABLED:
             self._log.warning("endpoint.disabled", reason=notice.reason, **fields)
         else:

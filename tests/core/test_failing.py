@@ -9,7 +9,7 @@ import pytest
 from corescene import LIMITS, START, Delivering, Stage, delivering, ready
 
 from bridge.breaker import FAILURES_BEFORE_OPEN, PROBE_MAX_SECONDS
-from bridge.model import Event
+from bridge.model import Decision, DeliveryState, EndpointEffect, Event
 from bridge.recovery import RECOVERABLE, choose
 from bridge.sandbox.message import Response
 from bridge.store.steering import Steering
@@ -143,7 +143,7 @@ async def test_it_comes_back_and_gets_everything(deliver: Delivering) -> None:
 
 
 async def test_a_success_in_time_starts_the_window_anew(deliver: Delivering) -> None:
-    """Warned of at 50 %, then one success: the next outage is warned of from the beginning."""
+    """Warned of at 50 %, then one success, which is told: the next outage is warned of from the beginning."""
     await deliver.endpoint("e1", "/e1")
     await deliver.endpoint("ops", "/ops", events=TOLD)
     days = Days(deliver)
@@ -154,8 +154,52 @@ async def test_a_success_in_time_starts_the_window_anew(deliver: Delivering) -> 
             await days.run(HOUR_MS)
         deliver.receiver.always(204, "/e1")
         await days.run(DAY_MS)
-    assert [body["data"]["percent"] for body in days.told()] == [50, 50]
+    told = [(body["type"].rpartition(".")[2], body["data"]) for body in days.told()]
+    assert [kind for kind, _ in told] == ["failing", "recovered"] * 2
+    for (_, warned), (_, recovered) in zip(told[::2], told[1::2], strict=True):
+        assert recovered["failing_since"] == warned["failing_since"]
+        assert recovered["failures"] >= warned["failures"]
+        assert (recovered["reason"], recovered["disabled_at"], recovered["share"]) == ("recovered", None, None)
+    assert len(deliver.stage.log.named("endpoint.recovered")) == 2
     assert (await state(deliver.stage))["state"] == "active"
+
+
+async def test_a_recovery_from_being_disabled_is_told_when_an_attempt_succeeds(deliver: Delivering) -> None:
+    """Not when it is enabled, which may come to nothing; and once, whatever succeeds after."""
+    await deliver.endpoint("e1", "/e1")
+    await deliver.endpoint("ops", "/ops", events=TOLD)
+    deliver.receiver.always(410, "/e1")
+    await ready(deliver.stage, "t1")
+    days, steering = Days(deliver), Steering(deliver.stage.store)
+    await days.run(1_000)
+    await steering.enable("e1")
+    await ready(deliver.stage, "t2")
+    await days.run(1_000)
+    assert [body["type"].rpartition(".")[2] for body in days.told()] == ["disabled", "disabled"]
+    deliver.receiver.always(204, "/e1")
+    await steering.enable("e1")
+    await ready(deliver.stage, "t3", "t4")
+    await days.run(1_000)
+    *_, last = told = days.told()
+    assert [body["type"].rpartition(".")[2] for body in told] == ["disabled", "disabled", "recovered"]
+    assert (last["data"]["endpoint"], last["data"]["failures"], last["data"]["status_code"]) == ("e1", 0, None)
+
+
+async def test_what_succeeds_late_tells_of_no_recovery_of_a_disabled_one(deliver: Delivering) -> None:
+    """It was in flight when another one's 410 disabled the endpoint, which stays so."""
+    await deliver.endpoint("e1", "/e1")
+    await deliver.endpoint("ops", "/ops", events=TOLD)
+    await ready(deliver.stage, "t1", "t2")
+    claim = await deliver.stage.store.outbox.claim(10, lease_ms=20_000)
+    gone, late = (one for one in claim.deliveries if one.endpoint == "e1")
+    disabling = Decision(DeliveryState.PENDING, EndpointEffect.DISABLE_GONE, retry_in_ms=1_000)
+    assert await deliver.stage.store.outbox.settle(gone, disabling, "{}") == "disabled"
+    delivered = Decision(DeliveryState.DELIVERED, EndpointEffect.SUCCESS)
+    assert await deliver.stage.store.outbox.settle(late, delivered, "{}") == "ok"
+    days = Days(deliver)
+    await days.run(1_000)
+    assert [body["type"].rpartition(".")[2] for body in days.told()] == ["disabled"]
+    assert (await state(deliver.stage))["state"] == "disabled"
 
 
 async def test_who_is_told(deliver: Delivering) -> None:

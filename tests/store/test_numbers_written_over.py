@@ -15,7 +15,7 @@ RETRY = Decision(DeliveryState.PENDING, EndpointEffect.FAILURE, retry_in_ms=1_00
 OVERLOAD = Decision(DeliveryState.PENDING, EndpointEffect.OVERLOAD, retry_in_ms=1_000)
 NONSENSE = ("abc", "0.5", "2.5", "nan", "inf", "-inf", "-3", "9e15", "")
 LIMITS = ("cap", "limit", "rate", "rate_at", "paused_until", "resumed_at", "resuming", "probe_at", "probes")
-COUNTERS = ("failures", "failing_since", "failed_at", "warned", "told", "calm", "blocked", "limit_from")
+COUNTERS = ("failures", "failing_since", "failed_at", "warned", "told", "troubled", "calm", "blocked", "limit_from")
 
 
 @pytest.mark.parametrize("value", NONSENSE)

@@ -18,7 +18,7 @@ if state and string.sub(name, 1, 4) == 'url:' then
 end
 if state and state ~= 'removed' then
   redis.call('HSET', key, 'state', 'removed')
-  redis.call('HDEL', key, 'probe_at', 'probes', 'resuming')
+  redis.call('HDEL', key, 'probe_at', 'probes', 'resuming', 'troubled')
   redis.call('HDEL', P .. 'registry', name)
   endpoints_moved()
   redis.call('ZREM', P .. 'ready', name)

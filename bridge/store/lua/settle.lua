@@ -16,8 +16,9 @@
 --   Overload halves how many attempts the endpoint may have in flight, once for all that were in flight then; after as
 --   many successes as it may have, it is one more, up to its cap.
 --   What a failure came to, in short, stands with the endpoint until a success.
---   Failing for so much of the window is told once each, and so is the end of it; what is to be told waits in
---   bridge:notices until tell.lua makes an event of it. After as long without a failure the window begins anew.
+--   Failing for so much of the window is told once each, and so is the end of it, and after any of these the first
+--   success; what is to be told waits in bridge:notices until tell.lua makes an event of it. After as long without a
+--   failure the window begins anew.
 -- Reply 'ok', 'stale' (the lease ended, or it was settled before, or it has ended), or ok and the endpoint now is 'held' (its breaker
 --   opened), 'back' (it closed) or 'disabled'
 local endpoint, event_id, state, effect = ARGV[1], ARGV[2], ARGV[4], ARGV[7]
@@ -42,8 +43,8 @@ count('attempts')
 if ARGV[11] ~= '' then count_for(endpoint, ARGV[11]) end
 count_all(ARGV[12])
 local key = P .. 'endpoint:' .. endpoint
-local known, ordering, failures, blocked, recovering, limit, supersede = unpack(redis.call('HMGET', key, 'state',
-  'ordering', 'failures', 'blocked', 'recovering', 'limit', 'supersede'))
+local known, ordering, failures, blocked, recovering, limit, supersede, troubled = unpack(redis.call('HMGET', key,
+  'state', 'ordering', 'failures', 'blocked', 'recovering', 'limit', 'supersede', 'troubled'))
 local reason, supersedes = ARGV[6], supersede == '1'
 local later = supersedes and state == 'pending' and overtaken_by(endpoint, event_id, record)
 if later then state, reason = 'superseded', later end
@@ -60,6 +61,15 @@ if not known then return 'ok' end
 local takes = known == 'active' or known == 'held'
 local pause = tonumber(ARGV[8])
 if pause > 0 then redis.call('HSET', key, 'paused_until', now + pause) end
+
+-- What those who look after endpoints are to hear of this one.
+local function notice(kind, window, said)
+  local told = math.max(whole(redis.call('HGET', key, 'told'), 0, 0, 1e14) + 1, now)
+  redis.call('HSET', key, 'told', string.format('%.0f', told))
+  said.kind, said.endpoint, said.at, said.revision, said.window_ms = kind, endpoint, now, told, window
+  redis.pcall('RPUSH', P .. 'notices', cjson.encode(said))
+  wake('poll')
+end
 
 -- ---------------------------------------------------------------- a success
 
@@ -94,6 +104,10 @@ if effect == 'success' then
     redis.call('HDEL', key, 'reason')
   end
   if back or (failures or '0') ~= '0' or (blocked or '0') ~= '0' then absolve(key) end
+  if troubled and takes then
+    redis.call('HDEL', key, 'troubled')
+    notice('recovered', 0, {failures = whole(failures, 0, 0, 1e9), failing_since = whole(troubled, now, 0, now)})
+  end
   if back then hasten(own_cap()) elseif recovering then hasten(2) end
   refresh(endpoint)
   return back and 'back' or 'ok'
@@ -102,10 +116,10 @@ end
 -- ---------------------------------------------------------------- a failure
 
 local window = tonumber(ARGV[18])
-local since, latest, warned, told = unpack(redis.call('HMGET', key, 'failing_since', 'failed_at', 'warned', 'told'))
+local since, latest, warned = unpack(redis.call('HMGET', key, 'failing_since', 'failed_at', 'warned'))
 local silent = window > 0 and now - whole(latest, now, 0, now) > window
 since = not silent and whole(since, now, 0, now) or now
-warned, told = not silent and whole(warned, 0, 0, 100) or 0, whole(told, 0, 0, 1e14)
+warned = not silent and whole(warned, 0, 0, 100) or 0
 redis.call('HSET', key, 'failing_since', string.format('%.0f', since), 'failed_at', now, 'warned', warned)
 failures = whole(failures, 0, 0, 1e9) + 1
 redis.call('HSET', key, 'failures', failures)
@@ -116,21 +130,17 @@ if not read or type(attempt) ~= 'table' then attempt = {} end
 redis.call('HSET', key, 'last_failure',
   cjson.encode({status_code = attempt.status_code, fault = attempt.fault, detail = attempt.detail}))
 
--- What those who look after endpoints are to hear of this one.
-local function notice(kind, percent, reason)
-  told = math.max(told + 1, now)
-  redis.call('HSET', key, 'told', string.format('%.0f', told))
-  redis.pcall('RPUSH', P .. 'notices', cjson.encode({kind = kind, percent = percent, reason = reason,
-    endpoint = endpoint, at = now, revision = told, failures = failures, failing_since = since, window_ms = window,
-    status_code = attempt.status_code, fault = attempt.fault}))
-  wake('poll')
+local function complain(kind, percent, reason)
+  redis.call('HSET', key, 'troubled', string.format('%.0f', since))
+  notice(kind, window, {percent = percent, reason = reason, failures = failures, failing_since = since,
+    status_code = attempt.status_code, fault = attempt.fault})
 end
 
 local function disable(reason)
   if not takes then return 'ok' end
   redis.call('HSET', key, 'state', 'disabled', 'reason', reason, 'disabled_at', now)
   redis.call('HDEL', key, 'probe_at', 'probes')
-  notice('disabled', nil, reason)
+  complain('disabled', nil, reason)
   return 'disabled'
 end
 
@@ -141,7 +151,7 @@ local function warn()
   for mark in string.gmatch(ARGV[19], '%d+') do
     if percent >= tonumber(mark) and warned < tonumber(mark) then
       redis.call('HSET', key, 'warned', mark)
-      notice('failing', tonumber(mark))
+      complain('failing', tonumber(mark))
     end
   end
   return percent >= 100
