@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from bridge.contract import OPTIONS
 from bridge.rejection import rejected_field
 from bridge.store.keys import Keys
-from bridge.store.registry import as_bytes
+from bridge.store.records import as_bytes
 from bridge.store.scripts import store_errors
 
 PIECE = 250

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bridge.consent import Consent, Word, granted_rate
-from bridge.store.registry import HasClient, as_text
+from bridge.store.records import as_text
+from bridge.store.registry import HasClient
 from bridge.store.scripts import Scripts
 
 

@@ -21,7 +21,8 @@ from bridge.model import Endpoint
 from bridge.rejection import REJECTED, Rejection, rejected_field
 from bridge.sealing import Keyring
 from bridge.store.keys import Keys
-from bridge.store.registry import Registry, as_text, endpoint_to_json, options_to_json
+from bridge.store.records import as_text, endpoint_to_json, options_to_json
+from bridge.store.registry import Registry
 from bridge.store.scripts import Argument, Scripts, as_store_error
 from bridge.throttle import parse_rate
 

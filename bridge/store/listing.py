@@ -14,7 +14,8 @@ from bridge.model import Observation, WatchedTask
 from bridge.rejection import REJECTED
 from bridge.skim import CLOCKS_APART_MS, DEEP_MS, LONGEST_REST_SECONDS, OVERLAP_MS, REST_SECONDS
 from bridge.store.reading.trips import ask
-from bridge.store.registry import BROKEN_SNAPSHOT, HasClient, as_text, watched_task
+from bridge.store.records import as_text, watched_task
+from bridge.store.registry import BROKEN_SNAPSHOT, HasClient
 from bridge.store.scripts import store_errors
 
 REST_MS, LONGEST_REST_MS = int(REST_SECONDS * 1000), int(LONGEST_REST_SECONDS * 1000)

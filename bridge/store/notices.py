@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from bridge.model import Event, Notice, NoticeKind
 from bridge.packing import pack
 from bridge.store.reading.trips import HasClient
-from bridge.store.registry import EVENTS_KEPT, FANOUT_STEP, as_text
+from bridge.store.records import as_text
+from bridge.store.registry import EVENTS_KEPT, FANOUT_STEP
 from bridge.store.scripts import Scripts
 from bridge.tally import as_words, of_event
 

@@ -10,7 +10,8 @@ from bridge.model import Decision, Delivery, EndpointEffect
 from bridge.packing import unpack
 from bridge.rejection import REJECTED
 from bridge.store.keys import Keys
-from bridge.store.registry import FANOUT_STEP, HasClient, as_text
+from bridge.store.records import as_text
+from bridge.store.registry import FANOUT_STEP, HasClient
 from bridge.store.scripts import Argument, Scripts
 from bridge.tally import Tally, as_words
 

@@ -8,7 +8,8 @@ from typing import Any, cast
 from bridge.model import DeadReason
 from bridge.recovery import DeadLetter
 from bridge.store.reading.trips import as_ms, as_record
-from bridge.store.registry import HasClient, as_text
+from bridge.store.records import as_text
+from bridge.store.registry import HasClient
 from bridge.store.scripts import store_errors
 
 BATCH = 250

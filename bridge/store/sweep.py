@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 from bridge.rejection import REJECTED
 from bridge.store.keys import Keys
 from bridge.store.outbox import PRUNE_BATCH, Outbox
-from bridge.store.registry import as_bytes, as_text
+from bridge.store.records import as_bytes, as_text
 from bridge.store.scripts import Scripts, store_errors
 
 PAGE = 200

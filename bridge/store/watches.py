@@ -7,7 +7,8 @@ from secrets import token_hex
 from bridge.entries import wrong_type
 from bridge.kinds import Kind
 from bridge.rejection import REJECTED, Rejection, rejected_field
-from bridge.store.registry import HasClient, as_text
+from bridge.store.records import as_text
+from bridge.store.registry import HasClient
 from bridge.store.scripts import Argument, store_errors
 from bridge.watches import WORDS, Watch
 

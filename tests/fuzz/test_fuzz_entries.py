@@ -17,7 +17,7 @@ from bridge.model import FetchFailure, FetchFault
 from bridge.rejection import rejected_field
 from bridge.store import Store
 from bridge.store.intake import Intake
-from bridge.store.registry import as_text
+from bridge.store.records import as_text
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7_200)]
 

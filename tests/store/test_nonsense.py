@@ -15,7 +15,7 @@ from bridge.rejection import NAME_BYTES, REJECTED, rejected_field
 from bridge.schemas import rejection_schema
 from bridge.store import Store
 from bridge.store.intake import Intake
-from bridge.store.registry import as_bytes
+from bridge.store.records import as_bytes
 
 MB = 1_000_000
 GOOD_URL = "https://example.com/hook"

@@ -12,7 +12,7 @@ from bridge import diff, events
 from bridge.errors import NewerData, OlderWorkers, UnreadableData
 from bridge.model import Change, Decision, DeliveryState, EndpointEffect
 from bridge.store import DATA_VERSION, Store
-from bridge.store.registry import as_text
+from bridge.store.records import as_text
 from bridge.store.sweep import Sweep
 
 DELIVERED = Decision(DeliveryState.DELIVERED, EndpointEffect.SUCCESS)

@@ -14,7 +14,7 @@ from bridge.model import Endpoint
 from bridge.rejection import Rejection
 from bridge.rotation import PREVIOUS_SECRETS, rotated, signing_secrets, without_expired
 from bridge.signature import generate_secret
-from bridge.store.registry import endpoint_from_json, endpoint_to_json
+from bridge.store.records import endpoint_from_json, endpoint_to_json
 
 URL = "https://example.com/hook"
 NOW = 1_800_000_000

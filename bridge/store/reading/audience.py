@@ -21,7 +21,7 @@ from bridge.model import Endpoint
 from bridge.packing import unpack
 from bridge.store.reading.events import EventView
 from bridge.store.reading.trips import HasClient, as_ms, as_record, ask
-from bridge.store.registry import as_text, endpoint_from_json
+from bridge.store.records import as_text, endpoint_from_json
 
 if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline

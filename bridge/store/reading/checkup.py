@@ -16,7 +16,7 @@ from bridge.doctor.work import OwedFacts, RoleFacts, TaskFacts
 from bridge.redaction import bare
 from bridge.store.reading.trips import MADE_DUE, PAGE, HasClient, as_ms, as_record, ask, pairs, some, waits_since
 from bridge.store.reading.vitals import Role
-from bridge.store.registry import as_text
+from bridge.store.records import as_text
 from bridge.waiting import error_of
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bridge.model import DeliveryState
 from bridge.store.reading.standings import with_holds
 from bridge.store.reading.trips import HasClient, as_delivery, as_ms, as_record, ask, names_with_deliveries, pieces
-from bridge.store.registry import as_text
+from bridge.store.records import as_text
 from bridge.waiting import Hold
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from bridge.filters import words_of
 from bridge.redaction import bare, narrated
 from bridge.rejection import told_of
 from bridge.store.reading.trips import HasClient, as_ms, as_record, ask
-from bridge.store.registry import as_text
+from bridge.store.records import as_text
 from bridge.waiting import error_of
 
 if TYPE_CHECKING:

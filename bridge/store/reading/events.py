@@ -8,7 +8,7 @@ from typing import Any
 from bridge.errors import NotFound
 from bridge.packing import unpack
 from bridge.store.reading.trips import HasClient, as_ms, check_cancelled
-from bridge.store.registry import as_text
+from bridge.store.records import as_text
 
 PAGE = 1_000
 BLOCK_MS = 1_000

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 from bridge.store.reading.trips import HasClient
-from bridge.store.registry import as_text
+from bridge.store.records import as_text
 
 LOOKED = 1_000
 """Among how many names of each kind the near one is looked for."""

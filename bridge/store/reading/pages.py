@@ -13,7 +13,7 @@ from bridge.store.reading.deliveries import DeliveryView, views_of
 from bridge.store.reading.standings import with_holds
 from bridge.store.reading.tasks import TaskView, find_tasks
 from bridge.store.reading.trips import HasClient, ask, names_with_deliveries
-from bridge.store.registry import as_text
+from bridge.store.records import as_text
 
 if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline

@@ -6,7 +6,7 @@ from typing import Any
 
 from bridge.rejection import REJECTED, Refusal, told_of
 from bridge.store.reading.trips import PAGE, HasClient, as_ms, as_record, ask, some
-from bridge.store.registry import as_text
+from bridge.store.records import as_text
 
 
 async def read_refusals(client: Any, key: str) -> list[Refusal]:

@@ -8,7 +8,7 @@ from bridge.filters import fits
 from bridge.model import DeliveryState
 from bridge.store.reading.deliveries import DeliveryView, records_of
 from bridge.store.reading.trips import HasClient, names_with_deliveries
-from bridge.store.registry import as_text
+from bridge.store.records import as_text
 
 PAGE = 1_000
 

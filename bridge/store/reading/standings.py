@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bridge.model import DeliveryState
 from bridge.store.reading.trips import HasClient, as_ms, as_record, ask
-from bridge.store.registry import as_text
+from bridge.store.records import as_text
 from bridge.waiting import GONE, Standing, error_of, hold_of
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from bridge.model import DeliveryState
 from bridge.store.reading.deliveries import deliveries_of
 from bridge.store.reading.standings import standings
 from bridge.store.reading.trips import HasClient, as_ms, as_record, ask, pieces
-from bridge.store.registry import NEVER_SEEN, as_text
+from bridge.store.records import as_text
+from bridge.store.registry import NEVER_SEEN
 
 if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from bridge.errors import BridgeError, WrongType
 from bridge.model import DeliveryState
 from bridge.store.keys import Keys
-from bridge.store.registry import as_text
+from bridge.store.records import as_text
 from bridge.store.scripts import Scripts, as_store_error
 
 T = TypeVar("T")

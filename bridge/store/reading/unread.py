@@ -5,7 +5,7 @@ from bridge.hints import near_names
 from bridge.store.keys import ALONE, Keys
 from bridge.store.reading.checkup import CLIENTS_KEYS
 from bridge.store.reading.trips import HasClient, ask
-from bridge.store.registry import as_text
+from bridge.store.records import as_text
 
 KEYS, PAGE = 100_000, 1_000
 """About so many keys are looked at, whoever they belong to, and so many at a time."""

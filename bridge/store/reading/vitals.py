@@ -11,7 +11,7 @@ from bridge.store.reading.endpoints import EndpointView, list_endpoints
 from bridge.store.reading.standings import standings
 from bridge.store.reading.tasks import count_tasks, statuses
 from bridge.store.reading.trips import MADE_DUE, PAGE, HasClient, as_ms, ask, pairs, waits_since
-from bridge.store.registry import as_text
+from bridge.store.records import as_text
 from bridge.store.shifts import KEYED, KEYLESS
 
 if TYPE_CHECKING:

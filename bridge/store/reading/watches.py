@@ -7,7 +7,7 @@ from typing import Any
 from bridge.finding import Search
 from bridge.rejection import rejected_field
 from bridge.store.reading.trips import HasClient, as_ms, as_record
-from bridge.store.registry import as_text
+from bridge.store.records import as_text
 from bridge.watches import WORDS, shown
 
 

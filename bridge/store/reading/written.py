@@ -13,7 +13,7 @@ from bridge.store import connect
 from bridge.store.keys import Keys
 from bridge.store.reading.refusals import read_refusals
 from bridge.store.reading.trips import pieces, reading_errors
-from bridge.store.registry import as_bytes, as_text
+from bridge.store.records import as_bytes, as_text
 
 MEMBERS = 100_000
 """How many members are looked at."""
