@@ -26,6 +26,8 @@ from bridge.store.sweep import Sweep
 
 CAP = 2
 DAY_MS = 86_400_000
+RATE_MS = 2_000
+"""When an endpoint with the rate that is written here takes another one."""
 TASK_LEASE_MS = 20_000
 
 FENCED = {"commit", "announce", "postpone_task", "refuse_task", "settle", "give_back", "tell"}
@@ -235,7 +237,7 @@ class ClientsAndTime(RuleBasedStateMachine):
             while self._do(self._store.outbox.fan_out()):
                 pass
             while self._deliver_all():
-                pass
+                self.advance(RATE_MS)  # of an endpoint with a rate there is one a visit
             self._do(self._sweep.page())
             state = self._read()
             held = {name for name, known in under(state, "endpoint") if known.get("state") == "disabled"}
