@@ -349,11 +349,13 @@ class Delivery:
     token: str
     body: bytes = field(repr=False)
     round_from: int = 0
-    """Attempts made before the schedule last started anew, at an operator's word."""
+    """Attempts that do not count on the schedule: made before it last started anew, or ahead of their time."""
     round_at: int | None = None
     """When it did."""
     probe: int | None = None
     """Its endpoint's breaker is open and this asks whether it is back: how many probes failed before."""
+    early_until: int | None = None
+    """The probe asks ahead of its time, which is then (ms): a failure costs nothing of its schedule."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,8 @@ class RetryPolicy:
 def decide(delivery: Delivery, outcome: Outcome, policy: RetryPolicy, *, now: int, jitter: float) -> Decision:
     """What follows from one attempt. `now` in milliseconds; `jitter` uniform in [-1, 1].
 
-    Where the schedule was started anew, it and the expiry count from then on; attempt numbers go on.
+    Where the schedule was started anew, it and the expiry count from then on; attempt numbers go on. A probe ahead of
+    its time that fails is due when it was.
     """
     if outcome.status_code is not None and 200 <= outcome.status_code < 300:
         return Decision(DeliveryState.DELIVERED, EndpointEffect.SUCCESS)
@@ -63,6 +64,8 @@ def decide(delivery: Delivery, outcome: Outcome, policy: RetryPolicy, *, now: in
     failure = Decision(
         DeliveryState.DEAD, effect, pause_ms=pause_ms, probe_in_ms=probe, window_ms=policy.failure_window_ms
     )
+    if delivery.early_until is not None:
+        return replace(failure, state=DeliveryState.PENDING, retry_in_ms=max(delivery.early_until - now, pause_ms, 0))
     made = delivery.attempts - delivery.round_from + 1
     if made >= len(policy.schedule_seconds):
         reason = DeadReason.BLOCKED if blocked else DeadReason.EXHAUSTED

@@ -8,7 +8,7 @@ import rich_click as click
 
 from bridge.cli.calling import pasteable
 from bridge.cli.delivery_steer import cancel, retry
-from bridge.cli.output import Columns, Row, ago, chosen, emit, field, indented, output_option, safe, say, when
+from bridge.cli.output import Columns, Row, ago, chosen, emit, field, indented, output_option, safe, say, soon, when
 from bridge.cli.session import speakable, with_store
 from bridge.cli.word import Word
 from bridge.errors import NotFound
@@ -52,7 +52,7 @@ def waits(row: Row, width: int = ERROR_WIDTH) -> str:
     from bridge.waiting import told
 
     hold, error = row["hold"], row["endpoint_error"] or row["last_error"]
-    words = [told(hold, row["endpoint"], ago(hold["probe_at"]))] if hold else []
+    words = [told(hold, row["endpoint"], soon(hold["probe_at"]))] if hold else []
     return "; ".join([*words, *([f"last error: {shorten(error, width, placeholder='…')}"] if error else [])])
 
 

@@ -66,7 +66,8 @@ for command in (check, disable, enable, recover, rm, rotate, set_, test):
 
 
 def _state(row: Row) -> str:
-    probed = f", probed {out.ago(row['probe_at'])}" if row["probe_at"] else ""
+    probe = f"next probe {out.soon(row['probe_at'])}" if row["pending"] else "asked by what comes next"
+    probed = f", {probe}" if row["probe_at"] else ""
     return f"{row['state']} ({row['reason']}{probed})" if row["reason"] else str(row["state"])
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from bridge.cli.calling import pasteable
-from bridge.cli.output import ago, as_json, chosen, emit_one, fields_of, output_without_ids, plain, safe, span
+from bridge.cli.output import ago, as_json, chosen, emit_one, fields_of, output_without_ids, plain, safe, soon, span
 from bridge.cli.session import seconds_from, settings_of, with_store
 from bridge.cli.word import Word
 
@@ -131,7 +131,7 @@ def _screen(row: dict[str, Any], deployment: "Deployment") -> dict[str, Any]:
 
 
 def _endpoints(row: dict[str, Any]) -> str:
-    probed = f"; held as failing, the next probe goes out {ago(row['probe_at'])}" if row["probe_at"] else ""
+    probed = f"; held as failing, the next probe goes out {soon(row['probe_at'])}" if row["probe_at"] else ""
     fails = f"; {row['failing']} fail{'s' * (row['failing'] == 1)}" if row["failing"] else ""
     troubled = DOCTOR if fails or {"held", "disabled"} & row["endpoints"].keys() else ""
     states = ", ".join(f"{count} {state}" for state, count in row["endpoints"].items()) or "none"

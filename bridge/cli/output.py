@@ -212,6 +212,11 @@ def ago(milliseconds: int | None, now: int | None = None) -> str:
     return f"{text} ago" if seconds >= 0 else f"in {text}"
 
 
+def soon(milliseconds: int | None) -> str:
+    """How far ahead a moment is; what is past is due now, and so is what nobody knows."""
+    return "now" if milliseconds is None or milliseconds <= time.time() * 1000 else ago(milliseconds)
+
+
 def span(seconds: float) -> str:
     """A length of time in one unit."""
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):

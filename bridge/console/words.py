@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from bridge.cli.output import ago, plain, safe, safe_lines, span
+from bridge.cli.output import ago, plain, safe, safe_lines, soon, span
 from bridge.console.drawing import sparkline, timeline
 from bridge.formats import rfc3339
 from bridge.waiting import told
@@ -71,4 +71,4 @@ def as_curl(attempt: Mapping[str, Any], body: bytes | None) -> str:
 
 def _held(delivery: Mapping[str, Any]) -> str:
     hold = delivery["hold"]
-    return told(hold, delivery["endpoint"], ago(hold["probe_at"])) if hold else ""
+    return told(hold, delivery["endpoint"], soon(hold["probe_at"])) if hold else ""

@@ -128,7 +128,8 @@ class Outbox:
 
 
 def _delivery(token: str, entry: Sequence[Any]) -> Delivery:
-    endpoint, event_id, event_type, task, revision, made, attempts, trigger, round_from, round_at, probe, body = entry
+    endpoint, event_id, event_type, task, revision, made, attempts, trigger, *entry = entry
+    round_from, round_at, probe, early, body = entry
     return Delivery(
         event_id=as_text(event_id),
         endpoint=endpoint.decode(),
@@ -143,4 +144,5 @@ def _delivery(token: str, entry: Sequence[Any]) -> Delivery:
         round_from=int(round_from),
         round_at=int(round_at) if round_at else None,
         probe=None if probe == b"" else int(probe),
+        early_until=int(early) if early else None,
     )

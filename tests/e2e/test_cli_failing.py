@@ -43,10 +43,22 @@ def test_a_held_endpoint_says_why_and_when_it_is_probed(bridge: Bridge, redis_ur
         assert "held" in out + told, words
         assert "failing" in out + told, words
     _, out, _ = bridge("endpoint", "ls")
-    assert "held (failing, probed in 4 min)" in " ".join(out.split())
+    assert "held (failing, next probe in 4 min)" in " ".join(out.split())
     status = " ".join(bridge("status")[1].split())
     assert "1 held; held as failing, the next probe goes out in 4 min → bridge doctor" in status
     assert claim(redis_url) == []
+
+
+@pytest.mark.usefixtures("held")
+def test_no_probe_is_told_as_one_that_was(bridge: Bridge, client: "Redis") -> None:
+    """It is overdue, as no worker runs; and where nothing is owed, nothing is probed."""
+    client.hset("bridge:endpoint:billing", "probe_at", 1)
+    assert "next probe now" in bridge("endpoint", "ls")[1]
+    assert "the next probe goes out now" in " ".join(bridge("status")[1].split())
+    assert "its breaker is open, next probe now" in bridge("delivery", "ls")[1]
+    bridge("delivery", "cancel", "-", stdin=bridge("delivery", "ls", "-o", "ids")[1].encode())
+    assert "held (failing, asked by what comes next)" in bridge("endpoint", "ls")[1]
+    assert "probe" not in bridge("status")[1]
 
 
 def test_a_retry_has_it_probed_now(bridge: Bridge, redis_url: str, held: list[str]) -> None:

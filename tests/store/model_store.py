@@ -270,7 +270,7 @@ def _check_endpoints(state: State, now: int, cap: int) -> None:
         queued = state.get(f"queue:{endpoint}", {}).values()
         if queued and live < (1 if held else limit):
             rests = (known.get("paused_until", 0), known.get("probe_at", 0) if held else 0, _next_by_rate(known, now))
-            moments.append(max(min(queued), *map(float, rests)))
+            moments.append(max(0 if held else min(queued), *map(float, rests)))  # a probe may ask ahead of its time
         if moments:
             due = max(min(moments), now)
             assert looked_at is not None, f"{endpoint} has something to do at {due}, and nobody looks"

@@ -17,6 +17,7 @@ DELIVERED = Decision(DeliveryState.DELIVERED, EndpointEffect.SUCCESS)
 HOUR_MS = 3_600_000
 PROBE_MS = 30_000
 RETRY = Decision(DeliveryState.PENDING, EndpointEffect.FAILURE, retry_in_ms=HOUR_MS, probe_in_ms=PROBE_MS)
+LATER = Decision(DeliveryState.PENDING, EndpointEffect.FAILURE, retry_in_ms=10 * HOUR_MS, probe_in_ms=PROBE_MS)
 ENDPOINT = "bridge:endpoint:a"
 
 
@@ -105,6 +106,80 @@ async def test_one_probe_at_a_time_takes_the_oldest(scene: Scene, clock: Clock) 
     (second,) = await scene.claim()
     assert (second.event_id, second.probe) == (behind[1], 1)
     assert await attempts(scene) == {**before, behind[0]: 1}
+
+
+async def rested(scene: Scene, waiting: int = 3) -> dict[str, float]:
+    """An open breaker behind which nothing is due for hours; when each will be."""
+    await scene.endpoint("a")
+    await opened(scene, waiting=waiting)
+    for _ in range(FAILURES_BEFORE_OPEN + waiting + 1):
+        scene.clock.advance(PROBE_MS)
+        for probe in await scene.claim():
+            assert await settle(scene, probe, LATER) == "ok"
+    return await due(scene)
+
+
+async def due(scene: Scene) -> dict[str, float]:
+    """When each delivery in the queue is due."""
+    pairs = cast(Any, await scene.store.client.zrange("bridge:queue:a", 0, -1, withscores=True))
+    return {event_id.decode(): score for event_id, score in pairs}
+
+
+async def test_while_nothing_is_due_each_is_asked_in_turn_ahead_of_its_time(scene: Scene, clock: Clock) -> None:
+    """The receiver's return is noticed within an interval, whatever the schedule; nothing of which is spent."""
+    when = await rested(scene)
+    assert min(when.values()) > clock.now + 2 * len(when) * PROBE_MS
+    asked = list[str]()
+    for _ in range(2 * len(when)):
+        clock.advance(PROBE_MS - 1)
+        assert await scene.claim() == []
+        clock.advance(1)
+        (probe,) = await scene.claim()
+        assert (probe.early_until, probe.probe is None) == (when[probe.event_id], False)
+        assert probe.attempts - probe.round_from == 1
+        assert await settle(scene, probe, RETRY) == "ok"
+        assert await due(scene) == when
+        asked.append(probe.event_id)
+    assert sorted(asked) == sorted([*when, *when])
+    assert sorted(asked[: len(when)]) == sorted(when)
+
+    clock.advance(PROBE_MS)
+    (probe,) = await scene.claim()
+    assert await settle(scene, probe, DELIVERED) == "back"
+    assert len(await scene.claim()) > 0, "what waited is due"
+
+
+async def test_what_is_due_goes_before_what_is_not(scene: Scene, clock: Clock) -> None:
+    """And counts as it always does."""
+    await rested(scene)
+    (fresh,) = await owe(scene, 1, first=500)
+    clock.advance(PROBE_MS)
+    (probe,) = await scene.claim()
+    assert (probe.event_id, probe.early_until) == (fresh, None)
+    assert await settle(scene, probe, RETRY) == "ok"
+    assert (await due(scene))[fresh] == clock.now + HOUR_MS
+
+
+async def test_a_probe_ahead_of_its_time_that_is_not_settled_keeps_its_time(scene: Scene, clock: Clock) -> None:
+    """Given back, or its worker died: due when it was, and what comes of it then counts again."""
+    when = await rested(scene)
+    clock.advance(PROBE_MS)
+    (probe,) = await scene.claim()
+    assert await scene.store.outbox.give_back(probe, delay_ms=1_000) == "ok"
+    assert await due(scene) == when
+    (probe,) = await scene.claim()
+    clock.advance(LEASE_MS)
+    (again,) = await scene.claim()
+    assert {**await due(scene), again.event_id: again.early_until} == when
+    assert await settle(scene, again, RETRY) == "ok"
+    (last,) = (one for one, score in when.items() if score == max(when.values()))
+    clock.now = int(max(when.values()))
+    while (probe := (await scene.claim())[0]).event_id != last:
+        assert await settle(scene, probe, RETRY) == "ok"
+        clock.advance(PROBE_MS)
+    assert probe.early_until is None
+    assert await settle(scene, probe, RETRY) == "ok"
+    assert (await due(scene))[last] == clock.now + HOUR_MS
 
 
 async def test_a_probe_whose_worker_dies_is_made_again(scene: Scene, clock: Clock) -> None:

@@ -72,6 +72,22 @@ def test_an_endpoint_s_own_schedule_goes_before() -> None:
     assert POLICY.of(an_endpoint()) is POLICY
 
 
+@pytest.mark.parametrize("attempts", [1, 8, 9, 500])
+@pytest.mark.parametrize("kind", ["index.task.ready", "index.task.queued"])
+def test_a_probe_ahead_of_its_time_costs_nothing_of_the_schedule(kind: str, attempts: int) -> None:
+    """However many there were: it is due when it was, or later if the receiver asks for that, and does not expire."""
+    asked = a_delivery(type=kind, attempts=attempts, created_at=START - 10**9, probe=3, early_until=START + 7_000)
+    failed = decide(asked, an_answer(500), POLICY, now=START, jitter=1)
+    assert (failed.state, failed.retry_in_ms, failed.reason) == (DeliveryState.PENDING, 7_000, None)
+    assert failed.probe_in_ms > 0
+    rests = decide(asked, an_answer(429, retry_after_seconds=60), POLICY, now=START, jitter=1)
+    assert (rests.state, rests.retry_in_ms) == (DeliveryState.PENDING, 60_000)
+    overdue = decide(asked, an_answer(500), POLICY, now=START + 9_000, jitter=1)
+    assert overdue.retry_in_ms == 0
+    for code, state in ((204, DeliveryState.DELIVERED), (410, DeliveryState.DEAD)):
+        assert decide(asked, an_answer(code), POLICY, now=START, jitter=1).state == state
+
+
 @pytest.mark.parametrize(("probe", "expected"), [(None, 30_000), (0, 60_000), (3, 300_000)])
 def test_a_failure_says_when_the_endpoint_is_probed(probe: int | None, expected: int) -> None:
     """In case it opens the breaker, or was a probe itself; and how long the endpoint may fail."""

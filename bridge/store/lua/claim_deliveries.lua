@@ -6,15 +6,16 @@
 --       bound on bridge:rejected
 -- Steps per endpoint, the one that waited longest first: return leases that ended to the queue (their attempt may or may
 --   not have gone out, so the next one of that task is promoted); move due deliveries to leases while the endpoint's cap,
---   its rate and our slots last; say when it next has something to do. What cannot be sent, its record being nonsense or its
+--   its rate and our slots last; say when it next has something to do. A held endpoint for which nothing is due is asked by
+--   one ahead of its time, which it keeps: each in turn, and at the price of an attempt's number alone. What cannot be sent, its record being nonsense or its
 --   body lost, ends as a dead letter instead, and costs those claimed beside it nothing. Nor does an endpoint one of whose
 --   keys somebody wrote over: it waits for the sweep, which mends it; nor one that cannot be served for any other reason,
 --   which bridge:rejected names. Progress that a later event of its task has
 --   overtaken ends as superseded, where its endpoint asks for that.
 -- Reply {now, next moment ms or '', version of the endpoint set, hand-outs waiting 0|1,
 --        then per delivery {endpoint, event id, type, task, revision, made at ms, attempts, trigger or '', attempts
---        before the schedule last started anew, when it did (ms) or '', probes that failed before if this is one or '',
---        body}}
+--        that do not count on the schedule, when it last started anew (ms) or '', probes that failed before if this is
+--        one or '', when it is due if that is ahead (ms) or '', body}}
 local slots, lease, token = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local poison, breadth, bound = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local claimed, broken_ms = {}, 5000
@@ -38,7 +39,7 @@ local function reclaim(endpoint)
         record.again = place and place > 0 or nil
         redis.call('HSET', P .. 'deliveries:' .. endpoint, event_id, cjson.encode(record))
         if not record.again then
-          redis.call('ZADD', P .. 'queue:' .. endpoint, now, event_id)
+          redis.call('ZADD', P .. 'queue:' .. endpoint, tonumber(record.early) or now, event_id)
           if (redis.call('HGET', P .. 'endpoint:' .. endpoint, 'ordering') or 'strict') ~= 'strict' then
             promote(endpoint, record.task, event_id)
           end
@@ -48,11 +49,21 @@ local function reclaim(endpoint)
   end
 end
 
+-- What is due; or, of a held endpoint for which nothing is, one that is not, each in turn, and when it will be.
+local function next_ones(queue, free, probes)
+  local due = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', 0, free)
+  local waiting = probes and #due == 0 and redis.call('ZCARD', queue) or 0
+  if waiting == 0 then return due, nil end
+  local one = redis.call('ZRANGE', queue, probes % waiting, probes % waiting, 'WITHSCORES')
+  return {one[1]}, tonumber(one[2])
+end
+
 local function take(endpoint, free, probes)
   local resumed, supersedes = unpack(redis.call('HMGET', P .. 'endpoint:' .. endpoint, 'resumed_at', 'supersede'))
   resumed = whole(resumed, nil, 0, 1e14)
   local queue, leases = P .. 'queue:' .. endpoint, P .. 'leases:' .. endpoint
-  for _, event_id in ipairs(redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', 0, free)) do
+  local chosen, early = next_ones(queue, free, probes)
+  for _, event_id in ipairs(chosen) do
     redis.call('ZREM', queue, event_id)
     local record = record_of(endpoint, event_id)
     local body = body_of(event_id)
@@ -68,13 +79,15 @@ local function take(endpoint, free, probes)
       finish(endpoint, event_id, record, 'dead', 'body-lost')
       promote(endpoint, record.task, event_id)
     elseif record then
-      if renew(record, resumed) then
+      local renewed, before = renew(record, resumed), record.early
+      record.early = early
+      if renewed or before ~= early then
         redis.call('HSET', P .. 'deliveries:' .. endpoint, event_id, cjson.encode(record))
       end
       redis.call('ZADD', leases, now + lease, event_id .. '/' .. token)
       claimed[#claimed + 1] = {endpoint, event_id, record.type, record.task, tostring(record.revision),
         tonumber(record.created), record.attempts, type(record.trigger) == 'string' and record.trigger or '',
-        tonumber(record.round_from) or 0, tonumber(record.round_at) or '', probes or '', body}
+        tonumber(record.round_from) or 0, tonumber(record.round_at) or '', probes or '', early or '', body}
     else -- its record was deleted by hand, and must not hold its successors back
       promote(endpoint, record_from_event(endpoint, event_id).task, event_id)
     end

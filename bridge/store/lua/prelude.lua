@@ -97,8 +97,8 @@ local function allowed_by_rate(limits)
   return math.floor((now + limits.interval * limits.burst - limits.spent + 0.001) / limits.interval)
 end
 
--- Say when this endpoint next has something to do: its first due delivery if a slot is free and it is not resting,
--- or the end of its first lease, whatever comes first. Who was just served goes to the back of the ring; who waits keeps
+-- Say when this endpoint next has something to do: its first due delivery (or while it is held any, which is not asked to
+-- be due) if a slot is free and it is not resting, or the end of its first lease, whatever comes first. Who was just served goes to the back of the ring; who waits keeps
 -- its place, so that an old backlog does not outrank a fresh delivery for ever.
 local function refresh(endpoint, served)
   local ready = P .. 'ready'
@@ -112,7 +112,7 @@ local function refresh(endpoint, served)
   local first_lease = at_score(leases, 0)
   if redis.call('ZCOUNT', leases, '(' .. now, '+inf') < limits.cap then
     local due = at_score(P .. 'queue:' .. endpoint, 0)
-    if due then moment = math.max(due, limits.from, now) end
+    if due then moment = math.max(limits.probes and now or due, limits.from, now) end
   end
   if first_lease and (not moment or first_lease < moment) then moment = math.max(first_lease, now) end
   if moment == now and not served then

@@ -35,6 +35,8 @@ if record.state ~= 'pending' then -- it has ended by another's hand: nothing tha
   return 'stale'
 end
 record.attempts, record.claims, record.trigger, record.again = record.attempts + 1, nil, nil, nil
+local early = tonumber(record.early) -- a probe ahead of its time: the schedule goes on as if it had not been
+if early then record.round_from, record.early = (tonumber(record.round_from) or 0) + 1, nil end
 redis.call('ZREM', leases, entry)
 local log = P .. 'attempts:' .. endpoint .. ':' .. event_id
 redis.call('RPUSH', log, ARGV[9])
@@ -50,7 +52,8 @@ local later = supersedes and state == 'pending' and overtaken_by(endpoint, event
 if later then state, reason = 'superseded', later end
 if state == 'pending' then
   redis.call('HSET', P .. 'deliveries:' .. endpoint, event_id, cjson.encode(record))
-  redis.call('ZADD', P .. 'queue:' .. endpoint, now + tonumber(ARGV[5]), event_id)
+  local due = early and math.max(early, now + tonumber(ARGV[8])) or now + tonumber(ARGV[5])
+  redis.call('ZADD', P .. 'queue:' .. endpoint, due, event_id)
 else
   finish(endpoint, event_id, record, state, reason)
 end

@@ -160,7 +160,7 @@ async def status(store: HasClient, *, seen: int = SEEN) -> Status:
         roles=tuple([await role(store, kind) for kind in KINDS]),
         endpoints=dict(Counter(one.state for one in endpoints if one.state != "removed")),
         failing=sum(one.state == "active" and one.failures > 0 for one in endpoints),
-        probe_at=min((one.probe_at for one in endpoints if one.probe_at), default=None),
+        probe_at=min((one.probe_at for one in endpoints if one.probe_at and one.pending), default=None),
         pending=sum(one.pending for one in endpoints),
         dead=sum(one.dead for one in endpoints),
         oldest_due_ms=max((await oldest_due(store, endpoints)).values(), default=0),
