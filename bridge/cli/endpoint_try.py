@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from bridge.cli.defining import absent
 from bridge.cli.output import chosen, emit_one, output_without_ids, safe, say
 from bridge.cli.session import speakable, with_store
 from bridge.errors import BridgeError
+from bridge.orders.definitions import absent
 
 if TYPE_CHECKING:
     from bridge.model import Delivery, Endpoint, Outcome

@@ -8,11 +8,13 @@ from typing import Any
 import rich_click as click
 
 from bridge.cli import output as out
-from bridge.cli.defining import Definition, Rewritten, rewrite, same, secret_from, tell_state
+from bridge.cli.defining import rewrite, secret_from, tell_state
 from bridge.cli.endpoint_fields import changed, field_options, fields_from, unset_from
 from bridge.cli.output import Columns, chosen, emit, emit_one, output_option, safe, say, span
-from bridge.cli.session import seconds_from, speakable, with_store
+from bridge.cli.session import speakable, with_store
 from bridge.errors import InvalidInput
+from bridge.orders.definitions import Definition, Rewritten, same
+from bridge.orders.moments import seconds_from
 from bridge.signature import generate_secret
 
 SECRET_BYTES = 32

@@ -10,8 +10,9 @@ import rich_click as click
 
 from bridge.cli.output import Columns, Row, chosen, emit, field, output_option, safe, say
 from bridge.cli.progress import bar
-from bridge.cli.session import moment_from, names_in, speakable, with_store
+from bridge.cli.session import names_in, speakable, with_store
 from bridge.errors import InvalidInput, NotFound
+from bridge.orders.moments import moment_from
 
 if TYPE_CHECKING:
     from bridge.store import Store
