@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -125,7 +126,7 @@ def rotate(ctx: click.Context, /, name: str, **given: Any) -> None:
       bridge endpoint rotate billing
       bridge endpoint rotate billing --secret-file new.whsec --overlap 7d
     """
-    from bridge.rotation import OVERLAP_SECONDS, rotated
+    from bridge.rotation import OVERLAP_SECONDS, old_until, rotated
 
     overlap = int(seconds_from(given["overlap"]))
     if overlap > OVERLAP_SECONDS:
@@ -137,7 +138,7 @@ def rotate(ctx: click.Context, /, name: str, **given: Any) -> None:
         return rotated(old, new, now_seconds=now, overlap_seconds=overlap)
 
     one = with_store(ctx, lambda store, settings: rewrite(store, settings, name, change))
-    until = max((old["until"] for old in one.after.get("previous_secrets", [])), default=None)
+    until = old_until(one.after, int(time.time()))
     row = {"endpoint": name, **({} if read else {"secret": new}), "old_secret_until_at": until and until * 1000}
     how = chosen(ctx, given["output"], given["as_json"])
     emit_one(row, how, key="endpoint")

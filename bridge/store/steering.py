@@ -115,8 +115,10 @@ class Steering:
         return Steered(as_text(word), as_text(state), as_text(before), int(pending), as_text(why))
 
     async def dead_letters(self, name: str, since: int, *, most: int = RECOVERED) -> DeadLetters:
-        """The dead letters of an endpoint that ended at or after `since` (ms), about `most` of them: all of each moment, so
-        that whoever goes on since `reached` meets each of them once."""
+        """The dead letters of an endpoint that ended at or after `since` (ms), about `most` of them.
+
+        They are all of each moment, so that whoever goes on since `reached` meets each of them once.
+        """
         found: list[DeadLetter] = []
         ended: list[int] = []
         for start in range(0, RECOVERED, PAGE):

@@ -1,11 +1,12 @@
 """Events as the stream lists them: a page after a cursor, and a follower that never blocks longer than the socket."""
 
+import re
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.errors import NotFound
+from bridge.errors import InvalidInput, NotFound
 from bridge.packing import unpack
 from bridge.store.reading.trips import HasClient, as_ms, check_cancelled
 from bridge.store.registry import as_text
@@ -42,6 +43,30 @@ class KeptEvent:
 
 
 Fits = Callable[[EventView], bool]
+_CURSOR = re.compile(r"\d{1,19}(-\d{1,19})?", re.ASCII)
+
+
+def fitting(task: str | None, pattern: str | None) -> Fits:
+    """Whether an event is of this task and type; a type that ends in * is a prefix, as in endpoints' filters."""
+
+    def fits(one: EventView) -> bool:
+        if task not in (None, one.task):
+            return False
+        if pattern is None:
+            return True
+        return one.type.startswith(pattern[:-1]) if pattern.endswith("*") else one.type == pattern
+
+    return fits
+
+
+async def place_of(store: HasClient, after: str) -> str:
+    """A place in the stream, from a cursor or an event's id. Raises InvalidInput for what is neither."""
+    if after.startswith("evt_"):
+        return await cursor_of(store, after)
+    if not _CURSOR.fullmatch(after):
+        fix = "`bridge event ls` shows both in every row"
+        raise InvalidInput(f"“{after}” is neither an event id nor a cursor", fix=fix)
+    return after if "-" in after else f"{after}-0"
 
 
 async def events_after(store: HasClient, cursor: str, fits: Fits, limit: int) -> list[EventView]:
