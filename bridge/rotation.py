@@ -104,15 +104,13 @@ def has_secret(definition: Mapping[str, Any], secret: str) -> bool:
     return isinstance(old, str) and _same(old, secret)
 
 
-def rotated_once(
-    definition: Mapping[str, Any], new: str, *, now_seconds: int, overlap_seconds: int
-) -> Mapping[str, Any]:
+def rotated_once(definition: Mapping[str, Any], new: str, *, now_seconds: int, overlap_seconds: int) -> dict[str, Any]:
     """The same where it may be asked for again: with the secret that is in force already nothing changes, but that
     without an overlap what is old signs no more."""
     if not has_secret(definition, new):
         return rotated(definition, new, now_seconds=now_seconds, overlap_seconds=overlap_seconds)
     if overlap_seconds:
-        return definition
+        return dict(definition)
     return {name: value for name, value in definition.items() if name != "previous_secrets"}
 
 

@@ -15,6 +15,8 @@ PAGE = 1_000
 BLOCK_MS = 1_000
 """How long one read waits; well below the socket's own limit of five seconds."""
 FOLLOWED = 200
+LOOKED_AT = 10_000
+"""The most events that one page looks at for those that fit; the next page goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,37 @@ async def place_of(store: HasClient, after: str) -> str:
         fix = "`bridge event ls` shows both in every row"
         raise InvalidInput(f"“{after}” is neither an event id nor a cursor", fix=fix)
     return after if "-" in after else f"{after}-0"
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Some events, oldest first."""
+
+    rows: list[EventView]
+    after: str
+    """The place to go on from, now or when there is more."""
+    more: bool
+    """Whether there is more already."""
+
+
+async def page_of_events(store: HasClient, after: str | None, fits: Fits, limit: int) -> EventPage:
+    """The next events after a cursor that fit, or without one the latest. A page looks at so many events at most."""
+    if after is None:
+        end = await last_cursor(store)  # before they are read: what comes in between is on this page, or on the next
+        rows = await latest_events(store, fits, limit, depth=LOOKED_AT)
+        return EventPage(rows, rows[-1].cursor if rows else end, more=False)
+    found: list[EventView] = []
+    for _ in range(0, LOOKED_AT, PAGE):
+        entries: Any = await store.client.xrange(store.keys.events, f"({after}", "+", count=PAGE)
+        for number, entry in enumerate(entries, 1):
+            view = _view(*entry)
+            after = view.cursor
+            found += [view] if fits(view) else []
+            if len(found) == limit:
+                return EventPage(found, after, more=number < len(entries) or len(entries) == PAGE)
+        if len(entries) < PAGE:
+            return EventPage(found, after, more=False)
+    return EventPage(found, after, more=True)
 
 
 async def events_after(store: HasClient, cursor: str, fits: Fits, limit: int) -> list[EventView]:
