@@ -100,12 +100,13 @@ class Api:
         if unspeakable := next((key for key, value in asked.items() if not value.isprintable()), None):
             raise Problem(400, f"{unspeakable} is not a name", "write it in printable characters")
         fields = await _fields(request, operation) if operation.takes else None
+        seconds = SECONDS + (self._sending_seconds if operation.sends else 0)
         try:
-            async with asyncio.timeout(SECONDS + (self._sending_seconds if operation.sends else 0)):
+            async with asyncio.timeout(seconds):
                 with reading_errors():
                     done = await self._verbs[operation.id](asked, fields)
         except TimeoutError:
-            raise StoreDown(f"Redis did not answer within {SECONDS:g} s", fix="bridge doctor") from None
+            raise StoreDown(f"Redis did not answer within {seconds:g} s", fix="bridge doctor") from None
         text = as_json(plain(told(done.row)), indent=2) + "\n"
         return Response(text, done.status, {"vary": "accept"}, "application/json")
 

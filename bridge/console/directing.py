@@ -5,7 +5,7 @@ An order that is not through when its time is up says `more`, and in `next` the 
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bridge.console.bodies import Disabling, Fields, Recovering, Replaying, Rotating, Trying, read
@@ -31,7 +31,7 @@ Asked = Mapping[str, str]
 
 WORK_SECONDS = 5.0
 """A request goes on with many deliveries for so long."""
-LOOKED_AT = 20_000
+LOOKED_AT = 50_000
 """The most deliveries that one request looks at."""
 BATCH = 50
 """So many are sent again between two looks at the clock."""
@@ -121,37 +121,48 @@ class Directing:
         """Owe again what has ended, by range, as much of it as there is time for."""
         body, store = read(Replaying, fields), self._store
         choice = await self._choice(body)
-        if (many := await ended_in(store, choice)) > LOOKED_AT:
-            raise Problem(
-                422,
-                f"{many} deliveries have ended there, and a request looks at {LOOKED_AT} at most",
-                "say more: endpoints, a later since, dead; or by command line: bridge replay --help",
-            )
+        await self._check_many(choice, LOOKED_AT * (1 + bool(body.after)))
         meant = await replaying.meant(store, choice)
         begun = _place_in(body.after) if body.after else None
         ones = [one for one in meant.ones if begun is None or turn_of(one) > begun]
-        page = ones[: body.limit]
-        deadline = time.monotonic() + WORK_SECONDS
-        done, words = 0, Counter[str]()
-        while not body.dry_run and done < len(page) and (not done or time.monotonic() < deadline):
-            words += await replaying.owe_again(store, page[done : done + BATCH])
-            done = min(done + BATCH, len(page))
-        more = not body.dry_run and done < len(ones)
-        warnings = [*filter(None, [meant.unknown]), *replaying.left_out(meant.left_out)]
+        done, words = (0, Counter[str]()) if body.dry_run else await self._owe_again(ones[: body.limit])
+        owed, more = replaying.owed(words), done < len(ones) and not body.dry_run
+        untold = [] if ones or body.after else await replaying.never_told(store, choice)
         row = {
             "meant": len(ones),
             "endpoints": replaying.counted(ones),
-            "owed": replaying.owed(words),
+            "owed": owed,
             "dry_run": body.dry_run,
             "more": more,
             "next": _on(body, choice, ones[done - 1]) if more else None,
             "warnings": [
-                *warnings,
+                *filter(None, [meant.unknown]),
+                *replaying.left_out(meant.left_out),
                 *replaying.failures(words),
-                *([] if ones or body.after else await replaying.never_told(store, choice)),
+                *untold,
             ],
         }
-        return Done(202 if words else 200, row)
+        return Done(202 if owed or more else 200, row)
+
+    async def _check_many(self, choice: Choice, most: int) -> None:
+        """Raise Problem where too many would have to be looked at. Who goes on may see more of them than who begins:
+        what was sent again has ended again."""
+        if (many := await ended_in(self._store, choice)) > most:
+            raise Problem(
+                422,
+                f"{many} deliveries have ended there, and a request looks at {most} at most",
+                "say more: endpoints, a later since, dead; or by command line: bridge replay --help",
+            )
+
+    async def _owe_again(self, ones: "Sequence[DeliveryView]") -> tuple[int, Counter[str]]:
+        """Have as many owed again as there is time for; replies how many those are, and how often Redis said what."""
+        deadline = time.monotonic() + WORK_SECONDS
+        done, words = 0, Counter[str]()
+        while done < len(ones) and (not done or time.monotonic() < deadline):
+            piece = ones[done : done + BATCH]
+            words += await replaying.owe_again(self._store, piece)
+            done += len(piece)
+        return done, words
 
     async def _choice(self, body: Replaying) -> Choice:
         """What is meant. Without an end it is now: what comes while it goes on is not meant."""

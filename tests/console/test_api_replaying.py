@@ -125,6 +125,10 @@ async def test_what_a_request_cannot_look_at_is_refused_with_what_can_be_said(
     assert (refused.status_code, "5 deliveries" in refused.json()["reason"]) == (422, True)
     assert "bridge replay" in refused.json()["fix"]
     assert await everything_in(scene.store) == before
+    began = {"since": rfc3339(START), "after": f"{START} 1 evt_0 a"}
+    assert (await api.post("/api/replay", json=began | {"dry_run": True})).json()[
+        "meant"
+    ] == 5  # who goes on may see more
     for body, owed in (({"since": rfc3339(START + STEP)}, 4), ({"dead": False, "tasks": ["t1"]}, 1)):
         assert (await api.post("/api/replay", json=body)).json()["owed"] == owed
 

@@ -141,6 +141,23 @@ async def test_a_hold_between_two_requests_of_an_enabling_stands(
     assert [one.event_id for one in await scene.claim()] == made
 
 
+async def test_an_enabling_that_the_sweep_came_before_is_begun_anew(
+    scene: Scene, api: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep makes due what an enabling has left, and lets nothing go: that is for whoever asks again."""
+    await scene.endpoint("a")
+    made = await owed(scene, 5, RETRY)
+    monkeypatch.setattr("bridge.store.steering.BATCH", 2)
+    monkeypatch.setattr("bridge.console.directing.WORK_SECONDS", 0)
+    await api.post("/api/endpoints/a/disable")
+    assert (await api.post("/api/endpoints/a/enable")).json()["more"]
+    await scene.store.scripts.call("mend_endpoint", "a", 32, 1_000)
+    assert await scene.claim() == []
+    told = await followed(api, "/api/endpoints/a/enable", {})
+    assert told[-1]["state"] == "active"
+    assert [one.event_id for one in await scene.claim()] == made
+
+
 async def test_whoever_is_overruled_meanwhile_is_told(
     scene: Scene, api: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
