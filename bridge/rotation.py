@@ -117,7 +117,7 @@ def rotated_once(definition: Mapping[str, Any], new: str, *, now_seconds: int, o
 def old_until(definition: Mapping[str, Any], now_seconds: int) -> int | None:
     """Until when an old secret signs (Unix seconds); None where none does."""
     going = without_expired(definition, now_seconds).get("previous_secrets", [])
-    return max((int(one["until"]) for one in going), default=None)
+    return max((one["until"] for one in going if isinstance(one.get("until"), int)), default=None)
 
 
 def without_expired(definition: Mapping[str, Any], now_seconds: int) -> dict[str, Any]:
@@ -126,8 +126,13 @@ def without_expired(definition: Mapping[str, Any], now_seconds: int) -> dict[str
     previous = made.pop("previous_secrets", None)
     if not isinstance(previous, Sequence):
         return made
-    going = [one for one in previous if isinstance(one, Mapping) and int(one.get("until", 0)) > now_seconds]
+    going = [one for one in previous if isinstance(one, Mapping) and not _is_over(one.get("until", 0), now_seconds)]
     return made | ({"previous_secrets": going} if going else {})
+
+
+def _is_over(until: Any, now_seconds: int) -> bool:
+    """Whether this time is over. What is no time is for whoever judges the definition."""
+    return isinstance(until, int | float) and until <= now_seconds
 
 
 def previous_secrets(definitions: Sequence[PreviousSecretDefinition]) -> tuple[PreviousSecret, ...]:

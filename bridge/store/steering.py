@@ -90,10 +90,12 @@ class Steering:
         return await self._steer(name, "enable", "", moved, token=token, deadline=deadline)
 
     async def _under_way(self, name: str) -> str | None:
-        """The token of an enabling that was begun and has not come to its end."""
+        """The token of an enabling of this very hold that was begun and has not come to its end."""
+        asked = ["asked:enable", "resuming", "resumed_at", "disabled_at"]
         with store_errors():
-            asked, resuming = await self._client.hmget(self._keys.endpoint(name), ["asked:enable", "resuming"])
-        return as_text(asked) if asked and resuming else None
+            token, resuming, begun, held = await self._client.hmget(self._keys.endpoint(name), asked)
+        goes_on = token and resuming and (as_ms(begun) or 0) >= (as_ms(held) or 0)
+        return as_text(token) if goes_on else None
 
     async def _steer(
         self,

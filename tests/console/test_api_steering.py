@@ -141,6 +141,25 @@ async def test_a_hold_between_two_requests_of_an_enabling_stands(
     assert [one.event_id for one in await scene.claim()] == made
 
 
+async def test_what_an_enabling_of_an_earlier_hold_left_is_not_gone_on_with(
+    scene: Scene, api: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The endpoint was disabled since by the bridge itself: all that is held now is due, from the first on."""
+    await scene.endpoint("a")
+    made = await owed(scene, 5, RETRY)
+    monkeypatch.setattr("bridge.store.steering.BATCH", 3)
+    monkeypatch.setattr("bridge.console.directing.WORK_SECONDS", 0)
+    await api.post("/api/endpoints/a/disable")
+    assert (await api.post("/api/endpoints/a/enable")).json()["more"]
+    scene.clock.advance(1_000)
+    await scene.store.client.hset("bridge:endpoint:a", "disabled_at", scene.clock.now)
+    for number in range(3):
+        await scene.store.client.zadd("bridge:queue:a", {made[number]: scene.clock.now + 60_000})
+    scene.clock.advance(1_000)
+    await followed(api, "/api/endpoints/a/enable", {})
+    assert [one.event_id for one in await scene.claim()] == made
+
+
 async def test_an_enabling_that_the_sweep_came_before_is_begun_anew(
     scene: Scene, api: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -374,8 +393,9 @@ async def test_what_is_not_understood_changes_nothing(
         ({"secret": SECRET, "previous_secrets": [{"secret": OTHER, "until": 9_000_000_000}] * 3}, "overlap_seconds",
          "“overlap_seconds”: 0"),
         ({"secret": SECRET, "url": "http://10.0.0.1/x"}, "url", ""),
+        ({"secret": SECRET, "previous_secrets": [{"secret": OTHER, "until": "soon"}]}, "previous_secrets.1.until", ""),
     ],
-    ids=["one at a time", "the default one", "too many", "refused otherwise"],
+    ids=["one at a time", "the default one", "too many", "refused otherwise", "written badly"],
 )  # fmt: skip
 async def test_a_rotation_that_cannot_be_is_refused_in_the_words_of_the_body(
     store: Store, scene: Scene, definition: dict[str, Any], field: str, fix: str
