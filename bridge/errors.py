@@ -43,6 +43,10 @@ class NotFound(BridgeError):
     exit_code = 3
 
 
+class Conflict(BridgeError):
+    """What stands forbids it, or somebody else changed it at the same time."""
+
+
 class CredentialRefused(BridgeError):
     """TwelveLabs refused the API key."""
 

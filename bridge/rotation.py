@@ -22,6 +22,10 @@ SECRET_FIELDS = ("secret", "previous_secrets")
 """The fields of a definition that hold signing secrets, however they are spelt."""
 
 
+class OverlapRefused(InvalidInput):
+    """The old secret cannot go on signing beside the new one."""
+
+
 def checked_secret(text: str) -> str:
     """A validator: refuse what no key can be read from, in words that repeat nothing of it. Sealed, it may be any."""
     if is_sealed(text):
@@ -66,14 +70,14 @@ def rotated(definition: Mapping[str, Any], new: str, *, now_seconds: int, overla
             fix="change over the key instead: bridge key new --help; or set --signatures v1,v1a first",
         )
     old = definition.get("secret")
-    if isinstance(old, str) and _same(old, new):
+    if has_secret(definition, new):
         raise InvalidInput(
             "this is the secret that the endpoint has",
             fix="name another one, or leave --secret-file out to have one made",
         )
     made = without_expired(definition, now_seconds) | {"secret": new}
     if overlap_seconds and definition.get("format") == TWELVELABS:
-        raise InvalidInput(
+        raise OverlapRefused(
             f"in the format {TWELVELABS} one secret signs at a time, as with TwelveLabs itself",
             fix="change over at once: --overlap 0",
         )
@@ -81,17 +85,39 @@ def rotated(definition: Mapping[str, Any], new: str, *, now_seconds: int, overla
         made.pop("previous_secrets", None)
         return made
     if not isinstance(old, str):
-        raise InvalidInput(
+        raise OverlapRefused(
             "it is signed with BRIDGE_DELIVERY_DEFAULT_SECRET, which cannot go on signing beside a secret of its own",
             fix="give the receiver a secret of its own first, then: --secret-file F --overlap 0",
         )
     going = [{"secret": old, "until": now_seconds + overlap_seconds}, *made.get("previous_secrets", [])]
     if len(going) > PREVIOUS_SECRETS:
-        raise InvalidInput(
+        raise OverlapRefused(
             f"{PREVIOUS_SECRETS} earlier secrets sign still",
             fix="wait until one has ended, or end them all: --overlap 0",
         )
     return made | {"previous_secrets": going}
+
+
+def has_secret(definition: Mapping[str, Any], secret: str) -> bool:
+    """Whether this is the secret in force, however it is written."""
+    old = definition.get("secret")
+    return isinstance(old, str) and _same(old, secret)
+
+
+def rotated_once(definition: Mapping[str, Any], new: str, *, now_seconds: int, overlap_seconds: int) -> dict[str, Any]:
+    """The same where it may be asked for again: with the secret that is in force already nothing changes, but that
+    without an overlap what is old signs no more."""
+    if not has_secret(definition, new):
+        return rotated(definition, new, now_seconds=now_seconds, overlap_seconds=overlap_seconds)
+    if overlap_seconds:
+        return dict(definition)
+    return {name: value for name, value in definition.items() if name != "previous_secrets"}
+
+
+def old_until(definition: Mapping[str, Any], now_seconds: int) -> int | None:
+    """Until when an old secret signs (Unix seconds); None where none does."""
+    going = without_expired(definition, now_seconds).get("previous_secrets", [])
+    return max((one["until"] for one in going if isinstance(one.get("until"), int)), default=None)
 
 
 def without_expired(definition: Mapping[str, Any], now_seconds: int) -> dict[str, Any]:
@@ -100,8 +126,13 @@ def without_expired(definition: Mapping[str, Any], now_seconds: int) -> dict[str
     previous = made.pop("previous_secrets", None)
     if not isinstance(previous, Sequence):
         return made
-    going = [one for one in previous if isinstance(one, Mapping) and int(one.get("until", 0)) > now_seconds]
+    going = [one for one in previous if isinstance(one, Mapping) and not _is_over(one.get("until", 0), now_seconds)]
     return made | ({"previous_secrets": going} if going else {})
+
+
+def _is_over(until: Any, now_seconds: int) -> bool:
+    """Whether this time is over. What is no time is for whoever judges the definition."""
+    return isinstance(until, int | float) and until <= now_seconds
 
 
 def previous_secrets(definitions: Sequence[PreviousSecretDefinition]) -> tuple[PreviousSecret, ...]:

@@ -1,4 +1,5 @@
-"""What is wrong with a value, in our words: the library that checks types tells it in its own. Pure."""
+"""What is wrong with a value, in our words: the library that checks types tells it in its own. And others' words, fit
+to be shown. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -35,3 +36,16 @@ def wrong(error: Mapping[str, Any], unit: str = "") -> str:
         return str(error["msg"]).removeprefix("Value error, ").replace("Input should", "must", 1)
     told = {name: f"{one:g}" if isinstance(one, float) else one for name, one in error.get("ctx", {}).items()}
     return words.format(of=f" of {unit}" if unit else "", **told).replace("'", "")
+
+
+def safe(value: object) -> str:
+    """Text from outside, fit for a terminal: what a terminal would obey and no eye can see is spelt out."""
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
+
+
+def safe_lines(text: str) -> str:
+    """The same for text of several lines."""
+    return "\n".join(map(safe, text.split("\n")))

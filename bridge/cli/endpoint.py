@@ -12,8 +12,8 @@ import rich_click as click
 
 from bridge.cli import output as out
 from bridge.cli.check import check
-from bridge.cli.defining import absent, held_still, secret_from, take_in
 from bridge.cli.defining import check as check_definition
+from bridge.cli.defining import secret_from
 from bridge.cli.endpoint_fields import field_options, fields_from
 from bridge.cli.endpoint_remove import rm
 from bridge.cli.endpoint_steer import disable, enable, recover
@@ -24,6 +24,7 @@ from bridge.cli.session import settings_of, speakable, with_store
 from bridge.errors import InvalidInput
 from bridge.formats import STANDARD, TWELVELABS, rfc3339
 from bridge.model import V1, Ordering
+from bridge.orders.definitions import absent, held_still, take_in
 from bridge.signature import generate_secret
 
 if TYPE_CHECKING:

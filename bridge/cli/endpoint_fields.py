@@ -8,13 +8,15 @@ from typing import Any, TypeVar
 
 import rich_click as click
 
-from bridge.cli.defining import Definition, text_from
+from bridge.cli.defining import text_from
 from bridge.cli.output import Function, safe, say
-from bridge.cli.session import names_in, seconds_from
+from bridge.cli.session import names_in
 from bridge.cli.word import Word
 from bridge.errors import InvalidInput
 from bridge.formats import CONTENT_TYPES
 from bridge.model import Ordering
+from bridge.orders.definitions import Definition
+from bridge.orders.moments import seconds_from
 from bridge.redaction import SECRETIVE
 from bridge.strict_json import finite, no_constant
 

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import rich_click as click
 
-from bridge.cli.defining import not_found
 from bridge.cli.output import safe, say
 from bridge.cli.session import with_store
+from bridge.orders.definitions import not_found
 
 if TYPE_CHECKING:
     from bridge.settings import Settings

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from bridge.cli.defining import absent
 from bridge.cli.output import chosen, emit_one, output_option, safe, say
 from bridge.cli.progress import bar
-from bridge.cli.session import moment_from, names_in, speakable, with_store
-from bridge.errors import BridgeError, InvalidInput
+from bridge.cli.session import names_in, speakable, with_store
+from bridge.errors import InvalidInput
+from bridge.orders import steering
+from bridge.orders.moments import moment_from
 
 if TYPE_CHECKING:
     from bridge.doctor.work import OwedFacts
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from bridge.store.steering import Steered
 
 PARTLY = 6
-UNCONFIRMED = "unconfirmed"
 
 
 @click.command()
@@ -39,10 +39,7 @@ def disable(ctx: click.Context, name: str, reason: str | None, output: str | Non
       bridge endpoint disable billing
       bridge endpoint disable billing --reason 'its receiver moves on Sunday'
     """
-    from bridge.rejection import redacted
-
-    why = "" if reason is None else redacted(safe(reason.strip())) or "operator"
-    steered = with_store(ctx, lambda store, _: _disable(store, name, why))
+    steered = with_store(ctx, lambda store, _: steering.disable(store, name, reason))
     row = {
         "endpoint": name,
         "state": "disabled",
@@ -52,15 +49,6 @@ def disable(ctx: click.Context, name: str, reason: str | None, output: str | Non
     }
     emit_one(row, chosen(ctx, output, as_json), key="endpoint")
     say(f"{_deliveries(steered.pending)} held, and so is what comes; nothing is lost → bridge endpoint enable {name}")
-
-
-async def _disable(store: "Store", name: str, why: str) -> "Steered":
-    """Hold it. Raises what a person has to hear."""
-    from bridge.store.steering import Steering
-
-    steered = await Steering(store).disable(name, why)
-    await _check(store, name, steered)
-    return steered
 
 
 @click.command()
@@ -80,10 +68,11 @@ def enable(ctx: click.Context, name: str, output: str | None, as_json: bool) -> 
     """
     from bridge.doctor.mended import dead_letters, waiting
 
-    steered, owed = with_store(ctx, lambda store, _: _enable(store, name))
-    row = {"endpoint": name, "state": _state(steered), "was": steered.before, "pending": steered.pending}
+    enabled = with_store(ctx, lambda store, _: steering.enable(store, name, bar=bar))
+    steered, owed = enabled
+    row = {"endpoint": name, "state": enabled.state, "was": steered.before, "pending": steered.pending}
     emit_one(row, chosen(ctx, output, as_json), key="endpoint")
-    if steered.word == UNCONFIRMED:
+    if steered.word == steering.UNCONFIRMED:
         _tell_asked(name, steered)
     elif steered.before != "active":
         say(f"It was {steered.before} ({safe(steered.reason)}); {_deliveries(steered.pending)} due now.")
@@ -91,32 +80,13 @@ def enable(ctx: click.Context, name: str, output: str | None, as_json: bool) -> 
         say(f"It was active already; {_deliveries(steered.pending)} owed.")
     for advice in (*waiting(owed), *dead_letters(owed)):
         say(safe(advice))
-    _warn(kept=owed.kept)
+    _warn(owed)
 
 
-async def _enable(store: "Store", name: str) -> "tuple[Steered, OwedFacts]":
-    """Let it go, with a bar where much is held; also what it is owed then, and what stays dead.
-
-    Raises what a person has to hear.
-    """
-    from bridge.store.reading.checkup import owed_facts
-    from bridge.store.reading.endpoints import find_endpoint
-    from bridge.store.steering import Steering
-
-    view = await find_endpoint(store, name)
-    with bar("Enabling", view.pending if view else 0) as advance:
-        steered = await Steering(store).enable(name, moved=advance)
-    await _check(store, name, steered)
-    (owed,) = await owed_facts(store, {}, [name])
-    return steered, owed
-
-
-def _warn(*, kept: bool) -> None:
+def _warn(owed: "OwedFacts") -> None:
     """Of an endpoint that is let go and yet gets nothing."""
-    from bridge.waiting import REFUSED
-
-    if kept:
-        say(f"! {REFUSED}")
+    for line in steering.kept_back(owed):
+        say(f"! {line}")
 
 
 @click.command()
@@ -148,77 +118,27 @@ def recover(ctx: click.Context, /, name: str, **given: Any) -> int:
         raise InvalidInput(
             f"no dead letter comes back from “{safe(strange[0])}”", fix=f"choose of {', '.join(NAMEABLE)}"
         )
-    row, owed = with_store(ctx, lambda store, _: _recover(store, name, given["since"], reasons, dry=given["dry_run"]))
-    left = row.pop("left")
+    row, left, owed, _ = with_store(
+        ctx, lambda store, _: _recover(store, name, given["since"], reasons, dry=given["dry_run"])
+    )
     emit_one(row, chosen(ctx, given["output"], given["as_json"]), key="endpoint")
     _narrate(name, row, left)
     for advice in waiting(owed):
         say(safe(advice))
-    _warn(kept=owed.kept)
+    _warn(owed)
     return PARTLY if row["lost"] or row["more"] else 0
 
 
 async def _recover(
     store: "Store", name: str, since: str | None, reasons: Sequence[str], *, dry: bool
-) -> "tuple[dict[str, Any], OwedFacts]":
-    """Count, bring back, enable; replies the row, in it of those that stay dead how many for each reason, and what the
-    endpoint is owed then."""
-    from bridge.recovery import choose
-    from bridge.store.reading.checkup import owed_facts
-    from bridge.store.reading.endpoints import find_endpoint
-    from bridge.store.steering import Recovered, Steering
-
-    steering = Steering(store)
-    view = await find_endpoint(store, name)
-    if view is None or view.state not in {"active", "held", "disabled"}:
-        raise await absent(store, name)
+) -> steering.Recovery:
     at = moment_from(since, await store.scripts.now()) if since is not None else 0
-    letters = await steering.dead_letters(name, at)
-    choice = choose(letters.found, reasons)
-    came, state = Recovered(), view.state
-    if not dry:
-        with bar("Recovering", len(choice.event_ids)) as advance:
-            came = await steering.recover(name, choice.event_ids, done=advance)
-        if came.removed:
-            raise await absent(store, name)
-        if state != "active":  # last, so that all of it goes out in order
-            steered, _ = await _enable(store, name)
-            state = _state(steered)
-    (owed,) = await owed_facts(store, {}, [name])
-    row = {
-        "endpoint": name,
-        "state": state,
-        "was": view.state,
-        "dead": len(choice.event_ids),
-        "reasons": dict(choice.wanted),
-        "recovered": came.recovered,
-        "lost": came.lost,
-        "dry_run": dry,
-        "more": letters.more,
-        "left": dict(choice.left),
-    }
-    return row, owed
-
-
-def _state(steered: "Steered") -> str:
-    """The state of an endpoint that was to be enabled."""
-    return "disabled" if steered.word == UNCONFIRMED else "active"
+    return await steering.recover(store, name, at, reasons, dry=dry, bar=bar)
 
 
 def _tell_asked(name: str, steered: "Steered") -> None:
     say(f"Its receiver has not consented yet, and is asked again now; until it does, {_deliveries(steered.pending)} "
         f"held → bridge endpoint show {name}")  # fmt: skip
-
-
-async def _check(store: "Store", name: str, steered: "Steered") -> None:
-    """Raise what a person has to hear instead of a success."""
-    if steered.word == "missing":
-        raise await absent(store, name)
-    if steered.word not in {"done", "same", UNCONFIRMED}:
-        raise BridgeError(
-            f"somebody else steers “{safe(name)}” at the same time",
-            fix=f"bridge endpoint show {name}, then say it again",
-        )
 
 
 def _narrate(name: str, row: dict[str, Any], left: dict[str, int]) -> None:

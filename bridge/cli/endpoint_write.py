@@ -2,17 +2,20 @@
 
 import json
 import secrets
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import rich_click as click
 
 from bridge.cli import output as out
-from bridge.cli.defining import Definition, Rewritten, rewrite, same, secret_from, tell_state
+from bridge.cli.defining import rewrite, secret_from, tell_state
 from bridge.cli.endpoint_fields import changed, field_options, fields_from, unset_from
 from bridge.cli.output import Columns, chosen, emit, emit_one, output_option, safe, say, span
-from bridge.cli.session import seconds_from, speakable, with_store
+from bridge.cli.session import speakable, with_store
 from bridge.errors import InvalidInput
+from bridge.orders.definitions import Definition, Rewritten, same
+from bridge.orders.moments import seconds_from
 from bridge.signature import generate_secret
 
 SECRET_BYTES = 32
@@ -123,7 +126,7 @@ def rotate(ctx: click.Context, /, name: str, **given: Any) -> None:
       bridge endpoint rotate billing
       bridge endpoint rotate billing --secret-file new.whsec --overlap 7d
     """
-    from bridge.rotation import OVERLAP_SECONDS, rotated
+    from bridge.rotation import OVERLAP_SECONDS, old_until, rotated
 
     overlap = int(seconds_from(given["overlap"]))
     if overlap > OVERLAP_SECONDS:
@@ -135,7 +138,7 @@ def rotate(ctx: click.Context, /, name: str, **given: Any) -> None:
         return rotated(old, new, now_seconds=now, overlap_seconds=overlap)
 
     one = with_store(ctx, lambda store, settings: rewrite(store, settings, name, change))
-    until = max((old["until"] for old in one.after.get("previous_secrets", [])), default=None)
+    until = old_until(one.after, int(time.time()))
     row = {"endpoint": name, **({} if read else {"secret": new}), "old_secret_until_at": until and until * 1000}
     how = chosen(ctx, given["output"], given["as_json"])
     emit_one(row, how, key="endpoint")

@@ -1,7 +1,6 @@
 """`bridge event`: what happened."""
 
 import json
-import re
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import asdict
@@ -24,12 +23,12 @@ from bridge.cli.output import (
     when,
 )
 from bridge.cli.session import speakable, with_store
-from bridge.errors import InvalidInput, NotFound
+from bridge.errors import NotFound
 from bridge.formats import rfc3339
 
 if TYPE_CHECKING:
     from bridge.store import Store
-    from bridge.store.reading.events import EventView, Fits
+    from bridge.store.reading.events import EventView
 
 
 @click.group()
@@ -52,8 +51,6 @@ COLUMNS: Columns = (
     ("committed", when("committed_at")),
     ("cursor", field("cursor")),
 )
-
-_CURSOR = re.compile(r"\d{1,19}(-\d{1,19})?", re.ASCII)
 
 
 def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -80,13 +77,13 @@ def ls(ctx: click.Context, /, **given: Any) -> None:
       bridge event ls --type index.task.ready
       bridge event ls --after 1763925001123-0 -o jsonl
     """
-    from bridge.store.reading.events import events_after, latest_events
+    from bridge.store.reading.events import events_after, fitting, latest_events, place_of
 
     async def look(store: "Store", _: Any) -> "list[EventView]":
-        fits, limit = _fits(given["task_id"], given["event_type"]), given["limit"]
+        fits, limit = fitting(given["task_id"], given["event_type"]), given["limit"]
         if given["after"] is None:
             return await latest_events(store, fits, limit)
-        return await events_after(store, await _cursor(store, given["after"]), fits, limit)
+        return await events_after(store, await place_of(store, given["after"]), fits, limit)
 
     rows = [asdict(view) for view in with_store(ctx, look)]
     emit(rows, chosen(ctx, given["output"], given["as_json"]), COLUMNS, key="event_id")
@@ -154,10 +151,10 @@ def tail(ctx: click.Context, /, **given: Any) -> None:
 
 
 async def _tail(store: "Store", how: str, given: dict[str, Any]) -> None:
-    from bridge.store.reading.events import follow, last_cursor
+    from bridge.store.reading.events import fitting, follow, last_cursor, place_of
 
-    fits, left = _fits(given["task_id"], given["event_type"]), given["limit"] or -1
-    cursor = await last_cursor(store) if given["after"] is None else await _cursor(store, given["after"])
+    fits, left = fitting(given["task_id"], given["event_type"]), given["limit"] or -1
+    cursor = await last_cursor(store) if given["after"] is None else await place_of(store, given["after"])
     async with aclosing(follow(store, cursor)) as pages:
         async for events in pages:
             for one in filter(fits, events):
@@ -173,28 +170,3 @@ def _line(row: Row, how: str) -> str:
     if how == "ids":
         return safe(row["event_id"])
     return safe(f"{rfc3339(row['committed_at'])}  {row['type']}  {row['task']}  {row['event_id']}")
-
-
-def _fits(task: str | None, pattern: str | None) -> "Fits":
-    """Whether an event is of this task and type; a type that ends in * is a prefix, as in endpoints' filters."""
-
-    def fits(one: "EventView") -> bool:
-        if task not in (None, one.task):
-            return False
-        if pattern is None:
-            return True
-        return one.type.startswith(pattern[:-1]) if pattern.endswith("*") else one.type == pattern
-
-    return fits
-
-
-async def _cursor(store: "Store", after: str) -> str:
-    """A place in the stream, from a cursor or an event's id."""
-    from bridge.store.reading.events import cursor_of
-
-    if after.startswith("evt_"):
-        return await cursor_of(store, after)
-    if not _CURSOR.fullmatch(after):
-        fix = "`bridge event ls` shows both in every row"
-        raise InvalidInput(f"“{after}” is neither an event id nor a cursor", fix=fix)
-    return after if "-" in after else f"{after}-0"

@@ -9,8 +9,9 @@ from pathlib import Path
 import rich_click as click
 
 from bridge.cli.output import chosen, emit_one, output_option, safe, say, span
-from bridge.cli.session import seconds_from, settings_of
+from bridge.cli.session import settings_of
 from bridge.errors import BridgeError, InvalidInput
+from bridge.orders.moments import seconds_from
 
 AT_ONCE = "0"
 IN_SECRETS = "bridge_signing_key"

@@ -11,8 +11,9 @@ import rich_click as click
 
 from bridge.cli.calling import pasteable
 from bridge.cli.output import ago, as_json, chosen, emit_one, fields_of, output_without_ids, plain, safe, soon, span
-from bridge.cli.session import seconds_from, settings_of, with_store
+from bridge.cli.session import settings_of, with_store
 from bridge.cli.word import Word
+from bridge.orders.moments import seconds_from
 
 if TYPE_CHECKING:
     from bridge.deployment import Deployment

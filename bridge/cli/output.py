@@ -23,6 +23,8 @@ from bridge.cli.calling import pasteable
 from bridge.cli.word import Word
 from bridge.errors import BridgeError, InvalidInput
 from bridge.formats import rfc3339
+from bridge.wording import safe as safe
+from bridge.wording import safe_lines as safe_lines
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -92,19 +94,6 @@ def chosen(ctx: plain_click.Context, output: str | None, as_json: bool) -> str:
 
 def _has_ids(command: plain_click.Command) -> bool:
     return not any(isinstance(one.type, FormWithoutIds) for one in command.params)
-
-
-def safe(value: object) -> str:
-    """Text from outside, fit for a terminal: what a terminal would obey and no eye can see is spelt out."""
-    text = str(value)
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
-
-
-def safe_lines(text: str) -> str:
-    """The same for text of several lines."""
-    return "\n".join(map(safe, text.split("\n")))
 
 
 def emit(rows: Iterable[Row], how: str, columns: Columns, *, key: str) -> None:

@@ -3,15 +3,17 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from bridge.cli.output import Columns, Row, chosen, emit, field, output_option, safe, say
+from bridge.cli.output import Columns, chosen, emit, field, output_option, safe, say
 from bridge.cli.progress import bar
-from bridge.cli.session import moment_from, names_in, speakable, with_store
-from bridge.errors import InvalidInput, NotFound
+from bridge.cli.session import names_in, speakable, with_store
+from bridge.errors import InvalidInput
+from bridge.orders import replaying
+from bridge.orders.moments import moment_from
 
 if TYPE_CHECKING:
     from bridge.store import Store
@@ -19,15 +21,12 @@ if TYPE_CHECKING:
     from bridge.store.reading.replayable import Choice
 
 PARTLY = 6
-NAMED = 5
-"""Of how many endpoints it is told why nothing fits."""
 BATCH = 100
 """How many are asked for at a time, so that what is behind can be seen while it goes on."""
 
 COLUMNS: Columns = tuple(
     (name, field(name)) for name in ("endpoint", "deliveries", "dead", "delivered", "superseded", "tasks")
 )
-OWED_AGAIN = {"revived", "due", "leased"}
 
 
 @click.command()
@@ -64,91 +63,33 @@ def _choice(given: dict[str, Any], now: int) -> "Choice":
     if since is not None and until is not None and since > until:
         raise InvalidInput("--since is later than --until: nothing lies between", fix="exchange them")
     endpoints, tasks, types = (names_in(given[name]) for name in ("endpoints", "tasks", "types"))
-    if not (endpoints or tasks or types or given["dead"] or since is not None):
+    choice = Choice(tuple(endpoints), frozenset(tasks), tuple(types), since, until, only_dead=given["dead"])
+    if not choice.says_which:
         raise InvalidInput("that would be everything that is kept", fix="say which: --endpoint, --since 2h, --dead, …")
-    return Choice(tuple(endpoints), frozenset(tasks), tuple(types), since, until, only_dead=given["dead"])
+    return choice
 
 
 async def _replay(store: "Store", how: str, given: dict[str, Any]) -> int:
-    from bridge.store.reading.replayable import replayable
-    from bridge.store.reading.standings import standings
-    from bridge.store.reading.trips import names_with_deliveries
-
     choice = _choice(given, await store.scripts.now())
-    known = set(await names_with_deliveries(store))
-    for name in choice.endpoints:
-        if name not in known:
-            raise NotFound(f"nothing is kept of an endpoint “{safe(name)}”", fix="bridge endpoint ls")
-    found = await replayable(store, choice)
-    await _refuse_unknown(store, choice.tasks - {one.task for one in found}, nothing=not found)
-    standing = await standings(store, sorted({one.endpoint for one in found}))
-    chosen_ones = [one for one in found if standing[one.endpoint].state != "removed"]
-    _tell_left_out([one.endpoint for one in found if standing[one.endpoint].state == "removed"])
-    emit(_counted(chosen_ones), how, COLUMNS, key="endpoint") if chosen_ones or how != "table" else None
-    if not chosen_ones:
-        await _tell_never_told(store, choice)
-    if not chosen_ones:
+    ones, left_out, unknown = await replaying.meant(store, choice)
+    for line in (*filter(None, [unknown]), *replaying.left_out(left_out)):
+        say(f"! {line}")
+    emit(replaying.counted(ones), how, COLUMNS, key="endpoint") if ones or how != "table" else None
+    if not ones:
+        for line in await replaying.never_told(store, choice):
+            say(safe(line))
         say(f"Nothing that has ended fits. What is still owed: bridge delivery ls --state pending{_of(choice)}")
     if given["dry_run"]:
-        say(f"{len(chosen_ones)} would be sent again; nothing was changed.")
-    if given["dry_run"] or not chosen_ones:
+        say(f"{len(ones)} would be sent again; nothing was changed.")
+    if given["dry_run"] or not ones:
         return 0
-    words = await _revive(store, chosen_ones, given["rate"])
-    return _tell(words, len(chosen_ones))
-
-
-async def _refuse_unknown(store: "Store", tasks: Set[str], *, nothing: bool) -> None:
-    """Name the tasks that were asked for and that nobody knows here. Raises NotFound where `nothing` else fits."""
-    from bridge.store.reading.tasks import find_tasks
-
-    unknown = [one.task for one in await find_tasks(store, sorted(tasks)) if one.state == "unknown"]
-    if not unknown:
-        return
-    more = f", nor are {len(unknown) - 1} more" if len(unknown) > 1 else ""
-    error = f"task {safe(unknown[0])} is not known here{more}"
-    if nothing and len(unknown) == len(tasks):
-        raise NotFound(error, fix="bridge task ls")
-    say(f"! {error} → bridge task ls")
-
-
-async def _tell_never_told(store: "Store", choice: "Choice") -> None:
-    """Of endpoints that were named and have nothing that fits: whether there are events that they never were owed."""
-    from bridge.audience import never_told
-    from bridge.store.reading.unheard import unheard
-
-    for name in choice.endpoints[:NAMED] if not choice.only_dead else ():
-        missed = await unheard(store, name, choice)
-        for line in never_told(name, missed.events, missed.ended, missed.watched):
-            say(safe(line))
+    words = await _revive(store, ones, given["rate"])
+    return _tell(words, len(ones))
 
 
 def _of(choice: "Choice") -> str:
     """The task that was asked for, if it was one, as an option."""
     return f" --task {safe(next(iter(choice.tasks)))}" if len(choice.tasks) == 1 else ""
-
-
-def _tell_left_out(endpoints: Sequence[str]) -> None:
-    """How many deliveries are not meant, as their endpoints were removed."""
-    from bridge.waiting import registering
-
-    if endpoints:
-        names = sorted(set(endpoints))
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        who = f"{safe(names[0])}{more} {'were' if more else 'was'} removed"
-        say(f"! {len(endpoints)} left out, as {who} → {safe(registering(names[0]))}")
-
-
-def _counted(ones: "Sequence[DeliveryView]") -> list[Row]:
-    """For each endpoint how many, by how they ended, and of how many tasks."""
-    by_endpoint: dict[str, list[DeliveryView]] = {}
-    for one in ones:
-        by_endpoint.setdefault(one.endpoint, []).append(one)
-    rows: list[Row] = []
-    for name, theirs in sorted(by_endpoint.items()):
-        states = Counter(one.state for one in theirs)
-        counts = {state: states[state] for state in ("dead", "delivered", "superseded")}
-        rows.append({"endpoint": name, "deliveries": len(theirs), **counts, "tasks": len({one.task for one in theirs})})
-    return rows
 
 
 def pause_seconds(asked: int, rate: int | None, elapsed_seconds: float) -> float:
@@ -165,21 +106,14 @@ async def _revive(store: "Store", ones: "Sequence[DeliveryView]", rate: int | No
         for start in range(0, len(ones), step):
             await asyncio.sleep(pause_seconds(start, rate, time.monotonic() - began))
             piece = ones[start : start + step]
-            for one in piece:  # one after the other: each task's in their order
-                words[(await store.outbox.retry(one.event_id, one.endpoint, force=True)).word] += 1
+            words += await replaying.owe_again(store, piece)
             done(len(piece))
     return words
 
 
 def _tell(words: Counter[str], asked: int) -> int:
-    owed = sum(words[word] for word in OWED_AGAIN)
+    owed = replaying.owed(words)
     say(f"{owed} of {asked} are owed again: bridge delivery ls --state pending")
-    causes = {
-        "body-lost": "their bodies are gone: `bridge task add ID` announces a task's present state again",
-        "removed": "their endpoints were removed: bridge endpoint ls",
-        "missing": "retention forgot them meanwhile",
-    }
-    for word, count in words.items():
-        if word not in OWED_AGAIN:
-            say(f"✗ {count} not: {causes.get(word, word)}")
+    for line in replaying.failures(words):
+        say(f"✗ {line}")
     return 0 if owed == asked else PARTLY if owed else 1

@@ -4,7 +4,6 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import rich_click as click
@@ -130,29 +129,3 @@ def speakable(_: click.Context, __: click.Parameter, value: str | None) -> str |
     if value is not None and not value.isprintable():
         raise InvalidInput(f"“{safe(value)}” is not a name", fix="write it in printable characters")
     return value
-
-
-def moment_from(text: str, now: int) -> int:
-    """Read `2h` as that long before `now`, or an RFC 3339 moment; milliseconds."""
-    if text[-1:] in "smhd" or text.isdigit():
-        return now - int(seconds_from(text) * 1000)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise InvalidInput(f"“{safe(text)}” is not a moment", fix="write 2h, 1d, or 2026-11-29T10:00:00Z")
-    return int(moment.timestamp() * 1000)
-
-
-def seconds_from(text: str) -> float:
-    """Read `90`, `90s`, `30m`, `2h` or `1d` as seconds."""
-    units = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
-    try:
-        seconds = float(number) * unit
-    except ValueError:
-        seconds = -1
-    if not 0 <= seconds < 1e9:
-        raise InvalidInput(f"“{safe(text)}” is not a length of time", fix="write 90, 90s, 30m, 2h or 1d")
-    return seconds

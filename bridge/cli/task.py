@@ -10,12 +10,13 @@ import rich_click as click
 
 from bridge.cli.output import Columns, Row, ago, chosen, emit, field, output_option, safe, say, when
 from bridge.cli.progress import bar
-from bridge.cli.session import ids_from, names_in, seconds_from, with_store
+from bridge.cli.session import ids_from, names_in, with_store
 from bridge.cli.task_follow import wait, watch
 from bridge.cli.task_show import show
 from bridge.cli.task_steer import poll, rm
 from bridge.errors import InvalidInput
 from bridge.kinds import kind_of
+from bridge.orders.moments import seconds_from
 
 if TYPE_CHECKING:
     from bridge.deployment import Deployment

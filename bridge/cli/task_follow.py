@@ -11,11 +11,12 @@ import rich_click as click
 
 from bridge.cli import stage
 from bridge.cli.output import Columns, ago, as_json, chosen, emit, field, output_option, plain, safe, say, when
-from bridge.cli.session import ids_from, seconds_from, speakable, with_store
+from bridge.cli.session import ids_from, speakable, with_store
 from bridge.cli.task_steer import registering
 from bridge.cli.task_trouble import Warnings
 from bridge.errors import InvalidInput, NotFound
 from bridge.kinds import kind_of
+from bridge.orders.moments import seconds_from
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -10,8 +10,8 @@ import rich_click as click
 
 from bridge.cli.defining import known_from, public_key_option
 from bridge.cli.output import chosen, emit_one, output_without_ids, safe, say
-from bridge.cli.session import moment_from, seconds_from
 from bridge.errors import InvalidInput
+from bridge.orders.moments import moment_from, seconds_from
 
 if TYPE_CHECKING:
     from bridge.capture import Capture

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from bridge.cli.output import Columns, Row, ago, chosen, emit, field, output_option, safe, say, when
-from bridge.cli.session import ids_from, moment_from, names_in, seconds_from, speakable, with_store
+from bridge.cli.session import ids_from, names_in, speakable, with_store
 from bridge.cli.task import say_what_lacks, say_who_lacks
 from bridge.errors import InvalidInput, NotFound
+from bridge.orders.moments import moment_from, seconds_from
 
 if TYPE_CHECKING:
     from bridge.kinds import Kind

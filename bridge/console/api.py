@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from bridge.cli.output import as_json, plain
 from bridge.console.access import Access
+from bridge.console.directing import Directing
 from bridge.console.openapi import render
 from bridge.console.operations import BODY_BYTES, OPERATIONS, Operation
 from bridge.console.pages import Asked, Pages, told
@@ -41,7 +42,8 @@ class Api:
 
     def __init__(self, store: "Store", settings: "Settings", access: Access, pages: Pages) -> None:
         self._access = access
-        writing = Registering(store, settings)
+        self._sending_seconds = settings.delivery_deadline_seconds
+        writing, directing = Registering(store, settings), Directing(store, settings)
         self._verbs: dict[str, Verb] = {
             "status": _shown(pages.overview),
             "listTasks": _shown(pages.tasks),
@@ -53,9 +55,16 @@ class Api:
             "getEndpoint": _shown(pages.endpoint),
             "putEndpoint": writing.put_endpoint,
             "deleteEndpoint": writing.delete_endpoint,
+            "disableEndpoint": directing.disable,
+            "enableEndpoint": directing.enable,
+            "recoverEndpoint": directing.recover,
+            "testEndpoint": directing.test,
+            "rotateEndpoint": directing.rotate,
             "listDeliveries": _shown(pages.deliveries),
             "getDelivery": _shown(pages.delivery),
             "retryDelivery": writing.retry_delivery,
+            "replay": directing.replay,
+            "listEvents": _shown(pages.events),
             "listRejected": _shown(pages.rejected),
         }
 
@@ -91,12 +100,13 @@ class Api:
         if unspeakable := next((key for key, value in asked.items() if not value.isprintable()), None):
             raise Problem(400, f"{unspeakable} is not a name", "write it in printable characters")
         fields = await _fields(request, operation) if operation.takes else None
+        seconds = SECONDS + (self._sending_seconds if operation.sends else 0)
         try:
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(seconds):
                 with reading_errors():
                     done = await self._verbs[operation.id](asked, fields)
         except TimeoutError:
-            raise StoreDown(f"Redis did not answer within {SECONDS:g} s", fix="bridge doctor") from None
+            raise StoreDown(f"Redis did not answer within {seconds:g} s", fix="bridge doctor") from None
         text = as_json(plain(told(done.row)), indent=2) + "\n"
         return Response(text, done.status, {"vary": "accept"}, "application/json")
 

@@ -27,7 +27,7 @@ INSTALL = "pip install 'bridge-for-twelvelabs[console]'"
 @click.option("--host", "hosts", metavar="NAME", multiple=True,
               help="A name by which browsers may ask for it, beside this machine's own.")  # fmt: skip
 @click.option(
-    "--allow-writes", is_flag=True, help="Let who has BRIDGE_CONSOLE_TOKEN register, and send deliveries again."
+    "--allow-writes", is_flag=True, help="Let who has BRIDGE_CONSOLE_TOKEN register, steer, and send deliveries again."
 )
 @click.pass_context
 def console(ctx: click.Context, bind: str, hosts: tuple[str, ...], allow_writes: bool) -> None:
@@ -35,7 +35,7 @@ def console(ctx: click.Context, bind: str, hosts: tuple[str, ...], allow_writes:
 
     It reads, and changes nothing unless it is told otherwise. Whoever reaches it may look, so it listens on this
     machine alone; elsewhere, put it behind something that asks who is there. For programs there is an HTTP API below
-    /api, by which endpoints and tasks are registered, too; /openapi.json describes it.
+    /api, by which endpoints and tasks are registered and steered, too; /openapi.json describes it.
 
     \b
     Examples:

@@ -30,7 +30,7 @@ class Operation:
     id: str
     method: str
     path: str
-    """Below /api; what stands in braces is a name, the last of them with its slashes written as %2F or not."""
+    """Below /api; what stands in braces is a name, at the end of the path with its slashes written as %2F or not."""
     summary: str
     failure: str
     """What a problem says first."""
@@ -43,6 +43,8 @@ class Operation:
     needs_body: bool = False
     problems: tuple[int, ...] = field(default=())
     """Statuses of its own, beside those that follow from what it is."""
+    sends: bool = False
+    """It waits for a receiver, too, as long as a delivery does."""
 
     @property
     def writes(self) -> bool:
@@ -77,6 +79,12 @@ DELIVERY_QUERY = (
     Parameter("endpoint", {"type": "string"}, "Only those to this endpoint."),
     Parameter("task", {"type": "string"}, "Only those of this task."),
     AFTER,
+    LIMIT,
+)
+EVENT_QUERY = (
+    Parameter("type", {"type": "string"}, "Only events of this type; index.task.* is a prefix."),
+    Parameter("task", {"type": "string"}, "Only those of this task."),
+    Parameter("after", {"type": "string"}, "Only those after this cursor, or this event's id; without: the latest."),
     LIMIT,
 )
 FORCE = Parameter("force", _one_of("true", "false") | {"default": "false"}, "Also one that was delivered.")
@@ -126,6 +134,40 @@ OPERATIONS: tuple[Operation, ...] = (
         {200: "EndpointRemoved"}, "What it is still owed is cancelled. 404: there is none any more.",
     ),
     Operation(
+        "disableEndpoint", "POST", "/endpoints/{name}/disable", "Hold all that an endpoint is owed",
+        "The endpoint was not disabled", {200: "EndpointDisabled"},
+        "Until it is enabled. Nothing is dropped, and nothing expires meanwhile; what is in flight finishes. Without a "
+        f"reason, that of an operator's hold which stands is kept. {ANEW}",
+        takes="Disabling", problems=(409,),
+    ),
+    Operation(
+        "enableEndpoint", "POST", "/endpoints/{name}/enable", "Let an endpoint be tried again",
+        "The endpoint was not enabled", {200: "EndpointEnabled", 202: "EndpointEnabled"},
+        "What was held is due, in order, and its retries begin anew. 202: there was not time for all of it, it is held "
+        "still, and the same request goes on (`more`); or its receiver has to consent first, and is asked (`asked`).",
+        problems=(409,),
+    ),
+    Operation(
+        "recoverEndpoint", "POST", "/endpoints/{name}/recover", "Bring an endpoint's dead letters back",
+        "The dead letters were not brought back", {200: "EndpointRecovered", 202: "EndpointRecovered"},
+        "In order, and at the end of them the endpoint is enabled. Where there is `more`, send `next` there.",
+        takes="Recovering", problems=(409,),
+    ),
+    Operation(
+        "testEndpoint", "POST", "/endpoints/{name}/test", "Send an endpoint a made-up event, now",
+        "No event was sent", {200: "EndpointTested"},
+        "By the way of every delivery, by the console's process and with its settings. It changes nothing of what is "
+        "owed, and counts as no failure; whether the receiver took it is in `outcome`, and what to do in `fix`.",
+        takes="Trying", problems=(409,), sends=True,
+    ),
+    Operation(
+        "rotateEndpoint", "POST", "/endpoints/{name}/rotate", "Give an endpoint another secret",
+        "The secret was not changed", {200: "EndpointRotated"},
+        "For a while the old one signs, too. With the secret that it has nothing changes, but that without an overlap "
+        "what is old signs no more.",
+        takes="Rotating", needs_body=True, problems=(409,),
+    ),
+    Operation(
         "listDeliveries", "GET", "/deliveries", "Deliveries, a page at a time", "The deliveries were not read",
         {200: "Deliveries"},
         "Those that ended, the latest first; those that are pending, the soonest first.", query=DELIVERY_QUERY,
@@ -138,6 +180,19 @@ OPERATIONS: tuple[Operation, ...] = (
         "retryDelivery", "POST", "/deliveries/{event_id}/{endpoint}", "Attempt a delivery at once",
         "The delivery is not to be attempted", {202: "DeliveryAsked"}, "One that has ended is owed again.",
         query=(FORCE,), problems=(409,),
+    ),
+    Operation(
+        "replay", "POST", "/replay", "Send again what has ended, by range", "Nothing was sent again",
+        {200: "Replayed", 202: "Replayed"},
+        "Dead letters, and what was delivered. What is owed still is left alone, as is what was cancelled; what was "
+        "delivered meanwhile is sent once more by each request. Where there is `more`, send `next`.",
+        takes="Replaying", needs_body=True, problems=(404,),
+    ),
+    Operation(
+        "listEvents", "GET", "/events", "Events in the order of their commits, a page at a time",
+        "The events were not read", {200: "Events"},
+        "Without their bodies. `after` is where to go on, now if there is `more`, or later.",
+        query=EVENT_QUERY, problems=(404,),
     ),
     Operation(
         "listRejected", "GET", "/rejected", "What was refused, why, and what puts it right",

@@ -15,6 +15,7 @@ from bridge.errors import InvalidInput, NotFound
 from bridge.model import DeliveryState
 from bridge.store.reading.deliveries import find_deliveries
 from bridge.store.reading.endpoints import find_endpoint, list_endpoints
+from bridge.store.reading.events import fitting, page_of_events, place_of
 from bridge.store.reading.pages import (
     MOST,
     PER_PAGE,
@@ -137,6 +138,13 @@ class Pages:
         for attempt in row["attempt_log"]:
             attempt["curl"] = as_curl(attempt, body)
         return row | {"body": pretty_body(body), "advice": [asdict(one) for one in advised(row)]}
+
+    async def events(self, asked: Asked) -> Row:
+        """The next events after a place in the stream, or the latest ones; without their bodies."""
+        fits, after = fitting(asked.get("task") or None, asked.get("type") or None), asked.get("after") or None
+        place = None if after is None else await place_of(self._store, after)
+        page = await page_of_events(self._store, place, fits, _limit(asked))
+        return {"events": [asdict(view) for view in page.rows], "after": page.after, "more": page.more}
 
     async def rejected(self, asked: Asked) -> Row:
         """What was refused, why, and what puts it right."""

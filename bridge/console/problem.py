@@ -6,7 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from bridge.cli.output import as_json, safe
-from bridge.errors import BridgeError, InvalidInput, NotFound
+from bridge.errors import BridgeError, Conflict, InvalidInput, NotFound
 from bridge.redaction import narrated
 from bridge.rejection import Rejection
 
@@ -79,6 +79,8 @@ def problem_of(error: Exception) -> Problem:
 def _status(error: BridgeError) -> int:
     if isinstance(error, NotFound):
         return 404
+    if isinstance(error, Conflict):
+        return 409
     return 400 if isinstance(error, InvalidInput) else 503
 
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bridge.cli.defining import WRITES, held_still, not_found, vetted
 from bridge.cli.delivery_steer import forbidden_by, retried
 from bridge.cli.endpoint_remove import taken_back
 from bridge.cli.output import safe
@@ -20,6 +19,7 @@ from bridge.errors import NotFound
 from bridge.hints import endpoint_hints, task_hints
 from bridge.kinds import kind_of
 from bridge.manifest import Entry, holds_secret
+from bridge.orders.definitions import WRITES, held_still, not_found, vetted
 from bridge.plan import ADDED, UNCHANGED, EndpointPlan, Standing, endpoint_plan, task_plan
 from bridge.redaction import bare
 from bridge.rejection import Rejection

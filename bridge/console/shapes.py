@@ -5,6 +5,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from bridge.console.bodies import Body, Disabling, Recovering, Replaying, Rotating, Trying
+from bridge.orders.trying import PHASES
 from bridge.rejection import Refusal
 from bridge.schemas import endpoint_schema, task_schema
 from bridge.store.reading.deliveries import DeliveryView
@@ -24,6 +26,11 @@ WARNINGS: Schema = {
     "items": TEXT,
     "description": "What is legal and looks like a mistake, or keeps events from being told; the next step after →.",
 }
+BOOL: Schema = {"type": "boolean"}
+MORE: Schema = BOOL | {"description": "Whether there is more to do, or to read."}
+MAYBE: Schema = {"type": ["string", "null"]}
+STATE: Schema = TEXT | {"enum": ["active", "held", "disabled"]}
+BODIES = (Disabling, Recovering, Trying, Rotating, Replaying)
 AFTER: Schema = TEXT | {"description": "Where the next page begins; empty when there is none."}
 
 
@@ -47,6 +54,40 @@ def shapes() -> dict[str, Schema]:
             endpoint=TEXT, result=_words("added", "changed", "unchanged"), url=TEXT, warnings=WARNINGS,
         ),
         "EndpointRemoved": _object(endpoint=TEXT, result=_words("removed", "forgotten"), cancelled=COUNT),
+        **{kind.__name__: _body(kind) for kind in BODIES},
+        "EndpointDisabled": _object(
+            endpoint=TEXT, result=_words("changed", "unchanged"), state=_words("disabled"), reason=TEXT, was=STATE,
+            pending=COUNT,
+        ),
+        "EndpointEnabled": _object(
+            endpoint=TEXT, result=_words("changed", "unchanged", "asked"), state=STATE, was=STATE, pending=COUNT,
+            more=MORE, warnings=WARNINGS,
+        ),
+        "EndpointRecovered": _object(
+            endpoint=TEXT, state=STATE, was=STATE, dead=COUNT, reasons=_counts(), recovered=COUNT, lost=COUNT,
+            left=_counts(), dry_run=BOOL, more=MORE, next=_next("Recovering"), warnings=WARNINGS,
+        ),
+        "EndpointTested": _object(
+            endpoint=TEXT, url=TEXT, type=TEXT, event_id=TEXT, outcome=_words("delivered", "failed"),
+            status_code={"type": ["integer", "null"]}, fault=MAYBE, detail=MAYBE,
+            **{f"{phase}_ms": {"type": ["number", "null"]} for phase in PHASES},
+            answer=TEXT | {"description": "The head of what was answered, without secrets."},
+            fix=TEXT | {"description": "The next step; empty where there is none."}, warnings=WARNINGS,
+        ),
+        "EndpointRotated": _object(
+            endpoint=TEXT, result=_words("changed", "unchanged"), old_secret_until_at=MOMENT, warnings=WARNINGS,
+        ),
+        "Replayed": _object(
+            meant=COUNT | {"description": "How many deliveries that have ended fit, from `after` on."},
+            endpoints=_list(_object(
+                endpoint=TEXT, deliveries=COUNT, dead=COUNT, delivered=COUNT, superseded=COUNT, tasks=COUNT,
+            )),
+            owed=COUNT | {"description": "How many of them are owed again by this request."},
+            dry_run=BOOL, more=MORE, next=_next("Replaying"), warnings=WARNINGS,
+        ),
+        "Events": _object(
+            events=_list(_row(EventView)), after=TEXT | {"description": "Where to go on, now or later."}, more=MORE,
+        ),
         "Deliveries": _object(
             deliveries=_list(delivery), after=AFTER, state=TEXT, endpoint=TEXT, task=TEXT, endpoints=_list(TEXT),
         ),
@@ -57,6 +98,20 @@ def shapes() -> dict[str, Schema]:
         "Rejected": _object(rejected=_list(_row(Refusal))),
         "Problem": _problem(),
     }  # fmt: skip
+
+
+def _body(kind: type[Body]) -> Schema:
+    """What is sent, as it is read."""
+    made = kind.model_json_schema()
+    properties = {
+        name: {one: part for one, part in field.items() if one != "title"} for name, field in made["properties"].items()
+    }
+    return made | {"properties": properties}
+
+
+def _next(name: str) -> Schema:
+    """What to send to go on; null where there is nothing more to do."""
+    return {"anyOf": [{"$ref": f"#/components/schemas/{name}"}, {"type": "null"}]}
 
 
 def _task() -> Schema:

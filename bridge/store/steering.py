@@ -1,7 +1,9 @@
 """An operator's word about an endpoint as a whole: held, tried again, its dead letters brought back, written anew."""
 
+import time
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from secrets import token_hex
 from typing import Any, cast
 
@@ -28,8 +30,8 @@ class Steered:
     """What came of disabling or enabling."""
 
     word: str
-    """`done`, `same` (it was so), `missing`, `overruled` (somebody else has said the opposite meanwhile), or
-    `unconfirmed`: its receiver has to consent first, and is asked."""
+    """`done`, `same` (it was so), `missing`, `overruled` (somebody else has said the opposite meanwhile),
+    `unconfirmed` (its receiver has to consent first, and is asked), or `more`: the time was up before all was done."""
     before: str
     """Its state until then."""
     reason: str
@@ -47,6 +49,8 @@ class DeadLetters:
     found: tuple[DeadLetter, ...]
     more: bool
     """There are more than one recovery looks at."""
+    reached: int = 0
+    """When the last of these ended (ms): since then there may be more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,8 @@ class Recovered:
     recovered: int = 0
     lost: int = 0
     """Their bodies are gone from Redis: there is nothing to send."""
+    left: int = 0
+    """The time was up before these were come to."""
     removed: bool = False
     """The endpoint was removed meanwhile."""
 
@@ -73,52 +79,89 @@ class Steering:
         """
         return await self._steer(name, "disable", reason)
 
-    async def enable(self, name: str, *, moved: Callable[[int], None] = lambda _: None) -> Steered:
+    async def enable(
+        self, name: str, *, moved: Callable[[int], None] = lambda _: None, deadline: float | None = None
+    ) -> Steered:
         """Let an endpoint be tried again, with all that was held for it; killed in between, it is still disabled.
 
-        `moved` is told how many more deliveries were looked at.
+        `moved` is told how many more deliveries were looked at. At `deadline` (monotonic seconds) it ends with `more`;
+        with a deadline, too, it goes on where another one had ended so.
         """
-        return await self._steer(name, "enable", "", moved)
+        token = None if deadline is None else await self._under_way(name)
+        return await self._steer(name, "enable", "", moved, token=token, deadline=deadline)
 
-    async def _steer(self, name: str, verb: str, reason: str, moved: Callable[[int], None] = lambda _: None) -> Steered:
-        token = token_hex(8)
+    async def _under_way(self, name: str) -> str | None:
+        """The token of an enabling of this very hold that was begun and has not come to its end."""
+        asked = ["asked:enable", "resuming", "resumed_at", "disabled_at"]
+        with store_errors():
+            token, resuming, begun, held = await self._client.hmget(self._keys.endpoint(name), asked)
+        goes_on = token and resuming and (as_ms(begun) or 0) >= (as_ms(held) or 0)
+        return as_text(token) if goes_on else None
+
+    async def _steer(
+        self,
+        name: str,
+        verb: str,
+        reason: str,
+        moved: Callable[[int], None] = lambda _: None,
+        *,
+        token: str | None = None,
+        deadline: float | None = None,
+    ) -> Steered:
+        token = token or token_hex(8)
         word, state, before, pending, why = await self._scripts.call("steer_endpoint", name, verb, token, reason, BATCH)
         for _ in range(BATCHES):
-            if word != b"more":
+            if word != b"more" or (deadline is not None and time.monotonic() >= deadline):
                 break
             moved(BATCH)
             word, *_ = await self._scripts.call("steer_endpoint", name, verb, token, reason, BATCH)
         return Steered(as_text(word), as_text(state), as_text(before), int(pending), as_text(why))
 
-    async def dead_letters(self, name: str, since: int) -> DeadLetters:
-        """The dead letters of an endpoint that ended at or after `since` (ms)."""
+    async def dead_letters(self, name: str, since: int, *, most: int = RECOVERED) -> DeadLetters:
+        """The dead letters of an endpoint that ended at or after `since` (ms), about `most` of them.
+
+        They are all of each moment, so that whoever goes on since `reached` meets each of them once.
+        """
         found: list[DeadLetter] = []
+        ended: list[int] = []
         for start in range(0, RECOVERED, PAGE):
+            if start >= most and ended[-1] > since:
+                whole = bisect_left(ended, ended[-1])
+                return DeadLetters(tuple(found[:whole]), more=True, reached=ended[-1])
             with store_errors():
                 reply: Any = await self._client.zrange(
-                    self._keys.dead(name), since, "+inf", byscore=True, offset=start, num=PAGE
+                    self._keys.dead(name), since, "+inf", byscore=True, offset=start, num=PAGE, withscores=True
                 )
-                ids = [as_text(one) for one in reply]
+                ids = [as_text(one) for one, _ in reply]
                 texts = await self._client.hmget(self._keys.deliveries(name), ids) if ids else []
             found += map(_dead_letter, ids, texts)
             if len(ids) < PAGE:
                 return DeadLetters(tuple(found), more=False)
-        return DeadLetters(tuple(found), more=True)
+            ended += [int(moment) for _, moment in reply]
+        return DeadLetters(tuple(found), more=True, reached=ended[-1])
 
     async def recover(
-        self, name: str, event_ids: Sequence[str], *, done: Callable[[int], None] = lambda _: None
+        self,
+        name: str,
+        event_ids: Sequence[str],
+        *,
+        done: Callable[[int], None] = lambda _: None,
+        deadline: float | None = None,
     ) -> Recovered:
-        """Owe dead letters again, in this order, a batch a step. What is killed in between leaves the rest dead."""
+        """Owe dead letters again, in this order, a batch a step. What is killed in between leaves the rest dead, and so
+        does the `deadline` (monotonic seconds)."""
         token, at, came = token_hex(8), 0, Recovered()
         while at < len(event_ids):
             word, dealt, recovered, lost = await self._scripts.call(
                 "recover_deliveries", name, token, LOOKED, *event_ids[at : at + BATCH]
             )
             if word == b"removed":
-                return Recovered(came.recovered, came.lost, removed=True)
-            came = Recovered(came.recovered + int(recovered), came.lost + int(lost))
+                return replace(came, removed=True)
             at += int(dealt)
+            came = Recovered(came.recovered + int(recovered), came.lost + int(lost), left=len(event_ids) - at)
             done(int(dealt))
+            if deadline is not None and time.monotonic() >= deadline:
+                break
         return came
 
     async def rewrite(self, name: str, before: str, after: str) -> bool:

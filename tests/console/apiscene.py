@@ -40,6 +40,18 @@ async def api_of(store: Store, *, token: str = TOKEN, **more: Any) -> AsyncItera
         yield client
 
 
+async def everything_in(store: Store) -> dict[str, Any]:
+    """All that Redis holds, whatever order a hash or a set has it in."""
+    client, found = store.client, dict[str, Any]()
+    read: dict[Any, Any] = {
+        b"hash": client.hgetall, b"set": client.smembers,
+        b"zset": lambda key: client.zrange(key, 0, -1, withscores=True),
+    }  # fmt: skip
+    for key in await client.keys("bridge:*"):
+        found[str(key)] = await read.get(await client.type(key), client.dump)(key)
+    return found
+
+
 async def conforms(answer: Response) -> None:
     """Whether an answer is one that the description has for this verb at this path."""
     await answer.aread()
@@ -59,7 +71,7 @@ async def conforms(answer: Response) -> None:
 
 def assert_is(name: str, answer: Response) -> None:
     """The body is what the schema of that name describes; a problem says its status, why and what to do."""
-    schema = DESCRIBED["components"]["schemas"][name]
+    schema = {"$ref": f"#/components/schemas/{name}", "components": DESCRIBED["components"]}
     errors = list(Draft202012Validator(schema, format_checker=FormatChecker()).iter_errors(answer.json()))
     assert not errors, errors[0]
     if name == "Problem":
@@ -75,7 +87,7 @@ def operation_at(path: str, method: str) -> dict[str, Any] | None:
         names = [head if not head.startswith("{") else "[^/]+" for head in heads]
         if names and names[-1] == "[^/]+" and not tail:
             names[-1] = ".*"
-        if re.fullmatch("".join([*names, re.escape(tail)]), path, re.DOTALL):
-            found: dict[str, Any] | None = verbs.get(method)
+        if method in verbs and re.fullmatch("".join([*names, re.escape(tail)]), path, re.DOTALL):
+            found: dict[str, Any] = verbs[method]
             return found
     return None

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from apiscene import BEARER, DEFINITION, api_of
+from apiscene import BEARER, DEFINITION, OTHER, api_of, everything_in
 from consolescene import TOKEN, something_of_everything
 from httpx import AsyncClient
 from scene import Scene
@@ -15,7 +15,12 @@ from bridge.store import Store
 
 ACCESS = Access(TOKEN)
 WRITES = [(one.method, one.path) for one in OPERATIONS if one.writes]
-BODIES: dict[str, Any] = {"/endpoints/{name}": DEFINITION, "/tasks/{task}": {"metadata": 1}}
+BODIES: dict[str, Any] = {
+    "/endpoints/{name}": DEFINITION,
+    "/tasks/{task}": {"metadata": 1},
+    "/endpoints/{name}/rotate": {"secret": OTHER, "overlap_seconds": 0},
+    "/replay": {"tasks": ["t1"]},
+}
 BROWSER = {"cookie": f"{COOKIE}={ACCESS.derived('cookie')}", CSRF_HEADER: ACCESS.derived("csrf")}
 """What a browser sends that was unlocked."""
 
@@ -23,14 +28,6 @@ BROWSER = {"cookie": f"{COOKIE}={ACCESS.derived('cookie')}", CSRF_HEADER: ACCESS
 def filled(path: str, event_id: str) -> str:
     """A path of something that is there."""
     return "/api" + path.format(task="t1", name="a", event_id=event_id, endpoint="a")
-
-
-async def everything(scene: Scene) -> dict[str, Any]:
-    """All that Redis holds, but for what reading counts."""
-    client, found = scene.store.client, dict[str, Any]()
-    for key in await client.keys("bridge:*"):
-        found[str(key)] = await client.dump(key)
-    return found
 
 
 @pytest.mark.parametrize(
@@ -43,7 +40,7 @@ async def everything(scene: Scene) -> dict[str, Any]:
 async def test_without_the_token_no_write_passes(scene: Scene, headers: dict[str, str]) -> None:
     """By no operation. What a browser was unlocked with does not count: it is sent unasked."""
     made = await something_of_everything(scene)
-    before = await everything(scene)
+    before = await everything_in(scene.store)
     raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
     async with api_of(scene.store) as client:
         del client.headers["authorization"]
@@ -51,31 +48,32 @@ async def test_without_the_token_no_write_passes(scene: Scene, headers: dict[str
             answer = await client.request(method, filled(path, made["dead"]), json=BODIES.get(path), headers=raw)
             assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Bearer realm="bridge"'), path
             assert "BRIDGE_CONSOLE_TOKEN" in answer.json()["fix"]
-    assert await everything(scene) == before
+    assert await everything_in(scene.store) == before
 
 
 async def test_a_console_that_only_looks_writes_for_nobody(scene: Scene) -> None:
     """Nor for who guesses that its token is empty; it says how it is started."""
     made = await something_of_everything(scene)
-    before = await everything(scene)
+    before = await everything_in(scene.store)
     async with api_of(scene.store, token="") as client:
         for given in ({}, {"authorization": "Bearer "}, BEARER):
             for method, path in WRITES:
                 answer = await client.request(method, filled(path, made["dead"]), json=BODIES.get(path), headers=given)
                 assert (answer.status_code, "--allow-writes" in answer.json()["fix"]) == (403, True), path
         assert (await client.get("/api/status")).status_code == 200
-    assert await everything(scene) == before
+    assert await everything_in(scene.store) == before
 
 
 async def test_with_the_token_each_of_them_writes(scene: Scene, api: AsyncClient) -> None:
     """So that what is refused above is refused for its token."""
     made = await something_of_everything(scene)
-    assert len(WRITES) == 6
+    assert len(WRITES) == 12
     for method, path in sorted(WRITES, key=lambda pair: pair[0] == "DELETE"):
-        before = await everything(scene)
+        before = await everything_in(scene.store)
         answer = await api.request(method, filled(path, made["dead"]), json=BODIES.get(path))
         assert answer.status_code < 300, answer.text
-        assert await everything(scene) != before, (method, path)
+        # a test event goes to the receiver, and changes nothing here
+        assert (await everything_in(scene.store) == before) == path.endswith("/test"), (method, path)
 
 
 async def test_the_scheme_is_read_in_any_capitals(store: Store) -> None:
@@ -88,11 +86,11 @@ async def test_the_scheme_is_read_in_any_capitals(store: Store) -> None:
 async def test_looking_writes_nothing(scene: Scene, api: AsyncClient) -> None:
     """Whoever looks leaves Redis as it was."""
     made = await something_of_everything(scene)
-    before = await everything(scene)
+    before = await everything_in(scene.store)
     for one in OPERATIONS:
         if not one.writes:
             assert (await api.get(filled(one.path, made["dead"]))).status_code == 200
-    assert await everything(scene) == before
+    assert await everything_in(scene.store) == before
 
 
 async def test_the_token_is_in_no_answer(scene: Scene, api: AsyncClient) -> None:

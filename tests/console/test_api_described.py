@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apiscene import DEFINITION, DESCRIBED, SECRET, URL, api_of
+from apiscene import DEFINITION, DESCRIBED, OTHER, SECRET, URL, api_of
 from consolescene import TOKEN, something_of_everything
 from httpx import AsyncClient
 from jsonschema import Draft202012Validator
@@ -76,6 +76,13 @@ def calls(made: dict[str, str]) -> dict[tuple[str, str], tuple[str, Any]]:
         ("/api/endpoints", "get"): ("/api/endpoints", None),
         ("/api/endpoints/{name}", "get"): ("/api/endpoints/a", None),
         ("/api/endpoints/{name}", "put"): ("/api/endpoints/new", DEFINITION),
+        ("/api/endpoints/{name}/disable", "post"): ("/api/endpoints/a/disable", {"reason": "it moves"}),
+        ("/api/endpoints/{name}/enable", "post"): ("/api/endpoints/a/enable", None),
+        ("/api/endpoints/{name}/recover", "post"): ("/api/endpoints/a/recover", {"since": "1d", "dry_run": True}),
+        ("/api/endpoints/{name}/test", "post"): ("/api/endpoints/new/test", None),
+        ("/api/endpoints/{name}/rotate", "post"): ("/api/endpoints/new/rotate", {"secret": OTHER}),
+        ("/api/replay", "post"): ("/api/replay", {"dead": True, "dry_run": True}),
+        ("/api/events", "get"): ("/api/events?type=index.task.*&limit=2", None),
         ("/api/deliveries", "get"): ("/api/deliveries?state=dead", None),
         ("/api/deliveries/{event_id}/{endpoint}", "get"): (dead, None),
         ("/api/deliveries/{event_id}/{endpoint}", "post"): (dead, None),

@@ -1,11 +1,12 @@
 """Events as the stream lists them: a page after a cursor, and a follower that never blocks longer than the socket."""
 
+import re
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.errors import NotFound
+from bridge.errors import InvalidInput, NotFound
 from bridge.packing import unpack
 from bridge.store.reading.trips import HasClient, as_ms, check_cancelled
 from bridge.store.records import as_text
@@ -14,6 +15,8 @@ PAGE = 1_000
 BLOCK_MS = 1_000
 """How long one read waits; well below the socket's own limit of five seconds."""
 FOLLOWED = 200
+LOOKED_AT = 10_000
+"""The most events that one page looks at for those that fit; the next page goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,61 @@ class KeptEvent:
 
 
 Fits = Callable[[EventView], bool]
+_CURSOR = re.compile(r"\d{1,19}(-\d{1,19})?", re.ASCII)
+
+
+def fitting(task: str | None, pattern: str | None) -> Fits:
+    """Whether an event is of this task and type; a type that ends in * is a prefix, as in endpoints' filters."""
+
+    def fits(one: EventView) -> bool:
+        if task not in (None, one.task):
+            return False
+        if pattern is None:
+            return True
+        return one.type.startswith(pattern[:-1]) if pattern.endswith("*") else one.type == pattern
+
+    return fits
+
+
+async def place_of(store: HasClient, after: str) -> str:
+    """A place in the stream, from a cursor or an event's id. Raises InvalidInput for what is neither."""
+    if after.startswith("evt_"):
+        return await cursor_of(store, after)
+    if not _CURSOR.fullmatch(after):
+        fix = "`bridge event ls` shows both in every row"
+        raise InvalidInput(f"“{after}” is neither an event id nor a cursor", fix=fix)
+    return after if "-" in after else f"{after}-0"
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Some events, oldest first."""
+
+    rows: list[EventView]
+    after: str
+    """The place to go on from, now or when there is more."""
+    more: bool
+    """Whether there is more already."""
+
+
+async def page_of_events(store: HasClient, after: str | None, fits: Fits, limit: int) -> EventPage:
+    """The next events after a cursor that fit, or without one the latest. A page looks at so many events at most."""
+    if after is None:
+        end = await last_cursor(store)  # before they are read: what comes in between is on this page, or on the next
+        rows = await latest_events(store, fits, limit, depth=LOOKED_AT)
+        return EventPage(rows, rows[-1].cursor if rows else end, more=False)
+    found: list[EventView] = []
+    for _ in range(0, LOOKED_AT, PAGE):
+        entries: Any = await store.client.xrange(store.keys.events, f"({after}", "+", count=PAGE)
+        for number, entry in enumerate(entries, 1):
+            view = _view(*entry)
+            after = view.cursor
+            found += [view] if fits(view) else []
+            if len(found) == limit:
+                return EventPage(found, after, more=number < len(entries) or len(entries) == PAGE)
+        if len(entries) < PAGE:
+            return EventPage(found, after, more=False)
+    return EventPage(found, after, more=True)
 
 
 async def events_after(store: HasClient, cursor: str, fits: Fits, limit: int) -> list[EventView]:

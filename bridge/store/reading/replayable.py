@@ -2,13 +2,16 @@
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bridge.filters import fits
 from bridge.model import DeliveryState
 from bridge.store.reading.deliveries import DeliveryView, records_of
-from bridge.store.reading.trips import HasClient, names_with_deliveries
+from bridge.store.reading.trips import HasClient, ask, names_with_deliveries
 from bridge.store.records import as_text
+
+if TYPE_CHECKING:
+    from redis.asyncio.client import Pipeline
 
 PAGE = 1_000
 
@@ -24,6 +27,11 @@ class Choice:
     since: int | None = None
     until: int | None = None
     only_dead: bool = False
+
+    @property
+    def says_which(self) -> bool:
+        """Whether it leaves anything out that is kept, but by an end."""
+        return bool(self.endpoints or self.tasks or self.types or self.only_dead or self.since is not None)
 
     def fits(self, one: DeliveryView) -> bool:
         """Whether this delivery is meant. One that an operator cancelled never is."""
@@ -43,13 +51,35 @@ class Choice:
         )
 
 
+async def ended_in(store: HasClient, choice: Choice) -> int:
+    """How many deliveries have to be looked at to find those that are meant."""
+    names = choice.endpoints or await names_with_deliveries(store)
+    since = "-inf" if choice.since is None else choice.since
+
+    def question(pipe: "Pipeline", name: str) -> None:
+        for key in _lists(store, name, choice):
+            pipe.zcount(key, since, "+inf")
+
+    return sum(map(int, await ask(store, names, question)))
+
+
 async def replayable(store: HasClient, choice: Choice) -> list[DeliveryView]:
     """The deliveries that are meant, oldest event first, so that each task's keep their order."""
     found: list[DeliveryView] = []
     for name in choice.endpoints or await names_with_deliveries(store):
-        for key in (store.keys.dead(name), *(() if choice.only_dead else (store.keys.done(name),))):
+        for key in _lists(store, name, choice):
             found += [one async for one in _ended(store, name, key, choice)]
-    return sorted(found, key=lambda one: (one.created_at or 0, one.revision or 0, one.event_id, one.endpoint))
+    return sorted(found, key=turn_of)
+
+
+def turn_of(one: DeliveryView) -> tuple[int, int, str, str]:
+    """What a replay goes by: no two deliveries have the same."""
+    return one.created_at or 0, one.revision or 0, one.event_id, one.endpoint
+
+
+def _lists(store: HasClient, name: str, choice: Choice) -> list[str]:
+    """Where an endpoint's deliveries that have ended stand, as far as they may be meant."""
+    return [store.keys.dead(name), *([] if choice.only_dead else [store.keys.done(name)])]
 
 
 async def _ended(store: HasClient, name: str, key: str, choice: Choice) -> AsyncIterator[DeliveryView]:
