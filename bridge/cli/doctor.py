@@ -225,7 +225,7 @@ class Examination:
 
     async def _ask_upstream(self, member: str | None, *, refused_for_ms: int | None = None) -> list[Finding]:
         from bridge.doctor import upstream
-        from bridge.engine import upstream_from
+        from bridge.wiring import upstream_from
 
         if self.settings.twelvelabs_api_key is None:
             return [upstream.no_key(self.settings.deployment)]
@@ -246,9 +246,9 @@ class Examination:
 
     async def _endpoints(self) -> list[Finding]:
         from bridge.doctor import entries
-        from bridge.engine import keyring_from
         from bridge.store.reading.checkup import endpoints_in_force, written_endpoints
         from bridge.store.reading.vitals import admitted_endpoints
+        from bridge.wiring import keyring_from
 
         self.in_force = await endpoints_in_force(self.store)
         self.written = await written_endpoints(self.store)
@@ -298,8 +298,8 @@ class Examination:
 
     async def _proxy(self) -> list[Finding]:
         from bridge.doctor import upstream
-        from bridge.engine import proxy_from
         from bridge.exchange import Limits
+        from bridge.wiring import proxy_from
 
         proxy = proxy_from(self.settings)
         if proxy is None:

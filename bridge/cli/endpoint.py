@@ -152,9 +152,9 @@ def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
 
 async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | None, str]:
     """Judge, write, take in; replies the secret if it was made here, and the URL as it may be shown."""
-    from bridge.engine import keyring_from
     from bridge.redaction import bare
     from bridge.store.declaring import Declaring
+    from bridge.wiring import keyring_from
 
     declaring, name, keyring = Declaring(store), wish.name, keyring_from(settings)
     before = await declaring.endpoint_text(name)
