@@ -164,6 +164,26 @@ def test_who_was_passed_over_is_told_beside_who_heard_of_it(bridge: Bridge, redi
     assert (code, why in told, "bridge endpoint set billing --events" in told) == (3, True, True)
 
 
+@pytest.mark.parametrize("verb", ["retry", "cancel"])
+def test_what_an_endpoint_was_not_owed_cannot_be_steered_and_the_reason_is_told(
+    bridge: Bridge, redis_url: str, verb: str
+) -> None:
+    """As `delivery show` tells it, of one that is named alone and of one among others."""
+    bridge("endpoint", "add", "audit", URL)
+    bridge("endpoint", "add", "billing", URL, "--events", "index.task.ready")
+    (event,) = announce(redis_url, "t1", "indexing")
+    code, _, told = bridge("delivery", verb, event, "--endpoint", "billing")
+    why = f"there is no delivery {event}/billing: it takes index.task.ready"
+    assert (code, why in told, "→ bridge endpoint set billing --events" in told) == (3, True, True)
+    code, out, told = bridge("delivery", verb, f"{event}/audit", f"{event}/billing", "evt_x/billing", "--json")
+    notes = {row["delivery"]: (row["result"], row["note"]) for row in json.loads(out)}
+    assert (code, notes[f"{event}/billing"]) == (6, ("missing", "it takes index.task.ready"))
+    assert notes["evt_x/billing"] == ("missing", "no such delivery is kept")
+    assert f"✗ {event}/billing: it takes index.task.ready → bridge endpoint set billing" in told
+    code, _, told = bridge("delivery", verb, "t1", "--endpoint", "billing")
+    assert (code, "t1 is a task, and no event" in told, "→ bridge task show t1" in told) == (3, True, True)
+
+
 def test_a_task_says_how_its_reading_fares(bridge: Bridge, redis_url: str) -> None:
     """Beside what its latest read came to; once it has ended there is nothing more to say."""
     bridge("endpoint", "add", "billing", URL)
