@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from bridge.callback import way
 from bridge.errors import InvalidInput
 from bridge.events import ENDPOINT_PREFIX
-from bridge.filters import checked_words, takes_nothing, words_of
+from bridge.filters import checked_words, star_of, takes_nothing, words_of
 from bridge.formats import CONTENT_TYPES, STANDARD, TWELVELABS, WILDCARD_TYPES
 from bridge.guard import Policy
 from bridge.keyset import MAKE_ONE, NO_KEY
@@ -276,7 +276,7 @@ def _check_events(definition: EndpointDefinition) -> None:
             reason = f"the format {definition.format} is written for what is indexed, and has other fields for analyses"
             raise Rejection("events", reason, "let an endpoint of the format standard take these events", pattern)
         if takes_nothing(definition.format, pattern):
-            known = " and ".join(sorted(WILDCARD_TYPES[definition.format]))
+            known = star_of(definition.format)
             reason = f"in the format {definition.format} a star stands for {known}, of which this pattern takes none"
             raise Rejection("events", reason, "name other event types in full, such as index.task.indexing", pattern)
 

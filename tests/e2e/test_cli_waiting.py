@@ -184,6 +184,22 @@ def test_what_an_endpoint_was_not_owed_cannot_be_steered_and_the_reason_is_told(
     assert (code, "t1 is a task, and no event" in told, "→ bridge task show t1" in told) == (3, True, True)
 
 
+def test_the_star_of_another_format_is_explained_wherever_it_is_shown(bridge: Bridge, redis_url: str) -> None:
+    """To write the same star again is no help: what to name is said, and the endpoint says what its star stands for."""
+    bridge("endpoint", "add", "old", URL, "--format", "twelvelabs")
+    bridge("endpoint", "add", "audit", URL)
+    (event,) = announce(redis_url, "t1", "pending")
+    alone = "a star stands for index.task.failed and index.task.ready alone"
+    why = f"it takes index.task.* (in the format twelvelabs {alone}; name index.task.pending in full)"
+    assert f"not to old: {why}" in said(bridge, "task", "show", "t1")
+    assert why in bridge("delivery", "show", event, "old")[2]
+    assert f"index.task.* (in this format {alone})" in said(bridge, "endpoint", "show", "old")
+    assert "a star" not in said(bridge, "endpoint", "show", "audit")
+    assert json.loads(bridge("endpoint", "show", "old", "--json")[1])["events"] == ["index.task.*"]
+    bridge("endpoint", "set", "old", "--events", "index.task.*,index.task.pending")
+    assert "not to old" not in said(bridge, "task", "show", "t1")
+
+
 def test_a_task_says_how_its_reading_fares(bridge: Bridge, redis_url: str) -> None:
     """Beside what its latest read came to; once it has ended there is nothing more to say."""
     bridge("endpoint", "add", "billing", URL)
