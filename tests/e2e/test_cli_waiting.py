@@ -73,7 +73,7 @@ def test_what_failed_before_says_so_though_its_endpoint_is_believed_again(
     for words in (("task", "show", "t1"), ("delivery", "show", failing[0]), ("delivery", "ls")):
         assert "last error: HTTP 401" in said(bridge, *words), words
     (line,) = [one for one in lines(bridge, "task", "show", "t1") if "1 attempt," in one]
-    assert line.startswith("  → billing  pending, 1 attempt, next ")
+    assert line.startswith("  → billing  pending, 1 attempt, due now")
     rows = {row["event_id"]: row for row in json.loads(bridge("delivery", "ls", "--json")[1])}
     assert (rows[failing[0]]["last_error"], rows[failing[1]]["last_error"]) == ("HTTP 401", None)
     settle_as(redis_url, DELIVERED, json.dumps({"attempt": 2, "at": 2, "status_code": 200}))
@@ -198,6 +198,18 @@ def test_the_star_of_another_format_is_explained_wherever_it_is_shown(bridge: Br
     assert json.loads(bridge("endpoint", "show", "old", "--json")[1])["events"] == ["index.task.*"]
     bridge("endpoint", "set", "old", "--events", "index.task.*,index.task.pending")
     assert "not to old" not in said(bridge, "task", "show", "t1")
+
+
+def test_what_is_due_is_not_said_to_come_in_the_past(bridge: Bridge, client: "Redis", failing: list[str]) -> None:
+    """Wherever the next attempt, or the next read, has a moment: “next 4 s ago” is none."""
+    client.zadd("bridge:queue:billing", {failing[0]: 1})
+    client.zadd("bridge:watch", {"t1": 1})
+    shown = said(bridge, "delivery", "show", failing[0])
+    assert ("due now" in shown, "next" in shown.partition("#1")[0]) == (True, False)
+    for words in ("task ls", "delivery ls", "task show t1"):
+        assert "due now" in said(bridge, *words.split()), words
+    (row,) = json.loads(bridge("delivery", "show", failing[0], "--json")[1])
+    assert row["next_at"] == "1970-01-01T00:00:00.001Z"
 
 
 def test_a_task_says_how_its_reading_fares(bridge: Bridge, redis_url: str) -> None:
