@@ -160,7 +160,7 @@ async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | 
     declaring, name, keyring = Declaring(store), wish.name, keyring_from(settings)
     before = await declaring.endpoint_text(name)
     if before is not None and not wish.replace:
-        raise _exists(name)
+        raise _exists(name, wish.secret)
     known = {} if before is None or wish.by_default else _secrets_in(before)
     kept = {"secret": wish.secret} if wish.secret else known
     lacks = V1 in wish.definition.get("signatures", (V1,)) and not (kept or wish.by_default or _read(before))
@@ -170,7 +170,7 @@ async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | 
         definition["x-written"] = rfc3339(int(time.time() * 1000))
     check_definition(settings, name, keyring.opened(name, definition))
     if not await declaring.write_endpoint(name, keyring.sealed(name, definition), replace=wish.replace):
-        raise _exists(name)
+        raise _exists(name, wish.secret)
     await take_in(store, settings, name)
     for held in await held_still(store, name):
         say(f"! {held}")
@@ -179,10 +179,11 @@ async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | 
     return made, bare(definition["url"])
 
 
-def _exists(name: str) -> InvalidInput:
+def _exists(name: str, secret: str | None) -> InvalidInput:
+    signs = "the secret of that file signs then" if secret else "it keeps its secret"
     return InvalidInput(
         f"there is an endpoint “{name}” already",
-        fix="add --replace to write it anew (it keeps its secret), or choose another name",
+        fix=f"add --replace to write it anew ({signs}), or choose another name",
     )
 
 

@@ -60,6 +60,8 @@ def test_a_secret_comes_from_a_file_or_standard_input(bridge: Bridge, client: "R
     assert (code, SECRET in out + told, written(client, "a")["secret"]) == (0, False, SECRET)
     code, out, told = bridge("endpoint", "add", "b", URL, "--secret-file", "-", stdin=SECRET.encode())
     assert (code, SECRET in out + told, written(client, "b")["secret"]) == (0, False, SECRET)
+    assert "it keeps its secret" in bridge("endpoint", "add", "b", URL)[2]
+    assert "the secret of that file signs then" in bridge("endpoint", "add", "b", URL, "--secret-file", "secret")[2]
     for text in (b"", b"whsec_short", b"\xff\xfe", b"two words", b"whsec_doNotRepeatThis!"):
         file.write_bytes(text)
         code, out, told = bridge("endpoint", "add", "c", URL, "--secret-file", "secret")
