@@ -25,7 +25,7 @@ from bridge.redaction import bare
 from bridge.rejection import Rejection, redacted
 from bridge.rotation import PREVIOUS_SECRETS, SECRET_FIELDS, PreviousSecretDefinition, previous_secrets
 from bridge.sealing import SEALED_BYTES, is_sealed
-from bridge.strict_json import each_once, finite, is_shallow, no_constant
+from bridge.strict_json import each_once, finite, is_shallow, no_constant, not_json
 from bridge.throttle import RATE
 from bridge.tl_signature import check_secret
 from bridge.wording import wrong
@@ -55,6 +55,7 @@ TRACEPARENT = r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0
 HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}"
 HEADER_VALUE = r"[\x20-\x7e]{0,1024}"
 _MEMBER, _NAME, _SECONDS = (re.compile(pattern, re.ASCII) for pattern in (MEMBER, NAME, SECONDS))
+_MILLISECONDS = re.compile(r"[0-9]{12,14}(\.[0-9]*)?", re.ASCII)
 _TRACEPARENT = re.compile(TRACEPARENT, re.ASCII)
 _HEADER_NAME, _HEADER_VALUE = (re.compile(pattern, re.ASCII) for pattern in (HEADER_NAME, HEADER_VALUE))
 RESERVED_HEADERS = frozenset(
@@ -220,15 +221,15 @@ def _metadata(text: str | None) -> Any:
     if text is None:
         return None
     if len(text.encode("utf-8", "surrogatepass")) > METADATA_BYTES:
-        raise Rejection("metadata", f"metadata is more than {METADATA_BYTES} bytes", "keep the bulk on your side", text)
+        raise Rejection("metadata", f"is more than {METADATA_BYTES} bytes", "keep the bulk on your side", text)
     try:
         metadata = json.loads(
             text, parse_constant=no_constant, parse_float=finite, object_pairs_hook=each_once("metadata")
         )
-    except (ValueError, RecursionError):
-        raise Rejection("metadata", "metadata is not JSON", 'write JSON, e.g. {"order": 42}', text) from None
+    except (ValueError, RecursionError) as error:
+        raise Rejection("metadata", not_json(error), 'write JSON, e.g. {"order": 42}', text) from None
     if not is_shallow(metadata, METADATA_DEPTH):
-        raise Rejection("metadata", f"metadata is nested deeper than {METADATA_DEPTH} levels", "flatten it", text)
+        raise Rejection("metadata", f"is nested deeper than {METADATA_DEPTH} levels", "flatten it", text)
     return metadata
 
 
@@ -252,9 +253,9 @@ def _expires_at(text: str | None) -> int | None:
         return None
     seconds = float(text) if _SECONDS.fullmatch(text) else float("nan")
     if not 0 <= seconds < MILLISECONDS_FROM:
-        raise Rejection(
-            "expires_at", "not a time in Unix seconds", "write seconds, e.g. the output of `date +%s`", text
-        )
+        millis = _MILLISECONDS.fullmatch(text)
+        reason = "it is in milliseconds; expires_at counts Unix seconds" if millis else "not a time in Unix seconds"
+        raise Rejection("expires_at", reason, "write seconds, e.g. the output of `date +%s`", text)
     return int(seconds * 1000)
 
 

@@ -14,6 +14,7 @@ from bridge.cli.session import settings_of
 from bridge.errors import InvalidInput
 from bridge.hints import endpoint_hints, task_hints, watch_hints
 from bridge.rejection import Refusal, Rejection, rejected_field
+from bridge.strict_json import not_json
 
 if TYPE_CHECKING:
     from bridge.entries import Judge
@@ -168,7 +169,7 @@ def _read(file: str) -> dict[str, dict[str, Any]]:
     try:
         document = json.loads(raw, object_pairs_hook=_each_once, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        why = str(error) if isinstance(error, _Unclear) else "it is not JSON"
+        why = str(error) if isinstance(error, _Unclear) else f"it {not_json(error)}"
         raise InvalidInput(f"{where} cannot be judged: {why}", fix=SHAPE) from None
     tasks = document.get("tasks", {}) if isinstance(document, dict) else None
     if isinstance(tasks, list) and all(isinstance(member, str) for member in tasks):

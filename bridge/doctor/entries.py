@@ -239,16 +239,16 @@ def rejected(refusals: Sequence[Refusal], written: Mapping[bytes, bytes], judge:
     definitions = {rejected_field("endpoint", name): (name, text) for name, text in written.items()}
     found = []
     for one in refusals:
-        reason = one.reason or "no reason stands there"
+        reason = one.reason.removesuffix(".") or "no reason stands there"
         if one.kept and one.name in definitions:
             if not _admitted(*definitions[one.name], judge):
                 continue  # it is told of as an endpoint, for it is in force
-            why = f"{reason} It stays in force, and each attempt at it is refused"
+            why = f"{reason}; it stays in force, and each attempt at it is refused"
             found.append(
                 fail("rejected", f"{one.name}: {THEIRS}", why, _like_us(one, judge), about=one.name, cause=why)
             )
         elif not one.kept and _lifted_here(one, judge):
-            why = f"{reason} once it is started with them, register this again"
+            why = f"{reason}; once it is started with them, register this again"
             found.append(
                 fail("rejected", f"{one.name}: {THEIRS}", why, _like_us(one, judge), about=one.name, cause=why)
             )

@@ -196,6 +196,34 @@ def test_an_option_is_refused_at_its_field(name: str, text: str) -> None:
     assert_whole(refused.value, field=name)
 
 
+@pytest.mark.parametrize("text", ["1800000000000", "1800000000000.5"])
+def test_an_end_in_milliseconds_is_told_as_that(text: str) -> None:
+    """As a score is: who took `date +%s%3N` learns what to change."""
+    with pytest.raises(Rejection) as refused:
+        task_options({"expires_at": text}, STRICT, has_default_secret=True)
+    assert refused.value.reason == "it is in milliseconds; expires_at counts Unix seconds"
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [('{"a":1', "line 1, column 7"), ('{\n  "a" 1}', "line 2, column 7"), ("NaN", ""), ("[" * METADATA_BYTES, "")],
+    ids=["cut", "second line", "no JSON of ours", "too deep"],
+)
+def test_metadata_that_is_no_json_is_told_by_its_position(text: str, where: str) -> None:
+    """Once, at its field, and with nothing of what stands there."""
+    with pytest.raises(Rejection) as refused:
+        task_options({"metadata": text}, STRICT, has_default_secret=True)
+    assert str(refused.value) == "metadata: is not JSON" + (f" ({where})" if where else "")
+
+
+@pytest.mark.parametrize("text", ["x" * (METADATA_BYTES + 1), "[" * (METADATA_DEPTH + 1) + "]" * (METADATA_DEPTH + 1)])
+def test_metadata_is_named_once(text: str) -> None:
+    """Whatever is wrong with it."""
+    with pytest.raises(Rejection) as refused:
+        task_options({"metadata": text}, STRICT, has_default_secret=True)
+    assert str(refused.value).count("metadata") == 1
+
+
 def test_a_callback_url_needs_the_default_secret() -> None:
     """The fix names the setting."""
     with pytest.raises(Rejection) as refused:
@@ -439,6 +467,21 @@ def test_what_is_no_definition_is_refused(text: str) -> None:
         judged(text)
     assert_whole(refused.value)
     assert refused.value.field in {"", "url"}
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ('{"url": "https://example.com/", "events" ["*"]}', "line 1, column 42"),
+        ('{"url":\n"https://example.com/",}', "line 2, column 24"),
+        ('{"url"', "line 1, column 6"),
+    ],
+)
+def test_a_definition_that_is_no_json_is_told_by_its_position(text: str, where: str) -> None:
+    """So that one comma is found in a long definition."""
+    with pytest.raises(Rejection) as refused:
+        judged(text)
+    assert refused.value.reason == f"is not JSON ({where})"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The doctor's judgement: facts in, findings out. Each bad one says what, why, and the next command."""
 
+import re
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
@@ -554,6 +555,17 @@ def test_what_was_refused_is_told_by_name_with_its_fix() -> None:
         "warn rejected x | no reason stands there | bridge rejected rm x",
     ]
     assert entries.rejected([], {}, JUDGE) == [ok("rejected", "none")]
+
+
+@pytest.mark.parametrize("reason", ["url: fragment: The URL has a fragment.", "url: fragment"])
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_reason_and_what_follows_it_are_one_sentence(reason: str, kept: bool) -> None:
+    """Whether the reason ends in a full stop or not."""
+    judge = replace(JUDGE, policy=Policy())
+    refusal = Refusal("endpoint:a", reason, "x", "url", "https://example.com/", kept=kept)
+    (one,) = entries.rejected([refusal], {b"a": b'{"url":"https://example.com/"}'} if kept else {}, judge)
+    assert one.why.startswith("url: fragment")
+    assert not re.search(r"\.;|\w [Ii]t stays|\. once", one.why), one.why
 
 
 INSIDE = Refusal(
