@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from bridge.cli.output import Columns, chosen, emit, field, output_option, safe, say
-from bridge.cli.session import settings_of
+from bridge.cli.session import naming_redis, settings_of
 from bridge.errors import InvalidInput
 from bridge.hints import endpoint_hints, task_hints, watch_hints
 from bridge.rejection import Refusal, Rejection, rejected_field
@@ -92,7 +92,8 @@ def _live(settings: "Settings") -> list[Row]:
     from bridge.store.reading.written import MEMBERS, read_written
 
     judge = _judge_from(settings)
-    written = asyncio.run(read_written(settings.redis_url.get_secret_value(), settings.prefix))
+    with naming_redis(settings):
+        written = asyncio.run(read_written(settings.redis_url.get_secret_value(), settings.prefix))
     if written.more:
         say(f"! {settings.prefix}tasks has more than {MEMBERS} members; the rest is not looked at")
     rows = [

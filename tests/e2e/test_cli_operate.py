@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from bridge.sandbox.receiver import Receiver
 from bridge.sandbox.redis import RedisServer
 
 Bridge = Callable[..., tuple[int, str, str]]
@@ -63,6 +64,33 @@ def test_a_redis_that_wants_a_password_is_not_called_away(
     monkeypatch.setenv("BRIDGE_REDIS_URL", locked.url.replace("//", "//:hunter3@"))
     code, out, told = bridge(*words)
     assert (code, "does not accept the user and password" in out + told, "hunter3" in out + told) == (5, True, False)
+
+
+@pytest.fixture
+def no_redis(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of an HTTP server, which BRIDGE_REDIS_URL names."""
+    receiver = Receiver("whsec_" + "A" * 44)
+    with receiver.in_thread():
+        address = receiver.url.removeprefix("http://")
+        monkeypatch.setenv("BRIDGE_REDIS_URL", f"redis://{address}/0")
+        yield address
+
+
+@pytest.mark.parametrize(
+    "words", [("status",), ("task", "ls"), ("health",), ("contract", "check", "--live"), ("doctor",)]
+)
+def test_what_is_no_redis_is_not_told_to_be_started(bridge: Bridge, no_redis: str, words: tuple[str, ...]) -> None:
+    """Its port is taken: who listens there, and the setting that leads elsewhere."""
+    code, out, told = bridge(*words)
+    assert (code, f"what listens at {no_redis} is no Redis" in out + told) == (5, True), out + told
+    assert "→ set BRIDGE_REDIS_URL" in out + told
+    assert "redis-server" not in out + told
+
+
+def test_a_worker_says_what_is_no_redis(no_redis: str, tmp_path: Path) -> None:
+    """It waits, as the right one may come; its log has the setting."""
+    line = first_trouble(tmp_path)
+    assert ("is no Redis" in line["error"], "set BRIDGE_REDIS_URL" in line["fix"]) == (True, True), line
 
 
 def test_a_worker_says_that_redis_wants_a_password(locked: RedisServer, tmp_path: Path) -> None:
