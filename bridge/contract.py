@@ -5,10 +5,10 @@ The same models judge what the CLI writes and what a person types into redis-cli
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from hashlib import blake2b
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, ValidationInfo
 
@@ -30,12 +30,17 @@ from bridge.throttle import RATE
 from bridge.tl_signature import check_secret
 from bridge.wording import wrong
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 METADATA_BYTES = 4_096
 METADATA_DEPTH = 100
 """The deepest nesting of metadata: it is read and written again on call stacks deeper than the one that judges it."""
 TASK_ENDPOINTS = 200
 """The most endpoints that one task names."""
 ENDPOINT_BYTES = 16_384
+FAULTS_TOLD = 5
+"""Of how many faults of one definition the reason tells."""
 HEADERS = 10
 """The most headers that an endpoint adds to its requests."""
 CONCURRENCY = 1_000
@@ -181,10 +186,14 @@ def endpoint(
         definition = EndpointDefinition.model_validate_json(raw)
         json.loads(raw, object_pairs_hook=each_once(""), parse_int=str, parse_float=str)
     except ValidationError as error:
-        raise _from_pydantic(error, raw) from None
-    _check_url("url", definition.url, policy)
-    _check_events(definition)
-    _check_signed(definition, raw, has_default_secret=has_default_secret, has_signing_key=has_signing_key)
+        raise _together([*_from_pydantic(error, raw), *_objections(lambda: _check_any_url(raw, policy))]) from None
+    faults = _objections(
+        lambda: _check_events(definition),
+        lambda: _check_url("url", definition.url, policy),
+        lambda: _check_signed(definition, raw, has_default_secret=has_default_secret, has_signing_key=has_signing_key),
+    )
+    if faults:
+        raise _together(faults)
     return Endpoint(
         name=name,
         url=definition.url,
@@ -215,6 +224,34 @@ def _check_url(field: str, url: str, policy: Policy) -> None:
     verdict = policy.judge_url(url)
     if not verdict.allowed:
         raise Rejection(field, f"{verdict.reason}: {verdict.detail}", way(url, policy), bare(url))
+
+
+def _check_any_url(raw: str, policy: Policy) -> None:
+    """That of a definition with another fault, if it has one that is text."""
+    if url := _plain_value(raw, ("url",)):
+        _check_url("url", url, policy)
+
+
+def _objections(*checks: Callable[[], None]) -> list[Rejection]:
+    """What these have to object."""
+    found = []
+    for check in checks:
+        try:
+            check()
+        except Rejection as rejection:
+            found.append(rejection)
+    return found
+
+
+def _together(faults: Sequence[Rejection]) -> Rejection:
+    """All of them as one: at the place of the first and with its fix, the others told behind its reason."""
+    first, *others = faults
+    if not others:
+        return first
+    told = [str(one).removesuffix(".") for one in others[: FAULTS_TOLD - 1]]
+    left = len(others) - len(told)
+    more = [f"and {left} more fault{'s' * (left > 1)}"] if left else []
+    return Rejection(first.field, "; ".join([first.reason.removesuffix("."), *told, *more]), first.fix, first.value)
 
 
 def _metadata(text: str | None) -> Any:
@@ -333,13 +370,20 @@ def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
     return headers
 
 
-def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
-    first = error.errors(include_url=False, include_input=False)[0]
-    field = str(first["loc"][0]) if len(first["loc"]) == 1 and first["type"] == "missing" else ""
+def _from_pydantic(error: ValidationError, raw: str) -> list[Rejection]:
+    """The faults of a definition, in the order of its fields. By which format a secret is to be judged is not known
+    where that is a fault itself."""
+    found = error.errors(include_url=False, include_input=False)
+    known = all(one["loc"][:1] != ("format",) for one in found)
+    return [_fault(one, raw) for one in found if known or one["loc"][0] not in SECRET_FIELDS]
+
+
+def _fault(error: "ErrorDetails", raw: str) -> Rejection:
+    field = str(error["loc"][0]) if len(error["loc"]) == 1 and error["type"] == "missing" else ""
     if field and (written := _written_for(field, raw)):
         return _misspelt(field, written)
-    field = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or _is_showable(part))
-    reason = wrong(first)
+    field = ".".join(str(part) for part in error["loc"] if isinstance(part, int) or _is_showable(part))
+    reason = wrong(error)
     fixes = {
         "": 'write one JSON object: {"url": "https://…", "events": ["index.task.*"], "secret": "whsec_…"}',
         "url": 'write it in quotes, as "https://example.com/hook"',
@@ -361,7 +405,7 @@ def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
     }
     # The definition may hold a secret or an authorization header anywhere: only the offending field itself is shown.
     value = (
-        _plain_value(raw, first["loc"]) if first["loc"] and first["loc"][0] not in {*SECRET_FIELDS, "headers"} else ""
+        _plain_value(raw, error["loc"]) if error["loc"] and error["loc"][0] not in {*SECRET_FIELDS, "headers"} else ""
     )
     value = bare(value) if field == "url" else value
     return Rejection(field, reason, fixes.get(field.partition(".")[0], f"correct “{field}” and HSET it again"), value)

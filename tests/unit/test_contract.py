@@ -1,6 +1,7 @@
 """What clients may write into Redis: members, task options, endpoints. Refused with a field, a reason and a fix."""
 
 import json
+import re
 from base64 import b64encode
 from ipaddress import ip_network
 from typing import Any
@@ -450,6 +451,35 @@ def test_a_definition_is_refused_at_its_field(change: dict[str, Any], field: str
     with pytest.raises(Rejection) as refused:
         judged({"url": URL, "secret": secret_of(32), **change})
     assert_whole(refused.value, field=field)
+
+
+MANY_FAULTS = [
+    ({"url": "http://a.example/", "events": [], "rate": "fast"}, ["events", "rate", "url"]),
+    ({"url": URL, "secret": "x", "schedule": "often", "concurrency": 0}, ["secret", "concurrency", "schedule"]),
+    ({"url": "http://8.8.8.8/", "format": "twelvelabs", "events": ["index.task.*", "analyze.*"]}, ["events", "url"]),
+    ({"events": [], "rate": 5}, ["url", "events", "rate"]),
+    ({"url": 5, "rate": 5}, ["url", "rate"]),
+    ({"url": URL, "format": "twelvelab", "secret": "revealed by them"}, ["format"]),
+]
+
+
+@pytest.mark.parametrize(("definition", "fields"), MANY_FAULTS, ids=lambda one: ascii(one)[:40])
+def test_all_faults_of_a_definition_are_told_at_once(definition: dict[str, Any], fields: list[str]) -> None:
+    """The first at its field as ever, the others behind it; what only follows from another fault is not."""
+    with pytest.raises(Rejection) as refused:
+        judged(definition)
+    assert_whole(refused.value, field=fields[0])
+    assert re.findall(r"(?:^|; )([a-z_]+): ", str(refused.value)) == fields, str(refused.value)
+    assert ".;" not in refused.value.reason
+
+
+def test_a_definition_full_of_faults_is_refused_in_few_words() -> None:
+    """The others are counted."""
+    with pytest.raises(Rejection) as refused:
+        judged({"url": URL, "events": ["?"] * 100, "rate": "fast"})
+    assert_whole(refused.value, field="events.0")
+    assert refused.value.reason.count("; events.") == 4
+    assert refused.value.reason.endswith("; and 96 more faults")
 
 
 @pytest.mark.parametrize(
