@@ -14,6 +14,9 @@ VALUE_HEAD = 120
 NAME_BYTES = 240
 """The longest field name in `bridge:rejected`; a longer one is cut, and its fingerprint tells it from its like."""
 
+LAST_GOOD = "its last good definition is in force"
+"""What became of an endpoint whose change was refused."""
+
 
 @dataclass(eq=False)
 class Rejection(Exception):

@@ -52,6 +52,7 @@ async def task_row(store: "Store", settings: "Settings", member: str, *, depth: 
     `depth`: among so many events at most are its own looked for, from its latest one back.
     """
     from bridge.store.reading.events import latest_events
+    from bridge.store.reading.options import named_endpoints, option_warnings
     from bridge.store.reading.tasks import task_with_deliveries
     from bridge.store.reading.vitals import role
 
@@ -65,6 +66,8 @@ async def task_row(store: "Store", settings: "Settings", member: str, *, depth: 
     row = asdict(view)
     trouble = await find_trouble(store, settings, [view]) if view.registered and not view.fix else None
     row["reading"] = trouble.reason if trouble else UNCHANGED if unchanged(view) else None
+    named = _named(view.options) if view.options else await named_endpoints(store, member)
+    row["warnings"] = await option_warnings(store, member, named)
     row |= {name: row.pop(name) for name in ("note", "fix", "options")}  # which follow it
     row["fix"] = trouble.fix if trouble else view.fix or doubted(view)
     if view.next_at:  # nothing is read before the account's rest has ended
@@ -72,3 +75,9 @@ async def task_row(store: "Store", settings: "Settings", member: str, *, depth: 
     row["events"], way = await event_rows(store, events)
     row["fix"] = row["fix"] or way
     return row
+
+
+def _named(options: dict[str, Any]) -> list[str]:
+    """The endpoints that a task names, as it is watched."""
+    names = options.get("endpoints")
+    return list(map(str, names)) if isinstance(names, list) else []

@@ -42,8 +42,9 @@ def _headed(row: Row) -> str:
     lines = [safe(first), *([f"  {reading}"] if reading == UNCHANGED else [])]
     reading = None if reading == UNCHANGED else reading
     told = [*filter(None, (note, reading))] or [""]
-    told[-1] = " → ".join(filter(None, (told[-1], row["fix"])))
-    return "\n".join([*lines, *(safe(f"  ! {one}") for one in told if one)])
+    fix = "" if any(one.endswith(f"→ {row['fix']}") for one in row["warnings"]) else row["fix"]
+    told[-1] = " → ".join(filter(None, (told[-1], fix)))
+    return "\n".join([*lines, *(safe(f"  ! {one}") for one in (*told, *row["warnings"]) if one)])
 
 
 def _said_once(events: Sequence[Row]) -> list[str]:

@@ -116,6 +116,58 @@ def test_a_new_registration_drops_the_options_of_an_earlier_one(bridge: Bridge, 
     assert client.hgetall("bridge:task:t1") == {}
 
 
+def test_a_misspelt_option_is_told_and_ended_by_the_command_that_is_told(bridge: Bridge, client: "Redis") -> None:
+    """By `doctor` before and after it is taken in, and by `task show`; what a client keeps for itself stays."""
+    client.hset("bridge:task:t1", mapping={"metadat": '{"order":42}', "x-mine": "1", "color": "red"})
+    client.zadd("bridge:tasks", {"t1": 0})
+    hint, fix = "the unknown field “metadat” is ignored: did you mean “metadata”?", "bridge task add t1 --metadata JSON"
+    assert f"! {hint} → {fix}" in bridge("task", "show", "t1")[1]
+    assert f"{hint} → {fix}" in json.loads(bridge("task", "show", "t1", "--json")[1])["warnings"]
+    for _ in range(2):
+        found = json.loads(bridge("doctor", "--json")[1])
+        assert [row["fix"] for row in found if hint in row["found"]] == [fix]
+        client.zadd("bridge:tasks", {"t1": "+inf"})
+        client.zadd("bridge:watch", {"t1": 1})
+    bridge(*fix.split()[1:-1], "1")
+    assert client.hgetall("bridge:task:t1") == {"metadata": "1", "x-mine": "1", "color": "red"}
+    assert hint not in bridge("doctor")[1]
+    client.delete("bridge:task:t1")
+    client.set("bridge:task:t1", "no hash")
+    assert bridge("task", "show", "t1")[0] == 0
+    assert "not looked at" not in str(
+        [row for row in json.loads(bridge("doctor", "--json")[1]) if row["check"] == "task"]
+    )
+
+
+def test_a_name_that_is_nearly_an_endpoint_is_written_as_that(bridge: Bridge, client: "Redis", redis_url: str) -> None:
+    """Wherever it is told that there is no such endpoint: not how to register one of that name."""
+    bridge("endpoint", "add", "local", "http://127.0.0.1:9/")
+    bridge("endpoint", "add", "ends", "http://127.0.0.1:9/", "--events", "index.task.ready")
+    told = bridge("task", "add", "t1", "--endpoint", "ends,lcal", "--metadata", "1")[2]
+    fix = "bridge task add t1 --metadata JSON --endpoint ends,local"
+    assert f"! there is no endpoint “lcal”: did you mean local? → {fix}" in told
+    assert (
+        f"its option `endpoints` names “lcal”, and there is none: did you mean local? → {fix}"
+        in (bridge("task", "show", "t1")[1])
+    )
+    announce(redis_url, "t1", "indexing")
+    shown = bridge("task", "show", "t1")[1]
+    assert shown.count(f"did you mean local? → {fix}") == 1, shown
+    client.hset("bridge:task:t2", "endpoints", "lcal")
+    announce(redis_url, "t2", "indexing")
+    fix = "bridge task add t2 --endpoint local"
+    shown = bridge("task", "show", "t2")[1]
+    assert shown.count(f"did you mean local? → {fix}") == 1, shown
+    assert "endpoint add" not in shown
+    event_id = json.loads(bridge("task", "show", "t2", "--json")[1])["event_id"]
+    told = bridge("delivery", "show", event_id)[2]
+    assert ("did you mean local?" in told, f"→ {fix}" in told) == (True, True), told
+    found = json.loads(bridge("doctor", "--json")[1])
+    (row,) = [row for row in found if "“lcal”" in row["found"]]
+    assert row["why"].endswith("did you mean local?")
+    assert "bridge endpoint add other URL" in bridge("task", "add", "t3", "--endpoint", "other")[2]
+
+
 def test_many_tasks_are_few_round_trips(bridge: Bridge, client: "Redis") -> None:
     """Ten thousand ids from standard input, registered and listed within the test's minute."""
     text = "\n".join(f"task{number}" for number in range(10_000)).encode()

@@ -22,6 +22,7 @@ from bridge.doctor import (
     ok,
     server,
     shortened,
+    tasks,
     together,
     upstream,
     warn,
@@ -396,8 +397,8 @@ def test_tasks_that_keep_failing_are_named() -> None:
 
 def test_one_cause_is_told_once() -> None:
     """A hundred tasks behind one outage are one finding, and another's cause is not among them."""
-    tasks = [work.TaskFacts(f"t{n}", 3 + n, "dns: no answer") for n in range(100)]
-    assert [(one.found, one.why) for one in work.faulty([*tasks, work.TaskFacts("x", 3, "HTTP 500")])] == [
+    many = [work.TaskFacts(f"t{n}", 3 + n, "dns: no answer") for n in range(100)]
+    assert [(one.found, one.why) for one in work.faulty([*many, work.TaskFacts("x", 3, "HTTP 500")])] == [
         ("t0 and 99 more failed to be read 102 times in a row", "dns: no answer"),
         ("x failed to be read 3 times in a row", "HTTP 500"),
     ]
@@ -545,6 +546,36 @@ def test_tasks_that_name_nobody_are_warned_of_once_a_name() -> None:
     (one,) = work.unknown_names(tasks, frozenset({"a"}))
     assert one.found == "t0 and 999 more: its option `endpoints` names “biling”"
     assert one.fix == "bridge endpoint add biling URL"
+
+
+def test_a_name_that_is_nearly_an_endpoint_is_written_as_that() -> None:
+    """With what else the task has, as its options are replaced as a whole; callback URLs are nobody's name."""
+    known = frozenset({"local", "ends", "url:lca1"})
+    facts = work.TaskFacts("t1", endpoints=("ends", "lcal"), written=("metadata", "endpoints", "x-mine"))
+    (one,) = work.unknown_names([facts, work.TaskFacts("t2", endpoints=("lcal",))], known)
+    assert one.why.endswith("did you mean local?")
+    assert one.fix == "bridge task add t1 --metadata JSON --endpoint ends,local"
+
+
+def test_misspelt_options_of_tasks_are_warned_of_once_a_field() -> None:
+    """Nobody reads them; what a client keeps there for itself is nobody's business."""
+    facts = [work.TaskFacts(f"t{n}", written=("metadat", "x-metadata", "color")) for n in range(3)]
+    facts.append(work.TaskFacts("u1", endpoints=("a",), written=("endpoints", "callback-url")))
+    found = tasks.misspelt_options(facts)
+    assert [(one.level, one.check, one.fix) for one in found] == [
+        (Level.WARN, "task", "bridge task add u1 --endpoint a --callback-url URL"),
+        (Level.WARN, "task", "bridge task add t0 --metadata JSON"),
+    ]
+    assert found[1].found == "t0 and 2 more: the unknown field “metadat” is ignored: did you mean “metadata”?"
+
+
+def test_a_good_definition_that_outlived_a_bad_one_is_said_to_be_in_force() -> None:
+    """Of one that was never in force nothing of the kind."""
+    refusal = Refusal("endpoint:a", "url: is missing", "x", "url")
+    (one,) = entries.rejected([refusal], WRITTEN, JUDGE, in_force={"a"})
+    assert one.why == "url: is missing; its last good definition is in force"
+    (one,) = entries.rejected([refusal], WRITTEN, JUDGE)
+    assert "in force" not in one.why
 
 
 def test_what_was_refused_is_told_by_name_with_its_fix() -> None:
