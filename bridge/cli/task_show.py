@@ -10,7 +10,7 @@ from bridge.cli.output import chosen, emit_one, output_option
 from bridge.cli.session import speakable, with_store
 from bridge.cli.task_events import event_rows
 from bridge.cli.task_steer import unknown
-from bridge.cli.task_trouble import UNCHANGED, doubted, find_trouble, unchanged
+from bridge.cli.task_trouble import UNCHANGED, doubted, find_trouble, unchanged, unread
 from bridge.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ async def task_row(store: "Store", settings: "Settings", member: str, *, depth: 
     named = _named(view.options) if view.options else await named_endpoints(store, member)
     row["warnings"] = await option_warnings(store, member, named)
     row |= {name: row.pop(name) for name in ("note", "fix", "options")}  # which follow it
-    row["fix"] = trouble.fix if trouble else view.fix or doubted(view)
+    row["fix"] = trouble.fix if trouble else view.fix or doubted(view) or unread(view)
     if view.next_at:  # nothing is read before the account's rest has ended
         row["next_at"] = max(view.next_at, (await role(store, "poll")).paused_until_at or 0)
     row["events"], way = await event_rows(store, events)

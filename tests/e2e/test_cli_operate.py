@@ -134,6 +134,26 @@ def first_trouble(place: Path, **settings: str) -> dict[str, str]:
         worker.communicate()
 
 
+def test_status_says_that_tasks_cannot_be_read(
+    bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many, by what most of them fail, and where it is looked into; nothing once they are read again."""
+    client.zadd("bridge:watch", {f"t{n}": n for n in range(5)})
+    for n in range(4):
+        error = "connect: connection refused" if n else "HTTP 500"
+        client.hset(f"bridge:watch:t{n}", mapping={"faults": n + 1, "error": error})
+    row = json.loads(bridge("status", "--json")[1])
+    assert (row["unread"], row["unread_by"]) == (4, "connect: connection refused")
+    out = bridge("status")[1]
+    line = next(line for line in out.splitlines() if line.startswith("upstream"))
+    assert line.endswith(" 4 watched tasks failed at the latest read, most by connect: connection refused "
+                         "→ bridge doctor"), out  # fmt: skip
+    monkeypatch.setattr("bridge.store.reading.vitals.UNREAD", 3)
+    assert " 3 watched tasks of the first 3 failed at the latest read" in bridge("status")[1]
+    client.delete(*(f"bridge:watch:t{n}" for n in range(4)))
+    assert "upstream" not in bridge("status")[1]
+
+
 def test_status_counts(bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks by status, lags, deliveries, endpoints by state; a shift that is only on its way is not alive."""
     monkeypatch.setenv("TWELVELABS_API_KEY", "tlk_do_not_show")

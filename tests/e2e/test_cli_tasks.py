@@ -300,6 +300,26 @@ def test_an_error_of_a_read_is_told_as_of_then(bridge: Bridge, redis_url: str) -
     assert waits >= timedelta(seconds=59)
 
 
+def test_a_task_that_fails_to_be_read_leads_to_the_doctor(
+    bridge: Bridge, client: "Redis", redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While all else is well; that of one that was read since does not."""
+    monkeypatch.setenv("TWELVELABS_API_KEY", "tlk_x")
+    bridge("task", "add", "t1")
+    take_in(redis_url)
+    client.zadd("bridge:workers:poll", {f"poll:1{KEYED}": (time.time() + 60) * 1000})
+
+    async def fail(store: Store, faults: int, error: str) -> None:
+        (task,) = (await store.registry.claim_tasks(1, lease_ms=20_000)).tasks
+        assert await store.registry.postpone(task, Postponement.of(task, 0, error=error, faults=faults)) == "ok"
+
+    with_store(redis_url, lambda store: fail(store, 1, "connect: connection refused"))
+    (_, note, *_) = bridge("task", "show", "t1")[1].splitlines()
+    assert re.search(r"^  ! at its latest read, \d+ s ago: connect: connection refused → bridge doctor$", note)
+    with_store(redis_url, lambda store: fail(store, 0, ""))
+    assert "bridge doctor" not in bridge("task", "show", "t1")[1]
+
+
 @pytest.mark.parametrize(("status", "check"), [("", True), ("indexing", False)])
 def test_a_task_that_is_not_there_is_told_before_it_is_believed(
     bridge: Bridge, client: "Redis", redis_url: str, status: str, check: bool

@@ -236,15 +236,20 @@ def test_a_list_that_nobody_asked_for_is_not_spoken_of() -> None:
 
 
 def test_an_address_that_is_the_container_itself_is_said() -> None:
-    """Exported for a simulator by hand, and taken by compose, too: curl on the host would find it well."""
+    """Exported for a simulator by hand, and taken by compose, too: curl on the host would find it well. By hand the
+    simulator that was ended is started again."""
     failed = FetchFailure(FetchFault.TRANSIENT, "connect: refused")
     for base_url, place, said in (
         ("http://127.0.0.1:8788/v1.3", Deployment.COMPOSE, "unset BRIDGE_TWELVELABS_BASE_URL"),
-        ("http://127.0.0.1:8788/v1.3", Deployment.BY_HAND, "curl"),
+        ("http://127.0.0.1:8788/v1.3", Deployment.BY_HAND, "bridge simulate 8788  # or"),
+        ("http://[::1]/v1.3", Deployment.BY_HAND, "bridge simulate 80  # or"),
         ("https://api.example/v1.3", Deployment.COMPOSE, "curl"),
     ):
         (one,) = upstream.key(failed, base_url, deployment=place)
         assert one.fix.startswith(said)
+    came = FetchFailure(FetchFault.TRANSIENT, "HTTP 500")
+    (one,) = upstream.key(came, "http://127.0.0.1:8788/v1.3")
+    assert one.fix.startswith("curl")  # something does listen there
 
 
 def test_a_good_key_that_the_workers_have_not_is_said() -> None:

@@ -22,6 +22,8 @@ SPENT_MS = 3_000
 """A worker that found no request left asks again at the moment it was told; so much later it has found one."""
 MINUTE_MS = 75_000
 """No request is longer in coming than a minute and what rounding adds; beyond, Redis' clock was set back since."""
+UNREAD = 1_000
+"""Among how many watched tasks those are counted that failed at their latest read."""
 SEEN = 20_000
 """How many watched tasks are counted by status; beyond, the counts are of these."""
 
@@ -70,6 +72,10 @@ class Status:
     counters: dict[str, int]
     """Those without labels; `bridge metrics` has them all."""
     redis: dict[str, Any]
+    unread: int = 0
+    """How many of the watched tasks that are due first, a thousand at most, failed at their latest read."""
+    unread_by: str = ""
+    """What most of them failed by."""
 
 
 async def list_facts(store: HasClient, *, fresh_ms: int, account: str = "default") -> ListFacts:
@@ -166,7 +172,18 @@ async def status(store: HasClient, *, seen: int = SEEN) -> Status:
         oldest_due_ms=max((await oldest_due(store, endpoints)).values(), default=0),
         counters={name: by for name, by in numbers(counters).items() if ":" not in name},
         redis=_about(info),
+        **await _unread(store),
     )
+
+
+async def _unread(store: HasClient) -> dict[str, Any]:
+    """How many watched tasks failed at their latest read, and what most of them failed by."""
+    members = cast("list[bytes]", await store.client.zrange(store.keys.watch, 0, UNREAD - 1))
+    replies = await ask(
+        store, members, lambda pipe, one: pipe.hmget(store.keys.watching(as_text(one)), "faults", "error")
+    )
+    errors = Counter(as_text(error) for faults, error in replies if as_ms(faults))
+    return {"unread": errors.total(), "unread_by": next((error for error, _ in errors.most_common(1)), "")}
 
 
 def numbers(counters: Mapping[Any, Any]) -> dict[str, int]:
