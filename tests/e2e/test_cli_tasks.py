@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 import pytest
-from owing import DEAD, DELIVERED, announce, take_in, with_store
+from owing import DEAD, DELIVERED, announce, claim, take_in, with_store
 from redis import Redis
 from until import until
 
@@ -237,6 +237,21 @@ def test_a_task_is_shown_with_its_events_and_deliveries(bridge: Bridge, client: 
     (row,) = json.loads(bridge("task", "ls", "--json")[1])
     assert (row["owed"], row["delivered"]) == (1, 0)
     assert "0/1" in bridge("task", "ls")[1]
+
+
+def test_a_delivery_that_is_being_attempted_says_so(bridge: Bridge, redis_url: str) -> None:
+    """Instead of nothing: by the task, in the list and by itself, and nobody is told to retry it."""
+    bridge("endpoint", "add", "a", "http://127.0.0.1:9/")
+    (event_id,) = announce(redis_url, "t1", "indexing")
+    (delivery,) = claim(redis_url)
+    assert delivery.event_id == event_id
+    for words in (("task", "show", "t1"), ("delivery", "ls"), ("delivery", "show", event_id)):
+        out = bridge(*words)[1]
+        assert re.search(r"being attempted; were its worker lost, again in \d+ s$", out, re.MULTILINE), out
+        assert "delivery retry" not in out
+    (row,) = json.loads(bridge("delivery", "ls", "--json")[1])
+    assert (row["hold"]["by"], row["next_at"]) == ("attempt", None)
+    assert datetime.fromisoformat(row["hold"]["again_at"])
 
 
 def test_a_rejected_task_is_shown_with_its_fix(bridge: Bridge, client: "Redis") -> None:
