@@ -266,12 +266,14 @@ class Examination:
     async def _tasks(self) -> list[Finding]:
         from bridge.doctor import entries, tasks, work
         from bridge.store.reading.checkup import task_facts, waiting_tasks
+        from bridge.store.reading.tasks import far_ahead
 
         watched, waiting = await task_facts(self.store), await waiting_tasks(self.store)
         known = frozenset(self.in_force) | {name.decode(errors="replace") for name in self.written}
         refused = entries.waiting(waiting, self._judge())
         odd = tasks.misspelt_options([*tasks.of_waiting(waiting), *watched])
-        return [*refused, *odd, *work.unknown_names(watched, known), *work.faulty(watched)]
+        later = tasks.ahead(await far_ahead(self.store))
+        return [*refused, *later, *odd, *work.unknown_names(watched, known), *work.faulty(watched)]
 
     async def _watches(self) -> list[Finding]:
         from bridge.doctor import entries

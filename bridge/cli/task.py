@@ -57,6 +57,8 @@ def note(row: Row) -> str:
     words = {"waiting": "not taken in yet", "ended": "no longer watched", "rejected": "rejected"}
     if row["state"] == "ended" and row["status"] in kind_of(row["task"]).terminal:
         return str(row["note"])
+    if row["state"] == "waiting" and row["next_at"]:
+        return str(row["note"])
     if row["state"] in words:
         return f"{words[row['state']]}: {row['note']}" if row["note"] else words[row["state"]]
     if row["faults"]:

@@ -33,7 +33,8 @@ def told(row: Row) -> str:
 
 def _headed(row: Row) -> str:
     """What it is, how far its latest event came, and how its reading fares."""
-    state = STATES.get(row["state"], row["state"])
+    ahead = row["state"] == "waiting" and row["next_at"]
+    state = "waiting" if ahead else STATES.get(row["state"], row["state"])
     came = f"; its latest event reached {row['delivered']} of {row['owed']} endpoint{'s' * (row['owed'] != 1)}"
     first = f"{row['task']}  {', '.join(filter(None, (row['status'], state)))}{came if row['owed'] else ''}"
     note, reading = row["note"], row["reading"]

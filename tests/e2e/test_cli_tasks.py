@@ -239,6 +239,34 @@ def test_a_task_is_shown_with_its_events_and_deliveries(bridge: Bridge, client: 
     assert "0/1" in bridge("task", "ls")[1]
 
 
+def test_a_task_whose_moment_is_far_ahead_says_so(bridge: Bridge, client: "Redis", redis_url: str) -> None:
+    """Until when it waits, in `task show`, `task ls`, JSON and `doctor`, with the command after which it is taken in;
+    of one that is due nothing of the kind."""
+    client.zadd("bridge:tasks", {"x": 4_102_444_800, "soon": time.time() + 3_600, "due": 0})
+    told = "not taken in before 2100-01-01T00:00:00.000Z, as its score says"
+    shown = bridge("task", "show", "x")[1]
+    assert f"  ! {told} → bridge task poll x\n" in shown
+    assert "not taken in yet" not in shown
+    listed = bridge("task", "ls")[1]
+    assert (listed.count(told), listed.count("not taken in yet")) == (1, 1)
+    row = json.loads(bridge("task", "show", "x", "--json")[1])
+    assert (row["next_at"], row["fix"]) == ("2100-01-01T00:00:00.000Z", "bridge task poll x")
+    assert json.loads(bridge("task", "show", "due", "--json")[1])["next_at"] is None
+    found = json.loads(bridge("doctor", "--json")[1])
+    (one,) = [row for row in found if row["check"] == "task"]
+    assert (one["level"], one["found"], one["fix"]) == (
+        "warn", "x: not taken in before 2100-01-01T00:00:00.000Z", "bridge task poll x",
+    )  # fmt: skip
+    take_in(redis_url)
+    assert client.zscore("bridge:watch", "x") is None
+    assert bridge("task", "poll", "x")[0] == 0
+    take_in(redis_url)
+    assert client.zscore("bridge:watch", "x") is not None
+    client.zadd("bridge:tasks", {"x": 4_102_444_800})
+    assert "not taken in" not in bridge("task", "show", "x")[1]
+    assert not [row for row in json.loads(bridge("doctor", "--json")[1]) if row["check"] == "task"]
+
+
 def test_a_delivery_that_is_being_attempted_says_so(bridge: Bridge, redis_url: str) -> None:
     """Instead of nothing: by the task, in the list and by itself, and nobody is told to retry it."""
     bridge("endpoint", "add", "a", "http://127.0.0.1:9/")

@@ -574,6 +574,16 @@ def test_misspelt_options_of_tasks_are_warned_of_once_a_field() -> None:
     assert found[1].found == "t0 and 2 more: the unknown field “metadat” is ignored: did you mean “metadata”?"
 
 
+def test_tasks_that_are_to_be_taken_in_much_later_are_warned_of_together() -> None:
+    """Each moment as the score says it; the command takes in the first at once."""
+    assert tasks.ahead([]) == []
+    found = tasks.ahead([("t1", 1_800_000_000.0), ("t2", 4_102_444_800.0)])
+    assert [(one.level, one.check, one.found, one.fix) for one in found] == [
+        (Level.WARN, "task", "t1 and 1 more: not taken in before 2027-01-15T08:00:00.000Z", "bridge task poll t1")
+    ]
+    assert "score" in found[0].why
+
+
 def test_a_good_definition_that_outlived_a_bad_one_is_said_to_be_in_force() -> None:
     """Of one that was never in force nothing of the kind."""
     refusal = Refusal("endpoint:a", "url: is missing", "x", "url")
