@@ -115,13 +115,16 @@ def _screen(row: dict[str, Any], deployment: "Deployment") -> dict[str, Any]:
     key = f"set{whose}" if row["has_key"] else none
     due_seconds = row["oldest_due_ms"] / 1000
     oldest = f"; the oldest due one waits {span(due_seconds)}" if due_seconds >= 1 else ""
+    watched = f"{tasks['watched']} watched" + (f": {statuses}{sample}" if statuses else "")
+    rest = f"{tasks['ended']} ended, {tasks['rejected']} rejected entries"
+    unreadable = {name: f"unreadable: {what}{DOCTOR}" for name, what in row["unreadable"].items()}
     words = {
-        "tasks": f"{tasks['watched']} watched" + (f": {statuses}{sample}" if statuses else ""),
-        "": f"{tasks['requests']} to be taken in, {tasks['ended']} ended, {tasks['rejected']} rejected entries",
+        "tasks": unreadable.get("tasks", watched),
+        "": f"{watched}; {rest}" if "tasks" in unreadable else f"{tasks['requests']} to be taken in, {rest}",
         **{kind: _role(row["roles"][kind], deployment) for kind in ROLES},
         "API key": "refused by TwelveLabs; probed every minute" if poll["key_refused"] else key,
         "deliveries": f"{row['pending']} pending, {row['dead']} dead{oldest}" + (DOCTOR if row["dead"] else ""),
-        "endpoints": _endpoints(row),
+        "endpoints": "; ".join([_endpoints(row), *filter(None, [unreadable.get("endpoints")])]),
         "Redis": f"{redis['version']}, memory {redis['memory']} (limit {redis['limit']}), "
         f"append-only file {'on' if redis['append_only'] else 'OFF'}, up {span(redis['uptime_seconds'])}",
     }

@@ -36,6 +36,7 @@ def test_status_of_nothing_has_everything_in_it(bridge: Bridge) -> None:
     row = json.loads(out)
     assert (code, row["pending"], row["dead"], row["oldest_due_ms"]) == (0, 0, 0, 0)
     assert row["tasks"] == {"watched": 0, "requests": 0, "ended": 0, "rejected": 0}
+    assert row["unreadable"] == {}
     assert {kind: role["workers"] for kind, role in row["roles"].items()} == {"poll": 0, "deliver": 0}
     assert row["redis"]["append_only"] is True
     code, out, _ = bridge("status")
@@ -132,6 +133,28 @@ def first_trouble(place: Path, **settings: str) -> dict[str, str]:
     finally:
         worker.terminate()
         worker.communicate()
+
+
+@pytest.mark.parametrize(
+    ("key", "line", "kind"), [("bridge:tasks", "tasks", "zset"), ("bridge:endpoints", "endpoints", "hash")]
+)
+def test_status_shows_the_rest_beside_a_key_of_a_wrong_type(
+    bridge: Bridge, client: "Redis", key: str, line: str, kind: str
+) -> None:
+    """What a client wrote over hides that alone, and is named with what it should be; a listing of it names it too."""
+    bridge("endpoint", "add", "a", "http://127.0.0.1:9/")
+    client.zadd("bridge:watch", {"t1": now_ms()})
+    client.delete(key)
+    client.set(key, "oops")
+    code, out, told = bridge("status")
+    assert (code, told) == (0, "")
+    found = next(one for one in out.splitlines() if one.startswith(line))
+    assert f" unreadable: {key} is a string, not a {kind} → bridge doctor" in found
+    assert ("1 watched: 1 not seen yet" in out, "1 active" in out, "append-only file on" in out) == (True, True, True)
+    row = json.loads(bridge("status", "--json")[1])
+    assert row["unreadable"] == {line: f"{key} is a string, not a {kind}"}
+    code, _, told = bridge("task" if line == "tasks" else "endpoint", "ls")
+    assert (code, key in told, "`bridge doctor`" in told) == (1, True, True)
 
 
 def test_status_says_that_tasks_cannot_be_read(

@@ -97,15 +97,19 @@ class EndpointView:
     """What of its definition is legal and looks like a mistake; the next step after →."""
 
 
-async def list_endpoints(store: HasClient) -> list[EndpointView]:
-    """Those in force, the implicit ones of callback URLs included; those not taken in yet; those refused."""
+async def list_endpoints(store: HasClient, *, written: bool = True) -> list[EndpointView]:
+    """Those in force, the implicit ones of callback URLs included; those not taken in yet; those refused.
+
+    `written` false: what clients wrote is not looked at, as it cannot be read.
+    """
     pipe = store.client.pipeline(transaction=False)
     pipe.hgetall(store.keys.registry)
-    pipe.hgetall(store.keys.endpoints)
     pipe.hgetall(store.keys.rejected)
-    registry, written, rejected = await pipe.execute()
+    if written:
+        pipe.hgetall(store.keys.endpoints)
+    registry, rejected, *theirs = await pipe.execute()
     refusals = {name[9:]: text for name, text in _decoded(rejected).items() if name.startswith("endpoint:")}
-    accepted, asked = _decoded(registry), _decoded(written)
+    accepted, asked = _decoded(registry), _decoded(theirs[0] if theirs else {})
     return await _views(store, sorted({*accepted, *asked, *refusals}), accepted, asked, refusals)
 
 

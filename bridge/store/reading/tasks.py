@@ -129,15 +129,16 @@ async def task_with_deliveries(store: HasClient, member: str) -> TaskView:
     return (await _with_deliveries(store, await find_tasks(store, [member])))[0]
 
 
-async def count_tasks(store: HasClient) -> dict[str, int]:
-    """How many are watched, wait to be taken in, ended and are refused."""
+async def count_tasks(store: HasClient, *, requests: bool = True) -> dict[str, int]:
+    """How many are watched, wait to be taken in (0 where `requests` are not to be counted), ended and are refused."""
     pipe = store.client.pipeline(transaction=False)
     pipe.zcard(store.keys.watch)
-    pipe.zcount(store.keys.tasks, "-inf", "(+inf")
     pipe.zcard(store.keys.ended)
     pipe.hlen(store.keys.rejected)
-    watched, requests, ended, rejected = await pipe.execute()
-    return {"watched": watched, "requests": requests, "ended": ended, "rejected": rejected}
+    if requests:
+        pipe.zcount(store.keys.tasks, "-inf", "(+inf")
+    watched, ended, rejected, *waiting = await pipe.execute()
+    return {"watched": watched, "requests": sum(waiting), "ended": ended, "rejected": rejected}
 
 
 async def statuses(store: HasClient, limit: int) -> dict[str, int]:
