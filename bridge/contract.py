@@ -186,7 +186,10 @@ def endpoint(
         definition = EndpointDefinition.model_validate_json(raw)
         json.loads(raw, object_pairs_hook=each_once(""), parse_int=str, parse_float=str)
     except ValidationError as error:
-        raise _together([*_from_pydantic(error, raw), *_objections(lambda: _check_any_url(raw, policy))]) from None
+        others = _objections(
+            lambda: _check_any_url(raw, policy), lambda: _check_any_secret(raw, has_default_secret=has_default_secret)
+        )
+        raise _together([*_from_pydantic(error, raw), *others]) from None
     faults = _objections(
         lambda: _check_events(definition),
         lambda: _check_url("url", definition.url, policy),
@@ -230,6 +233,20 @@ def _check_any_url(raw: str, policy: Policy) -> None:
     """That of a definition with another fault, if it has one that is text."""
     if url := _plain_value(raw, ("url",)):
         _check_url("url", url, policy)
+
+
+def _check_any_secret(raw: str, *, has_default_secret: bool) -> None:
+    """Whether a definition with another fault has one, if it says that one signs."""
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        return
+    if isinstance(found, dict) and V1 in _listed(found.get("signatures", [V1])) and found.get("secret") is None:
+        _check_secret(raw, has_default_secret=has_default_secret)
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def _objections(*checks: Callable[[], None]) -> list[Rejection]:
@@ -324,16 +341,23 @@ def _check_signed(definition: EndpointDefinition, raw: str, *, has_default_secre
     if definition.format == TWELVELABS and definition.signatures != [V1]:
         reason = f"in the format {TWELVELABS} a shared secret signs, as with TwelveLabs itself"
         raise Rejection("signatures", reason, f"leave “signatures” out, or choose the format {STANDARD}")
-    if V1 in definition.signatures and definition.secret is None and not has_default_secret:
-        if written := _written_for("secret", raw):
-            raise _misspelt("secret", written)
-        raise Rejection(
-            "secret",
-            "there is no secret to sign with",
-            'add "secret":"whsec_…" (`bridge endpoint add` makes one), or set BRIDGE_DELIVERY_DEFAULT_SECRET',
-        )
+    if V1 in definition.signatures and definition.secret is None:
+        _check_secret(raw, has_default_secret=has_default_secret)
     if V1A in definition.signatures and not has_signing_key:
         raise Rejection("signatures", NO_KEY, MAKE_ONE)
+
+
+def _check_secret(raw: str, *, has_default_secret: bool) -> None:
+    """Of a definition that has none, and needs one."""
+    if has_default_secret:
+        return
+    if written := _written_for("secret", raw):
+        raise _misspelt("secret", written)
+    raise Rejection(
+        "secret",
+        "there is no secret to sign with",
+        'add "secret":"whsec_…" (`bridge endpoint add` makes one), or set BRIDGE_DELIVERY_DEFAULT_SECRET',
+    )
 
 
 def _checked_signatures(names: list[str]) -> list[str]:

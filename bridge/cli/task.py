@@ -186,13 +186,13 @@ async def what_lacks(
     from bridge.store.reading.vitals import live_workers
 
     near = await near_endpoints(store, named)
-    way = again([near.get(name, name) for name in named]) if again and near else ""
+    way = safe(again([near.get(name, name) for name in named])) if again and near else ""
     lacks = []
     for name in map(safe, await unknown_endpoints(store, named)):
         if name in near and way:
-            lacks.append(f"there is no endpoint “{name}”: did you mean {near[name]}? → {way}")
+            lacks.append(f"there is no endpoint “{name}”: did you mean {safe(near[name])}? → {way}")
         else:
-            meant = f" (did you mean {near[name]}?)" if name in near else ""
+            meant = f" (did you mean {safe(near[name])}?)" if name in near else ""
             lacks.append(f"there is no endpoint “{name}” yet{meant} → bridge endpoint add {name} URL")
     if everybody and not await any_endpoint(store):
         lacks.append("no endpoint is registered: events are recorded, nobody is told → bridge endpoint add NAME URL")

@@ -287,12 +287,12 @@ def unknown_names(tasks: Iterable[TaskFacts], known: frozenset[str]) -> list[Fin
         text, why = f"{theirs[0].member}{more}: its option `endpoints` names “{name}”", NOBODY
         fix = f"bridge endpoint add {name} URL"
         if near := near_name(name, named):
-            fix, why = _naming(theirs[0], name, near), f"{why}: did you mean {near}?"
+            fix, why = _naming(theirs[0], named), f"{why}: did you mean {near}?"
         found.append(warn("task", text, why, fix))
     return shortened(found, fix="bridge endpoint ls")
 
 
-def _naming(one: TaskFacts, name: str, near: str) -> str:
-    """The command that names the near endpoint instead."""
-    endpoints = list(dict.fromkeys(near if other == name else other for other in one.endpoints))
+def _naming(one: TaskFacts, known: Sequence[str]) -> str:
+    """The command that names the endpoints which are near those that it names and that are none."""
+    endpoints = list(dict.fromkeys(name if name in known else near_name(name, known) or name for name in one.endpoints))
     return task_rewriting(one.member, ("endpoints", *one.written), endpoints)

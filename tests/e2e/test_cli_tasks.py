@@ -295,6 +295,15 @@ def test_a_rejected_task_is_shown_with_its_fix(bridge: Bridge, client: "Redis") 
     assert (code, "refuses this id" in told, "→ check the id" in told) == (3, True, True)
 
 
+def test_a_rejected_option_is_named(bridge: Bridge, client: "Redis", redis_url: str) -> None:
+    """What is said of it begins with which it is, in `task show` and `task ls`."""
+    client.hset("bridge:task:t1", "metadata", "{")
+    client.zadd("bridge:tasks", {"t1": 0})
+    take_in(redis_url)
+    assert "! metadata: is not JSON (line 1, column 2) → write JSON" in bridge("task", "show", "t1")[1]
+    assert "rejected: metadata: is not JSON" in bridge("task", "ls")[1]
+
+
 def test_a_refused_entry_is_taken_away(bridge: Bridge, client: "Redis") -> None:
     """`rm` of what stands in bridge:rejected alone forgets that, and says so; others stay. Once: then it is unknown."""
     for field in ("task:bad id", "task:t2", "endpoint:bad id"):

@@ -459,6 +459,7 @@ MANY_FAULTS = [
     ({"url": "http://8.8.8.8/", "format": "twelvelabs", "events": ["index.task.*", "analyze.*"]}, ["events", "url"]),
     ({"events": [], "rate": 5}, ["url", "events", "rate"]),
     ({"url": 5, "rate": 5}, ["url", "rate"]),
+    ({"url": URL, "rate": 5, "signatures": "v1"}, ["rate", "signatures"]),
     ({"url": URL, "format": "twelvelab", "secret": "revealed by them"}, ["format"]),
 ]
 
@@ -471,6 +472,15 @@ def test_all_faults_of_a_definition_are_told_at_once(definition: dict[str, Any],
     assert_whole(refused.value, field=fields[0])
     assert re.findall(r"(?:^|; )([a-z_]+): ", str(refused.value)) == fields, str(refused.value)
     assert ".;" not in refused.value.reason
+
+
+@pytest.mark.parametrize(("signatures", "lacks"), [({}, True), ({"signatures": ["v1a"]}, False)])
+def test_a_secret_that_lacks_is_told_with_the_other_faults(signatures: dict[str, Any], lacks: bool) -> None:
+    """Where one is needed: it would be the next thing to be refused for."""
+    with pytest.raises(Rejection) as refused:
+        judged({"url": URL, "rate": 5, **signatures}, has_default_secret=False)
+    assert refused.value.field == "rate"
+    assert ("; secret: there is no secret to sign with" in refused.value.reason) is lacks
 
 
 def test_a_definition_full_of_faults_is_refused_in_few_words() -> None:

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from bridge.contract import MILLISECONDS_FROM
+from bridge.contract import MILLISECONDS_FROM, OPTIONS
 from bridge.formats import rfc3339
 from bridge.model import DeliveryState
+from bridge.rejection import told_of
 from bridge.store.reading.deliveries import deliveries_of
 from bridge.store.reading.standings import standings
 from bridge.store.reading.trips import HasClient, as_ms, as_record, ask, pieces
@@ -188,7 +189,8 @@ def _view(
         state = "rejected" if refusal else "ended" if status or ended is not None else "unknown"
     note, fix = as_text(error), ""
     if refusal:
-        note, fix = str(refusal.get("reason", "")), str(refusal.get("fix", ""))
+        note = told_of(refusal) if refusal.get("field") in OPTIONS else str(refusal.get("reason", ""))
+        fix = str(refusal.get("fix", ""))
     elif gone == "1" and not status and not note:
         note, fix = NEVER_SEEN.reason, NEVER_SEEN.fix
     watched = state == "watched"
