@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from bridge.callback import way
 from bridge.errors import InvalidInput
 from bridge.events import ENDPOINT_PREFIX
-from bridge.filters import checked_words, takes_nothing, words_of
+from bridge.filters import checked_words, star_of, takes_nothing, words_of
 from bridge.formats import CONTENT_TYPES, STANDARD, TWELVELABS, WILDCARD_TYPES
 from bridge.guard import Policy
 from bridge.keyset import MAKE_ONE, NO_KEY
@@ -25,15 +25,17 @@ from bridge.redaction import bare
 from bridge.rejection import Rejection, redacted
 from bridge.rotation import PREVIOUS_SECRETS, SECRET_FIELDS, PreviousSecretDefinition, previous_secrets
 from bridge.sealing import SEALED_BYTES, is_sealed
-from bridge.strict_json import each_once, finite, is_shallow, no_constant, not_json
+from bridge.strict_json import TooLarge, each_once, finite, is_shallow, no_constant, not_json
 from bridge.throttle import RATE
-from bridge.tl_signature import check_secret
+from bridge.tl_signature import WHERE_FROM, check_secret
 from bridge.wording import wrong
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 METADATA_BYTES = 4_096
+METADATA_EXAMPLES = 'as {"order": 42}; a plain text stands in quotes of its own: "red", within JSON "\\"red\\""'
+"""What metadata may be, for who wrote a text that is none of it."""
 METADATA_DEPTH = 100
 """The deepest nesting of metadata: it is read and written again on call stacks deeper than the one that judges it."""
 TASK_ENDPOINTS = 200
@@ -73,6 +75,10 @@ RESERVED_HEADERS = frozenset(
 RESERVED_PREFIXES = ("webhook-", "proxy-", "x-forwarded-", "bridge-", "tl-signature", "ce-")
 
 
+MAKE_ONE_OF_OURS = (
+    'make one with: echo "whsec_$(openssl rand -base64 32)"; what TwelveLabs revealed is for the format twelvelabs'
+)
+"""Where a secret comes from in all formats but TwelveLabs' own."""
 UNSIGNED_CALLBACK = "a callback_url is signed with the default secret, and there is none"
 """Why a callback_url is refused that a setting alone would allow."""
 
@@ -176,7 +182,7 @@ def endpoint(
         raise Rejection(
             "name",
             "an endpoint's name is 1 to 64 of A-Z a-z 0-9 _ . -, starts with a letter or digit, and is not “url”",
-            "HDEL it and register it under another name",
+            "register it under another name",
             name,
         )
     longest = ENDPOINT_BYTES + (SEALED_BYTES if '"sealed:' in raw else 0)
@@ -280,8 +286,11 @@ def _metadata(text: str | None) -> Any:
         metadata = json.loads(
             text, parse_constant=no_constant, parse_float=finite, object_pairs_hook=each_once("metadata")
         )
+    except TooLarge:
+        raise Rejection("metadata", "a number in it is too large", "write that number as a text", text) from None
     except (ValueError, RecursionError) as error:
-        raise Rejection("metadata", not_json(error), 'write JSON, e.g. {"order": 42}', text) from None
+        # Also where it came as a text within JSON: what is in its quotes is read, as Redis would hold it.
+        raise Rejection("metadata", f"its text {not_json(error)}", f"write JSON, {METADATA_EXAMPLES}", text) from None
     if not is_shallow(metadata, METADATA_DEPTH):
         raise Rejection("metadata", f"is nested deeper than {METADATA_DEPTH} levels", "flatten it", text)
     return metadata
@@ -331,7 +340,7 @@ def _check_events(definition: EndpointDefinition) -> None:
             reason = f"the format {definition.format} is written for what is indexed, and has other fields for analyses"
             raise Rejection("events", reason, "let an endpoint of the format standard take these events", pattern)
         if takes_nothing(definition.format, pattern):
-            known = " and ".join(sorted(WILDCARD_TYPES[definition.format]))
+            known = star_of(definition.format)
             reason = f"in the format {definition.format} a star stands for {known}, of which this pattern takes none"
             raise Rejection("events", reason, "name other event types in full, such as index.task.indexing", pattern)
 
@@ -417,8 +426,7 @@ def _fault(error: "ErrorDetails", raw: str) -> Rejection:
         "metadata": 'write an object, as {"team": ["video"]}',
         "headers": 'write an object of texts, as {"x-team": "video"}',
         "format": f"choose one of: {', '.join(CONTENT_TYPES)}",
-        "secret": 'make one with: echo "whsec_$(openssl rand -base64 32)"; what TwelveLabs revealed is for the format '
-        "twelvelabs",
+        "secret": WHERE_FROM if _plain_value(raw, ("format",)) == TWELVELABS else MAKE_ONE_OF_OURS,
         "ordering": f"choose one of: {', '.join(Ordering)}",
         "concurrency": f"write a number from 1 to {CONCURRENCY}, without quotes",
         "rate": "write attempts a second or a minute, as 10/s or 300/m",

@@ -32,11 +32,15 @@ def no_constant(text: str) -> Any:
     raise ValueError(text)
 
 
+class TooLarge(ValueError):
+    """A number that is JSON, and too large for a float."""
+
+
 def finite(text: str) -> float:
-    """A hook for numbers: one too large for a float is refused, as ValueError."""
+    """A hook for numbers: one too large for a float is refused, as TooLarge."""
     number = float(text)
     if not isfinite(number):
-        raise ValueError(text)
+        raise TooLarge(text)
     return number
 
 

@@ -66,6 +66,8 @@ EPILOG = f"Exit codes: {', '.join(f'{code} {meaning}' for code, meaning in EXIT_
 
 TOO_MANY = "Got unexpected extra argument"
 """What click says of a word too many: often there is a blank in what was meant as one word."""
+PORT_OPTION = "--port"
+"""What many a program has, and we have otherwise: the near name, --host, would be another thing."""
 NO_NUMBER = {
     "integer range": "no whole number",
     "float range": "no number",
@@ -195,7 +197,19 @@ def _misused(error: click.ClickException) -> BridgeError:
     if text.startswith(TOO_MANY):
         text += ": quote what belongs together"
     ctx = getattr(error, "ctx", None)
+    if ctx and getattr(error, "option_name", "") == PORT_OPTION and (form := _port_of(ctx.command)):
+        return InvalidInput(f"No such option '{PORT_OPTION}' here", fix=f"{ctx.command_path} {form}")
     return InvalidInput(text, fix=f"{ctx.command_path if ctx else 'bridge'} --help")
+
+
+def _port_of(command: click.Command) -> str:
+    """How a command is told its port: as a word of its own, or in an option, with the address; empty if it has none."""
+    for one in command.params:
+        if isinstance(one, click.Argument) and one.name == "port":
+            return "PORT"
+        if "HOST:PORT" in (one.metavar or ""):
+            return f"{one.opts[0]} 127.0.0.1:PORT"
+    return ""
 
 
 def _tell_unexpected() -> int:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 MARKS = {Level.OK: "✓", Level.WARN: "!", Level.FAIL: "✗"}
 INDENT = " " * 19
 COLUMNS: Columns = tuple((name, shown(name)) for name in ("level", "check", "found", "why", "fix"))
-NO_TASK = "0" * 24
-"""An id that names no task: asking for it proves the key as well."""
 NAMED = 10
 """How many are named that the same is to be said of; -o json has each with all that is said of it."""
 LOOK_SECONDS = 30.0
@@ -225,12 +223,13 @@ class Examination:
 
     async def _ask_upstream(self, member: str | None, *, refused_for_ms: int | None = None) -> list[Finding]:
         from bridge.doctor import upstream
-        from bridge.engine import upstream_from
+        from bridge.doctor.probing import UNKNOWN_ID
+        from bridge.wiring import upstream_from
 
         if self.settings.twelvelabs_api_key is None:
             return [upstream.no_key(self.settings.deployment)]
         async with upstream_from(self.settings) as api:
-            came = await api.fetch(member or NO_TASK)
+            came = await api.fetch(member or UNKNOWN_ID)  # which proves the key as well
         base_url, deployment = self.settings.twelvelabs_base_url, self.settings.deployment
         return list(upstream.key(came, base_url, refused_for_ms=refused_for_ms, deployment=deployment))
 
@@ -246,9 +245,9 @@ class Examination:
 
     async def _endpoints(self) -> list[Finding]:
         from bridge.doctor import entries
-        from bridge.engine import keyring_from
         from bridge.store.reading.checkup import endpoints_in_force, written_endpoints
         from bridge.store.reading.vitals import admitted_endpoints
+        from bridge.wiring import keyring_from
 
         self.in_force = await endpoints_in_force(self.store)
         self.written = await written_endpoints(self.store)
@@ -301,8 +300,8 @@ class Examination:
 
     async def _proxy(self) -> list[Finding]:
         from bridge.doctor import upstream
-        from bridge.engine import proxy_from
         from bridge.exchange import Limits
+        from bridge.wiring import proxy_from
 
         proxy = proxy_from(self.settings)
         if proxy is None:

@@ -206,6 +206,20 @@ def soon(milliseconds: int | None) -> str:
     return "now" if milliseconds is None or milliseconds <= time.time() * 1000 else ago(milliseconds)
 
 
+def due(milliseconds: int | None) -> str:
+    """When the next of something comes: ahead, or due already, as nobody has got to it yet."""
+    if milliseconds is None:
+        return "—"
+    text = soon(milliseconds)
+    return "due now" if text == "now" else text
+
+
+def next_due(milliseconds: int) -> str:
+    """The same in a sentence: `next in 4 s`, or `due now`."""
+    text = due(milliseconds)
+    return text if text.startswith("due") else f"next {text}"
+
+
 def span(seconds: float) -> str:
     """A length of time in one unit."""
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
@@ -222,6 +236,11 @@ def field(name: str) -> Callable[[Row], str]:
 def when(name: str) -> Callable[[Row], str]:
     """A column that shows a moment as a distance from now."""
     return lambda row: ago(row.get(name))
+
+
+def upcoming(name: str) -> Callable[[Row], str]:
+    """A column that shows the moment of what comes next."""
+    return lambda row: due(row.get(name))
 
 
 def table_of(rows: Sequence[Row], columns: Columns) -> tuple["Table", int]:
@@ -293,7 +312,7 @@ def _shown(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if name.endswith("_at") and isinstance(value, int):
-        return f"{_moment(value)} ({ago(value)})"
+        return f"{_moment(value)} ({due(value) if name == 'next_at' else ago(value)})"
     if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
         return safe(", ".join(value))
     return safe(value if isinstance(value, str | int | float) else json.dumps(value, ensure_ascii=False))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from bridge.cli.output import Columns, Row, ago, chosen, emit, field, output_option, safe, say, when
+from bridge.cli.output import Columns, Row, chosen, due, emit, field, output_option, safe, say, when
 from bridge.cli.progress import bar
 from bridge.cli.session import ids_from, names_in, with_store
 from bridge.cli.task_follow import wait, watch
@@ -67,7 +67,7 @@ def note(row: Row) -> str:
 
 
 def _next(row: Row) -> str:
-    return "now" if row["being_read"] else ago(row["next_at"])
+    return "now" if row["being_read"] else due(row["next_at"])
 
 
 COLUMNS: Columns = (

@@ -6,7 +6,7 @@ from typing import Any
 
 from bridge.audience import SHOWN, WOULD_TAKE
 from bridge.cli.delivery import waits
-from bridge.cli.output import ago, fields_of, safe, with_command
+from bridge.cli.output import ago, fields_of, next_due, safe, with_command
 from bridge.cli.task_trouble import UNCHANGED
 from bridge.model import DeliveryState
 from bridge.recovery import each_of
@@ -75,8 +75,8 @@ def _event(event: Row, *, untold: str) -> Iterator[str]:
     for one in event["deliveries"]:
         reason = f" ({one['reason']})" if one["reason"] else ""
         attempts = f"{one['attempts']} attempt{'s' * (one['attempts'] != 1)}"
-        due = f"next {ago(one['next_at'])}" if one["next_at"] and one["attempts"] else ""
-        told = ", ".join(filter(None, (attempts, due, waits(one, width=WHOLE_ERROR))))
+        following = next_due(one["next_at"]) if one["next_at"] and one["attempts"] else ""
+        told = ", ".join(filter(None, (attempts, following, waits(one, width=WHOLE_ERROR))))
         yield safe(f"  → {one['endpoint']}  {one['state']}{reason}, {told}")
     passed = [one for one in event["passed_over"] if one["why"] != WOULD_TAKE]
     for one in passed[:SHOWN]:

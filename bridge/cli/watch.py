@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from bridge.cli.output import Columns, Row, ago, chosen, emit, field, output_option, safe, say, when
+from bridge.cli.output import Columns, Row, chosen, emit, field, output_option, safe, say, upcoming, when
 from bridge.cli.session import ids_from, names_in, speakable, with_store
 from bridge.cli.task import say_what_lacks, say_who_lacks
 from bridge.errors import InvalidInput, NotFound
@@ -45,7 +45,7 @@ COLUMNS: Columns = (
     ("finds", lambda row: ", ".join(row["kinds"])),
     ("found", field("found")),
     ("listed", when("listed_at")),
-    ("next", lambda row: ago(row["next_at"])),
+    ("next", upcoming("next_at")),
     ("note", _note),
 )
 WRITTEN: Columns = (("watch", field("watch")), ("result", field("result")))

@@ -213,7 +213,7 @@ def _judge_task(name: str, one: Waiting, judge: Judge) -> None:
         reason = "a score above 1e11 is in milliseconds; bridge:tasks counts seconds"
         raise Rejection("score", reason, f"redis-cli ZADD bridge:tasks XX 0 {quote(name)}")
     if one.options is None:
-        raise Rejection("", f"bridge:task:{name} is not a hash", "DEL it and HSET the options")
+        raise Rejection("", f"bridge:task:{name} is not a hash", f"DEL bridge:task:{name} and HSET the options")
     try:
         fields = {name: one.options[name.encode()].decode() for name in OPTIONS if name.encode() in one.options}
     except UnicodeDecodeError:
@@ -275,6 +275,8 @@ def _dismissed(one: Refusal, *, kept: bool) -> str:
     """How a complaint that outlived its entry goes, in words. `kept`: the entry stands, to be put right."""
     kind, _, name = one.name.partition(":")
     if kept or not one.fix or kind not in {"endpoint", "task"} or "…" in name or not name.isprintable():
+        return ""
+    if "bridge rejected rm " in one.fix:  # of a wrong name its fix says it already
         return ""
     return f"; where nobody wants it any more: bridge {kind} rm {quote(name)}"
 

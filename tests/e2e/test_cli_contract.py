@@ -227,6 +227,21 @@ def test_acl_names_its_users(offline: Bridge, words: tuple[str, ...], names: lis
     assert [line.split()[:3] for line in commands] == [["ACL", "SETUSER", name] for name in names]
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--redis", "6.2"), "looked at as bridge-producer-reader"),
+        (("--user", "shop", "--redis", "6.2"), "looked at as shop-reader"),
+        (("--user", "shop"), "refuses %R~: that is --redis 6.2, where reading is a user of its own, shop-reader"),
+        ((), "refuses %R~: that is --redis 6.2, where reading is a user of its own, bridge-producer-reader"),
+    ],
+)
+def test_acl_says_as_whom_a_producer_looks(offline: Bridge, words: tuple[str, ...], said: str) -> None:
+    """A program that writes and looks by one connection ends at NOPERM before Redis 7."""
+    assert said in offline("contract", "acl", *words)[2]
+    assert "-reader" not in offline("contract", "acl", "--user", "bridge-worker")[2]
+
+
 @pytest.mark.parametrize("name", ["", "a b", "a\nb", "é"])
 def test_acl_refuses_what_is_no_name(offline: Bridge, name: str) -> None:
     """It would be another rule."""

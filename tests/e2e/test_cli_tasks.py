@@ -300,8 +300,8 @@ def test_a_rejected_option_is_named(bridge: Bridge, client: "Redis", redis_url: 
     client.hset("bridge:task:t1", "metadata", "{")
     client.zadd("bridge:tasks", {"t1": 0})
     take_in(redis_url)
-    assert "! metadata: is not JSON (line 1, column 2) → write JSON" in bridge("task", "show", "t1")[1]
-    assert "rejected: metadata: is not JSON" in bridge("task", "ls")[1]
+    assert "! metadata: its text is not JSON (line 1, column 2) → write JSON" in bridge("task", "show", "t1")[1]
+    assert "rejected: metadata: its text is not JSON" in bridge("task", "ls")[1]
 
 
 def test_a_refused_entry_is_taken_away(bridge: Bridge, client: "Redis") -> None:

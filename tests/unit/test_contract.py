@@ -214,7 +214,7 @@ def test_metadata_that_is_no_json_is_told_by_its_position(text: str, where: str)
     """Once, at its field, and with nothing of what stands there."""
     with pytest.raises(Rejection) as refused:
         task_options({"metadata": text}, STRICT, has_default_secret=True)
-    assert str(refused.value) == "metadata: is not JSON" + (f" ({where})" if where else "")
+    assert str(refused.value) == "metadata: its text is not JSON" + (f" ({where})" if where else "")
 
 
 @pytest.mark.parametrize("text", ["x" * (METADATA_BYTES + 1), "[" * (METADATA_DEPTH + 1) + "]" * (METADATA_DEPTH + 1)])
@@ -223,6 +223,18 @@ def test_metadata_is_named_once(text: str) -> None:
     with pytest.raises(Rejection) as refused:
         task_options({"metadata": text}, STRICT, has_default_secret=True)
     assert str(refused.value).count("metadata") == 1
+
+
+def test_metadata_that_is_no_json_is_told_apart_from_what_is() -> None:
+    """As an option's text is read as JSON wherever it came from, a plain text is told to stand in quotes of its own."""
+    for text, reason, fix in (
+        ("red", "its text is not JSON (line 1, column 1)", '"red", within JSON "\\"red\\""'),
+        ("[1e999]", "a number in it is too large", "write that number as a text"),
+    ):
+        with pytest.raises(Rejection) as refused:
+            task_options({"metadata": text}, STRICT, has_default_secret=True)
+        assert (refused.value.reason, fix in refused.value.fix) == (reason, True)
+    assert task_options({"metadata": '"red"'}, STRICT, has_default_secret=True)[0].metadata == "red"
 
 
 def test_a_callback_url_needs_the_default_secret() -> None:
@@ -610,6 +622,17 @@ def test_a_secret_of_twelvelabs_is_any_text(secret: str) -> None:
     for fields in ({"secret": secret, "format": "twelvelabs"}, {"format": "twelvelabs", "secret": secret}):
         made = judged({"url": URL, **fields}, has_default_secret=False)
         assert (made.format, made.secrets) == ("twelvelabs", (secret,))
+
+
+@pytest.mark.parametrize("fields", [{"format": "twelvelabs", "secret": "short"}, {"secret": 5, "format": "twelvelabs"}])
+def test_a_refused_secret_of_twelvelabs_is_made_as_that_format_has_it(fields: dict[str, Any]) -> None:
+    """A whsec_… belongs to the other formats, and so does the way to make one."""
+    with pytest.raises(Rejection) as refused:
+        judged({"url": URL, **fields})
+    assert ("openssl rand -hex 32" in refused.value.fix, "whsec_" in refused.value.fix) == (True, False)
+    with pytest.raises(Rejection) as refused:
+        judged({"url": URL, **fields, "format": "standard"})
+    assert 'echo "whsec_$(openssl rand -base64 32)"' in refused.value.fix
 
 
 def test_a_refused_secret_of_twelvelabs_is_not_shown() -> None:

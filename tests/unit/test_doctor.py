@@ -96,7 +96,7 @@ def test_a_healthy_redis_has_nothing_to_look_at() -> None:
         ({"ahead": (server.Ahead("the latest event", 5_000, 5_000, "wait"),)}, "clock", "ok", "0.0 s", ""),
         ({"data_version": None}, "data", "ok", "nothing", ""),
         ({"data_version": "2"}, "data", "fail", "version 2", "newer bridge"),
-        ({"data_version": "x"}, "data", "fail", "“x”", "HSET bridge:meta data_version 1"),
+        ({"data_version": "x"}, "data", "fail", "“x”", "redis-cli HSET bridge:meta data_version 1"),
     ],
 )
 def test_what_redis_says_is_judged(fields: dict[str, object], check: str, level: str, word: str, fix: str) -> None:
