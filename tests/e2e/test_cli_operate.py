@@ -86,6 +86,7 @@ def test_what_is_no_redis_is_not_told_to_be_started(bridge: Bridge, no_redis: st
     assert (code, f"what listens at {no_redis} is no Redis" in out + told) == (5, True), out + told
     assert "→ set BRIDGE_REDIS_URL" in out + told
     assert "redis-server" not in out + told
+    assert "append-only file" not in out + told  # it has none
 
 
 def test_a_worker_says_what_is_no_redis(no_redis: str, tmp_path: Path) -> None:
