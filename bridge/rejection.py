@@ -17,6 +17,9 @@ NAME_BYTES = 240
 NAMES = ("name", "member")
 """The fields of an entry by which it is called."""
 
+LAST_GOOD = "its last good definition is in force"
+"""What became of an endpoint whose change was refused."""
+
 
 @dataclass(eq=False)
 class Rejection(Exception):

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable
+from json import JSONDecodeError
 from math import isfinite
 from typing import Any
 
@@ -41,6 +42,12 @@ def finite(text: str) -> float:
     if not isfinite(number):
         raise TooLarge(text)
     return number
+
+
+def not_json(error: Exception) -> str:
+    """That a text is not JSON, and where: of what stands there nothing is repeated."""
+    at = f" (line {error.lineno}, column {error.colno})" if isinstance(error, JSONDecodeError) else ""
+    return f"is not JSON{at}"
 
 
 def is_shallow(value: Any, depth: int) -> bool:

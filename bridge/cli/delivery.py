@@ -68,6 +68,7 @@ def waits(row: Row, width: int = ERROR_WIDTH) -> str:
 
     hold, error = row["hold"], row["endpoint_error"] or row["last_error"]
     words = [told(hold, row["endpoint"], soon(hold["probe_at"]))] if hold else []
+    words += [f"were its worker lost, again {soon(hold['again_at'])}"] if hold and hold["again_at"] else []
     return "; ".join([*words, *([f"last error: {shorten(error, width, placeholder='…')}"] if error else [])])
 
 

@@ -263,13 +263,16 @@ class Examination:
         return [*entries.endpoints(self.written, implicit, judge, answers, admitted=admitted), *sealed]
 
     async def _tasks(self) -> list[Finding]:
-        from bridge.doctor import entries, work
+        from bridge.doctor import entries, tasks, work
         from bridge.store.reading.checkup import task_facts, waiting_tasks
+        from bridge.store.reading.tasks import far_ahead
 
-        tasks = await task_facts(self.store)
+        watched, waiting = await task_facts(self.store), await waiting_tasks(self.store)
         known = frozenset(self.in_force) | {name.decode(errors="replace") for name in self.written}
-        waiting = entries.waiting(await waiting_tasks(self.store), self._judge())
-        return [*waiting, *work.unknown_names(tasks, known), *work.faulty(tasks)]
+        refused = entries.waiting(waiting, self._judge())
+        odd = tasks.misspelt_options([*tasks.of_waiting(waiting), *watched])
+        later = tasks.ahead(await far_ahead(self.store))
+        return [*refused, *later, *odd, *work.unknown_names(watched, known), *work.faulty(watched)]
 
     async def _watches(self) -> list[Finding]:
         from bridge.doctor import entries
@@ -282,7 +285,7 @@ class Examination:
         from bridge.store.reading.refusals import refusals
 
         others = [one for one in await refusals(self.store) if one.name.removeprefix("key:") not in self.wrong]
-        return entries.rejected(others, self.written, self._judge())
+        return entries.rejected(others, self.written, self._judge(), in_force=self.in_force)
 
     async def _role(self, kind: str) -> list[Finding]:
         from bridge.cli.operate import settled

@@ -33,7 +33,8 @@ def told(row: Row) -> str:
 
 def _headed(row: Row) -> str:
     """What it is, how far its latest event came, and how its reading fares."""
-    state = STATES.get(row["state"], row["state"])
+    ahead = row["state"] == "waiting" and row["next_at"]
+    state = "waiting" if ahead else STATES.get(row["state"], row["state"])
     came = f"; its latest event reached {row['delivered']} of {row['owed']} endpoint{'s' * (row['owed'] != 1)}"
     first = f"{row['task']}  {', '.join(filter(None, (row['status'], state)))}{came if row['owed'] else ''}"
     note, reading = row["note"], row["reading"]
@@ -42,8 +43,9 @@ def _headed(row: Row) -> str:
     lines = [safe(first), *([f"  {reading}"] if reading == UNCHANGED else [])]
     reading = None if reading == UNCHANGED else reading
     told = [*filter(None, (note, reading))] or [""]
-    told[-1] = " → ".join(filter(None, (told[-1], row["fix"])))
-    return "\n".join([*lines, *(safe(f"  ! {one}") for one in told if one)])
+    fix = "" if any(one.endswith(f"→ {row['fix']}") for one in row["warnings"]) else row["fix"]
+    told[-1] = " → ".join(filter(None, (told[-1], fix)))
+    return "\n".join([*lines, *(safe(f"  ! {one}") for one in (*told, *row["warnings"]) if one)])
 
 
 def _said_once(events: Sequence[Row]) -> list[str]:

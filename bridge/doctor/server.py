@@ -89,8 +89,8 @@ def unreachable(error: str, start: str = START_REDIS) -> Finding:
     elif "password" in error:
         why, fix = "nothing is watched or delivered until it lets us in", LOG_IN
     else:
-        why = "nothing is watched or delivered; what was acknowledged is in its append-only file"
-        fix = start
+        kept = "" if "is no Redis" in error else "; what was acknowledged is in its append-only file"
+        why, fix = f"nothing is watched or delivered{kept}", start
     return fail("redis", error, why, fix, code=5)
 
 
