@@ -20,7 +20,7 @@ from bridge.formats import CONTENT_TYPES, STANDARD, TWELVELABS, WILDCARD_TYPES
 from bridge.guard import Policy
 from bridge.keyset import MAKE_ONE, NO_KEY
 from bridge.kinds import ANALYSIS, KINDS, find_kind
-from bridge.model import V1, V1A, Endpoint, Ordering, WatchOptions
+from bridge.model import MILLISECONDS_FROM, V1, V1A, Endpoint, Ordering, WatchOptions
 from bridge.redaction import bare
 from bridge.rejection import Rejection, redacted
 from bridge.rotation import PREVIOUS_SECRETS, SECRET_FIELDS, PreviousSecretDefinition, previous_secrets
@@ -51,8 +51,6 @@ ATTEMPTS = 50
 """The most attempts that an endpoint's own schedule has."""
 LONGEST_WAIT_SECONDS = 7 * 86_400
 """The longest wait in it."""
-MILLISECONDS_FROM = 1e11
-"""A time in seconds is below this until the year 5138; above, it is milliseconds by mistake."""
 
 MEMBER = r"[A-Za-z0-9_:/-]{1,200}"
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
@@ -81,9 +79,6 @@ MAKE_ONE_OF_OURS = (
 """Where a secret comes from in all formats but TwelveLabs' own."""
 UNSIGNED_CALLBACK = "a callback_url is signed with the default secret, and there is none"
 """Why a callback_url is refused that a setting alone would allow."""
-
-OPTIONS = ("metadata", "endpoints", "callback_url", "expires_at", "account", "traceparent")
-"""The fields of a task's hash that mean something; the others belong to those who wrote them."""
 
 
 class EndpointDefinition(BaseModel):

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bridge.contract import OPTIONS, check_member, check_score, endpoint, task_options
+from bridge.contract import check_member, check_score, endpoint, task_options
 from bridge.guard import Policy
-from bridge.model import Endpoint, WatchOptions
+from bridge.model import OPTIONS, Endpoint, WatchOptions
 from bridge.rejection import Rejection
 from bridge.sealing import Keyring
 from bridge.watches import Watch, watch

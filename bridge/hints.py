@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from shlex import quote
 
-from bridge.contract import OPTIONS, EndpointDefinition
+from bridge.contract import EndpointDefinition
 from bridge.events import ENDPOINT_PREFIX, ENDPOINT_TYPES
 from bridge.kinds import FAMILIES, KINDS, TASK
+from bridge.model import OPTIONS
 from bridge.rejection import redacted
 from bridge.watches import WatchDefinition
 
@@ -27,23 +28,8 @@ TASK_OPTION_OF = {
     "expires_at": "--expires-in TIME", "traceparent": "--traceparent W3C",
 }  # fmt: skip
 """What `bridge task add` writes each option of a task by."""
-NEAR = 0.8
-"""How near a name is that may have been meant. Ids of TwelveLabs' that are strangers to each other stay well below."""
 NAME_CHARS = 64
 """The longest name that is compared with the known ones, and shown."""
-
-
-def near_names(name: str) -> frozenset[str]:
-    """What it becomes by one letter that is left out, doubled or exchanged with its neighbour."""
-    left_out = {name[:i] + name[i + 1 :] for i in range(len(name))}
-    doubled = {name[:i] + name[i] + name[i:] for i in range(len(name))}
-    exchanged = {name[:i] + name[i + 1] + name[i] + name[i + 2 :] for i in range(len(name) - 1)}
-    return frozenset(left_out | doubled | exchanged) - {name}
-
-
-def near_name(name: str, known: Iterable[str]) -> str:
-    """The one of these that it may have been meant to be; empty where none is near."""
-    return next(iter(get_close_matches(name, known, 1, NEAR)), "")
 
 
 def endpoint_hints(definition: object) -> list[str]:

@@ -168,6 +168,11 @@ class Event:
 MetadataWord = str | int | float | bool | None
 """A value of a metadata field that an endpoint's filter can name."""
 
+MILLISECONDS_FROM = 1e11
+"""A time in seconds is below this until the year 5138; above, it is milliseconds by mistake."""
+OPTIONS = ("metadata", "endpoints", "callback_url", "expires_at", "account", "traceparent")
+"""The fields of a task's hash that mean something; the others belong to those who wrote them."""
+
 
 @dataclass(frozen=True, slots=True)
 class WatchOptions:

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from bridge.contract import MILLISECONDS_FROM, NAME, TASK_ENDPOINTS, task_options
+from bridge.contract import NAME, TASK_ENDPOINTS, task_options
 from bridge.guard import Policy
 from bridge.kinds import ASSET, TASK, Kind
+from bridge.model import MILLISECONDS_FROM
 from bridge.redaction import bare
 from bridge.rejection import Rejection
 from bridge.strict_json import each_once, finite, is_shallow, no_constant, not_json

@@ -2,7 +2,8 @@
 to be shown. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 TYPES = {
@@ -29,6 +30,8 @@ TYPES = {
 }
 """Pydantic's kind of an error → what must be; `{of}` is the unit, the others are what pydantic knows of the bound, and
 `{at}` where the text stops to be JSON."""
+NEAR = 0.8
+"""How near a name is that may have been meant. Ids of TwelveLabs' that are strangers to each other stay well below."""
 _AT = re.compile(r"at (line \d+) (column \d+)$")
 
 
@@ -54,3 +57,16 @@ def safe(value: object) -> str:
 def safe_lines(text: str) -> str:
     """The same for text of several lines."""
     return "\n".join(map(safe, text.split("\n")))
+
+
+def near_names(name: str) -> frozenset[str]:
+    """What it becomes by one letter that is left out, doubled or exchanged with its neighbour."""
+    left_out = {name[:i] + name[i + 1 :] for i in range(len(name))}
+    doubled = {name[:i] + name[i] + name[i:] for i in range(len(name))}
+    exchanged = {name[:i] + name[i + 1] + name[i] + name[i + 2 :] for i in range(len(name) - 1)}
+    return frozenset(left_out | doubled | exchanged) - {name}
+
+
+def near_name(name: str, known: Iterable[str]) -> str:
+    """The one of these that it may have been meant to be; empty where none is near."""
+    return next(iter(get_close_matches(name, known, 1, NEAR)), "")

@@ -7,13 +7,13 @@ from shlex import quote
 from types import MappingProxyType
 
 from bridge.callback import assignments
-from bridge.contract import MILLISECONDS_FROM, OPTIONS, UNSIGNED_CALLBACK, check_member, endpoint, task_options
+from bridge.contract import UNSIGNED_CALLBACK, check_member, endpoint, task_options
 from bridge.deployment import Deployment
 from bridge.doctor.findings import MISTAKEN, Finding, exit_code, fail, ok, shortened, warn
 from bridge.guard import OURS_TO_LIFT, Policy, Refused, Target
 from bridge.hints import endpoint_warnings
 from bridge.keyset import NO_KEY
-from bridge.model import Endpoint
+from bridge.model import MILLISECONDS_FROM, OPTIONS, Endpoint
 from bridge.rejection import LAST_GOOD, Refusal, Rejection, redacted, rejected_field
 from bridge.sealing import Keyring
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 
 from bridge.deployment import Deployment
 from bridge.doctor.findings import Finding, counted, fail, ok, shortened, span, warn
-from bridge.hints import near_name, task_rewriting
+from bridge.hints import task_rewriting
 from bridge.recovery import command, dismissal, each_of
 from bridge.schedule import RETRY_AFTER_SECONDS
 from bridge.waiting import BLOCKED, CAUSES, GONE, UNSIGNED, after_gone, elsewhere, registering, remedies
+from bridge.wording import near_name
 
 LATE_WARN_MS, LATE_FAIL_MS = 15_000, 120_000
 """How late work may be. The second is what `bridge health` goes by."""

@@ -6,8 +6,8 @@ from typing import Any, Protocol, cast
 
 from redis.asyncio import Redis
 
-from bridge.contract import OPTIONS
 from bridge.hints import misspelt_options
+from bridge.model import OPTIONS
 from bridge.rejection import rejected_field
 from bridge.store.keys import Keys
 from bridge.store.records import as_bytes, as_text

@@ -14,10 +14,9 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from bridge.consent import consenting
-from bridge.contract import MILLISECONDS_FROM, OPTIONS
 from bridge.entries import Judge, judged_and_sealed, wrong_type
 from bridge.guard import Policy
-from bridge.model import Endpoint
+from bridge.model import MILLISECONDS_FROM, OPTIONS, Endpoint
 from bridge.rejection import REJECTED, Rejection, rejected_field
 from bridge.sealing import Keyring
 from bridge.store.keys import Keys

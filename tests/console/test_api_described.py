@@ -16,8 +16,8 @@ from starlette.routing import Mount, Route
 from bridge.console.access import Access
 from bridge.console.app import Console
 from bridge.console.openapi import render
-from bridge.contract import OPTIONS
 from bridge.keyset import PUBLISHED_AT
+from bridge.model import OPTIONS
 from bridge.schemas import SCHEMAS
 from bridge.settings import load_settings
 from bridge.store import Store

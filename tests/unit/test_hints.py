@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_contract import CANARY, JSON
 
-from bridge.contract import OPTIONS, EndpointDefinition
+from bridge.contract import EndpointDefinition
 from bridge.filters import matches
 from bridge.hints import KNOWN_TYPES, endpoint_hints, event_hints, mended, task_hints
-from bridge.model import Endpoint
+from bridge.model import OPTIONS, Endpoint
 
 
 @pytest.mark.parametrize(

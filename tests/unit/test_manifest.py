@@ -8,11 +8,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bridge.contract import OPTIONS, EndpointDefinition
+from bridge.contract import EndpointDefinition
 from bridge.entries import Judge
 from bridge.errors import InvalidInput
 from bridge.guard import Policy
 from bridge.manifest import END, HEAD, Entry, Line, Manifest, endpoint_line, task_line
+from bridge.model import OPTIONS
 from bridge.plan import Standing, endpoint_plan, task_plan
 from bridge.rejection import Rejection
 from bridge.signature import generate_secret

@@ -16,7 +16,6 @@ from bridge.audience import (
     way_to_tell,
 )
 from bridge.filters import index_of, takes
-from bridge.hints import near_name, task_rewriting
 from bridge.kinds import Kind
 from bridge.model import Endpoint
 from bridge.packing import unpack
@@ -24,6 +23,7 @@ from bridge.store.reading.events import EventView
 from bridge.store.reading.options import written_options
 from bridge.store.reading.trips import HasClient, as_ms, as_record, ask
 from bridge.store.records import as_text, endpoint_from_json
+from bridge.wording import near_name
 
 if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
@@ -69,6 +69,8 @@ def _meant(task: str, heard: _Heard, endpoints: Mapping[str, Endpoint]) -> tuple
     near = {name: one for name in named if (one := near_name(name, known))}
     if not near or any(name in known for name in named):
         return None
+    from bridge.hints import task_rewriting
+
     meant = list(dict.fromkeys(near.get(name, name) for name in named))
     return ", ".join(dict.fromkeys(near.values())), task_rewriting(task, ("endpoints", *heard.written), meant)
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bridge.filters import words_of
-from bridge.hints import endpoint_warnings
 from bridge.redaction import bare, narrated
 from bridge.rejection import LAST_GOOD, told_of
 from bridge.store.reading.trips import HasClient, as_ms, as_record, ask
@@ -94,7 +93,7 @@ class EndpointView:
     """Why its latest definition was refused."""
     fix: str = ""
     warnings: tuple[str, ...] = ()
-    """What of its definition is legal and looks like a mistake; the next step after →."""
+    """What of its definition is legal and looks like a mistake, where it is looked at alone; the next step after →."""
 
 
 async def list_endpoints(store: HasClient, *, written: bool = True) -> list[EndpointView]:
@@ -120,7 +119,13 @@ async def find_endpoint(store: HasClient, name: str) -> EndpointView | None:
     pipe.hget(store.keys.endpoints, name)
     pipe.hget(store.keys.rejected, f"endpoint:{name}")
     places = [{name: text} if text is not None else {} for text in await pipe.execute()]
-    return (await _views(store, [name], *places))[0] if any(places) else None
+    if not any(places):
+        return None
+    from bridge.hints import endpoint_warnings
+
+    (view,) = await _views(store, [name], *places)
+    hints = endpoint_warnings(name, as_record(places[1].get(name)))
+    return replace(view, warnings=tuple(f"{hint} → {fix}" for hint, fix in hints.items()))
 
 
 async def unknown_endpoints(store: HasClient, names: Sequence[str]) -> list[str]:
@@ -162,9 +167,7 @@ async def _views(
     for i, name in enumerate(names):
         known = as_record(accepted.get(name) or asked.get(name))
         state = "" if name in accepted else "waiting" if name in asked else "rejected"
-        view = _view(name, state, known, as_record(refusals.get(name)), replies[i * 6 : i * 6 + 6])
-        hints = endpoint_warnings(name, as_record(asked.get(name)))
-        views.append(replace(view, warnings=tuple(f"{hint} → {fix}" for hint, fix in hints.items())))
+        views.append(_view(name, state, known, as_record(refusals.get(name)), replies[i * 6 : i * 6 + 6]))
     return views
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-from bridge.hints import near_name
 from bridge.store.reading.endpoints import unknown_endpoints
 from bridge.store.reading.trips import HasClient
 from bridge.store.records import as_text
+from bridge.wording import near_name
 
 LOOKED = 1_000
 """Among how many names of each kind the near one is looked for."""

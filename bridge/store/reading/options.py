@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from bridge.hints import task_hints, task_rewriting
 from bridge.store.reading.near import near_endpoints
 from bridge.store.reading.trips import HasClient, ask
 from bridge.store.records import as_text
@@ -26,6 +25,8 @@ async def named_endpoints(store: HasClient, member: str) -> list[str]:
 async def option_warnings(store: HasClient, member: str, named: Sequence[str]) -> list[str]:
     """What is legal and looks like a mistake, each with the command that puts it right. `named`: the endpoints that the
     task names."""
+    from bridge.hints import task_hints, task_rewriting
+
     (written,), near = await written_options(store, [member]), await near_endpoints(store, named)
     meant = list(dict.fromkeys(near.get(name, name) for name in named))
     fix = task_rewriting(member, ("endpoints", *written) if meant else written, meant)

@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from bridge.contract import MILLISECONDS_FROM, OPTIONS
 from bridge.formats import rfc3339
-from bridge.model import DeliveryState
+from bridge.model import MILLISECONDS_FROM, OPTIONS, DeliveryState
 from bridge.rejection import told_of
 from bridge.store.reading.deliveries import deliveries_of
 from bridge.store.reading.standings import standings

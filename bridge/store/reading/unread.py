@@ -6,11 +6,11 @@ from typing import Any
 from redis.exceptions import NoPermissionError
 
 from bridge.doctor.server import Strangers
-from bridge.hints import near_names
 from bridge.store.keys import ALONE, Keys
 from bridge.store.reading.checkup import CLIENTS_KEYS
 from bridge.store.reading.trips import HasClient, ask
 from bridge.store.records import as_text
+from bridge.wording import near_names
 
 NEAR = [(near, meant) for meant in CLIENTS_KEYS for near in sorted(near_names(meant) - ALONE)]
 """What the names of clients' keys become by one slip, each with the one that is meant."""
