@@ -1,7 +1,7 @@
 """`bridge event`: what happened."""
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from bridge.errors import NotFound
 from bridge.formats import rfc3339
 
 if TYPE_CHECKING:
+    from bridge.settings import Settings
     from bridge.store import Store
     from bridge.store.reading.events import EventView
 
@@ -139,7 +140,7 @@ def _read(body: bytes) -> Any:
 def tail(ctx: click.Context, /, **given: Any) -> None:
     """Follow events as they are committed: from now on, or from a cursor.
 
-    Each is a line; as JSON an object a line.
+    Each is a line; as JSON an object a line. A Redis that goes away meanwhile is waited for: nothing is missed.
 
     \b
     Examples:
@@ -147,15 +148,24 @@ def tail(ctx: click.Context, /, **given: Any) -> None:
       bridge event tail -o jsonl | jq .task
     """
     how = chosen(ctx, given["output"], given["as_json"])
-    with_store(ctx, lambda store, _: _tail(store, how, given))
+    with_store(ctx, lambda store, settings: _tail(store, settings, how, given))
 
 
-async def _tail(store: "Store", how: str, given: dict[str, Any]) -> None:
+async def _tail(store: "Store", settings: "Settings", how: str, given: dict[str, Any]) -> None:
+    from bridge.cli.outage import going_on
     from bridge.store.reading.events import fitting, follow, last_cursor, place_of
 
     fits, left = fitting(given["task_id"], given["event_type"]), given["limit"] or -1
     cursor = await last_cursor(store) if given["after"] is None else await place_of(store, given["after"])
-    async with aclosing(follow(store, cursor)) as pages:
+
+    async def further() -> "AsyncGenerator[list[EventView]]":
+        nonlocal cursor
+        async with aclosing(follow(store, cursor)) as found:
+            async for events in found:
+                cursor = events[-1].cursor if events else cursor
+                yield events
+
+    async with aclosing(going_on(store, settings, further, begun=True)) as pages:
         async for events in pages:
             for one in filter(fits, events):
                 click.echo(_line(asdict(one), how))

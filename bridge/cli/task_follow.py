@@ -55,7 +55,7 @@ def wait(
 ) -> int:
     """Wait until registered tasks are ready. Exit code 0 if all are, 7 if one failed, is gone or was taken back.
 
-    Registers nothing: exit code 3 for a task that is not known.
+    Registers nothing: exit code 3 for a task that is not known. A Redis that goes away meanwhile is waited for, too.
 
     \b
     Examples:
@@ -146,14 +146,24 @@ async def _watch(store: "Store", settings: "Settings", members: Sequence[str], h
     return views
 
 
-async def _looks(
+def _looks(
     store: "Store", settings: "Settings", members: Sequence[str], deadline: float | None = None
+) -> AsyncGenerator[Views]:
+    """As `_looks_on` has it; a Redis that goes away meanwhile is waited for, until the deadline."""
+    from bridge.cli.outage import going_on
+
+    warnings = Warnings(store, settings)
+    return going_on(store, settings, lambda: _looks_on(store, warnings, members, deadline), deadline=deadline)
+
+
+async def _looks_on(
+    store: "Store", warnings: Warnings, members: Sequence[str], deadline: float | None
 ) -> AsyncGenerator[Views]:
     """The tasks as they are; then those that an event was about, and every second all of them, and what is amiss."""
     from bridge.store.reading.events import follow, last_cursor
     from bridge.store.reading.tasks import find_tasks
 
-    cursor, warnings = await last_cursor(store), Warnings(store, settings)
+    cursor = await last_cursor(store)
     views = await _first_look(store, members)
     await warnings.look(view for view in views.values() if not _is_over(view))
     yield views

@@ -18,7 +18,7 @@ from typing import Any
 from redis import exceptions
 from redis.asyncio import Redis
 
-from bridge.errors import LOG_IN, StoreAway, StoreDown, StoreLocked
+from bridge.errors import LOG_IN, StoreAway, StoreDown, StoreLoading, StoreLocked
 
 Argument = str | bytes | int | float
 
@@ -204,7 +204,8 @@ def as_store_error(error: Exception) -> Exception:
         return StoreDown("Redis forgets the scripts faster than they are loaded", fix="see who runs SCRIPT FLUSH")
     told = f"Redis: {unreached(text) or type(error).__name__}"
     if word := _refusal(error):
-        return StoreDown(told, fix=_REFUSALS[word])
+        kind = StoreLoading if word == "LOADING" else StoreDown
+        return kind(told, fix=_REFUSALS[word])
     cut = isinstance(error, RuntimeError) and "handler is closed" in text  # uvloop's word for a connection that broke
     if cut or isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, OSError)):
         return StoreAway(told, fix=_AGAIN)

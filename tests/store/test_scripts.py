@@ -6,7 +6,7 @@ import pytest
 from redis import exceptions
 from scene import Clock, Scene
 
-from bridge.errors import StoreDown
+from bridge.errors import StoreAway, StoreDown
 from bridge.guard import Policy
 from bridge.sandbox.redis import RedisServer
 from bridge.store import Store
@@ -84,7 +84,7 @@ def test_a_redis_that_refuses_is_not_away(error: Exception, fix: str) -> None:
     """It answers: each refusal has what helps against it, and starting another Redis is none of that."""
     with pytest.raises(StoreDown) as caught, store_errors():
         raise error
-    assert (type(caught.value), fix in caught.value.fix) == (StoreDown, True)
+    assert (isinstance(caught.value, StoreAway), fix in caught.value.fix) == (False, True)
 
 
 async def test_every_command_of_the_verbs_is_rehearsed_and_leaves_nothing(scene: Scene) -> None:
