@@ -68,11 +68,17 @@ COLUMNS: Columns = (
     ("note", waits),
 )
 STATES = [str(one) for one in DeliveryState]
+SYNONYMS = {
+    **dict.fromkeys(("failed", "failing", "error", "expired", "exhausted"), "dead"),
+    **dict.fromkeys(("success", "succeeded", "sent", "done", "ok"), "delivered"),
+    **dict.fromkeys(("waiting", "queued", "held", "retrying"), "pending"),
+}
+"""What others call the states."""
 
 
 @delivery.command()
 @click.option("--endpoint", metavar="NAME", callback=speakable, help="Only those owed to this endpoint.")
-@click.option("--state", type=Word(STATES), metavar="STATE", help=f"Only those that are {', '.join(STATES)}.")
+@click.option("--state", type=Word(STATES, SYNONYMS), metavar="STATE", help=f"Only those that are {', '.join(STATES)}.")
 @click.option("--task", "task_id", metavar="ID", help="Only those of this task.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many.")
 @output_option

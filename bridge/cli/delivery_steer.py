@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 PARTLY = 6
 ROWS_SHOWN = 100
 """More deliveries than these, steered at once, are counted and not listed."""
+LISTED = "bridge delivery ls"
+"""Where there is nothing better to say of a delivery that is not kept."""
 ABREAST = 500
 """How many deliveries are asked about at the same time."""
 
@@ -121,8 +123,10 @@ def _steer(ctx: click.Context, ids: Sequence[str], given: dict[str, Any], ask: A
     elif done or how != "table":
         emit(done if how in {"table", "ids"} else rows, how, COLUMNS, key="delivery")
     if all(one.result == "missing" for one in told.values()):
+        if len(told) == 1 and (one := next(iter(told.values()))).fix != LISTED:
+            raise NotFound(one.note, fix=one.fix)
         first, more = safe(next(iter(told))), f", nor of {len(told) - 1} more" if len(told) > 1 else ""
-        raise NotFound(f"there is no delivery {first}{more}", fix="bridge delivery ls")
+        raise NotFound(f"there is no delivery {first}{more}", fix=LISTED)
     worth = [(name, one) for name, one in told.items() if one.fix or not one.done]
     for name, one in worth[:NAMED]:
         mark = "!" if one.done else "✗"
@@ -156,9 +160,19 @@ async def _ask_all(store: "Store", pairs: Sequence[tuple[str, str | None]], ask:
         found = [endpoint] if endpoint else [view.endpoint for view in bare.get(event_id, [])]
         wanted += [(event_id, name) for name in found]
         if not found:
-            told[event_id] = Told("missing", "no delivery of it is kept", "bridge delivery ls", done=False)
+            told[event_id] = Told("missing", "no delivery of it is kept", LISTED, done=False)
     answers = await in_order(store, list(dict.fromkeys(wanted)), partial(ask, store))
-    return told | {"/".join(pair): answers[pair] for pair in wanted}
+    return await _with_tasks_told(store, told | {"/".join(pair): answers[pair] for pair in wanted})
+
+
+async def _with_tasks_told(store: "Store", told: dict[str, Told]) -> dict[str, Told]:
+    """The same, with what is missing because it names a task told so."""
+    from bridge.cli.delivery_absent import a_task, tasks_among
+
+    missing = {name: name.partition("/")[0] for name, one in told.items() if one.result == "missing"}
+    tasks = await tasks_among(store, list(missing.values())) if missing else set()
+    errors = {name: a_task(word) for name, word in missing.items() if word in tasks}
+    return told | {name: Told("missing", str(error), error.fix, done=False) for name, error in errors.items()}
 
 
 async def in_order(
@@ -213,7 +227,7 @@ def retried(event_id: str, endpoint: str, came: "Retried", forbidden: str) -> To
         return Told("in flight", "it is being attempted at this moment")
     left = "it was {} already, and is left alone"
     refusals = {
-        "missing": Told("missing", "no such delivery is kept", "bridge delivery ls"),
+        "missing": Told("missing", "no such delivery is kept", LISTED),
         "removed": Told("refused", f"endpoint {endpoint} was removed", registering(endpoint)),
         "body-lost": Told("refused", "its body is gone from Redis, nothing can be sent", "bridge task add ID"),
         "behind": Told(
@@ -232,7 +246,7 @@ def _cancelled(event_id: str, endpoint: str, word: str) -> Told:
     if word == "cancelled":
         return Told("cancelled")
     if word == "missing":
-        return Told("missing", "no such delivery is kept", "bridge delivery ls", done=False)
+        return Told("missing", "no such delivery is kept", LISTED, done=False)
     show = f"bridge delivery show {event_id} {endpoint}"
     if word == "leased":
         return Told("in flight", "it is being attempted at this moment; see what comes of it", show, done=False)

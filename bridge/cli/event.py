@@ -29,7 +29,7 @@ from bridge.formats import rfc3339
 if TYPE_CHECKING:
     from bridge.settings import Settings
     from bridge.store import Store
-    from bridge.store.reading.events import EventView
+    from bridge.store.reading.events import EventView, KeptEvent
 
 
 @click.group()
@@ -104,15 +104,23 @@ def show(ctx: click.Context, event_id: str, output: str | None, as_json: bool) -
       bridge event show evt_0bb06a7e892c546f59f0307403e02660
       bridge event show evt_0bb06a7e892c546f59f0307403e02660 --json | jq .body.data.task
     """
+    kept = with_store(ctx, lambda store, _: _kept(store, event_id))
+    _show(asdict(kept) | {"body": _read(kept.body)}, chosen(ctx, output, as_json))
+
+
+async def _kept(store: "Store", event_id: str) -> "KeptEvent":
+    """An event with its body. NotFound where that is not kept, or nobody knows it."""
+    from bridge.cli.delivery_absent import a_task, tasks_among
     from bridge.store.reading.events import kept_event
 
-    kept = with_store(ctx, lambda store, _: kept_event(store, event_id))
-    if kept is None:
-        raise NotFound(
-            f"the body of {safe(event_id)} is not kept (any more), or there never was such an event",
-            fix="bridge event ls shows what the stream holds; bridge task poll ID has a task read again",
-        )
-    _show(asdict(kept) | {"body": _read(kept.body)}, chosen(ctx, output, as_json))
+    if kept := await kept_event(store, event_id):
+        return kept
+    if await tasks_among(store, [event_id]):
+        raise a_task(event_id)
+    raise NotFound(
+        f"the body of {safe(event_id)} is not kept (any more), or there never was such an event",
+        fix="bridge event ls shows what the stream holds; bridge task poll ID has a task read again",
+    )
 
 
 def _show(row: dict[str, Any], how: str) -> None:

@@ -190,6 +190,56 @@ def test_a_misspelt_word_of_an_option_is_answered_with_the_near_one(
     assert (code, "did you mean" in told, meant in told) == (2, False, True), told
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        *((("endpoint", word), "bridge endpoint rm") for word in ("remove", "delete", "Remove")),
+        *((("endpoint", word), "bridge endpoint set") for word in ("update", "edit", "modify")),
+        *((("endpoint", word), "bridge endpoint add") for word in ("create", "new")),
+        *((("endpoint", word), "bridge endpoint show") for word in ("get", "describe")),
+        (("task", "list"), "bridge task ls"),
+        (("watch", "delete"), "bridge watch rm"),
+        (("rejected", "delete"), "bridge rejected rm"),
+        (("delivery", "get"), "bridge delivery show"),
+    ],
+)  # fmt: skip
+def test_another_word_for_a_verb_is_answered_with_ours(bridge: Bridge, words: tuple[str, ...], meant: str) -> None:
+    """Where the noun has it, with how it is used."""
+    code, _, told = bridge(*words)
+    assert (code, f"→ {meant} --help" in told, told.count("mean")) == (2, True, 1), told
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("endpoint", "recove"), ("endpoint", "tets"), ("delivery", "retri"), ("replai",), ("task", "rmm"),
+     ("key", "delete"), ("delivery", "remove"), ("endpoint", "dissable")],
+)  # fmt: skip
+def test_no_verb_that_sends_or_ends_something_is_guessed(bridge: Bridge, words: tuple[str, ...]) -> None:
+    """Whoever pastes a guess means what they had written. The page that lists all is named."""
+    code, _, told = bridge(*words)
+    assert (code, "mean" in told, f"→ {' '.join(['bridge', *words[:-1]])} --help" in told) == (2, False, True), told
+
+
+def test_help_and_version_are_told_whichever_way_they_are_asked_for(bridge: Bridge) -> None:
+    """As a command, too, at the top and below."""
+    version = bridge("--version")
+    assert version[0] == 0
+    assert bridge("version") == bridge("-V") == version
+    assert bridge("help") == bridge("--help")
+    assert bridge("help", "task", "ls") == bridge("task", "ls", "--help")
+    assert bridge("task", "help") == bridge("help", "task") == bridge("task", "--help")
+    assert bridge("help", "taks")[0] == 2
+    code, _, told = bridge("-v")
+    assert (code, "bridge --version" in told) == (2, True)
+
+
+def test_another_word_for_a_state_is_answered_with_ours(bridge: Bridge) -> None:
+    """Nobody who looks for what failed thinks of `dead`."""
+    for word, meant in (("failed", "dead"), ("success", "delivered"), ("waiting", "pending")):
+        code, _, told = bridge("delivery", "ls", "--state", word)
+        assert (code, f"did you mean “{meant}”?" in told) == (2, True), told
+
+
 def test_what_is_no_number_is_told_so(bridge: Bridge) -> None:
     """And not by the name of a class."""
     assert "'abc' is no whole number." in bridge("task", "ls", "--limit", "abc")[2]
