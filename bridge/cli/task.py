@@ -15,7 +15,7 @@ from bridge.cli.task_follow import wait, watch
 from bridge.cli.task_show import show
 from bridge.cli.task_steer import poll, rm
 from bridge.errors import InvalidInput
-from bridge.kinds import kind_of
+from bridge.kinds import STATUSES, kind_of
 from bridge.orders.moments import seconds_from
 
 if TYPE_CHECKING:
@@ -231,10 +231,9 @@ def _meant(status: str) -> str:
     """What a word for which there is no task may have been meant to be. Upstream's words are an open set."""
     from difflib import get_close_matches
 
-    from bridge.kinds import KINDS
     from bridge.store.reading.tasks import STATES
 
-    words = sorted({*STATES, *(status for kind in KINDS.values() for status in kind.statuses)})
+    words = sorted({*STATES, *STATUSES})
     if status in words:
         return "."
     near = get_close_matches(status.lower(), words, 1)

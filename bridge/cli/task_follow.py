@@ -15,7 +15,7 @@ from bridge.cli.session import ids_from, speakable, with_store
 from bridge.cli.task_steer import registering
 from bridge.cli.task_trouble import Warnings
 from bridge.errors import InvalidInput, NotFound
-from bridge.kinds import kind_of
+from bridge.kinds import STATUSES, kind_of
 from bridge.orders.moments import seconds_from
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 TASK_FAILED, TIMED_OUT = 7, 124
 LOOK_SECONDS = 1.0
 """How often every task is looked at, whatever the stream says."""
+
+NEAR = 0.8
+"""How alike a word and a known status are, of 1, for the word to be a slip: “indexed” may be new at TwelveLabs."""
 
 COLUMNS: Columns = (
     ("task", field("task")),
@@ -63,6 +66,7 @@ def wait(
       bridge task wait ID --for indexing
     """
     members = _members(ids)
+    _doubt(wanted, members[0])
     seconds = seconds_from(timeout) if timeout else None
     views = with_store(ctx, lambda store, settings: _wait(store, settings, members, seconds, wanted))
     emit([asdict(view) for view in views.values()], chosen(ctx, output, as_json), COLUMNS, key="task")
@@ -92,6 +96,20 @@ def watch(ctx: click.Context, ids: tuple[str, ...], output: str | None, as_json:
     how = chosen(ctx, output, as_json)
     views = with_store(ctx, lambda store, settings: _watch(store, settings, members, how))
     return 0 if all(_has_come(view, "ready") for view in views.values()) else TASK_FAILED
+
+
+def _doubt(wanted: str, member: str) -> None:
+    """Refuse a status that is nearly a known one, for which one would wait in vain, and warn of any other that is
+    none: upstream's words are an open set."""
+    from difflib import get_close_matches
+
+    if wanted in STATUSES:
+        return
+    told = f"“{safe(wanted)}” is no status that is known"
+    if near := get_close_matches(wanted.lower(), sorted(STATUSES), 1, cutoff=NEAR):
+        fix = f"bridge task wait {safe(member)} --for {near[0]}"
+        raise InvalidInput(f"{told}: did you mean “{near[0]}”?", fix=fix)
+    say(f"! {told}; known are {', '.join(sorted(STATUSES))}.")
 
 
 def _members(words: Sequence[str]) -> list[str]:

@@ -219,3 +219,12 @@ def test_what_cannot_be_meant_is_said(bridge: Bridge, words: tuple[str, ...], co
     """Everything, nothing, or nobody's."""
     found, _, told = bridge("replay", *words)
     assert (found, said in told) == (code, True), told
+
+
+def test_a_type_that_no_event_has_is_pointed_out(bridge: Bridge, redis_url: str) -> None:
+    """As by `endpoint add`; types that there are, and what they begin with, are not."""
+    ended(redis_url)
+    told = bridge("replay", "--type", "ready", "--dry-run")[2]
+    assert "the pattern “ready” matches no event" in told
+    assert "did you mean “index.task.ready”?" in told
+    assert "!" not in bridge("replay", "--type", "index.task.ready,index.*", "--dry-run")[2]
