@@ -211,6 +211,7 @@ def test_a_known_task_of_which_nothing_has_ended_says_where_to_look(bridge: Brid
         ((), 2, "say which"),
         (("--until", "1h"), 2, "say which"),
         (("--since", "yesterday"), 2, "2026-11-29T10:00:00Z"),
+        (("--since", "2"), 2, "no unit"),
         (("--since", "1h", "--until", "2h"), 2, "exchange them"),
         (("--endpoint", "nobody"), 3, "bridge endpoint ls"),
     ],
