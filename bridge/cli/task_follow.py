@@ -236,18 +236,25 @@ def _tell(view: "TaskView", how: str) -> None:
 
 
 def _picture(views: Views, width: int) -> "RenderableType":
-    """A line for each task: its stages as far as they are known, and since when; in short where it is narrow."""
-    from rich.table import Table
+    """A line for each task: its stages as far as they are known, and since when; in short where it is narrow. A note
+    that has no room beside them has a line of its own, and no more."""
+    from rich.console import Group
     from rich.text import Text
 
-    table = Table.grid(padding=(0, 2))
     short = max((len(view.task) for view in views.values()), default=0) + STAGES_WIDTH > width
-    for number in range(4):
-        table.add_column(no_wrap=not short or number != 0, overflow="fold")
-    for view in views.values():
-        cells = Text(safe(view.task)), _stages(view, short=short), Text(ago(view.observed_at)), Text(safe(view.note))
-        table.add_row(*cells)
-    return table
+    rows = [(Text(safe(view.task)), _stages(view, short=short), Text(ago(view.observed_at))) for view in views.values()]
+    widths = [max(cell.cell_len for cell in column) for column in zip(*rows, strict=True)]
+    lines = []
+    for cells, view in zip(rows, views.values(), strict=True):
+        for cell, widest in zip(cells[:-1], widths, strict=False):
+            cell.pad_right(widest - cell.cell_len)
+        line, note = Text("  ").join(cells), Text(f"  {safe(view.note)}")
+        if line.cell_len + note.cell_len > width:
+            note.truncate(width, overflow="ellipsis")
+            lines += [line, note]
+        else:
+            lines.append(line + note if view.note else line)
+    return Group(*lines)
 
 
 def _stages(view: "TaskView", *, short: bool) -> "Text":
