@@ -203,8 +203,9 @@ def _misused(error: click.ClickException) -> BridgeError:
         text = text.replace(f"is not a valid {theirs}", f"is {ours}")
     if text.startswith(TOO_MANY):
         text += ": quote what belongs together"
-    ctx = getattr(error, "ctx", None)
-    page = "version" if isinstance(error, NoSuchOption) and error.option_name == "-v" and not ctx.parent else "help"
+    ctx: click.Context | None = getattr(error, "ctx", None)
+    at_the_top = ctx is not None and ctx.parent is None
+    page = "version" if isinstance(error, NoSuchOption) and error.option_name == "-v" and at_the_top else "help"
     return InvalidInput(text, fix=f"{ctx.command_path if ctx else 'bridge'} --{page}")
 
 

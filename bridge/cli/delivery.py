@@ -67,6 +67,8 @@ COLUMNS: Columns = (
     ("next", when("next_at")),
     ("note", waits),
 )
+SPARE = ("made", "attempts", "type", "next")
+"""The columns that a narrow terminal does without, the least needed first."""
 STATES = [str(one) for one in DeliveryState]
 SYNONYMS = {
     **dict.fromkeys(("failed", "failing", "error", "expired", "exhausted"), "dead"),
@@ -95,7 +97,7 @@ def ls(ctx: click.Context, /, **given: Any) -> None:
     views = with_store(ctx, lambda store, _: _listed(store, given))
     rows = [row_of(view, log=False) for view in views]
     how = chosen(ctx, given["output"], given["as_json"])
-    emit(rows, how, COLUMNS, key="delivery")
+    emit(rows, how, COLUMNS, key="delivery", spare=SPARE)
     if given["task_id"] and not rows:
         say(f"No such delivery of task {safe(given['task_id'])} → bridge task show {safe(given['task_id'])}")
     if how == "table" and given["state"] == DeliveryState.DEAD:

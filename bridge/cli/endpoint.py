@@ -97,6 +97,8 @@ COLUMNS: Columns = (
     ("last", when("last_at")),
     ("note", lambda row: row["note"] or (f"last error: {row['last_error']}" if row["last_error"] else "—")),
 )
+SPARE = ("last", "delivered")
+"""The columns that a narrow terminal does without, the least needed first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +218,7 @@ def ls(ctx: click.Context, output: str | None, as_json: bool) -> None:
     from bridge.store.reading.endpoints import list_endpoints
 
     views = with_store(ctx, lambda store, _: list_endpoints(store))
-    emit([row_of(view) for view in views], chosen(ctx, output, as_json), COLUMNS, key="endpoint")
+    emit([row_of(view) for view in views], chosen(ctx, output, as_json), COLUMNS, key="endpoint", spare=SPARE)
 
 
 @endpoint.command()

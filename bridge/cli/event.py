@@ -52,6 +52,8 @@ COLUMNS: Columns = (
     ("committed", when("committed_at")),
     ("cursor", field("cursor")),
 )
+SPARE = ("cursor", "revision")
+"""The columns that a narrow terminal does without, the least needed first."""
 
 
 def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -87,7 +89,7 @@ def ls(ctx: click.Context, /, **given: Any) -> None:
         return await events_after(store, await place_of(store, given["after"]), fits, limit)
 
     rows = [asdict(view) for view in with_store(ctx, look)]
-    emit(rows, chosen(ctx, given["output"], given["as_json"]), COLUMNS, key="event_id")
+    emit(rows, chosen(ctx, given["output"], given["as_json"]), COLUMNS, key="event_id", spare=SPARE)
 
 
 @event.command()

@@ -73,6 +73,8 @@ COLUMNS: Columns = (
     ("delivered", lambda row: f"{row['delivered']}/{row['owed']}" if row["owed"] else "—"),
     ("note", note),
 )
+SPARE = ("polled", "next")
+"""The columns that a narrow terminal does without, the least needed first."""
 COUNTED: Columns = (("result", field("result")), ("tasks", field("tasks")))
 REGISTERED: Columns = (("task", field("task")), ("result", field("result")), ("note", field("note")))
 
@@ -220,7 +222,7 @@ def ls(ctx: click.Context, status: str | None, limit: int, output: str | None, a
 
     views = with_store(ctx, lambda store, _: list_tasks(store, status=status, limit=limit and limit + 1))
     shown = views[:limit] if limit else views
-    emit([asdict(view) for view in shown], chosen(ctx, output, as_json), COLUMNS, key="task")
+    emit([asdict(view) for view in shown], chosen(ctx, output, as_json), COLUMNS, key="task", spare=SPARE)
     if len(shown) < len(views):
         say(f"There are more than these {limit}: --limit 0 shows all.")
     if status and not views:

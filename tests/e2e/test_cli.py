@@ -348,6 +348,35 @@ def test_a_narrow_terminal_keeps_ids_in_one_piece(redis_url: str, client: "Redis
     assert not re.search(rb"\x1b\[[\d;]*[34]\d", seen)
 
 
+@pytest.mark.parametrize("words", [("event", "ls"), ("delivery", "ls"), ("delivery", "ls", "--state", "dead")])
+def test_a_usual_terminal_has_a_table(redis_url: str, tmp_path: Path, words: tuple[str, ...]) -> None:
+    """120 columns: what is least needed is left out, what remains is whole; with more of them nothing is."""
+    with_store(redis_url, lambda store: store.client.hset("bridge:endpoints", "billing", '{"url": "https://e.com/"}'))
+    made = announce(redis_url, "6a0b1c2d3e4f5a6b7c8d9e01", "indexing", "ready")
+    settle_as(redis_url, DEAD, json.dumps({"attempt": 1, "at": 1, "status_code": 500}))
+    head, *lines = plain(at_a_terminal(redis_url, tmp_path, *words, columns=120))
+    assert {"EVENT", "TASK"} <= set(head.split())
+    shown = [line for line in lines if line.startswith("evt_")]
+    assert shown
+    assert all(line.split()[0] in made and "6a0b1c2d3e4f5a6b7c8d9e01" in line for line in shown)
+    assert ("CURSOR" if words[0] == "event" else "MADE") not in head
+    wide, *_ = plain(at_a_terminal(redis_url, tmp_path, *words, columns=250))
+    assert ("CURSOR" if words[0] == "event" else "MADE") in wide
+
+
+def plain(shown: bytes) -> list[str]:
+    """The lines that say something, without their looks."""
+    lines = re.sub(r"\x1b\[[\d;]*m", "", shown.decode()).splitlines()
+    return [line.strip() for line in lines if line.strip()]
+
+
+@pytest.mark.parametrize("columns", [60, 70, 80, 120])
+def test_no_word_is_broken_that_fits_a_line(redis_url: str, tmp_path: Path, columns: int) -> None:
+    """The name of a setting is to be copied."""
+    shown = at_a_terminal(redis_url, tmp_path, "endpoint", "check", "https://10.0.0.1/hook", columns=columns).decode()
+    assert "BRIDGE_DELIVERY_ALLOW_NETWORKS." in shown.partition("\n→")[0].split()
+
+
 def test_a_narrow_terminal_keeps_a_label_with_its_value(redis_url: str, client: "Redis", tmp_path: Path) -> None:
     """Whatever the lengths before it are, a line ends with a whole pair; piped, an empty cell has a dash."""
     for number in range(12):
@@ -400,10 +429,11 @@ def test_a_narrow_terminal_has_a_task_within_its_width(redis_url: str, tmp_path:
     assert same[0] == same[1]
 
 
-def at_a_terminal(redis_url: str, directory: Path, *words: str) -> bytes:
-    """What a command prints at a terminal of sixty columns."""
+def at_a_terminal(redis_url: str, directory: Path, *words: str, columns: int = 60) -> bytes:
+    """What a command prints at a terminal of so many columns."""
     ours, theirs = pty.openpty()
-    more = {"BRIDGE_REDIS_URL": redis_url, "COLUMNS": "60", "NO_COLOR": "1", "TERM": "xterm", "PYTHONPATH": str(ROOT)}
+    more = {"BRIDGE_REDIS_URL": redis_url, "COLUMNS": str(columns), "NO_COLOR": "1", "TERM": "xterm"}
+    more["PYTHONPATH"] = str(ROOT)
     command = [sys.executable, "-m", "bridge", *words]
     process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env={**os.environ, **more}, cwd=directory)
     os.close(theirs)
