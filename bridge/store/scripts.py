@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any
@@ -96,12 +96,18 @@ class Scripts:
         self._client = client
         self._prefix = prefix
         self._clock = clock
-        self._texts = {name: script_text(name, shebang=shebang) for name in script_names()}
-        self._shas = {
-            name: sha1(text.encode(), usedforsecurity=False).hexdigest() for name, text in self._texts.items()
-        }
+        self._shebang = shebang
         self._waiting: list[tuple[str, list[Argument], asyncio.Future[Any]]] = []
         self._courier: asyncio.Task[None] | None = None
+
+    @cached_property
+    def _texts(self) -> dict[str, str]:
+        """All of them at the first call, so that what replaces the files later is not mixed in; a look has none."""
+        return {name: script_text(name, shebang=self._shebang) for name in script_names()}
+
+    @cached_property
+    def _shas(self) -> dict[str, str]:
+        return {name: sha1(text.encode(), usedforsecurity=False).hexdigest() for name, text in self._texts.items()}
 
     async def load(self, name: str) -> None:
         """Make a verb known to the server, which forgets it when it restarts."""

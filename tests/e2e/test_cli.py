@@ -212,7 +212,7 @@ def test_another_word_for_a_verb_is_answered_with_ours(bridge: Bridge, words: tu
 @pytest.mark.parametrize(
     "words",
     [("endpoint", "recove"), ("endpoint", "tets"), ("delivery", "retri"), ("replai",), ("task", "rmm"),
-     ("key", "delete"), ("delivery", "remove"), ("endpoint", "dissable")],
+     ("key", "delete"), ("delivery", "remove"), ("endpoint", "disab")],
 )  # fmt: skip
 def test_no_verb_that_sends_or_ends_something_is_guessed(bridge: Bridge, words: tuple[str, ...]) -> None:
     """Whoever pastes a guess means what they had written. The page that lists all is named."""

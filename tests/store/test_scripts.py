@@ -11,6 +11,7 @@ from bridge.guard import Policy
 from bridge.sandbox.redis import RedisServer
 from bridge.store import Store
 from bridge.store.intake import Intake
+from bridge.store.reading.endpoints import list_endpoints
 from bridge.store.scripts import commands, store_errors, unreached
 
 
@@ -51,6 +52,19 @@ async def test_a_full_redis_can_still_empty_itself(clock: Clock) -> None:
             await store.client.config_set("maxmemory", 1)
             (delivery,) = await scene.claim()
             assert await store.outbox.give_back(delivery, delay_ms=0) == "ok"
+
+
+async def test_who_only_looks_reads_no_verb(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that lists runs none of them. Who runs one has them all, whatever becomes of the files after that."""
+    with monkeypatch.context() as without:
+        without.setattr("bridge.store.scripts.script_names", lambda: pytest.fail("the verbs were read"))
+        async with Store.open(redis_url, allow_volatile=True) as store:
+            assert await list_endpoints(store) == []
+    async with Store.open(redis_url, allow_volatile=True) as store:
+        await store.outbox.claim(1, lease_ms=1)
+        monkeypatch.setattr("bridge.store.scripts.script_text", lambda *_, **__: pytest.fail("one was read again"))
+        await store.client.script_flush()
+        assert (await store.outbox.claim(1, lease_ms=1)).deliveries == []
 
 
 async def test_verbs_that_redis_forgot_are_loaded_again(scene: Scene) -> None:
