@@ -22,7 +22,7 @@ from redis import Redis
 from rq import Queue, Retry, SimpleWorker
 from rq.serializers import JSONSerializer
 
-import bridge.engine
+import bridge.wiring
 from bridge import jobs
 from bridge.dial import Judge
 from bridge.exchange import Answer, Limits, Origin, Phase, Request, Stopwatch, TransportFault
@@ -150,7 +150,7 @@ def work(peer: str) -> int:
         app.worker_main(["worker", "--pool=threads", "--concurrency=32", "--loglevel=ERROR"])
         return 0
     if peer == "aiohttp":
-        vars(bridge.engine)["Transport"] = AiohttpTransport
+        vars(bridge.wiring)["Transport"] = AiohttpTransport
     return jobs.main("deliver")
 
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 PRODUCER, OPERATOR, WORKER = "bridge-producer", "bridge-operator", "bridge-worker"
+READER = "-reader"
+"""How the user that looks, where a producer cannot, is called after it."""
 
 OWN_KEYS = ("tasks", "task:*", "endpoints", "watches")
 """What clients write, below the prefix."""
@@ -56,5 +58,5 @@ def users(prefix: str, *, before_7: bool = False, producer: str = PRODUCER) -> S
     worker = User(WORKER, (f"~{prefix}*", "~rq:*", "resetchannels", "&rq:*", *runs, *_WORK))
     if not before_7:
         return [User(producer, (*own, *look, *acts)), operator, worker]
-    reader = User(f"{producer}-reader", (*look, "resetchannels", "-@all", *_CONNECT, *_READ))
+    reader = User(f"{producer}{READER}", (*look, "resetchannels", "-@all", *_CONNECT, *_READ))
     return [User(producer, (*own, *acts)), reader, operator, worker]

@@ -4,8 +4,8 @@ from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bridge.filters import fits, matches
-from bridge.kinds import FAMILIES
+from bridge.filters import fits, matches, star_of
+from bridge.kinds import ANALYSIS, FAMILIES
 from bridge.model import Endpoint
 
 SHOWN = 5
@@ -135,12 +135,20 @@ def never_told(endpoint: str, events: int, ended: Sequence[str], watched: Sequen
 def _instead(one: Endpoint, event_type: str, task: str, index: str | None) -> str:
     """The part of its filter that keeps this event from it."""
     if not matches(_anywhere(one), event_type, task):
-        return _listed(one.events)
+        return f"{_listed(one.events)}{_star(one, event_type)}"
     if not any(fits(pattern, task) for pattern in one.tasks):
         return f"the tasks {_listed(one.tasks)}"
     if index is not None and not any(fits(pattern, index) for pattern in one.indexes):
         return f"the indexes {_listed(one.indexes)}"
     return f"tasks with other metadata ({_listed(one.metadata)})"
+
+
+def _star(one: Endpoint, event_type: str) -> str:
+    """What a star of its filter stands for, where the event looks as if it were taken; in its format that is less."""
+    if not any(fits(pattern, event_type) for pattern in one.events):
+        return ""
+    in_full = "" if event_type.startswith(ANALYSIS.family) else f"; name {event_type} in full"
+    return f" (in the format {one.format} a star stands for {star_of(one.format)} alone{in_full})"
 
 
 def _anywhere(one: Endpoint) -> Endpoint:

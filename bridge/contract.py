@@ -5,17 +5,17 @@ The same models judge what the CLI writes and what a person types into redis-cli
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from hashlib import blake2b
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, ValidationInfo
 
 from bridge.callback import way
 from bridge.errors import InvalidInput
 from bridge.events import ENDPOINT_PREFIX
-from bridge.filters import checked_words, takes_nothing, words_of
+from bridge.filters import checked_words, star_of, takes_nothing, words_of
 from bridge.formats import CONTENT_TYPES, STANDARD, TWELVELABS, WILDCARD_TYPES
 from bridge.guard import Policy
 from bridge.keyset import MAKE_ONE, NO_KEY
@@ -25,17 +25,24 @@ from bridge.redaction import bare
 from bridge.rejection import Rejection, redacted
 from bridge.rotation import PREVIOUS_SECRETS, SECRET_FIELDS, PreviousSecretDefinition, previous_secrets
 from bridge.sealing import SEALED_BYTES, is_sealed
-from bridge.strict_json import each_once, finite, is_shallow, no_constant
+from bridge.strict_json import TooLarge, each_once, finite, is_shallow, no_constant, not_json
 from bridge.throttle import RATE
-from bridge.tl_signature import check_secret
+from bridge.tl_signature import WHERE_FROM, check_secret
 from bridge.wording import wrong
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 METADATA_BYTES = 4_096
+METADATA_EXAMPLES = 'as {"order": 42}; a plain text stands in quotes of its own: "red", within JSON "\\"red\\""'
+"""What metadata may be, for who wrote a text that is none of it."""
 METADATA_DEPTH = 100
 """The deepest nesting of metadata: it is read and written again on call stacks deeper than the one that judges it."""
 TASK_ENDPOINTS = 200
 """The most endpoints that one task names."""
 ENDPOINT_BYTES = 16_384
+FAULTS_TOLD = 5
+"""Of how many faults of one definition the reason tells."""
 HEADERS = 10
 """The most headers that an endpoint adds to its requests."""
 CONCURRENCY = 1_000
@@ -55,6 +62,7 @@ TRACEPARENT = r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0
 HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}"
 HEADER_VALUE = r"[\x20-\x7e]{0,1024}"
 _MEMBER, _NAME, _SECONDS = (re.compile(pattern, re.ASCII) for pattern in (MEMBER, NAME, SECONDS))
+_MILLISECONDS = re.compile(r"[0-9]{12,14}(\.[0-9]*)?", re.ASCII)
 _TRACEPARENT = re.compile(TRACEPARENT, re.ASCII)
 _HEADER_NAME, _HEADER_VALUE = (re.compile(pattern, re.ASCII) for pattern in (HEADER_NAME, HEADER_VALUE))
 RESERVED_HEADERS = frozenset(
@@ -67,6 +75,10 @@ RESERVED_HEADERS = frozenset(
 RESERVED_PREFIXES = ("webhook-", "proxy-", "x-forwarded-", "bridge-", "tl-signature", "ce-")
 
 
+MAKE_ONE_OF_OURS = (
+    'make one with: echo "whsec_$(openssl rand -base64 32)"; what TwelveLabs revealed is for the format twelvelabs'
+)
+"""Where a secret comes from in all formats but TwelveLabs' own."""
 UNSIGNED_CALLBACK = "a callback_url is signed with the default secret, and there is none"
 """Why a callback_url is refused that a setting alone would allow."""
 
@@ -170,7 +182,7 @@ def endpoint(
         raise Rejection(
             "name",
             "an endpoint's name is 1 to 64 of A-Z a-z 0-9 _ . -, starts with a letter or digit, and is not “url”",
-            "HDEL it and register it under another name",
+            "register it under another name",
             name,
         )
     longest = ENDPOINT_BYTES + (SEALED_BYTES if '"sealed:' in raw else 0)
@@ -180,10 +192,17 @@ def endpoint(
         definition = EndpointDefinition.model_validate_json(raw)
         json.loads(raw, object_pairs_hook=each_once(""), parse_int=str, parse_float=str)
     except ValidationError as error:
-        raise _from_pydantic(error, raw) from None
-    _check_url("url", definition.url, policy)
-    _check_events(definition)
-    _check_signed(definition, raw, has_default_secret=has_default_secret, has_signing_key=has_signing_key)
+        others = _objections(
+            lambda: _check_any_url(raw, policy), lambda: _check_any_secret(raw, has_default_secret=has_default_secret)
+        )
+        raise _together([*_from_pydantic(error, raw), *others]) from None
+    faults = _objections(
+        lambda: _check_events(definition),
+        lambda: _check_url("url", definition.url, policy),
+        lambda: _check_signed(definition, raw, has_default_secret=has_default_secret, has_signing_key=has_signing_key),
+    )
+    if faults:
+        raise _together(faults)
     return Endpoint(
         name=name,
         url=definition.url,
@@ -216,19 +235,64 @@ def _check_url(field: str, url: str, policy: Policy) -> None:
         raise Rejection(field, f"{verdict.reason}: {verdict.detail}", way(url, policy), bare(url))
 
 
+def _check_any_url(raw: str, policy: Policy) -> None:
+    """That of a definition with another fault, if it has one that is text."""
+    if url := _plain_value(raw, ("url",)):
+        _check_url("url", url, policy)
+
+
+def _check_any_secret(raw: str, *, has_default_secret: bool) -> None:
+    """Whether a definition with another fault has one, if it says that one signs."""
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        return
+    if isinstance(found, dict) and V1 in _listed(found.get("signatures", [V1])) and found.get("secret") is None:
+        _check_secret(raw, has_default_secret=has_default_secret)
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _objections(*checks: Callable[[], None]) -> list[Rejection]:
+    """What these have to object."""
+    found = []
+    for check in checks:
+        try:
+            check()
+        except Rejection as rejection:
+            found.append(rejection)
+    return found
+
+
+def _together(faults: Sequence[Rejection]) -> Rejection:
+    """All of them as one: at the place of the first and with its fix, the others told behind its reason."""
+    first, *others = faults
+    if not others:
+        return first
+    told = [str(one).removesuffix(".") for one in others[: FAULTS_TOLD - 1]]
+    left = len(others) - len(told)
+    more = [f"and {left} more fault{'s' * (left > 1)}"] if left else []
+    return Rejection(first.field, "; ".join([first.reason.removesuffix("."), *told, *more]), first.fix, first.value)
+
+
 def _metadata(text: str | None) -> Any:
     if text is None:
         return None
     if len(text.encode("utf-8", "surrogatepass")) > METADATA_BYTES:
-        raise Rejection("metadata", f"metadata is more than {METADATA_BYTES} bytes", "keep the bulk on your side", text)
+        raise Rejection("metadata", f"is more than {METADATA_BYTES} bytes", "keep the bulk on your side", text)
     try:
         metadata = json.loads(
             text, parse_constant=no_constant, parse_float=finite, object_pairs_hook=each_once("metadata")
         )
-    except (ValueError, RecursionError):
-        raise Rejection("metadata", "metadata is not JSON", 'write JSON, e.g. {"order": 42}', text) from None
+    except TooLarge:
+        raise Rejection("metadata", "a number in it is too large", "write that number as a text", text) from None
+    except (ValueError, RecursionError) as error:
+        # Also where it came as a text within JSON: what is in its quotes is read, as Redis would hold it.
+        raise Rejection("metadata", f"its text {not_json(error)}", f"write JSON, {METADATA_EXAMPLES}", text) from None
     if not is_shallow(metadata, METADATA_DEPTH):
-        raise Rejection("metadata", f"metadata is nested deeper than {METADATA_DEPTH} levels", "flatten it", text)
+        raise Rejection("metadata", f"is nested deeper than {METADATA_DEPTH} levels", "flatten it", text)
     return metadata
 
 
@@ -252,9 +316,9 @@ def _expires_at(text: str | None) -> int | None:
         return None
     seconds = float(text) if _SECONDS.fullmatch(text) else float("nan")
     if not 0 <= seconds < MILLISECONDS_FROM:
-        raise Rejection(
-            "expires_at", "not a time in Unix seconds", "write seconds, e.g. the output of `date +%s`", text
-        )
+        millis = _MILLISECONDS.fullmatch(text)
+        reason = "it is in milliseconds; expires_at counts Unix seconds" if millis else "not a time in Unix seconds"
+        raise Rejection("expires_at", reason, "write seconds, e.g. the output of `date +%s`", text)
     return int(seconds * 1000)
 
 
@@ -276,7 +340,7 @@ def _check_events(definition: EndpointDefinition) -> None:
             reason = f"the format {definition.format} is written for what is indexed, and has other fields for analyses"
             raise Rejection("events", reason, "let an endpoint of the format standard take these events", pattern)
         if takes_nothing(definition.format, pattern):
-            known = " and ".join(sorted(WILDCARD_TYPES[definition.format]))
+            known = star_of(definition.format)
             reason = f"in the format {definition.format} a star stands for {known}, of which this pattern takes none"
             raise Rejection("events", reason, "name other event types in full, such as index.task.indexing", pattern)
 
@@ -286,16 +350,23 @@ def _check_signed(definition: EndpointDefinition, raw: str, *, has_default_secre
     if definition.format == TWELVELABS and definition.signatures != [V1]:
         reason = f"in the format {TWELVELABS} a shared secret signs, as with TwelveLabs itself"
         raise Rejection("signatures", reason, f"leave “signatures” out, or choose the format {STANDARD}")
-    if V1 in definition.signatures and definition.secret is None and not has_default_secret:
-        if written := _written_for("secret", raw):
-            raise _misspelt("secret", written)
-        raise Rejection(
-            "secret",
-            "there is no secret to sign with",
-            'add "secret":"whsec_…" (`bridge endpoint add` makes one), or set BRIDGE_DELIVERY_DEFAULT_SECRET',
-        )
+    if V1 in definition.signatures and definition.secret is None:
+        _check_secret(raw, has_default_secret=has_default_secret)
     if V1A in definition.signatures and not has_signing_key:
         raise Rejection("signatures", NO_KEY, MAKE_ONE)
+
+
+def _check_secret(raw: str, *, has_default_secret: bool) -> None:
+    """Of a definition that has none, and needs one."""
+    if has_default_secret:
+        return
+    if written := _written_for("secret", raw):
+        raise _misspelt("secret", written)
+    raise Rejection(
+        "secret",
+        "there is no secret to sign with",
+        'add "secret":"whsec_…" (`bridge endpoint add` makes one), or set BRIDGE_DELIVERY_DEFAULT_SECRET',
+    )
 
 
 def _checked_signatures(names: list[str]) -> list[str]:
@@ -332,13 +403,20 @@ def _checked_headers(headers: dict[str, str]) -> dict[str, str]:
     return headers
 
 
-def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
-    first = error.errors(include_url=False, include_input=False)[0]
-    field = str(first["loc"][0]) if len(first["loc"]) == 1 and first["type"] == "missing" else ""
+def _from_pydantic(error: ValidationError, raw: str) -> list[Rejection]:
+    """The faults of a definition, in the order of its fields. By which format a secret is to be judged is not known
+    where that is a fault itself."""
+    found = error.errors(include_url=False, include_input=False)
+    known = all(one["loc"][:1] != ("format",) for one in found)
+    return [_fault(one, raw) for one in found if known or one["loc"][0] not in SECRET_FIELDS]
+
+
+def _fault(error: "ErrorDetails", raw: str) -> Rejection:
+    field = str(error["loc"][0]) if len(error["loc"]) == 1 and error["type"] == "missing" else ""
     if field and (written := _written_for(field, raw)):
         return _misspelt(field, written)
-    field = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or _is_showable(part))
-    reason = wrong(first)
+    field = ".".join(str(part) for part in error["loc"] if isinstance(part, int) or _is_showable(part))
+    reason = wrong(error)
     fixes = {
         "": 'write one JSON object: {"url": "https://…", "events": ["index.task.*"], "secret": "whsec_…"}',
         "url": 'write it in quotes, as "https://example.com/hook"',
@@ -348,8 +426,7 @@ def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
         "metadata": 'write an object, as {"team": ["video"]}',
         "headers": 'write an object of texts, as {"x-team": "video"}',
         "format": f"choose one of: {', '.join(CONTENT_TYPES)}",
-        "secret": 'make one with: echo "whsec_$(openssl rand -base64 32)"; what TwelveLabs revealed is for the format '
-        "twelvelabs",
+        "secret": WHERE_FROM if _plain_value(raw, ("format",)) == TWELVELABS else MAKE_ONE_OF_OURS,
         "ordering": f"choose one of: {', '.join(Ordering)}",
         "concurrency": f"write a number from 1 to {CONCURRENCY}, without quotes",
         "rate": "write attempts a second or a minute, as 10/s or 300/m",
@@ -360,7 +437,7 @@ def _from_pydantic(error: ValidationError, raw: str) -> Rejection:
     }
     # The definition may hold a secret or an authorization header anywhere: only the offending field itself is shown.
     value = (
-        _plain_value(raw, first["loc"]) if first["loc"] and first["loc"][0] not in {*SECRET_FIELDS, "headers"} else ""
+        _plain_value(raw, error["loc"]) if error["loc"] and error["loc"][0] not in {*SECRET_FIELDS, "headers"} else ""
     )
     value = bare(value) if field == "url" else value
     return Rejection(field, reason, fixes.get(field.partition(".")[0], f"correct “{field}” and HSET it again"), value)

@@ -5,6 +5,7 @@ from enum import StrEnum
 from shlex import join, quote
 from urllib.parse import urlsplit
 
+from bridge import __version__
 from bridge.errors import START_REDIS
 
 IN_THE_STACK = "/run/bridge/"
@@ -71,6 +72,11 @@ class Deployment(StrEnum):
             kept = f'(umask 077; printf %s "${{{name}:?}}" > config/secrets/{name.lower()})'
             return f"{kept} && {self.restart}"
         return f"export {name}=… (or that in .env), then start the worker there: bridge worker"
+
+
+def with_extra(extra: str) -> str:
+    """Installs what an extra needs: from the wheel, as no package index has us; one by our name there is not ours."""
+    return f"pip install 'bridge_for_twelvelabs-{__version__}-py3-none-any.whl[{extra}]' (docs/how-to/install.md)"
 
 
 def where_is(url: str) -> str:

@@ -50,7 +50,8 @@ class Judge:
         check_member(member)
         check_score(member, score)
         if options is None:
-            raise Rejection("", f"bridge:task:{member} is not a hash", "DEL it and HSET the options", member)
+            again = f"DEL bridge:task:{member}, HSET the options, then ZADD bridge:tasks NX 0 {member}"
+            raise Rejection("", f"bridge:task:{member} is not a hash", again, member)
         try:
             fields = {name: options[name.encode()].decode() for name in OPTIONS if name.encode() in options}
         except UnicodeDecodeError:

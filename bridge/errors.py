@@ -10,6 +10,9 @@ LOG_IN = (
 )
 """What to do about one that does not let us in. No whole URL: what is told has its passwords struck out."""
 
+ANOTHER_ADDRESS = "set BRIDGE_REDIS_URL to where your Redis listens: another program has that port"
+"""What to do about something else that answers in its place."""
+
 
 class BridgeError(Exception):
     """Something failed.
@@ -73,6 +76,10 @@ class StoreLoading(StoreDown):
 
 class StoreLocked(StoreDown):
     """Redis does not let us in: it wants a password, or does not know ours."""
+
+
+class NoRedis(StoreDown):
+    """What listens there is no Redis."""
 
 
 class EgressDown(DependencyDown):

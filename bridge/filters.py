@@ -55,6 +55,11 @@ def takes_nothing(form: str, pattern: str) -> bool:
     return known is not None and pattern.endswith("*") and not any(fits(pattern, one) for one in known)
 
 
+def star_of(form: str) -> str:
+    """The types that a star stands for in this format, in words; empty where it stands for all that it fits."""
+    return " and ".join(sorted(WILDCARD_TYPES.get(form, ())))
+
+
 def _takes(form: str, pattern: str, event_type: str) -> bool:
     """In a format of somebody else's, a star stands for the types that are known there; others are named in full."""
     known = WILDCARD_TYPES.get(form)

@@ -22,6 +22,13 @@ OPTION_OF = {
 }
 """The option of `bridge endpoint set` for each field whose value is a word, or several."""
 _WORD = re.compile(r"[a-z0-9_]+")
+TASK_OPTION_OF = {
+    "metadata": "--metadata JSON", "endpoints": "--endpoint NAME,…", "callback_url": "--callback-url URL",
+    "expires_at": "--expires-in TIME", "traceparent": "--traceparent W3C",
+}  # fmt: skip
+"""What `bridge task add` writes each option of a task by."""
+NEAR = 0.8
+"""How near a name is that may have been meant. Ids of TwelveLabs' that are strangers to each other stay well below."""
 NAME_CHARS = 64
 """The longest name that is compared with the known ones, and shown."""
 
@@ -32,6 +39,11 @@ def near_names(name: str) -> frozenset[str]:
     doubled = {name[:i] + name[i] + name[i:] for i in range(len(name))}
     exchanged = {name[:i] + name[i + 1] + name[i] + name[i + 2 :] for i in range(len(name) - 1)}
     return frozenset(left_out | doubled | exchanged) - {name}
+
+
+def near_name(name: str, known: Iterable[str]) -> str:
+    """The one of these that it may have been meant to be; empty where none is near."""
+    return next(iter(get_close_matches(name, known, 1, NEAR)), "")
 
 
 def endpoint_hints(definition: object) -> list[str]:
@@ -58,6 +70,17 @@ def rewritings(name: str, definition: Mapping[str, object]) -> dict[str, str]:
     }
 
 
+def endpoint_warnings(name: str, definition: object) -> dict[str, str]:
+    """Each hint about an endpoint's definition, with the command that puts it right, or shows all of it."""
+    if not isinstance(definition, Mapping):
+        return {}
+    listed, ways = definition.get("events"), rewritings(name, definition)
+    patterns = listed if isinstance(listed, list) else []
+    if events := ",".join(map(quote, mended(patterns))):
+        ways |= dict.fromkeys(event_hints(patterns), f"bridge endpoint set {name} --events {events}")
+    return {hint: ways.get(hint, f"bridge endpoint show {name}") for hint in endpoint_hints(definition)}
+
+
 def _rewriting(name: str, field: str, value: object) -> str:
     """By the option of the field, with its value where that is words; what has no option is written anew as a whole."""
     words = [str(one) for one in (value if isinstance(value, list) else [value])]
@@ -70,6 +93,22 @@ def _rewriting(name: str, field: str, value: object) -> str:
 def task_hints(options: Iterable[str]) -> list[str]:
     """Of the names of a task's options."""
     return _misspelt(options, OPTIONS)
+
+
+def task_rewriting(member: str, options: Iterable[str], endpoints: Sequence[str] = ()) -> str:
+    """The command that writes a task's options, those of these names, as they were meant: it replaces them as a whole.
+
+    `endpoints`: the value of that one, as it is to be; their values are their client's to know.
+    """
+    written = list(options)
+    meant = {*written, *misspelt_options(written).values()}
+    ways = TASK_OPTION_OF | ({"endpoints": f"--endpoint {quote(','.join(endpoints))}"} if endpoints else {})
+    return " ".join([f"bridge task add {quote(member)}", *(way for name, way in ways.items() if name in meant)])
+
+
+def misspelt_options(options: Iterable[str]) -> dict[str, str]:
+    """The names of a task's options that nobody reads → what each was probably meant to be."""
+    return _near_fields(options, OPTIONS)
 
 
 def watch_hints(definition: object) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Self
 
+from bridge.deployment import with_extra
 from bridge.errors import InvalidInput, SettingsError
 
 PRIVATE_PREFIX, PUBLIC_PREFIX = "whsk_", "whpk_"
@@ -135,7 +136,5 @@ def _ed25519() -> Any:
     try:
         from cryptography.hazmat.primitives.asymmetric import ed25519
     except ModuleNotFoundError:
-        raise SettingsError(
-            "signatures v1a need the package cryptography", fix="pip install 'bridge-for-twelvelabs[crypto]'"
-        ) from None
+        raise SettingsError("signatures v1a need the package cryptography", fix=with_extra("crypto")) from None
     return ed25519

@@ -16,6 +16,7 @@ from bridge.errors import InvalidInput
 from bridge.redaction import SIGNING_SECRET, bare
 from bridge.rejection import Rejection, redacted
 from bridge.rotation import SECRET_FIELDS
+from bridge.strict_json import not_json
 
 VERSION = 1
 HEAD = {"kind": "bridge-export", "version": VERSION}
@@ -238,8 +239,8 @@ def _object(text: bytes) -> dict[str, Any]:
     """One JSON object in which no name is there twice. Raises Rejection."""
     try:
         value = json.loads(_text(text), object_pairs_hook=_each_once, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise Rejection("", "it is not JSON", LINES) from None
+    except (ValueError, RecursionError) as error:
+        raise Rejection("", f"it {not_json(error)}", LINES) from None
     if not isinstance(value, dict):
         raise Rejection("", "it is no JSON object", LINES)
     return value

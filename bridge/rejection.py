@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from shlex import quote
 
 from bridge.redaction import SIGNING_SECRET, value_without_secrets, without_secrets
 
@@ -13,6 +14,11 @@ VALUE_HEAD = 120
 """How much of a refused value is kept in `bridge:rejected`."""
 NAME_BYTES = 240
 """The longest field name in `bridge:rejected`; a longer one is cut, and its fingerprint tells it from its like."""
+NAMES = ("name", "member")
+"""The fields of an entry by which it is called."""
+
+LAST_GOOD = "its last good definition is in force"
+"""What became of an endpoint whose change was refused."""
 
 
 @dataclass(eq=False)
@@ -27,9 +33,15 @@ class Rejection(Exception):
     def __str__(self) -> str:
         return f"{self.field}: {self.reason}" if self.field else self.reason
 
-    def as_json(self, at: int) -> str:
-        """The entry in `bridge:rejected`; `at` in milliseconds."""
+    def as_json(self, at: int, entry: str = "") -> str:
+        """The entry in `bridge:rejected`; `at` in milliseconds.
+
+        `entry`: what it is called there. Where that name is what is wrong, no good entry of it ever takes its place,
+        so that its fix says how it is struck off, too.
+        """
         told = self.told()
+        if entry and self.field in NAMES and entry.isprintable() and "…" not in entry:
+            told["fix"] += f"; `bridge rejected rm {quote(entry)}` strikes this one off"
         return json.dumps(
             {"reason": told["reason"], "field": self.field, "value": redacted(self.value), "at": at, "fix": told["fix"]}
         )

@@ -231,6 +231,7 @@ class Settings(BaseSettings):
 
     _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
     _deployment: Deployment = PrivateAttr(default=Deployment.BY_HAND)
+    _redis_in_shell: bool = PrivateAttr(default=False)
     _warnings: tuple[str, ...] = PrivateAttr(default=())
 
     @property
@@ -242,6 +243,11 @@ class Settings(BaseSettings):
     def deployment(self) -> Deployment:
         """Who starts the worker here."""
         return self._deployment
+
+    @property
+    def redis_in_shell(self) -> bool:
+        """Whether the shell itself has the address of Redis, in BRIDGE_REDIS_URL, and not a file."""
+        return self._redis_in_shell
 
     @property
     def policy(self) -> Policy:
@@ -316,7 +322,9 @@ class Settings(BaseSettings):
                 fix="Correct this; config/bridge.toml says what each setting is, `bridge config check` if all is well",
             )
         settings._origins = {name: one.origin for name, one in data.items()}
-        settings._deployment = Deployment.of(data["redis_url"].file if "redis_url" in data else "")
+        redis = data.get("redis_url")
+        settings._deployment = Deployment.of(redis.file if redis else "")
+        settings._redis_in_shell = redis is not None and redis.origin == "env" and not redis.file
         settings._warnings = (*(one.warning for one in data.values() if one.warning), *_doubts(settings))
         return settings
 

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+from bridge.deployment import with_extra
 from bridge.errors import InvalidInput
 from bridge.keyset import parse_keys
 from bridge.redaction import without_secrets
@@ -187,12 +188,12 @@ def _signing_key(value: SecretStr | None) -> SecretStr | None:
 
 def _need_cryptography() -> None:
     if find_spec("cryptography") is None:
-        raise ValueError("needs the package cryptography: pip install 'bridge-for-twelvelabs[crypto]'")
+        raise ValueError(f"needs the package cryptography: {with_extra('crypto')}")
 
 
 def _tracing(value: bool) -> bool:
     if value and not (find_spec("opentelemetry") and find_spec("opentelemetry.sdk")):
-        raise ValueError("needs the package opentelemetry-sdk: pip install 'bridge-for-twelvelabs[otel]'")
+        raise ValueError(f"needs the package opentelemetry-sdk: {with_extra('otel')}")
     return value
 
 

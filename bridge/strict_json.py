@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable
+from json import JSONDecodeError
 from math import isfinite
 from typing import Any
 
@@ -31,12 +32,22 @@ def no_constant(text: str) -> Any:
     raise ValueError(text)
 
 
+class TooLarge(ValueError):
+    """A number that is JSON, and too large for a float."""
+
+
 def finite(text: str) -> float:
-    """A hook for numbers: one too large for a float is refused, as ValueError."""
+    """A hook for numbers: one too large for a float is refused, as TooLarge."""
     number = float(text)
     if not isfinite(number):
-        raise ValueError(text)
+        raise TooLarge(text)
     return number
+
+
+def not_json(error: Exception) -> str:
+    """That a text is not JSON, and where: of what stands there nothing is repeated."""
+    at = f" (line {error.lineno}, column {error.colno})" if isinstance(error, JSONDecodeError) else ""
+    return f"is not JSON{at}"
 
 
 def is_shallow(value: Any, depth: int) -> bool:

@@ -17,13 +17,14 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from bridge import logs
-from bridge.engine import Kind, open_store
+from bridge.engine import Kind
 from bridge.errors import START_REDIS, BridgeError, InvalidInput, StoreAway, StoreDown
 from bridge.jobs import Bell, queue_for, send_shift
 from bridge.settings import Settings, load_settings
 from bridge.store import connect_for_rq
 from bridge.store.scripts import as_store_error
 from bridge.store.shifts import KEYED, KEYLESS, Fleet
+from bridge.wiring import open_store
 
 TICK_SECONDS = 1.0
 FILL_SECONDS = 2.0

@@ -33,6 +33,11 @@ MAX_SECRET_CHARS = 256
 SECRET = rf"[\x21-\x7e]{{{MIN_SECRET_CHARS},{MAX_SECRET_CHARS}}}"
 """What a secret looks like. TwelveLabs makes it and says no more about it than that it is text."""
 
+WHERE_FROM = (
+    "copy it from “Reveal Secret” on the Webhooks page of TwelveLabs' Playground, or make one: openssl rand -hex 32"
+)
+"""What to do about a secret that cannot be used."""
+
 _SECRET = re.compile(SECRET, re.ASCII)
 _T = re.compile(r"t=([0-9]{1,12})", re.ASCII)
 
@@ -45,8 +50,7 @@ def check_secret(text: str, form: str = TWELVELABS) -> None:
         raise InvalidInput(
             f"The signing secret cannot be used: in the format {TWELVELABS} it is {MIN_SECRET_CHARS} to "
             f"{MAX_SECRET_CHARS} printable ASCII characters without spaces.",
-            fix="copy it from “Reveal Secret” on the Webhooks page of TwelveLabs' Playground, or make one: "
-            "openssl rand -hex 32",
+            fix=WHERE_FROM,
         )
 
 

@@ -22,6 +22,8 @@ _ALLOWING = re.compile(r"BRIDGE_DELIVERY_ALLOW_[A-Z]+")
 class Holder(StrEnum):
     """What a delivery waits for, other than its moment."""
 
+    ATTEMPT = "attempt"
+    """It is being attempted."""
     DISABLED = "disabled"
     BREAKER = "breaker"
     LINE = "line"
@@ -54,10 +56,15 @@ class Hold:
     """When the endpoint is probed: one of its deliveries goes out then."""
     behind: str | None = None
     """The event of the same task whose turn comes first."""
+    again_at: int | None = None
+    """When it is attempted anew if the worker that attempts it just now is lost: its lease ends then."""
 
 
-def hold_of(standing: Standing, behind: str | None) -> Hold | None:
-    """What holds a pending delivery, the gravest first; None for one that goes out at its moment, or is going out."""
+def hold_of(standing: Standing, behind: str | None, leased_until: int | None = None) -> Hold | None:
+    """What holds a pending delivery, the gravest first; None for one that goes out at its moment. One that is going out
+    is held by nothing else."""
+    if leased_until is not None:
+        return Hold(Holder.ATTEMPT, again_at=leased_until)
     if standing.state == "disabled":
         return Hold(Holder.DISABLED, standing.reason, standing.kept and standing.reason == BLOCKED)
     if standing.state == "held":
@@ -67,6 +74,8 @@ def hold_of(standing: Standing, behind: str | None) -> Hold | None:
 
 def told(hold: Mapping[str, Any], endpoint: str, probe: str) -> str:
     """A hold in words; `probe` is when the next probe goes out, as people read it."""
+    if hold["by"] == Holder.ATTEMPT:
+        return "being attempted"
     if hold["by"] == Holder.DISABLED:
         whose = " by the running worker's settings" if hold["by_settings"] else ""
         return f"held: endpoint {endpoint} is disabled" + (f" ({hold['reason']}{whose})" if hold["reason"] else "")
@@ -212,4 +221,6 @@ def _of_pending(delivery: Mapping[str, Any], retry: Advice) -> tuple[Advice, ...
         return *found, *mended
     if hold and hold["by"] == Holder.LINE:
         return (Advice(f"bridge delivery show {hold['behind']} {name}"),)
+    if hold and hold["by"] == Holder.ATTEMPT and not error:
+        return ()
     return (Advice(f"bridge endpoint test {name}"), *mended) if error else (retry,)

@@ -16,7 +16,7 @@ from bridge.guard import Policy
 from bridge.kinds import ASSET, TASK, Kind
 from bridge.redaction import bare
 from bridge.rejection import Rejection
-from bridge.strict_json import each_once, finite, is_shallow, no_constant
+from bridge.strict_json import each_once, finite, is_shallow, no_constant, not_json
 from bridge.wording import wrong
 
 WATCHES = 200
@@ -84,8 +84,8 @@ def _definition(raw: str) -> WatchDefinition:
         raise Rejection("", f"the watch is longer than {WATCH_BYTES} bytes", "shorten its metadata")
     try:
         found = json.loads(raw, parse_constant=no_constant, parse_float=finite, object_pairs_hook=each_once(""))
-    except (ValueError, RecursionError):
-        raise Rejection("", "it is not JSON", "write one JSON object: {} is the least") from None
+    except (ValueError, RecursionError) as error:
+        raise Rejection("", f"it {not_json(error)}", "write one JSON object: {} is the least") from None
     if not isinstance(found, dict) or not is_shallow(found, DEPTH):
         raise Rejection("", "it is no JSON object", "write one JSON object: {} is the least")
     try:

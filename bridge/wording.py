@@ -1,6 +1,7 @@
 """What is wrong with a value, in our words: the library that checks types tells it in its own. And others' words, fit
 to be shown. Pure."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,9 +25,11 @@ TYPES = {
     "literal_error": "must be {expected}",
     "enum": "must be {expected}",
     "string_pattern_mismatch": "has a character, or an order of them, that it must not have",
-    "json_invalid": "is not JSON",
+    "json_invalid": "is not JSON{at}",
 }
-"""Pydantic's kind of an error → what must be; `{of}` is the unit, the others are what pydantic knows of the bound."""
+"""Pydantic's kind of an error → what must be; `{of}` is the unit, the others are what pydantic knows of the bound, and
+`{at}` where the text stops to be JSON."""
+_AT = re.compile(r"at (line \d+) (column \d+)$")
 
 
 def wrong(error: Mapping[str, Any], unit: str = "") -> str:
@@ -35,7 +38,9 @@ def wrong(error: Mapping[str, Any], unit: str = "") -> str:
     if words is None:
         return str(error["msg"]).removeprefix("Value error, ").replace("Input should", "must", 1)
     told = {name: f"{one:g}" if isinstance(one, float) else one for name, one in error.get("ctx", {}).items()}
-    return words.format(of=f" of {unit}" if unit else "", **told).replace("'", "")
+    where = _AT.search(str(told.get("error", "")))
+    at = f" ({where[1]}, {where[2]})" if where else ""
+    return words.format(of=f" of {unit}" if unit else "", at=at, **told).replace("'", "")
 
 
 def safe(value: object) -> str:

@@ -67,6 +67,8 @@ EPILOG = f"Exit codes: {', '.join(f'{code} {meaning}' for code, meaning in EXIT_
 
 TOO_MANY = "Got unexpected extra argument"
 """What click says of a word too many: often there is a blank in what was meant as one word."""
+PORT_OPTION = "--port"
+"""What many a program has, and we have otherwise: the near name, --host, would be another thing."""
 NO_NUMBER = {
     "integer range": "no whole number",
     "float range": "no number",
@@ -204,9 +206,21 @@ def _misused(error: click.ClickException) -> BridgeError:
     if text.startswith(TOO_MANY):
         text += ": quote what belongs together"
     ctx: click.Context | None = getattr(error, "ctx", None)
-    at_the_top = ctx is not None and ctx.parent is None
-    page = "version" if isinstance(error, NoSuchOption) and error.option_name == "-v" and at_the_top else "help"
+    option = error.option_name if isinstance(error, NoSuchOption) else ""
+    if ctx and option == PORT_OPTION and (form := _port_of(ctx.command)):
+        return InvalidInput(f"No such option '{PORT_OPTION}' here", fix=f"{ctx.command_path} {form}")
+    page = "version" if ctx and ctx.parent is None and option == "-v" else "help"
     return InvalidInput(text, fix=f"{ctx.command_path if ctx else 'bridge'} --{page}")
+
+
+def _port_of(command: click.Command) -> str:
+    """How a command is told its port: as a word of its own, or in an option, with the address; empty if it has none."""
+    for one in command.params:
+        if isinstance(one, click.Argument) and one.name == "port":
+            return "PORT"
+        if "HOST:PORT" in (one.metavar or ""):
+            return f"{one.opts[0]} 127.0.0.1:PORT"
+    return ""
 
 
 def _tell_unexpected() -> int:

@@ -1,14 +1,22 @@
-"""How the person who reads this can call us: what is told as a command works when it is pasted."""
+"""How the person who reads this can call us, and our Redis: what is told as a command works when it is pasted."""
 
 import os
 import re
 import shutil
 import sys
 from functools import cache
+from itertools import product
 from pathlib import Path
 from shlex import quote
+from urllib.parse import unquote, urlsplit
+
+from bridge.errors import BridgeError
 
 OURS = "bridge"
+THEIRS = "redis-cli"
+REDIS_URL = "BRIDGE_REDIS_URL"
+USUAL = set(product(("redis",), ("127.0.0.1", "localhost"), (None, 6379), ("", "/", "/0")))
+"""The scheme, host, port and database of the Redis that redis-cli speaks to unless it is told otherwise."""
 
 
 def program() -> str:
@@ -24,10 +32,39 @@ def program() -> str:
 
 
 def pasteable(text: str) -> str:
-    """A text for a person, in which each command of ours is as it works here. Data has them as they are called."""
+    """A text for a person, in which each command of ours, or for our Redis, is as it works here. Data has them as they
+    are called."""
+    if f"{THEIRS} " in text and (there := redis_cli()) != THEIRS:
+        text = _SPOKEN.sub(lambda _: f"{there} ", text)
     if f"{OURS} " not in text or (here := program()) == OURS:
         return text
     return _commands().sub(lambda _: f"{here} ", text)
+
+
+def redis_cli() -> str:
+    """What speaks to the Redis of the settings: by the variable's name where this shell has it, as a password may be in
+    it; by its address where a file has that, without a password. Else, as in the stack, redis-cli as it is called.
+    """
+    from bridge.settings import load_settings
+
+    try:
+        settings = load_settings()
+    except BridgeError:
+        return THEIRS
+    url = settings.redis_url.get_secret_value()
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return f"{THEIRS} -s {quote(unquote(parts.path))}"
+    if parts.username is None and (parts.scheme, parts.hostname, parts.port, parts.path) in USUAL:
+        return THEIRS
+    if settings.redis_in_shell:
+        nameless = " --user default" if parts.username == "" else ""  # to it `:PASSWORD@` has a user without a name
+        return f'{THEIRS} -u "${REDIS_URL}"{nameless}'
+    return THEIRS if {"@", "?"} & set(url) else f"{THEIRS} -u {quote(url)}"
+
+
+_SPOKEN = re.compile(rf"(?<![\w./-]){THEIRS} (?=[A-Z])")
+"""`redis-cli` before a command for Redis."""
 
 
 @cache

@@ -2,7 +2,7 @@
 
 import rich_click as click
 
-from bridge.acl import OPERATOR, PRODUCER, WORKER, users
+from bridge.acl import OPERATOR, PRODUCER, READER, WORKER, users
 from bridge.cli.contract_check import check
 from bridge.cli.output import Columns, chosen, emit, field, output_option, say
 from bridge.cli.session import settings_of
@@ -99,3 +99,18 @@ def acl(ctx: click.Context, user: str | None, version: str, commands: bool) -> N
         say(f"The worker connects as {WORKER}, this CLI as {OPERATOR}, whoever writes by hand as {PRODUCER}. "
             "Then ACL SETUSER default off; in an aclfile: user default off ~* &* +@all. It must keep its rights, as "
             "Redis reads its append-only file as that user.")  # fmt: skip
+    if told := _who_reads(PRODUCER if user is None else user, before_7=before_7):
+        say(told)
+
+
+def _who_reads(user: str, *, before_7: bool) -> str:
+    """As whom a producer looks at what came of it; empty where another user's lines were asked for."""
+    producer = user.removesuffix(READER)
+    if user in {OPERATOR, WORKER}:
+        return ""
+    if before_7:
+        return (
+            f"What came of it is looked at as {producer}{READER}, by a connection of its own: to {producer} Redis "
+            "answers NOPERM there."
+        )
+    return f"A Redis before 7 refuses %R~: that is --redis 6.2, where reading is a user of its own, {producer}{READER}."

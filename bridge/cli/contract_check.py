@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from bridge.cli.output import Columns, chosen, emit, field, output_option, safe, say
-from bridge.cli.session import settings_of
+from bridge.cli.session import naming_redis, settings_of
 from bridge.errors import InvalidInput
 from bridge.hints import endpoint_hints, task_hints, watch_hints
 from bridge.rejection import Refusal, Rejection, rejected_field
+from bridge.strict_json import not_json
 
 if TYPE_CHECKING:
+    from bridge.doctor import Finding
     from bridge.entries import Judge
     from bridge.settings import Settings
 
@@ -30,7 +32,7 @@ Row = dict[str, Any]
 COLUMNS: Columns = (
     ("verdict", field("verdict")),
     ("entry", field("entry")),
-    ("reason", field("reason")),
+    ("reason", lambda row: "; ".join(filter(None, [row["reason"].removesuffix("."), *row["warnings"]]))),
     ("fix", field("fix")),
 )
 
@@ -43,7 +45,8 @@ COLUMNS: Columns = (
 def check(ctx: click.Context, file: str | None, live: bool, output: str | None, as_json: bool) -> int:
     """Judge endpoints, tasks and watches as the workers would. Exit code 1 if all are rejected, 6 if some are.
 
-    With --live, what a worker refused before is there too, as refused (`bridge rejected rm` dismisses it).
+    With --live, what a worker refused before is there too, as refused (`bridge rejected rm` dismisses it), and a key
+    that nobody reads, as its name is misspelt, as ignored, if this user of Redis may see it.
 
     A document is {"endpoints": {NAME: DEFINITION}, "tasks": {MEMBER: OPTIONS}} (or a list of members), with "watches":
     {NAME: DEFINITION} if there are any; an option that is no text is taken as its JSON. What is legal and looks like a
@@ -88,14 +91,17 @@ def _document(document: Mapping[str, Any], judge: "Judge") -> Iterator[Row]:
 
 
 def _live(settings: "Settings") -> list[Row]:
+    from bridge.doctor.server import misspelt
     from bridge.store.reading.written import MEMBERS, read_written
 
     judge = _judge_from(settings)
-    written = asyncio.run(read_written(settings.redis_url.get_secret_value(), settings.prefix))
+    with naming_redis(settings):
+        written = asyncio.run(read_written(settings.redis_url.get_secret_value(), settings.prefix))
     if written.more:
         say(f"! {settings.prefix}tasks has more than {MEMBERS} members; the rest is not looked at")
     rows = [
         *(_row(f"key:{key}", rejection, []) for key, rejection in written.broken.items()),
+        *map(_ignored_row, written.misspelt, misspelt(written.misspelt)),
         *(_endpoint_row(judge, name, text) for name, text in written.endpoints.items()),
         *(_task_row(judge, *entry) for entry in written.tasks),
         *(_watch_row(judge, name, text) for name, text in written.watches.items()),
@@ -137,6 +143,11 @@ def _watch_row(judge: "Judge", name: bytes, text: bytes) -> Row:
     return _row(rejected_field("watch", name), None, hints)
 
 
+def _ignored_row(key: tuple[str, ...], found: "Finding") -> Row:
+    """A key that nobody reads, as doctor tells of it: no entry of it comes to anything."""
+    return {"entry": f"key:{key[0]}", "verdict": "ignored", "reason": found.why, "fix": found.fix, "warnings": []}
+
+
 def _refused_row(refusal: Refusal) -> Row:
     """What a worker refused before, and put back or deleted: it stands nowhere any more, to be judged."""
     return {
@@ -168,7 +179,7 @@ def _read(file: str) -> dict[str, dict[str, Any]]:
     try:
         document = json.loads(raw, object_pairs_hook=_each_once, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        why = str(error) if isinstance(error, _Unclear) else "it is not JSON"
+        why = str(error) if isinstance(error, _Unclear) else f"it {not_json(error)}"
         raise InvalidInput(f"{where} cannot be judged: {why}", fix=SHAPE) from None
     tasks = document.get("tasks", {}) if isinstance(document, dict) else None
     if isinstance(tasks, list) and all(isinstance(member, str) for member in tasks):

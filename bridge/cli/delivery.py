@@ -8,7 +8,22 @@ import rich_click as click
 
 from bridge.cli.calling import pasteable
 from bridge.cli.delivery_steer import cancel, retry
-from bridge.cli.output import Columns, Row, ago, chosen, emit, field, indented, output_option, safe, say, soon, when
+from bridge.cli.output import (
+    Columns,
+    Row,
+    ago,
+    chosen,
+    emit,
+    field,
+    indented,
+    next_due,
+    output_option,
+    safe,
+    say,
+    soon,
+    upcoming,
+    when,
+)
 from bridge.cli.session import speakable, with_store
 from bridge.cli.word import Word
 from bridge.errors import NotFound
@@ -53,6 +68,7 @@ def waits(row: Row, width: int = ERROR_WIDTH) -> str:
 
     hold, error = row["hold"], row["endpoint_error"] or row["last_error"]
     words = [told(hold, row["endpoint"], soon(hold["probe_at"]))] if hold else []
+    words += [f"were its worker lost, again {soon(hold['again_at'])}"] if hold and hold["again_at"] else []
     return "; ".join([*words, *([f"last error: {shorten(error, width, placeholder='…')}"] if error else [])])
 
 
@@ -64,7 +80,7 @@ COLUMNS: Columns = (
     ("state", _state),
     ("attempts", field("attempts")),
     ("made", when("created_at")),
-    ("next", when("next_at")),
+    ("next", upcoming("next_at")),
     ("note", waits),
 )
 SPARE = ("made", "attempts", "type", "next")
@@ -210,8 +226,8 @@ def _headers(lines: list[str]) -> dict[str, Any]:
 def _print(row: Row) -> None:
     from bridge.waiting import advised
 
-    due = [f"next {ago(row['next_at'])}"] if row["next_at"] else []
-    words = ", ".join([_state(row), *due, *filter(None, [waits(row)])])
+    following = next_due(row["next_at"]) if row["next_at"] else ""
+    words = ", ".join(filter(None, [_state(row), following, waits(row)]))
     click.echo(safe(f"{row['event_id']} → {row['endpoint']}  {row['type']}  {words}"))
     for attempt in row["attempt_log"]:
         at = attempt.get("attempt_at")

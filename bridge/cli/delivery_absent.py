@@ -9,22 +9,30 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bridge.store import Store
+    from bridge.store.reading.audience import Untold
     from bridge.store.reading.events import EventView
 
 
 async def absent(store: "Store", event_id: str, endpoint: str | None, asked: str) -> NotFound:
     """What to raise where an event has no delivery, or none to this endpoint; `asked` is how a person named it."""
-    from bridge.store.reading.audience import unheard_by, untold
+    if known := await why_absent(store, event_id, endpoint):
+        return NotFound(f"there is no delivery of {asked}: {known.why}", fix=known.fix)
+    return NotFound(f"there is no delivery of {asked}", fix="bridge delivery ls")
+
+
+async def why_absent(store: "Store", event_id: str, endpoint: str | None) -> "Untold | None":
+    """Why an event has no delivery, or none to this endpoint, and what to do; None where nothing is known of that."""
+    from bridge.store.reading.audience import Untold, unheard_by, untold
     from bridge.store.reading.deliveries import find_deliveries
 
     if await tasks_among(store, [event_id]):
-        return a_task(event_id)
+        error = a_task(event_id)
+        return Untold(str(error), error.fix)
     events = await _event(store, event_id)
     others = endpoint and await find_deliveries(store, event_id)
-    known = await unheard_by(store, events, endpoint or "") if others else (await untold(store, events)).get(event_id)
-    if known:
-        return NotFound(f"there is no delivery of {asked}: {known.why}", fix=known.fix)
-    return NotFound(f"there is no delivery of {asked}", fix="bridge delivery ls")
+    if others:
+        return await unheard_by(store, events, endpoint or "")
+    return (await untold(store, events)).get(event_id)
 
 
 async def tasks_among(store: "Store", words: "Sequence[str]") -> set[str]:

@@ -7,12 +7,13 @@ A delivery is named as `delivery ls -o ids` prints it, EVENT_ID/ENDPOINT; an eve
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
+from bridge.cli.delivery_absent import why_absent
 from bridge.cli.output import NAMED, Columns, ago, chosen, emit, field, output_option, safe, say
 from bridge.cli.session import ids_from, speakable, with_store
 from bridge.errors import InvalidInput, NotFound
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 PARTLY = 6
 ROWS_SHOWN = 100
 """More deliveries than these, steered at once, are counted and not listed."""
-LISTED = "bridge delivery ls"
-"""Where there is nothing better to say of a delivery that is not kept."""
 ABREAST = 500
 """How many deliveries are asked about at the same time."""
 
@@ -44,6 +43,10 @@ class Told:
     fix: str = ""
     done: bool = True
 
+
+UNKNOWN = "no such delivery is kept"
+MISSING = Told("missing", UNKNOWN, "bridge delivery ls", done=False)
+"""Of a delivery that there is not, as long as nobody knows why."""
 
 Ask = Callable[["Store", str, str], Awaitable[Told]]
 Answer = TypeVar("Answer")
@@ -113,7 +116,7 @@ def cancel(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
 def _steer(ctx: click.Context, ids: Sequence[str], given: dict[str, Any], ask: Ask, goal: str) -> int:
     """Ask for each delivery that was named; 0, 6 partly done, 3 if none of them exists, 1 if none could be done."""
     pairs = [_pair(word, given["endpoint"]) for word in ids_from(ids)]
-    told = with_store(ctx, lambda store, _: _ask_all(store, pairs, ask))
+    told = with_store(ctx, lambda store, _: _explained(store, pairs, ask))
     rows = [{"delivery": name, "result": one.result, "note": one.note, "fix": one.fix} for name, one in told.items()]
     done = [row for row in rows if told[str(row["delivery"])].done]
     how = chosen(ctx, given["output"], given["as_json"])
@@ -123,10 +126,9 @@ def _steer(ctx: click.Context, ids: Sequence[str], given: dict[str, Any], ask: A
     elif done or how != "table":
         emit(done if how in {"table", "ids"} else rows, how, COLUMNS, key="delivery")
     if all(one.result == "missing" for one in told.values()):
-        if len(told) == 1 and (one := next(iter(told.values()))).fix != LISTED:
-            raise NotFound(one.note, fix=one.fix)
-        first, more = safe(next(iter(told))), f", nor of {len(told) - 1} more" if len(told) > 1 else ""
-        raise NotFound(f"there is no delivery {first}{more}", fix=LISTED)
+        (name, first), more = next(iter(told.items())), f", nor of {len(told) - 1} more" if len(told) > 1 else ""
+        why = f": {first.note}" if first.note != UNKNOWN else ""
+        raise NotFound(f"there is no delivery {safe(name)}{more}{why}", fix=first.fix)
     worth = [(name, one) for name, one in told.items() if one.fix or not one.done]
     for name, one in worth[:NAMED]:
         mark = "!" if one.done else "✗"
@@ -149,6 +151,16 @@ def _pair(word: str, endpoint: str | None) -> tuple[str, str | None]:
     return event_id, named or endpoint
 
 
+async def _explained(store: "Store", pairs: Sequence[tuple[str, str | None]], ask: Ask) -> dict[str, Told]:
+    """What came of each delivery; of the first that there are not, with the reason, as `delivery show` has it."""
+    told = await _ask_all(store, pairs, ask)
+    for name in [name for name, one in told.items() if one == MISSING][:NAMED]:
+        event_id, _, endpoint = name.partition("/")
+        if known := await why_absent(store, event_id, endpoint or None):
+            told[name] = replace(MISSING, note=known.why, fix=known.fix)
+    return told
+
+
 async def _ask_all(store: "Store", pairs: Sequence[tuple[str, str | None]], ask: Ask) -> dict[str, Told]:
     """What came of each delivery, by its name, in order; those of a task are asked about by revision."""
     from bridge.store.reading.deliveries import deliveries_of
@@ -160,19 +172,9 @@ async def _ask_all(store: "Store", pairs: Sequence[tuple[str, str | None]], ask:
         found = [endpoint] if endpoint else [view.endpoint for view in bare.get(event_id, [])]
         wanted += [(event_id, name) for name in found]
         if not found:
-            told[event_id] = Told("missing", "no delivery of it is kept", LISTED, done=False)
+            told[event_id] = MISSING
     answers = await in_order(store, list(dict.fromkeys(wanted)), partial(ask, store))
-    return await _with_tasks_told(store, told | {"/".join(pair): answers[pair] for pair in wanted})
-
-
-async def _with_tasks_told(store: "Store", told: dict[str, Told]) -> dict[str, Told]:
-    """The same, with what is missing because it names a task told so."""
-    from bridge.cli.delivery_absent import a_task, tasks_among
-
-    missing = {name: name.partition("/")[0] for name, one in told.items() if one.result == "missing"}
-    tasks = await tasks_among(store, list(missing.values())) if missing else set()
-    errors = {name: a_task(word) for name, word in missing.items() if word in tasks}
-    return told | {name: Told("missing", str(error), error.fix, done=False) for name, error in errors.items()}
+    return told | {"/".join(pair): answers[pair] for pair in wanted}
 
 
 async def in_order(
@@ -227,7 +229,7 @@ def retried(event_id: str, endpoint: str, came: "Retried", forbidden: str) -> To
         return Told("in flight", "it is being attempted at this moment")
     left = "it was {} already, and is left alone"
     refusals = {
-        "missing": Told("missing", "no such delivery is kept", LISTED),
+        "missing": MISSING,
         "removed": Told("refused", f"endpoint {endpoint} was removed", registering(endpoint)),
         "body-lost": Told("refused", "its body is gone from Redis, nothing can be sent", "bridge task add ID"),
         "behind": Told(
@@ -246,7 +248,7 @@ def _cancelled(event_id: str, endpoint: str, word: str) -> Told:
     if word == "cancelled":
         return Told("cancelled")
     if word == "missing":
-        return Told("missing", "no such delivery is kept", LISTED, done=False)
+        return MISSING
     show = f"bridge delivery show {event_id} {endpoint}"
     if word == "leased":
         return Told("in flight", "it is being attempted at this moment; see what comes of it", show, done=False)

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 MARKS = {Level.OK: "✓", Level.WARN: "!", Level.FAIL: "✗"}
 INDENT = " " * 19
 COLUMNS: Columns = tuple((name, shown(name)) for name in ("level", "check", "found", "why", "fix"))
-NO_TASK = "0" * 24
-"""An id that names no task: asking for it proves the key as well."""
 NAMED = 10
 """How many are named that the same is to be said of; -o json has each with all that is said of it."""
 LOOK_SECONDS = 30.0
@@ -225,12 +223,13 @@ class Examination:
 
     async def _ask_upstream(self, member: str | None, *, refused_for_ms: int | None = None) -> list[Finding]:
         from bridge.doctor import upstream
-        from bridge.engine import upstream_from
+        from bridge.doctor.probing import UNKNOWN_ID
+        from bridge.wiring import upstream_from
 
         if self.settings.twelvelabs_api_key is None:
             return [upstream.no_key(self.settings.deployment)]
         async with upstream_from(self.settings) as api:
-            came = await api.fetch(member or NO_TASK)
+            came = await api.fetch(member or UNKNOWN_ID)  # which proves the key as well
         base_url, deployment = self.settings.twelvelabs_base_url, self.settings.deployment
         return list(upstream.key(came, base_url, refused_for_ms=refused_for_ms, deployment=deployment))
 
@@ -246,9 +245,9 @@ class Examination:
 
     async def _endpoints(self) -> list[Finding]:
         from bridge.doctor import entries
-        from bridge.engine import keyring_from
         from bridge.store.reading.checkup import endpoints_in_force, written_endpoints
         from bridge.store.reading.vitals import admitted_endpoints
+        from bridge.wiring import keyring_from
 
         self.in_force = await endpoints_in_force(self.store)
         self.written = await written_endpoints(self.store)
@@ -264,13 +263,16 @@ class Examination:
         return [*entries.endpoints(self.written, implicit, judge, answers, admitted=admitted), *sealed]
 
     async def _tasks(self) -> list[Finding]:
-        from bridge.doctor import entries, work
+        from bridge.doctor import entries, tasks, work
         from bridge.store.reading.checkup import task_facts, waiting_tasks
+        from bridge.store.reading.tasks import far_ahead
 
-        tasks = await task_facts(self.store)
+        watched, waiting = await task_facts(self.store), await waiting_tasks(self.store)
         known = frozenset(self.in_force) | {name.decode(errors="replace") for name in self.written}
-        waiting = entries.waiting(await waiting_tasks(self.store), self._judge())
-        return [*waiting, *work.unknown_names(tasks, known), *work.faulty(tasks)]
+        refused = entries.waiting(waiting, self._judge())
+        odd = tasks.misspelt_options([*tasks.of_waiting(waiting), *watched])
+        later = tasks.ahead(await far_ahead(self.store))
+        return [*refused, *later, *odd, *work.unknown_names(watched, known), *work.faulty(watched)]
 
     async def _watches(self) -> list[Finding]:
         from bridge.doctor import entries
@@ -283,7 +285,7 @@ class Examination:
         from bridge.store.reading.refusals import refusals
 
         others = [one for one in await refusals(self.store) if one.name.removeprefix("key:") not in self.wrong]
-        return entries.rejected(others, self.written, self._judge())
+        return entries.rejected(others, self.written, self._judge(), in_force=self.in_force)
 
     async def _role(self, kind: str) -> list[Finding]:
         from bridge.cli.operate import settled
@@ -298,8 +300,8 @@ class Examination:
 
     async def _proxy(self) -> list[Finding]:
         from bridge.doctor import upstream
-        from bridge.engine import proxy_from
         from bridge.exchange import Limits
+        from bridge.wiring import proxy_from
 
         proxy = proxy_from(self.settings)
         if proxy is None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 async def probe(store: "Store", settings: "Settings") -> list[Finding]:
     """Each read is one of the budget's, as a worker's is. Nothing without a key, of which another finding tells."""
-    from bridge.engine import upstream_from
+    from bridge.wiring import upstream_from
 
     if settings.twelvelabs_api_key is None:
         return []

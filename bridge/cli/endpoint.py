@@ -22,6 +22,7 @@ from bridge.cli.endpoint_write import rotate, set_
 from bridge.cli.output import Columns, Row, chosen, emit, emit_one, output_option, safe, say, when
 from bridge.cli.session import settings_of, speakable, with_store
 from bridge.errors import InvalidInput
+from bridge.filters import star_of
 from bridge.formats import STANDARD, TWELVELABS, rfc3339
 from bridge.model import V1, Ordering
 from bridge.orders.definitions import absent, held_still, take_in
@@ -168,14 +169,14 @@ def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
 
 async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | None, str]:
     """Judge, write, take in; replies the secret if it was made here, and the URL as it may be shown."""
-    from bridge.engine import keyring_from
     from bridge.redaction import bare
     from bridge.store.declaring import Declaring
+    from bridge.wiring import keyring_from
 
     declaring, name, keyring = Declaring(store), wish.name, keyring_from(settings)
     before = await declaring.endpoint_text(name)
     if before is not None and not wish.replace:
-        raise _exists(name)
+        raise _exists(name, wish.secret)
     known = {} if before is None or wish.by_default else _secrets_in(before)
     kept = {"secret": wish.secret} if wish.secret else known
     lacks = V1 in wish.definition.get("signatures", (V1,)) and not (kept or wish.by_default or _read(before))
@@ -185,7 +186,7 @@ async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | 
         definition["x-written"] = rfc3339(int(time.time() * 1000))
     check_definition(settings, name, keyring.opened(name, definition))
     if not await declaring.write_endpoint(name, keyring.sealed(name, definition), replace=wish.replace):
-        raise _exists(name)
+        raise _exists(name, wish.secret)
     await take_in(store, settings, name)
     for held in await held_still(store, name):
         say(f"! {held}")
@@ -194,10 +195,11 @@ async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | 
     return made, bare(definition["url"])
 
 
-def _exists(name: str) -> InvalidInput:
+def _exists(name: str, secret: str | None) -> InvalidInput:
+    signs = "the secret of that file signs then" if secret else "it keeps its secret"
     return InvalidInput(
         f"there is an endpoint “{name}” already",
-        fix="add --replace to write it anew (it keeps its secret), or choose another name",
+        fix=f"add --replace to write it anew ({signs}), or choose another name",
     )
 
 
@@ -252,9 +254,12 @@ async def _found(store: "Store", name: str) -> "EndpointView":
 
 
 def _telling(row: Row, settings: "Settings") -> Row:
-    """A row without the fields that stand at their defaults."""
+    """A row without the fields that stand at their defaults, and with what a star stands for where that is less."""
     defaults = AT_DEFAULT | {"concurrency": settings.delivery_endpoint_concurrency}
-    return {name: value for name, value in row.items() if name not in defaults or value != defaults[name]}
+    told = {name: value for name, value in row.items() if name not in defaults or value != defaults[name]}
+    if (star := star_of(row["format"])) and any(pattern.endswith("*") for pattern in row["events"]):
+        told["events"] = f"{', '.join(row['events'])} (in this format a star stands for {star} alone)"
+    return told
 
 
 def _advised(view: "EndpointView") -> "Sequence[Advice]":

@@ -89,9 +89,9 @@ class TakenBack(NamedTuple):
 
 async def taken_back(store: "Store", settings: "Settings", name: str) -> TakenBack:
     """Take one endpoint back, and the complaint about it."""
-    from bridge.engine import intake_from
     from bridge.store.declaring import Declaring
     from bridge.store.reading.endpoints import cancelled_since, find_endpoint
+    from bridge.wiring import intake_from
 
     declaring, at = Declaring(store), await store.scripts.now()
     before = await find_endpoint(store, name) if name.isprintable() else None

@@ -74,10 +74,10 @@ def export(ctx: click.Context, with_secrets: bool) -> int:
 
 
 async def _export(store: "Store", settings: "Settings", *, with_secrets: bool) -> Told:
-    from bridge.engine import keyring_from
     from bridge.manifest import END, HEAD, endpoint_line, task_line, watch_line
     from bridge.store.reading.trips import check_cancelled, pieces
     from bridge.store.reading.written import options_of, read_endpoints, read_watches, scan_tasks
+    from bridge.wiring import keyring_from
 
     told = Told()
     endpoints, keyring = await read_endpoints(store.client, store.keys), keyring_from(settings)

@@ -130,10 +130,10 @@ async def _import(store: "Store", settings: "Settings", manifest: "Manifest", pr
 
 
 async def _endpoints(work: Import, entries: "Sequence[Entry]", before: dict[bytes, bytes], advance: Advance) -> None:
-    from bridge.engine import intake_from, keyring_from
     from bridge.plan import ADDED, UNCHANGED, endpoint_plan
     from bridge.rejection import Rejection, rejected_field
     from bridge.store.declaring import Declaring
+    from bridge.wiring import intake_from, keyring_from
 
     keyring = keyring_from(work.settings)
     news: dict[str, str] = {}

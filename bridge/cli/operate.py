@@ -18,6 +18,8 @@ from bridge.cli.word import Word
 from bridge.orders.moments import seconds_from
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bridge.deployment import Deployment
     from bridge.settings import Settings
     from bridge.store import Store
@@ -122,22 +124,39 @@ def _screen(row: dict[str, Any], deployment: "Deployment") -> dict[str, Any]:
     key = f"set{whose}" if row["has_key"] else none
     due_seconds = row["oldest_due_ms"] / 1000
     oldest = f"; the oldest due one waits {span(due_seconds)}" if due_seconds >= 1 else ""
+    watched = f"{tasks['watched']} watched" + (f": {statuses}{sample}" if statuses else "")
+    rest = f"{tasks['ended']} ended, {tasks['rejected']} rejected entries"
+    unreadable = {name: f"unreadable: {what}{DOCTOR}" for name, what in row["unreadable"].items()}
     words = {
-        "tasks": f"{tasks['watched']} watched" + (f": {statuses}{sample}" if statuses else ""),
-        "": f"{tasks['requests']} to be taken in, {tasks['ended']} ended, {tasks['rejected']} rejected entries",
+        "tasks": unreadable.get("tasks", watched),
+        "": f"{watched}; {rest}" if "tasks" in unreadable else f"{tasks['requests']} to be taken in, {rest}",
         **{kind: _role(row["roles"][kind], deployment) for kind in ROLES},
         "API key": "refused by TwelveLabs; probed every minute" if poll["key_refused"] else key,
         "deliveries": f"{row['pending']} pending, {row['dead']} dead{oldest}" + (DOCTOR if row["dead"] else ""),
-        "endpoints": _endpoints(row),
+        "endpoints": "; ".join([_endpoints(row), *filter(None, [unreadable.get("endpoints")])]),
         "Redis": f"{redis['version']}, memory {redis['memory']} (limit {redis['limit']}), "
         f"append-only file {'on' if redis['append_only'] else 'OFF'}, up {span(redis['uptime_seconds'])}",
     }
+    if told := "; ".join(_upstream(row)):
+        words["upstream"] = told
+    return {name: pasteable(safe(text)) for name, text in words.items()}
+
+
+def _upstream(row: dict[str, Any]) -> "Iterator[str]":
+    """How reading from TwelveLabs fares, where it does not go without saying; what leads on stands last."""
+    poll, unread = row["roles"]["poll"], row["unread"]
     if poll["paused_until_at"]:
-        words["upstream"] = f"rests, goes on {ago(poll['paused_until_at'])}"
+        yield f"rests, goes on {ago(poll['paused_until_at'])}"
     elif row["requests_left"] is not None:
         left = row["requests_left"] or "none"
-        words["upstream"] = f"{left} left of this minute's requests (BRIDGE_TWELVELABS_REQUESTS_PER_MINUTE)"
-    return {name: pasteable(safe(text)) for name, text in words.items()}
+        yield f"{left} left of this minute's requests (BRIDGE_TWELVELABS_REQUESTS_PER_MINUTE)"
+    if unread:
+        from bridge.doctor import counted
+        from bridge.store.reading.vitals import UNREAD
+
+        some = f" of the first {UNREAD}" if row["tasks"]["watched"] > UNREAD else ""
+        by = f"{'most ' * (unread > 1)}by {row['unread_by']}"
+        yield f"{counted(unread, 'watched task')}{some} failed at the latest read, {by}{DOCTOR}"
 
 
 def _endpoints(row: dict[str, Any]) -> str:

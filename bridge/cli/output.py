@@ -201,6 +201,20 @@ def soon(milliseconds: int | None) -> str:
     return "now" if milliseconds is None or milliseconds <= time.time() * 1000 else ago(milliseconds)
 
 
+def due(milliseconds: int | None) -> str:
+    """When the next of something comes: ahead, or due already, as nobody has got to it yet."""
+    if milliseconds is None:
+        return "—"
+    text = soon(milliseconds)
+    return "due now" if text == "now" else text
+
+
+def next_due(milliseconds: int) -> str:
+    """The same in a sentence: `next in 4 s`, or `due now`."""
+    text = due(milliseconds)
+    return text if text.startswith("due") else f"next {text}"
+
+
 def span(seconds: float) -> str:
     """A length of time in one unit."""
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
@@ -219,6 +233,11 @@ def when(name: str) -> Callable[[Row], str]:
     return lambda row: ago(row.get(name))
 
 
+def upcoming(name: str) -> Callable[[Row], str]:
+    """A column that shows the moment of what comes next."""
+    return lambda row: due(row.get(name))
+
+
 def _moment(value: Any) -> Any:
     return rfc3339(value) if isinstance(value, int) and 0 <= value < 10**14 else value
 
@@ -231,7 +250,7 @@ def _shown(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if name.endswith("_at") and isinstance(value, int):
-        return f"{_moment(value)} ({ago(value)})"
+        return f"{_moment(value)} ({due(value) if name == 'next_at' else ago(value)})"
     if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
         return safe(", ".join(value))
     return safe(value if isinstance(value, str | int | float) else json.dumps(value, ensure_ascii=False))

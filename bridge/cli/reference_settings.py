@@ -1,7 +1,6 @@
 """docs/settings.md, made from the settings themselves: `python -m bridge.cli.reference_settings > docs/settings.md`."""
 
 import sys
-from itertools import groupby
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import SecretStr
@@ -75,17 +74,18 @@ GROUPS = {
     "signing": "Delivery",
     "retention": "Retention",
 }
-"""A setting's first word → the heading that it stands under; the others are about running."""
+"""A setting's first word → the heading that it stands under, in the order of the page; the others are about running."""
+RUNNING = "Running"
 
 
 def render() -> str:
     """The whole of docs/settings.md."""
     fields = Settings.model_fields
-    parts = [HEAD]
-    for title, names in groupby(fields, key=lambda name: GROUPS.get(name.partition("_")[0], "Running")):
-        rows = [_row(name, fields[name]) for name in names]
-        parts.append("\n".join([f"## {title}", "", *TABLE, *rows]) + "\n")
-    return "\n".join(parts)
+    rows: dict[str, list[str]] = {title: [] for title in (*GROUPS.values(), RUNNING)}
+    for name, field in fields.items():
+        rows[GROUPS.get(name.partition("_")[0], RUNNING)].append(_row(name, field))
+    parts = ["\n".join([f"## {title}", "", *TABLE, *lines]) + "\n" for title, lines in rows.items()]
+    return "\n".join([HEAD, *parts])
 
 
 TABLE = ("| setting | type | default | bounds | meaning |", "| --- | --- | --- | --- | --- |")

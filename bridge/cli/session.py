@@ -11,7 +11,7 @@ from click.exceptions import Exit
 
 from bridge.cli.output import safe, say
 from bridge.deployment import where_is
-from bridge.errors import START_REDIS, InvalidInput, StoreAway, StoreDown
+from bridge.errors import START_REDIS, InvalidInput, NoRedis, StoreAway, StoreDown
 
 if TYPE_CHECKING:
     from bridge.settings import Settings
@@ -44,7 +44,7 @@ async def _with_store(settings: "Settings", work: Work[Result], *, look: bool) -
     from bridge.store.reading import reading_errors
 
     async with AsyncExitStack() as stack:
-        with _named(settings), reading_errors():
+        with naming_redis(settings), reading_errors():
             try:
                 async with asyncio.timeout(OPEN_SECONDS):
                     store = await stack.enter_async_context(_opening(settings, look=look))
@@ -59,19 +59,21 @@ async def _with_store(settings: "Settings", work: Work[Result], *, look: bool) -
 
 
 @contextmanager
-def _named(settings: "Settings") -> Iterator[None]:
-    """Of a Redis that does not answer, say which one: a URL may be set in many places, or nowhere."""
+def naming_redis(settings: "Settings") -> Iterator[None]:
+    """Of a Redis that does not answer, or is none, say which one: a URL may be set in many places, or nowhere."""
     try:
         yield
     except StoreDown as error:
-        if error.fix != START_REDIS:
+        if error.fix != START_REDIS and not isinstance(error, NoRedis):
             raise
-        told, start = named_redis(error, settings)
-        raise StoreDown(told, fix=start) from None
+        told, fix = named_redis(error, settings)
+        raise StoreDown(told, fix=fix) from None
 
 
 def named_redis(error: StoreDown, settings: "Settings") -> tuple[str, str]:
     """What is said of a Redis that does not answer, with its place, and what starts that one; or why it refuses."""
+    if isinstance(error, NoRedis):
+        return f"what listens at {where_is(settings.redis_url.get_secret_value())} is no Redis", error.fix
     if error.fix and not isinstance(error, StoreAway):
         return str(error), error.fix
     url = settings.redis_url.get_secret_value()

@@ -10,6 +10,7 @@ import rich_click as click
 
 from bridge.cli import stage
 from bridge.cli.calling import program
+from bridge.doctor.probing import UNKNOWN_ID
 from bridge.sandbox.timeline import Step, a_timeline, an_analysis, an_indexing
 from bridge.sandbox.twelvelabs import API_KEY, Simulator
 
@@ -27,7 +28,7 @@ def life_of(member: str, speed: float) -> tuple[Step, ...] | None:
     A member of another kind than an index task is named as it is registered, and lives as long.
     """
     task_id = member.rpartition("/")[2].rpartition(":")[2]
-    if task_id.startswith(UNKNOWN):
+    if task_id.startswith(UNKNOWN) or task_id == UNKNOWN_ID:
         return None
     drawn = sha256(member.encode()).digest()
     lengths = {name: (least + drawn[number] / 255 * more) / speed for number, (name, least, more) in enumerate(STAGES)}

@@ -2,13 +2,14 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from bridge.cli.output import Columns, Row, ago, chosen, emit, field, output_option, safe, say, when
+from bridge.cli.output import Columns, Row, chosen, due, emit, field, output_option, safe, say, when
 from bridge.cli.progress import bar
 from bridge.cli.session import ids_from, names_in, with_store
 from bridge.cli.task_follow import wait, watch
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from bridge.kinds import Kind
     from bridge.settings import Settings
     from bridge.store import Store
+
+Again = Callable[[Sequence[str]], str]
+"""The command that registers the same with these endpoints named."""
 
 PARTLY = 6
 ROWS_SHOWN = 100
@@ -53,6 +57,8 @@ def note(row: Row) -> str:
     words = {"waiting": "not taken in yet", "ended": "no longer watched", "rejected": "rejected"}
     if row["state"] == "ended" and row["status"] in kind_of(row["task"]).terminal:
         return str(row["note"])
+    if row["state"] == "waiting" and row["next_at"]:
+        return str(row["note"])
     if row["state"] in words:
         return f"{words[row['state']]}: {row['note']}" if row["note"] else words[row["state"]]
     if row["faults"]:
@@ -61,7 +67,7 @@ def note(row: Row) -> str:
 
 
 def _next(row: Row) -> str:
-    return "now" if row["being_read"] else ago(row["next_at"])
+    return "now" if row["being_read"] else due(row["next_at"])
 
 
 COLUMNS: Columns = (
@@ -123,6 +129,7 @@ def add(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
 
 async def _add(store: "Store", settings: "Settings", members: list[str], options: dict[str, str]) -> list[Row]:
     from bridge.contract import check_member, task_options
+    from bridge.hints import task_rewriting
     from bridge.redaction import narrated
     from bridge.rejection import Rejection
     from bridge.store.declaring import Declaring
@@ -148,7 +155,8 @@ async def _add(store: "Store", settings: "Settings", members: list[str], options
             words = await Declaring(store).register_tasks(good, options, done=done)
         await store.wake("poll")
         named = names_in([options.get("endpoints", "")])
-        await say_what_lacks(store, settings.deployment, named, everybody=not named)
+        again = partial(task_rewriting, good[0] if len(good) == 1 else "ID", list(options))
+        await say_what_lacks(store, settings.deployment, named, everybody=not named, again=again)
         if "callback_url" not in options:
             await say_who_lacks(store, list(dict.fromkeys(map(kind_of, good))), named)
     notes = {"known": "registered already: unchanged", "updated": "registered already: its options are replaced"}
@@ -162,19 +170,32 @@ async def _add(store: "Store", settings: "Settings", members: list[str], options
     ]
 
 
-async def say_what_lacks(store: "Store", deployment: "Deployment", named: Sequence[str], *, everybody: bool) -> None:
+async def say_what_lacks(
+    store: "Store", deployment: "Deployment", named: Sequence[str], *, everybody: bool, again: Again | None = None
+) -> None:
     """Warn whoever registered tasks of what keeps their events from being told."""
-    for lack in await what_lacks(store, deployment, named, everybody=everybody):
+    for lack in await what_lacks(store, deployment, named, everybody=everybody, again=again):
         say(f"! {lack}")
 
 
-async def what_lacks(store: "Store", deployment: "Deployment", named: Sequence[str], *, everybody: bool) -> list[str]:
-    """What keeps the events of tasks from being told: no worker, no (such) endpoint."""
+async def what_lacks(
+    store: "Store", deployment: "Deployment", named: Sequence[str], *, everybody: bool, again: Again | None = None
+) -> list[str]:
+    """What keeps the events of tasks from being told: no worker, no (such) endpoint. `again`: how those are named that
+    were meant."""
     from bridge.store.reading.endpoints import any_endpoint, unknown_endpoints
+    from bridge.store.reading.near import near_endpoints
     from bridge.store.reading.vitals import live_workers
 
-    unknown = await unknown_endpoints(store, named)
-    lacks = [f"there is no endpoint “{safe(name)}” yet → bridge endpoint add {safe(name)} URL" for name in unknown]
+    near = await near_endpoints(store, named)
+    way = safe(again([near.get(name, name) for name in named])) if again and near else ""
+    lacks = []
+    for name in map(safe, await unknown_endpoints(store, named)):
+        if name in near and way:
+            lacks.append(f"there is no endpoint “{name}”: did you mean {safe(near[name])}? → {way}")
+        else:
+            meant = f" (did you mean {safe(near[name])}?)" if name in near else ""
+            lacks.append(f"there is no endpoint “{name}” yet{meant} → bridge endpoint add {name} URL")
     if everybody and not await any_endpoint(store):
         lacks.append("no endpoint is registered: events are recorded, nobody is told → bridge endpoint add NAME URL")
     if not await live_workers(store, "poll"):

@@ -10,7 +10,7 @@ from bridge.cli.output import chosen, emit_one, output_option
 from bridge.cli.session import speakable, with_store
 from bridge.cli.task_events import event_rows
 from bridge.cli.task_steer import unknown
-from bridge.cli.task_trouble import UNCHANGED, doubted, find_trouble, unchanged
+from bridge.cli.task_trouble import UNCHANGED, doubted, find_trouble, unchanged, unread
 from bridge.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ async def task_row(store: "Store", settings: "Settings", member: str, *, depth: 
     `depth`: among so many events at most are its own looked for, from its latest one back.
     """
     from bridge.store.reading.events import latest_events
+    from bridge.store.reading.options import named_endpoints, option_warnings
     from bridge.store.reading.tasks import task_with_deliveries
     from bridge.store.reading.vitals import role
 
@@ -65,10 +66,18 @@ async def task_row(store: "Store", settings: "Settings", member: str, *, depth: 
     row = asdict(view)
     trouble = await find_trouble(store, settings, [view]) if view.registered and not view.fix else None
     row["reading"] = trouble.reason if trouble else UNCHANGED if unchanged(view) else None
+    named = _named(view.options) if view.options else await named_endpoints(store, member)
+    row["warnings"] = await option_warnings(store, member, named)
     row |= {name: row.pop(name) for name in ("note", "fix", "options")}  # which follow it
-    row["fix"] = trouble.fix if trouble else view.fix or doubted(view)
+    row["fix"] = trouble.fix if trouble else view.fix or doubted(view) or unread(view)
     if view.next_at:  # nothing is read before the account's rest has ended
         row["next_at"] = max(view.next_at, (await role(store, "poll")).paused_until_at or 0)
     row["events"], way = await event_rows(store, events)
     row["fix"] = row["fix"] or way
     return row
+
+
+def _named(options: dict[str, Any]) -> list[str]:
+    """The endpoints that a task names, as it is watched."""
+    names = options.get("endpoints")
+    return list(map(str, names)) if isinstance(names, list) else []

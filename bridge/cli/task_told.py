@@ -6,7 +6,7 @@ from typing import Any
 
 from bridge.audience import SHOWN, WOULD_TAKE
 from bridge.cli.delivery import waits
-from bridge.cli.output import ago, fields_of, safe, with_command
+from bridge.cli.output import ago, fields_of, next_due, safe, with_command
 from bridge.cli.task_trouble import UNCHANGED
 from bridge.model import DeliveryState
 from bridge.recovery import each_of
@@ -33,7 +33,8 @@ def told(row: Row) -> str:
 
 def _headed(row: Row) -> str:
     """What it is, how far its latest event came, and how its reading fares."""
-    state = STATES.get(row["state"], row["state"])
+    ahead = row["state"] == "waiting" and row["next_at"]
+    state = "waiting" if ahead else STATES.get(row["state"], row["state"])
     came = f"; its latest event reached {row['delivered']} of {row['owed']} endpoint{'s' * (row['owed'] != 1)}"
     first = f"{row['task']}  {', '.join(filter(None, (row['status'], state)))}{came if row['owed'] else ''}"
     note, reading = row["note"], row["reading"]
@@ -42,8 +43,9 @@ def _headed(row: Row) -> str:
     lines = [safe(first), *([f"  {reading}"] if reading == UNCHANGED else [])]
     reading = None if reading == UNCHANGED else reading
     told = [*filter(None, (note, reading))] or [""]
-    told[-1] = " → ".join(filter(None, (told[-1], row["fix"])))
-    return "\n".join([*lines, *(safe(f"  ! {one}") for one in told if one)])
+    fix = "" if any(one.endswith(f"→ {row['fix']}") for one in row["warnings"]) else row["fix"]
+    told[-1] = " → ".join(filter(None, (told[-1], fix)))
+    return "\n".join([*lines, *(safe(f"  ! {one}") for one in (*told, *row["warnings"]) if one)])
 
 
 def _said_once(events: Sequence[Row]) -> list[str]:
@@ -73,8 +75,8 @@ def _event(event: Row, *, untold: str) -> Iterator[str]:
     for one in event["deliveries"]:
         reason = f" ({one['reason']})" if one["reason"] else ""
         attempts = f"{one['attempts']} attempt{'s' * (one['attempts'] != 1)}"
-        due = f"next {ago(one['next_at'])}" if one["next_at"] and one["attempts"] else ""
-        told = ", ".join(filter(None, (attempts, due, waits(one, width=WHOLE_ERROR))))
+        following = next_due(one["next_at"]) if one["next_at"] and one["attempts"] else ""
+        told = ", ".join(filter(None, (attempts, following, waits(one, width=WHOLE_ERROR))))
         yield safe(f"  → {one['endpoint']}  {one['state']}{reason}, {told}")
     passed = [one for one in event["passed_over"] if one["why"] != WOULD_TAKE]
     for one in passed[:SHOWN]:

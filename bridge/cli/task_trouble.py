@@ -90,6 +90,11 @@ def doubted(view: "TaskView") -> str:
     return f"{check}after three such answers over a minute it is believed gone (or refused), and read no more"
 
 
+def unread(view: "TaskView") -> str:
+    """Where it is looked into why it cannot be read; empty while it can."""
+    return "bridge doctor" if view.state == "watched" and view.faults else ""
+
+
 class Warnings:
     """Says each trouble once, when it first shows."""
 

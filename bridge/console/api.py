@@ -19,6 +19,7 @@ from bridge.console.operations import BODY_BYTES, OPERATIONS, Operation
 from bridge.console.pages import Asked, Pages, told
 from bridge.console.problem import Problem, problem_of
 from bridge.console.registering import Done, Fields, Registering
+from bridge.console.spoken import in_requests
 from bridge.errors import BridgeError, StoreDown
 from bridge.rejection import Rejection
 from bridge.store.reading import reading_errors
@@ -107,7 +108,8 @@ class Api:
                     done = await self._verbs[operation.id](asked, fields)
         except TimeoutError:
             raise StoreDown(f"Redis did not answer within {seconds:g} s", fix="bridge doctor") from None
-        text = as_json(plain(told(done.row)), indent=2) + "\n"
+        row = in_requests(done.row) if operation.writes else done.row
+        text = as_json(plain(told(row)), indent=2) + "\n"
         return Response(text, done.status, {"vary": "accept"}, "application/json")
 
     def _check_token(self, request: Request) -> None:

@@ -9,6 +9,7 @@ import rich_click as click
 
 from bridge.cli.output import say
 from bridge.cli.session import settings_of
+from bridge.deployment import with_extra
 from bridge.errors import BridgeError, InvalidInput, SettingsError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ ADDRESS = "127.0.0.1:8790"
 MAKE_ONE = "export BRIDGE_CONSOLE_TOKEN=$(openssl rand -hex 32), or a file that BRIDGE_CONSOLE_TOKEN_FILE names"
 ABREAST = 100
 """The most connections at a time; who comes beyond that is told to come again."""
-INSTALL = "pip install 'bridge-for-twelvelabs[console]'"
+INSTALL = with_extra("console")
 
 
 @click.command()

@@ -6,6 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from bridge.cli.output import as_json, safe
+from bridge.console.spoken import spoken
 from bridge.errors import BridgeError, Conflict, InvalidInput, NotFound
 from bridge.redaction import narrated
 from bridge.rejection import Rejection
@@ -55,7 +56,7 @@ class Problem(Exception):
             "status": self.status,
             "detail": f"{what}: {reason}" if what else reason,
             "reason": reason,
-            "fix": narrated(safe(self.fix)),
+            "fix": narrated(safe(spoken(self.fix))),
         }
         if self.field:
             told["field"] = safe(self.field)
@@ -68,7 +69,7 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, Problem):
         return error
     if isinstance(error, Rejection):
-        return Problem(422, str(error), _spoken(error.fix), error.field)
+        return Problem(422, str(error), error.fix, error.field)
     if isinstance(error, HTTPException):
         return _http(error)
     if isinstance(error, BridgeError):
@@ -88,8 +89,3 @@ def _http(error: HTTPException) -> Problem:
     status = error.status_code if error.status_code in TITLES else 500
     reason = {404: "there is no such address", 405: "there is no such verb at this address"}.get(status, error.detail)
     return Problem(status, reason, DESCRIBED, headers=tuple((error.headers or {}).items()))
-
-
-def _spoken(fix: str) -> str:
-    """A fix for who does not type into redis-cli."""
-    return fix.replace("ZADD bridge:tasks NX 0 ", "PUT /api/tasks/")

@@ -13,7 +13,6 @@ from bridge.cli.task import what_lacks, who_lacks
 from bridge.cli.task_steer import asked_to_poll, why_not
 from bridge.console.problem import Problem
 from bridge.contract import EndpointDefinition, check_member
-from bridge.engine import intake_from, keyring_from
 from bridge.entries import Judge
 from bridge.errors import NotFound
 from bridge.hints import endpoint_hints, task_hints
@@ -27,6 +26,7 @@ from bridge.rotation import SECRET_FIELDS
 from bridge.store.declaring import Declaring
 from bridge.store.reading.written import options_of, registered
 from bridge.store.steering import Steering
+from bridge.wiring import intake_from, keyring_from
 
 if TYPE_CHECKING:
     from bridge.settings import Settings

@@ -29,6 +29,7 @@ def environment() -> Environment:
         "safe_text": safe,
         "safe_lines": lambda text: safe_lines(str(text)),
         "ago": ago,
+        "soon": soon,
         "moment": lambda ms: rfc3339(ms) if ms else "—",
         "span": lambda ms: span(ms / 1000),
         "pretty": pretty,

@@ -1,7 +1,7 @@
 """What clients wrote, judged as registration and sending judge it: by `contract` and `guard`."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
 from types import MappingProxyType
@@ -9,12 +9,12 @@ from types import MappingProxyType
 from bridge.callback import assignments
 from bridge.contract import MILLISECONDS_FROM, OPTIONS, UNSIGNED_CALLBACK, check_member, endpoint, task_options
 from bridge.deployment import Deployment
-from bridge.doctor.findings import Finding, exit_code, fail, ok, shortened, warn
+from bridge.doctor.findings import MISTAKEN, Finding, exit_code, fail, ok, shortened, warn
 from bridge.guard import OURS_TO_LIFT, Policy, Refused, Target
-from bridge.hints import endpoint_hints, event_hints, mended, rewritings
+from bridge.hints import endpoint_warnings
 from bridge.keyset import NO_KEY
 from bridge.model import Endpoint
-from bridge.rejection import Refusal, Rejection, redacted, rejected_field
+from bridge.rejection import LAST_GOOD, Refusal, Rejection, redacted, rejected_field
 from bridge.sealing import Keyring
 
 DEFAULT_SECRET = "BRIDGE_DELIVERY_DEFAULT_SECRET"  # noqa: S105  its name
@@ -135,14 +135,8 @@ def _endpoint(
         yield fail("endpoint", f"{name}: {rejection}", why, rejection.fix, about=name, cause=str(rejection))
         return
     yield from _url(name, definition.url, judge.policy, answers)
-    written = json.loads(text)
-    patterns, ways = written.get("events") or [], rewritings(name, written)
-    if events := ",".join(map(quote, mended(patterns))):
-        ways |= dict.fromkeys(event_hints(patterns), f"bridge endpoint set {name} --events {events}")
-    for hint in endpoint_hints(written):
-        fix = ways.get(hint, f"bridge endpoint show {name}")
-        why = "it is legal, and looks like a mistake"
-        yield warn("endpoint", f"{name}: {hint}", why, fix, about=name, cause=hint)
+    for hint, fix in endpoint_warnings(name, json.loads(text)).items():
+        yield warn("endpoint", f"{name}: {hint}", MISTAKEN, fix, about=name, cause=hint)
 
 
 def _admitted_url(name: str, text: bytes, rejection: Rejection, admitted: Mapping[str, str]) -> str:
@@ -219,7 +213,7 @@ def _judge_task(name: str, one: Waiting, judge: Judge) -> None:
         reason = "a score above 1e11 is in milliseconds; bridge:tasks counts seconds"
         raise Rejection("score", reason, f"redis-cli ZADD bridge:tasks XX 0 {quote(name)}")
     if one.options is None:
-        raise Rejection("", f"bridge:task:{name} is not a hash", "DEL it and HSET the options")
+        raise Rejection("", f"bridge:task:{name} is not a hash", f"DEL bridge:task:{name} and HSET the options")
     try:
         fields = {name: one.options[name.encode()].decode() for name in OPTIONS if name.encode() in one.options}
     except UnicodeDecodeError:
@@ -234,27 +228,32 @@ def watches(notes: Mapping[str, str]) -> list[Finding]:
     return shortened(found, fix=fix)
 
 
-def rejected(refusals: Sequence[Refusal], written: Mapping[bytes, bytes], judge: Judge) -> list[Finding]:
-    """What was refused before, by name, until somebody puts it right; and who refuses it, if it is not this shell."""
+def rejected(
+    refusals: Sequence[Refusal], written: Mapping[bytes, bytes], judge: Judge, *, in_force: Collection[str] = ()
+) -> list[Finding]:
+    """What was refused before, by name, until somebody puts it right; and who refuses it, if it is not this shell.
+
+    `in_force`: the names of the endpoints that are.
+    """
     definitions = {rejected_field("endpoint", name): (name, text) for name, text in written.items()}
     found = []
     for one in refusals:
-        reason = one.reason or "no reason stands there"
+        reason = one.reason.removesuffix(".") or "no reason stands there"
         if one.kept and one.name in definitions:
             if not _admitted(*definitions[one.name], judge):
                 continue  # it is told of as an endpoint, for it is in force
-            why = f"{reason} It stays in force, and each attempt at it is refused"
+            why = f"{reason}; it stays in force, and each attempt at it is refused"
             found.append(
                 fail("rejected", f"{one.name}: {THEIRS}", why, _like_us(one, judge), about=one.name, cause=why)
             )
         elif not one.kept and _lifted_here(one, judge):
-            why = f"{reason} once it is started with them, register this again"
+            why = f"{reason}; once it is started with them, register this again"
             found.append(
                 fail("rejected", f"{one.name}: {THEIRS}", why, _like_us(one, judge), about=one.name, cause=why)
             )
         else:
             fix = _typed(one) or f"bridge rejected rm {quote(one.name)}"
-            why = reason + _dismissed(one, kept=one.name in definitions)
+            why = reason + (_outlived(one, in_force) or _dismissed(one, kept=one.name in definitions))
             found.append(warn("rejected", one.name, why, fix, about=one.name, cause=reason))
     if not found:
         return [ok("rejected", "none beside the endpoints above" if refusals else "none")]
@@ -266,10 +265,18 @@ def _typed(one: Refusal) -> str:
     return f"redis-cli {one.fix}" if one.fix.startswith("ZADD ") else one.fix
 
 
+def _outlived(one: Refusal, in_force: Collection[str]) -> str:
+    """Of a bad change of an endpoint, in words, that nothing changed."""
+    kind, _, name = one.name.partition(":")
+    return f"; {LAST_GOOD}" if kind == "endpoint" and not one.kept and name in in_force else ""
+
+
 def _dismissed(one: Refusal, *, kept: bool) -> str:
     """How a complaint that outlived its entry goes, in words. `kept`: the entry stands, to be put right."""
     kind, _, name = one.name.partition(":")
     if kept or not one.fix or kind not in {"endpoint", "task"} or "…" in name or not name.isprintable():
+        return ""
+    if "bridge rejected rm " in one.fix:  # of a wrong name its fix says it already
         return ""
     return f"; where nobody wants it any more: bridge {kind} rm {quote(name)}"
 

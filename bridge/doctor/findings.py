@@ -7,6 +7,8 @@ from enum import StrEnum
 SHOWN = 20
 """How many findings of one kind are told one by one."""
 
+MISTAKEN = "it is legal, and looks like a mistake"
+
 _PRECEDENCE = (5, 4, 1)
 """A dependency that is down hides the rest; a refused key is named before what else has failed."""
 

@@ -15,6 +15,7 @@ from bridge.kinds import TASK
 READS = 10
 """The most requests that a probe makes."""
 UNKNOWN_ID = "0" * 24
+"""An id that names no task; the simulator knows none by it either."""
 LATEST = "/tasks?" + urlencode({"sort_by": "updated_at", "sort_option": "desc", "page_limit": 50, "page": 1})
 OLDEST = "/tasks?" + urlencode({"sort_by": "created_at", "sort_option": "asc", "page_limit": 1, "page": 1})
 

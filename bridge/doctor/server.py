@@ -89,8 +89,8 @@ def unreachable(error: str, start: str = START_REDIS) -> Finding:
     elif "password" in error:
         why, fix = "nothing is watched or delivered until it lets us in", LOG_IN
     else:
-        why = "nothing is watched or delivered; what was acknowledged is in its append-only file"
-        fix = start
+        kept = "" if "is no Redis" in error else "; what was acknowledged is in its append-only file"
+        why, fix = f"nothing is watched or delivered{kept}", start
     return fail("redis", error, why, fix, code=5)
 
 
@@ -182,7 +182,7 @@ def _data(facts: ServerFacts, ours: int, prefix: str) -> Finding:
         return ok("data", f"nothing under “{prefix}” yet")
     if not found.isdigit():
         why = "it is the version of what is stored"
-        return fail("data", f"data_version is “{found}”", why, f"HSET {prefix}meta data_version {ours}")
+        return fail("data", f"data_version is “{found}”", why, f"redis-cli HSET {prefix}meta data_version {ours}")
     if int(found) > ours:
         why = f"this bridge writes version {ours}, and refuses what a newer one wrote"
         return fail("data", f"version {found}", why, "start the newer bridge, or set another BRIDGE_PREFIX")

@@ -115,14 +115,24 @@ def key(
         why = f"{came.detail}: this account's requests are used up for now"
         yield warn("key", "accepted, and throttled", why, "lower BRIDGE_TWELVELABS_REQUESTS_PER_MINUTE")
     elif came.fault is FetchFault.TRANSIENT:
-        inside = deployment is Deployment.COMPOSE and urlsplit(base_url).hostname in {"127.0.0.1", "localhost", "::1"}
-        fix = ITSELF if inside else f"curl -sSI {base_url}"
+        fix = _answering(base_url, deployment, listens=not came.detail.startswith("connect"))
         yield fail("key", f"{base_url} does not answer as it should", came.detail, fix)
     elif " " in came.detail.removeprefix("HTTP "):
         yield from _accepted(f"accepted ({came.detail} for a task that is not ours)", refused_for_ms, deployment)
     else:
         why = f"{came.detail} without an error code of theirs: this may be another server"
         yield warn("key", f"{base_url} answers strangely", why, "check BRIDGE_TWELVELABS_BASE_URL")
+
+
+def _answering(base_url: str, deployment: Deployment, *, listens: bool) -> str:
+    """What to do about an address that does not answer as it should. `listens`: somebody took the connection."""
+    parts, look = urlsplit(base_url), f"curl -sSI {base_url}"
+    if parts.hostname not in {"127.0.0.1", "localhost", "::1"}:
+        return look
+    if deployment is Deployment.COMPOSE:
+        return ITSELF
+    simulator = f"bridge simulate {parts.port or 80}  # or unset BRIDGE_TWELVELABS_BASE_URL, for TwelveLabs itself"
+    return look if listens else simulator
 
 
 def listing(facts: ListFacts) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from bridge.deployment import Deployment
 from bridge.doctor.findings import Finding, counted, fail, ok, shortened, span, warn
+from bridge.hints import near_name, task_rewriting
 from bridge.recovery import command, dismissal, each_of
 from bridge.schedule import RETRY_AFTER_SECONDS
 from bridge.waiting import BLOCKED, CAUSES, GONE, UNSIGNED, after_gone, elsewhere, registering, remedies
@@ -18,6 +19,7 @@ LONGEST_REST_MS = RETRY_AFTER_SECONDS * 1000
 FAULTS = 3
 """Failed reads in a row from which on a task is read less often."""
 
+NOBODY = "there is no such endpoint, so nobody hears of it"
 SOON_MS = 10_000
 """What is due sooner is not worth a command."""
 
@@ -108,6 +110,8 @@ class TaskFacts:
     error: str = ""
     endpoints: tuple[str, ...] = ()
     """Those that its `endpoints` option names."""
+    written: tuple[str, ...] = ()
+    """The names of its options, as its client wrote them."""
 
 
 def role(facts: RoleFacts, deployment: Deployment = Deployment.BY_HAND) -> Iterator[Finding]:
@@ -272,16 +276,23 @@ def faulty(tasks: Sequence[TaskFacts]) -> list[Finding]:
 
 def unknown_names(tasks: Iterable[TaskFacts], known: frozenset[str]) -> list[Finding]:
     """Tasks that name endpoints which nobody registered: they are told nothing."""
-    by_name: dict[str, list[str]] = {}
+    by_name: dict[str, list[TaskFacts]] = {}
     for one in tasks:
         for name in one.endpoints:
             if name not in known:
-                by_name.setdefault(name, []).append(one.member)
-    found = []
-    for name, members in sorted(by_name.items()):
-        more = f" and {len(members) - 1} more" if len(members) > 1 else ""
-        text = f"{members[0]}{more}: its option `endpoints` names “{name}”"
-        found.append(
-            warn("task", text, "there is no such endpoint, so nobody hears of it", f"bridge endpoint add {name} URL")
-        )
+                by_name.setdefault(name, []).append(one)
+    found, named = [], [name for name in sorted(known) if not name.startswith("url:")]
+    for name, theirs in sorted(by_name.items()):
+        more = f" and {len(theirs) - 1} more" if len(theirs) > 1 else ""
+        text, why = f"{theirs[0].member}{more}: its option `endpoints` names “{name}”", NOBODY
+        fix = f"bridge endpoint add {name} URL"
+        if near := near_name(name, named):
+            fix, why = _naming(theirs[0], named), f"{why}: did you mean {near}?"
+        found.append(warn("task", text, why, fix))
     return shortened(found, fix="bridge endpoint ls")
+
+
+def _naming(one: TaskFacts, known: Sequence[str]) -> str:
+    """The command that names the endpoints which are near those that it names and that are none."""
+    endpoints = list(dict.fromkeys(name if name in known else near_name(name, known) or name for name in one.endpoints))
+    return task_rewriting(one.member, ("endpoints", *one.written), endpoints)

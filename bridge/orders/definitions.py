@@ -83,8 +83,8 @@ def _way_of(url: str, settings: "Settings") -> str:
 
 async def take_in(store: "Store", settings: "Settings", name: str) -> None:
     """Put it in force at once, and look at nothing else: other entries are the workers' to judge."""
-    from bridge.engine import intake_from
     from bridge.store.reading.endpoints import find_endpoint
+    from bridge.wiring import intake_from
 
     if await intake_from(store, settings).take_endpoint(name):
         view = await find_endpoint(store, name)
@@ -96,10 +96,10 @@ async def rewrite(
 ) -> Rewritten:
     """Read a definition, change it (the wall clock's seconds are told, too), have it judged, write it over the one that
     was read, and put it in force; read again if somebody else wrote meanwhile."""
-    from bridge.engine import keyring_from
     from bridge.store.declaring import Declaring
     from bridge.store.reading.endpoints import find_endpoint
     from bridge.store.steering import Steering
+    from bridge.wiring import keyring_from
 
     keyring = keyring_from(settings)
     for _ in range(WRITES):

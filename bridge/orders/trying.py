@@ -33,10 +33,10 @@ async def tried(store: "Store", settings: "Settings", name: str, event_type: str
     """Send it, by this process and these settings. Raises NotFound, InvalidInput for a type that no event has, and
     Conflict where the receiver has not consented."""
     from bridge.doctor.mended import afterwards
-    from bridge.engine import sender_from
     from bridge.filters import matches
     from bridge.store.reading.checkup import owed_facts
     from bridge.store.reading.endpoints import find_endpoint
+    from bridge.wiring import sender_from
 
     endpoint = (await store.registry.reload_endpoints()).by_name.get(name)
     view = await find_endpoint(store, name)

@@ -7,9 +7,10 @@ from typing import Any, Protocol, cast
 from redis.asyncio import Redis
 
 from bridge.contract import OPTIONS
+from bridge.hints import misspelt_options
 from bridge.rejection import rejected_field
 from bridge.store.keys import Keys
-from bridge.store.records import as_bytes
+from bridge.store.records import as_bytes, as_text
 from bridge.store.scripts import store_errors
 
 PIECE = 250
@@ -42,12 +43,13 @@ class Declaring:
         for start in range(0, len(members), PIECE):
             piece = members[start : start + PIECE]
             known = await self._registered(piece)
+            meant = await self._misspelt(piece) if options else {}
             pipe = self._client.pipeline(transaction=True)
             for member in piece:
                 words[member] = "registered" if member not in known else "updated" if options else "known"
                 if words[member] == "known":
                     continue
-                pipe.hdel(self._keys.task(member), *OPTIONS)
+                pipe.hdel(self._keys.task(member), *OPTIONS, *meant.get(member, ()))
                 if options:
                     pipe.hset(self._keys.task(member), mapping=cast(Any, options))
                 pipe.zadd(self._keys.tasks, {member: 0}, nx=member not in known)
@@ -55,6 +57,17 @@ class Declaring:
                 await pipe.execute()
             done(len(piece))
         return words
+
+    async def _misspelt(self, members: Sequence[str]) -> dict[str, list[str]]:
+        """The options of tasks that nobody reads and that were probably meant to be some that are: those that are
+        written now end them."""
+        pipe = self._client.pipeline(transaction=False)
+        for member in members:
+            pipe.hkeys(self._keys.task(member))
+        with store_errors():
+            found = await pipe.execute(raise_on_error=False)
+        names = [list(map(as_text, one)) if isinstance(one, list) else [] for one in found]
+        return {member: list(misspelt_options(theirs)) for member, theirs in zip(members, names, strict=True)}
 
     async def write_tasks(
         self, tasks: Mapping[str, Mapping[str, str]], *, known: Collection[str], optioned: Collection[str]

@@ -244,7 +244,7 @@ class Intake:
         except Rejection as rejection:
             shown = rejected_field("endpoint", raw_name)
             word: bytes = await self._scripts.call(
-                "reject_endpoint", raw_name, text, shown, rejection.as_json(at), REJECTED
+                "reject_endpoint", raw_name, text, shown, rejection.as_json(at, shown), REJECTED
             )
             return word, rejection
         if sealed != text:
@@ -330,7 +330,7 @@ class Intake:
             name = rejected_field("task", member)
             rejection.value = rejection.value or name.removeprefix("task:")
             refused[name] = rejection
-            calls.append(self._scripts.call("reject_task", member, name, rejection.as_json(at), REJECTED))
+            calls.append(self._scripts.call("reject_task", member, name, rejection.as_json(at, name), REJECTED))
         await asyncio.gather(*calls)
         return refused
 

@@ -18,7 +18,7 @@ from typing import Any
 from redis import exceptions
 from redis.asyncio import Redis
 
-from bridge.errors import LOG_IN, StoreAway, StoreDown, StoreLoading, StoreLocked
+from bridge.errors import ANOTHER_ADDRESS, LOG_IN, NoRedis, StoreAway, StoreDown, StoreLoading, StoreLocked
 
 Argument = str | bytes | int | float
 
@@ -206,6 +206,8 @@ def as_store_error(error: Exception) -> Exception:
         isinstance(error, exceptions.RedisError) and _FORBIDDEN.search(text)
     ):
         return _not_permitted(text)
+    if isinstance(error, exceptions.InvalidResponse):  # what it said is repeated to nobody
+        return NoRedis(fix=ANOTHER_ADDRESS)
     if isinstance(error, exceptions.NoScriptError):  # forgotten again, between loading and calling
         return StoreDown("Redis forgets the scripts faster than they are loaded", fix="see who runs SCRIPT FLUSH")
     told = f"Redis: {unreached(text) or type(error).__name__}"

@@ -69,7 +69,8 @@ class Watches:
         """Refuse a watch. Replies `restored`, `deleted`, `kept`, `stale` or `moved`."""
         at = await self._scripts.now()
         rejection.value = rejection.value or name.decode(errors="backslashreplace")
-        entry, shown = rejection.as_json(at), rejected_field("watch", name)
+        shown = rejected_field("watch", name)
+        entry = rejection.as_json(at, shown)
         return as_text(await self._scripts.call("reject_watch", token, name, text, shown, entry, REJECTED))
 
     async def found(

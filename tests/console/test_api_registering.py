@@ -80,7 +80,7 @@ async def test_a_hold_of_an_operator_outlives_it_and_is_told(scene: Scene, api: 
     await api.put("/api/endpoints/a", json=DEFINITION)
     await Steering(scene.store).disable("a", "maintenance")
     answer = await api.put("/api/endpoints/a", json=DEFINITION | {"rate": "1/s"})
-    assert answer.json()["warnings"] == ["a is disabled still (maintenance) → bridge endpoint enable a"]
+    assert answer.json()["warnings"] == ["a is disabled still (maintenance) → POST /api/endpoints/a/enable"]
 
 
 async def test_secrets_are_sealed_where_there_is_a_key(store: Store) -> None:
@@ -122,7 +122,7 @@ async def test_a_task_is_registered_as_by_any_client(scene: Scene, api: AsyncCli
     await api.put("/api/endpoints/a", json=DEFINITION)
     made = await api.put("/api/tasks/t1", json={"metadata": {"order": 42}, "endpoints": ["a", "b"]})
     assert (made.status_code, made.json()["result"]) == (201, "added")
-    assert "there is no endpoint “b” yet → bridge endpoint add b URL" in made.json()["warnings"]
+    assert "there is no endpoint “b” yet → PUT /api/endpoints/b" in made.json()["warnings"]
     await scene.intake.run()
     shown = (await api.get("/api/tasks/t1")).json()
     assert (shown["state"], shown["options"]["metadata"], shown["options"]["endpoints"]) == (

@@ -140,8 +140,8 @@ async def test_what_cannot_be_sent_is_told(scene: Scene, api: AsyncClient) -> No
     told = (await api.post("/api/replay", json={"dead": True, "tasks": ["t2", "nobody"]})).json()
     assert (told["meant"], told["owed"]) == (2, 1)
     assert told["warnings"] == [
-        "task nobody is not known here → bridge task ls",
-        "1 not: their bodies are gone: `bridge task add ID` announces a task's present state again",
+        "task nobody is not known here → GET /api/tasks",
+        "1 not: their bodies are gone: `PUT /api/tasks/ID` announces a task's present state again",
     ]
     await api.delete("/api/endpoints/a")
     gone = await api.post("/api/replay", json={"endpoints": ["a"]})

@@ -207,7 +207,7 @@ async def test_who_has_to_consent_first_is_asked(scene: Scene, api: AsyncClient)
     assert (answer.status_code, answer.json()["result"], answer.json()["state"]) == (202, "asked", "disabled")
     refused = await api.post("/api/endpoints/a/test")
     assert (refused.status_code, "consented" in refused.json()["reason"]) == (409, True)
-    assert "bridge endpoint enable a" in refused.json()["fix"]
+    assert "POST /api/endpoints/a/enable" in refused.json()["fix"]
 
 
 async def test_dead_letters_come_back_in_order_and_once(scene: Scene, api: AsyncClient) -> None:
@@ -277,7 +277,7 @@ async def test_a_trial_goes_the_way_of_every_delivery(scene: Scene, api: AsyncCl
         told = answer.json()
         assert (answer.status_code, told["outcome"], told["status_code"], told["type"]) == (200, "delivered", 204, kind)
         assert told["warnings"] == ["It is disabled (it moves): what is owed is held."]
-        assert (told["fix"], told["url"]) == ("bridge endpoint enable a", f"{receiver.url}/hook?…")
+        assert (told["fix"], told["url"]) == ("POST /api/endpoints/a/enable", f"{receiver.url}/hook?…")
         arrival = receiver.valid[-1]
         assert (arrival.id, arrival.type, arrival.headers["bridge-trigger"]) == (told["event_id"], kind, "test")
         sent_at = float(arrival.headers["webhook-timestamp"])

@@ -10,11 +10,11 @@ from corescene import INTERVAL_MS, Stage, delivering, watching
 from opentelemetry.trace import SpanKind, StatusCode
 from tracescene import Traced, ids, traced, written
 
-from bridge.engine import tracing_from
 from bridge.errors import SettingsError
 from bridge.otel import Exporting, OpenTelemetry, exporter_from, root_of
 from bridge.settings import load_settings
 from bridge.tracing import UNTRACED
+from bridge.wiring import tracing_from
 
 REGISTERED = f"00-{'a' * 32}-{'b' * 16}-01"
 TRACE, SPAN = REGISTERED.split("-")[1:3]

@@ -83,7 +83,7 @@ def failing(scene: HookScene) -> Iterator[None]:
         long_ago = int(client.time()[0]) * 1000 - LONG_AGO_MS
         client.hset(f"bridge:endpoint:{ENDPOINT}", mapping={"failures": FAILURES - 1, "failing_since": long_ago})
         scene.cli(f"bridge delivery retry {scene.events(1)[0]} --endpoint {ENDPOINT}")
-        until(lambda: scene.delivery().get("hold"), 20)
+        until(lambda: (scene.delivery().get("hold") or {}).get("by") == "breaker", 20)
         yield
 
 

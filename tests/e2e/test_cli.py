@@ -454,6 +454,7 @@ def at_a_terminal(redis_url: str, directory: Path, *words: str, columns: int = 6
         ("endpoint add b3 https://exa mple.com", "(mple.com): quote what belongs together", "bridge endpoint add"),
         ("endpoint add b3", "Missing argument 'URL'.", "bridge endpoint add"),
         ("task ls --stat x", "No such option '--stat'", "bridge task ls"),
+        ("task ls --port 1", "No such option '--port'", "bridge task ls"),
         ("tasks", "No such command 'tasks'.", "bridge"),
     ],
 )
@@ -465,3 +466,21 @@ def test_a_word_that_is_not_understood_is_told_as_any_other_error(
     first, second = told.splitlines()
     assert (code, out, first.startswith("Error: "), said in first) == (2, "", True, True), told
     assert second == f"  → {page} --help"
+
+
+@pytest.mark.parametrize(
+    ("command", "form"),
+    [
+        ("simulate", "PORT"),
+        ("listen", "PORT"),
+        ("console", "--bind 127.0.0.1:PORT"),
+        ("metrics", "--serve 127.0.0.1:PORT"),
+    ],
+)
+@pytest.mark.parametrize("words", [("--port", "9000"), ("--port=9000",)])
+def test_a_port_given_as_elsewhere_is_answered_with_how_it_is_given_here(
+    bridge: Bridge, command: str, form: str, words: tuple[str, ...]
+) -> None:
+    """--host, the near name, is another thing: the command is told as it is to be called."""
+    code, _, told = bridge(command, *words)
+    assert (code, told.splitlines()) == (2, ["Error: No such option '--port' here", f"  → bridge {command} {form}"])

@@ -62,7 +62,7 @@ def test_without_its_extra_it_says_how_to_install_it(bridge: Bridge, monkeypatch
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "starlette", None)
     code, _, told = bridge("console")
-    assert (code, "bridge-for-twelvelabs[console]" in told) == (1, True)
+    assert (code, ".whl[console]" in told) == (1, True)
 
 
 def test_the_command_line_does_not_carry_it_along() -> None:

@@ -1,6 +1,7 @@
 """`bridge contract`: show, check, acl. Without Redis, but for --live."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from owing import take_in
 from redis import Redis
 
+from bridge.acl import PRODUCER, users
 from bridge.cli.contract import KEYS
 from bridge.schemas import FILES
 from bridge.store.keys import Keys
@@ -98,6 +100,15 @@ def test_a_likely_mistake_is_a_warning(offline: Bridge) -> None:
     assert "“video.*” matches no event" in rows["endpoint:a"]["warnings"][1]
     told = offline("contract", "check", "-", stdin=json.dumps(document).encode())[2]
     assert "! task:t1: the unknown field “callback” is ignored: did you mean “callback_url”?" in told
+    lines = offline("contract", "check", "-", stdin=json.dumps(document).encode())[1].splitlines()
+    (line,) = [line for line in lines if "task:t1" in line]
+    assert line.split(maxsplit=2)[2].startswith("the unknown field “callback” is ignored")
+    document["endpoints"] = {"a": {"url": "ftp://example.com/", "secret": SECRET, "event": []}}
+    (line,) = [line for line in offline("contract", "check", "-", stdin=json.dumps(document).encode())[1].splitlines()
+               if "endpoint:a" in line]  # fmt: skip
+    assert re.search(r"^reject +endpoint:a  url: scheme_not_https: .*; the unknown field “event” is ignored", line), (
+        line
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,6 +167,33 @@ def test_live_names_a_key_of_the_wrong_type(bridge: Bridge, client: "Redis") -> 
     assert rows["key:bridge:tasks"]["reason"] == "bridge:tasks is a string, not a zset"
 
 
+def test_live_names_a_key_that_nobody_reads(
+    bridge: Bridge, client: "Redis", redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which was meant, and what puts it right, as `doctor` has it. To who may not look there, nothing is said of it."""
+    client.hset("bridge:endpoints", "good", json.dumps({"url": URL, "secret": SECRET}))
+    client.hset("bridge:endpoint", "lost", json.dumps({"url": URL, "secret": SECRET}))
+    code, rows = checked(bridge, b"", "--live")
+    assert (code, rows["endpoint:good"]["verdict"]) == (6, "accept")
+    row = rows["key:bridge:endpoint"]
+    assert (row["verdict"], row["reason"]) == ("ignored", "nobody reads it: did you mean bridge:endpoints?")
+    (told,) = [
+        one for one in json.loads(bridge("doctor", "--json")[1]) if one["found"].startswith("bridge:endpoint is")
+    ]
+    assert row["fix"] == told["fix"]
+    (rules,) = [user.rules for user in users("bridge:", before_7=before_7(client)) if user.name == PRODUCER]
+    client.execute_command("ACL", "SETUSER", "shop", "reset", "on", ">x", *rules)  # type: ignore[no-untyped-call]
+    monkeypatch.setenv("BRIDGE_REDIS_URL", redis_url.replace("//", "//shop:x@"))
+    code, rows = checked(bridge, b"", "--live")
+    assert (code, list(rows)) == (0, ["endpoint:good"])
+    client.execute_command("ACL", "DELUSER", "shop")  # type: ignore[no-untyped-call]
+
+
+def before_7(client: "Redis") -> bool:
+    """Whether no key can be granted for reading only."""
+    return int(client.info("server")["redis_version"].partition(".")[0]) < 7
+
+
 def test_live_says_when_redis_is_away(offline: Bridge) -> None:
     """Exit code 5; an empty Redis has nothing to reject."""
     assert offline("contract", "check", "--live")[0] == 5
@@ -187,6 +225,21 @@ def test_acl_names_its_users(offline: Bridge, words: tuple[str, ...], names: lis
     assert "sha256sum" in told
     commands = offline("contract", "acl", *words, "--commands")[1].splitlines()
     assert [line.split()[:3] for line in commands] == [["ACL", "SETUSER", name] for name in names]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--redis", "6.2"), "looked at as bridge-producer-reader"),
+        (("--user", "shop", "--redis", "6.2"), "looked at as shop-reader"),
+        (("--user", "shop"), "refuses %R~: that is --redis 6.2, where reading is a user of its own, shop-reader"),
+        ((), "refuses %R~: that is --redis 6.2, where reading is a user of its own, bridge-producer-reader"),
+    ],
+)
+def test_acl_says_as_whom_a_producer_looks(offline: Bridge, words: tuple[str, ...], said: str) -> None:
+    """A program that writes and looks by one connection ends at NOPERM before Redis 7."""
+    assert said in offline("contract", "acl", *words)[2]
+    assert "-reader" not in offline("contract", "acl", "--user", "bridge-worker")[2]
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a\nb", "é"])

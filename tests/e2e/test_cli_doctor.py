@@ -1,6 +1,8 @@
 """`bridge doctor` against real states of Redis, a simulated upstream, and one bad entry of each kind."""
 
 import json
+import os
+import re
 import socket
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from owing import DEAD, announce, claim, settle, take_in
@@ -121,6 +124,32 @@ def test_each_state_of_redis_is_named(
         _, rows = doctor(bridge)
     assert word in bad(rows, check), rows
     assert {"config", "key", "types", "poll worker", "deliver worker"} <= {row["check"] for row in rows}
+
+
+@pytest.mark.parametrize("unix", [False, True], ids=["tcp", "unix"])
+def test_what_is_to_be_said_to_redis_reaches_the_redis_in_use(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, unix: bool
+) -> None:
+    """A server elsewhere than at 6379, behind a password: each fix that is printed works as it is pasted."""
+    extra = ["--unixsocket", str(tmp_path / "a socket")] if unix else []
+    with RedisServer(extra=extra) as server, Redis.from_url(server.url) as client:
+        client.config_set("appendonly", "no")
+        client.set("bridge:tasks", "x")
+        url = f"unix://{quote(str(tmp_path / 'a socket'))}" if unix else server.url.replace("//", "//:hunter2@")
+        if not unix:
+            client.config_set("requirepass", "hunter2")
+        monkeypatch.setenv("BRIDGE_REDIS_URL", url)
+        _, out, _ = bridge("doctor")
+        fixes = re.findall(r"→ (redis-cli .*)", out)
+        assert (len(fixes), "hunter2" in out) == (2, False), out
+        beside = f"{os.environ['PATH']}:{Path(sys.executable).parent}"
+        for fix in fixes:
+            done = subprocess.run(
+                ["bash", "-c", fix], env={"PATH": beside, "BRIDGE_REDIS_URL": url}, capture_output=True, text=True
+            )
+            assert (done.returncode, done.stdout.strip()) == (0, "OK"), done
+        assert client.config_get("appendonly") == {"appendonly": "yes"}
+        assert client.exists("bridge:tasks.aside") == 1
 
 
 def test_a_key_of_the_wrong_type_is_one_finding(bridge: Bridge, client: "Redis", redis_url: str) -> None:

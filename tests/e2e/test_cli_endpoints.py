@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from owing import take_in
 from redis import Redis
 
 from bridge.signature import generate_secret
@@ -60,6 +61,8 @@ def test_a_secret_comes_from_a_file_or_standard_input(bridge: Bridge, client: "R
     assert (code, SECRET in out + told, written(client, "a")["secret"]) == (0, False, SECRET)
     code, out, told = bridge("endpoint", "add", "b", URL, "--secret-file", "-", stdin=SECRET.encode())
     assert (code, SECRET in out + told, written(client, "b")["secret"]) == (0, False, SECRET)
+    assert "it keeps its secret" in bridge("endpoint", "add", "b", URL)[2]
+    assert "the secret of that file signs then" in bridge("endpoint", "add", "b", URL, "--secret-file", "secret")[2]
     for text in (b"", b"whsec_short", b"\xff\xfe", b"two words", b"whsec_doNotRepeatThis!"):
         file.write_bytes(text)
         code, out, told = bridge("endpoint", "add", "c", URL, "--secret-file", "secret")
@@ -243,6 +246,33 @@ def test_a_refused_definition_is_shown_with_its_reason(bridge: Bridge, client: "
     assert "secret: no secret \\x1b[31m" in out
     assert "add one" in out
     assert "secret: no secret" in bridge("endpoint", "ls")[1]
+
+
+def test_a_misspelt_field_is_told_by_show(bridge: Bridge, client: "Redis") -> None:
+    """With the command that writes it as it was meant; JSON has it too, and a good one nothing of the kind."""
+    bridge("endpoint", "add", "a", URL)
+    assert json.loads(bridge("endpoint", "show", "a", "--json")[1])["warnings"] == []
+    text = {**written(client, "a"), "concurrenc": 3, "events": ["index.task.redy"]}
+    client.hset("bridge:endpoints", "a", json.dumps(text))
+    shown = bridge("endpoint", "show", "a")[1]
+    for part in ("the unknown field “concurrenc” is ignored: did you mean “concurrency”? → bridge endpoint set a "
+                 "--concurrency 3", "→ bridge endpoint set a --events index.task.ready"):  # fmt: skip
+        assert part in shown
+        assert part in str(json.loads(bridge("endpoint", "show", "a", "--json")[1])["warnings"])
+
+
+def test_a_bad_change_says_that_the_last_good_definition_is_in_force(
+    bridge: Bridge, client: "Redis", redis_url: str
+) -> None:
+    """In `endpoint show` and `doctor`, beside why the change was refused; of one that never was good neither does."""
+    bridge("endpoint", "add", "a", URL)
+    client.hset("bridge:endpoints", mapping={"a": "{", "b": "{"})
+    take_in(redis_url)
+    assert "its last good definition is in force" in json.loads(bridge("endpoint", "show", "a", "--json")[1])["note"]
+    assert "in force" not in json.loads(bridge("endpoint", "show", "b", "--json")[1])["note"]
+    rows = {row["found"]: row["why"] for row in json.loads(bridge("doctor", "--json")[1]) if row["check"] == "rejected"}
+    assert "is not JSON (line 1, column 1); its last good definition is in force" in rows["endpoint:a"]
+    assert "in force" not in rows["endpoint:b"]
 
 
 @pytest.mark.parametrize("verb", ["add", "set"])

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from bridge.sandbox.receiver import Receiver
 from bridge.sandbox.redis import RedisServer
 
 Bridge = Callable[..., tuple[int, str, str]]
@@ -35,6 +36,7 @@ def test_status_of_nothing_has_everything_in_it(bridge: Bridge) -> None:
     row = json.loads(out)
     assert (code, row["pending"], row["dead"], row["oldest_due_ms"]) == (0, 0, 0, 0)
     assert row["tasks"] == {"watched": 0, "requests": 0, "ended": 0, "rejected": 0}
+    assert row["unreadable"] == {}
     assert {kind: role["workers"] for kind, role in row["roles"].items()} == {"poll": 0, "deliver": 0}
     assert row["redis"]["append_only"] is True
     code, out, _ = bridge("status")
@@ -63,6 +65,34 @@ def test_a_redis_that_wants_a_password_is_not_called_away(
     monkeypatch.setenv("BRIDGE_REDIS_URL", locked.url.replace("//", "//:hunter3@"))
     code, out, told = bridge(*words)
     assert (code, "does not accept the user and password" in out + told, "hunter3" in out + told) == (5, True, False)
+
+
+@pytest.fixture
+def no_redis(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of an HTTP server, which BRIDGE_REDIS_URL names."""
+    receiver = Receiver("whsec_" + "A" * 44)
+    with receiver.in_thread():
+        address = receiver.url.removeprefix("http://")
+        monkeypatch.setenv("BRIDGE_REDIS_URL", f"redis://{address}/0")
+        yield address
+
+
+@pytest.mark.parametrize(
+    "words", [("status",), ("task", "ls"), ("health",), ("contract", "check", "--live"), ("doctor",)]
+)
+def test_what_is_no_redis_is_not_told_to_be_started(bridge: Bridge, no_redis: str, words: tuple[str, ...]) -> None:
+    """Its port is taken: who listens there, and the setting that leads elsewhere."""
+    code, out, told = bridge(*words)
+    assert (code, f"what listens at {no_redis} is no Redis" in out + told) == (5, True), out + told
+    assert "→ set BRIDGE_REDIS_URL" in out + told
+    assert "redis-server" not in out + told
+    assert "append-only file" not in out + told  # it has none
+
+
+def test_a_worker_says_what_is_no_redis(no_redis: str, tmp_path: Path) -> None:
+    """It waits, as the right one may come; its log has the setting."""
+    line = first_trouble(tmp_path)
+    assert ("is no Redis" in line["error"], "set BRIDGE_REDIS_URL" in line["fix"]) == (True, True), line
 
 
 def test_a_worker_says_that_redis_wants_a_password(locked: RedisServer, tmp_path: Path) -> None:
@@ -104,6 +134,48 @@ def first_trouble(place: Path, **settings: str) -> dict[str, str]:
     finally:
         worker.terminate()
         worker.communicate()
+
+
+@pytest.mark.parametrize(
+    ("key", "line", "kind"), [("bridge:tasks", "tasks", "zset"), ("bridge:endpoints", "endpoints", "hash")]
+)
+def test_status_shows_the_rest_beside_a_key_of_a_wrong_type(
+    bridge: Bridge, client: "Redis", key: str, line: str, kind: str
+) -> None:
+    """What a client wrote over hides that alone, and is named with what it should be; a listing of it names it too."""
+    bridge("endpoint", "add", "a", "http://127.0.0.1:9/")
+    client.zadd("bridge:watch", {"t1": now_ms()})
+    client.delete(key)
+    client.set(key, "oops")
+    code, out, told = bridge("status")
+    assert (code, told) == (0, "")
+    found = next(one for one in out.splitlines() if one.startswith(line))
+    assert f" unreadable: {key} is a string, not a {kind} → bridge doctor" in found
+    assert ("1 watched: 1 not seen yet" in out, "1 active" in out, "append-only file on" in out) == (True, True, True)
+    row = json.loads(bridge("status", "--json")[1])
+    assert row["unreadable"] == {line: f"{key} is a string, not a {kind}"}
+    code, _, told = bridge("task" if line == "tasks" else "endpoint", "ls")
+    assert (code, key in told, "`bridge doctor`" in told) == (1, True, True)
+
+
+def test_status_says_that_tasks_cannot_be_read(
+    bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many, by what most of them fail, and where it is looked into; nothing once they are read again."""
+    client.zadd("bridge:watch", {f"t{n}": n for n in range(5)})
+    for n in range(4):
+        error = "connect: connection refused" if n else "HTTP 500"
+        client.hset(f"bridge:watch:t{n}", mapping={"faults": n + 1, "error": error})
+    row = json.loads(bridge("status", "--json")[1])
+    assert (row["unread"], row["unread_by"]) == (4, "connect: connection refused")
+    out = bridge("status")[1]
+    line = next(line for line in out.splitlines() if line.startswith("upstream"))
+    assert line.endswith(" 4 watched tasks failed at the latest read, most by connect: connection refused "
+                         "→ bridge doctor"), out  # fmt: skip
+    monkeypatch.setattr("bridge.store.reading.vitals.UNREAD", 3)
+    assert " 3 watched tasks of the first 3 failed at the latest read" in bridge("status")[1]
+    client.delete(*(f"bridge:watch:t{n}" for n in range(4)))
+    assert "upstream" not in bridge("status")[1]
 
 
 def test_status_counts(bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """`bridge rejected`: what was refused, and its dismissal."""
 
 import json
+import re
+import shlex
 from collections.abc import Callable
 
 from owing import take_in
@@ -38,6 +40,41 @@ def test_what_was_refused_can_be_struck_off(bridge: Bridge, client: "Redis", red
     code, _, told = bridge("rejected", "rm", "-", stdin=b"task:t 2\ntask:none\n")
     assert (code, "✗ task:none" in told, "1 of 2" in told) == (6, True, True)
     assert client.hkeys("bridge:rejected") == ["endpoint:a"]
+
+
+def test_what_was_refused_for_its_name_says_how_it_is_struck_off(
+    bridge: Bridge, client: "Redis", redis_url: str
+) -> None:
+    """No good entry of that name ever takes its place, and there is nothing left in Redis to delete: the command in
+    the fix, as it stands there, is what ends it."""
+    client.hset("bridge:endpoints", "bad name", '{"url": "https://example.com/"}')
+    client.zadd("bridge:tasks", {"t 2": 0})
+    take_in(redis_url)
+    assert client.exists("bridge:endpoints", "bridge:tasks") == 0
+    fixes = {row["name"]: row["fix"] for row in json.loads(bridge("rejected", "ls", "--json")[1])}
+    for name, kind in (("endpoint:bad name", "endpoint"), ("task:t 2", "task")):
+        assert "DEL" not in fixes[name]
+        (command,) = re.findall(r"`([^`]+)`", fixes[name])
+        assert f"bridge {kind} rm" not in bridge("doctor")[1]
+        assert bridge(*shlex.split(command)[1:])[0] == 0
+    assert fixes["endpoint:bad name"].startswith("register it under another name; ")
+    assert json.loads(bridge("rejected", "ls", "--json")[1]) == []
+
+
+def test_options_that_are_no_hash_are_told_by_the_commands_that_put_them_right(
+    bridge: Bridge, client: "Redis", redis_url: str
+) -> None:
+    """The key is there still, the registration is not."""
+    client.set("bridge:task:t1", "x")
+    client.zadd("bridge:tasks", {"t1": 0})
+    take_in(redis_url)
+    (row,) = json.loads(bridge("rejected", "ls", "--json")[1])
+    assert row["fix"] == "DEL bridge:task:t1, HSET the options, then ZADD bridge:tasks NX 0 t1"
+    client.delete("bridge:task:t1")
+    client.hset("bridge:task:t1", "metadata", "1")
+    client.zadd("bridge:tasks", {"t1": 0}, nx=True)
+    take_in(redis_url)
+    assert client.exists("bridge:rejected") == 0
 
 
 def test_the_log_of_refused_entries_may_hold_anything(bridge: Bridge, client: "Redis") -> None:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 import pytest
-from owing import DEAD, DELIVERED, announce, take_in, with_store
+from owing import DEAD, DELIVERED, announce, claim, take_in, with_store
 from redis import Redis
 from until import until
 
@@ -116,6 +116,58 @@ def test_a_new_registration_drops_the_options_of_an_earlier_one(bridge: Bridge, 
     assert client.hgetall("bridge:task:t1") == {}
 
 
+def test_a_misspelt_option_is_told_and_ended_by_the_command_that_is_told(bridge: Bridge, client: "Redis") -> None:
+    """By `doctor` before and after it is taken in, and by `task show`; what a client keeps for itself stays."""
+    client.hset("bridge:task:t1", mapping={"metadat": '{"order":42}', "x-mine": "1", "color": "red"})
+    client.zadd("bridge:tasks", {"t1": 0})
+    hint, fix = "the unknown field “metadat” is ignored: did you mean “metadata”?", "bridge task add t1 --metadata JSON"
+    assert f"! {hint} → {fix}" in bridge("task", "show", "t1")[1]
+    assert f"{hint} → {fix}" in json.loads(bridge("task", "show", "t1", "--json")[1])["warnings"]
+    for _ in range(2):
+        found = json.loads(bridge("doctor", "--json")[1])
+        assert [row["fix"] for row in found if hint in row["found"]] == [fix]
+        client.zadd("bridge:tasks", {"t1": "+inf"})
+        client.zadd("bridge:watch", {"t1": 1})
+    bridge(*fix.split()[1:-1], "1")
+    assert client.hgetall("bridge:task:t1") == {"metadata": "1", "x-mine": "1", "color": "red"}
+    assert hint not in bridge("doctor")[1]
+    client.delete("bridge:task:t1")
+    client.set("bridge:task:t1", "no hash")
+    assert bridge("task", "show", "t1")[0] == 0
+    assert "not looked at" not in str(
+        [row for row in json.loads(bridge("doctor", "--json")[1]) if row["check"] == "task"]
+    )
+
+
+def test_a_name_that_is_nearly_an_endpoint_is_written_as_that(bridge: Bridge, client: "Redis", redis_url: str) -> None:
+    """Wherever it is told that there is no such endpoint: not how to register one of that name."""
+    bridge("endpoint", "add", "local", "http://127.0.0.1:9/")
+    bridge("endpoint", "add", "ends", "http://127.0.0.1:9/", "--events", "index.task.ready")
+    told = bridge("task", "add", "t1", "--endpoint", "ends,lcal", "--metadata", "1")[2]
+    fix = "bridge task add t1 --metadata JSON --endpoint ends,local"
+    assert f"! there is no endpoint “lcal”: did you mean local? → {fix}" in told
+    assert (
+        f"its option `endpoints` names “lcal”, and there is none: did you mean local? → {fix}"
+        in (bridge("task", "show", "t1")[1])
+    )
+    announce(redis_url, "t1", "indexing")
+    shown = bridge("task", "show", "t1")[1]
+    assert shown.count(f"did you mean local? → {fix}") == 1, shown
+    client.hset("bridge:task:t2", "endpoints", "lcal")
+    announce(redis_url, "t2", "indexing")
+    fix = "bridge task add t2 --endpoint local"
+    shown = bridge("task", "show", "t2")[1]
+    assert shown.count(f"did you mean local? → {fix}") == 1, shown
+    assert "endpoint add" not in shown
+    event_id = json.loads(bridge("task", "show", "t2", "--json")[1])["event_id"]
+    told = bridge("delivery", "show", event_id)[2]
+    assert ("did you mean local?" in told, f"→ {fix}" in told) == (True, True), told
+    found = json.loads(bridge("doctor", "--json")[1])
+    (row,) = [row for row in found if "“lcal”" in row["found"]]
+    assert row["why"].endswith("did you mean local?")
+    assert "bridge endpoint add other URL" in bridge("task", "add", "t3", "--endpoint", "other")[2]
+
+
 def test_many_tasks_are_few_round_trips(bridge: Bridge, client: "Redis") -> None:
     """Ten thousand ids from standard input, registered and listed within the test's minute."""
     text = "\n".join(f"task{number}" for number in range(10_000)).encode()
@@ -187,6 +239,49 @@ def test_a_task_is_shown_with_its_events_and_deliveries(bridge: Bridge, client: 
     assert "0/1" in bridge("task", "ls")[1]
 
 
+def test_a_task_whose_moment_is_far_ahead_says_so(bridge: Bridge, client: "Redis", redis_url: str) -> None:
+    """Until when it waits, in `task show`, `task ls`, JSON and `doctor`, with the command after which it is taken in;
+    of one that is due nothing of the kind."""
+    client.zadd("bridge:tasks", {"x": 4_102_444_800, "soon": time.time() + 3_600, "due": 0})
+    told = "not taken in before 2100-01-01T00:00:00.000Z, as its score says"
+    shown = bridge("task", "show", "x")[1]
+    assert f"  ! {told} → bridge task poll x\n" in shown
+    assert "not taken in yet" not in shown
+    listed = bridge("task", "ls")[1]
+    assert (listed.count(told), listed.count("not taken in yet")) == (1, 1)
+    row = json.loads(bridge("task", "show", "x", "--json")[1])
+    assert (row["next_at"], row["fix"]) == ("2100-01-01T00:00:00.000Z", "bridge task poll x")
+    assert json.loads(bridge("task", "show", "due", "--json")[1])["next_at"] is None
+    found = json.loads(bridge("doctor", "--json")[1])
+    (one,) = [row for row in found if row["check"] == "task"]
+    assert (one["level"], one["found"], one["fix"]) == (
+        "warn", "x: not taken in before 2100-01-01T00:00:00.000Z", "bridge task poll x",
+    )  # fmt: skip
+    take_in(redis_url)
+    assert client.zscore("bridge:watch", "x") is None
+    assert bridge("task", "poll", "x")[0] == 0
+    take_in(redis_url)
+    assert client.zscore("bridge:watch", "x") is not None
+    client.zadd("bridge:tasks", {"x": 4_102_444_800})
+    assert "not taken in" not in bridge("task", "show", "x")[1]
+    assert not [row for row in json.loads(bridge("doctor", "--json")[1]) if row["check"] == "task"]
+
+
+def test_a_delivery_that_is_being_attempted_says_so(bridge: Bridge, redis_url: str) -> None:
+    """Instead of nothing: by the task, in the list and by itself, and nobody is told to retry it."""
+    bridge("endpoint", "add", "a", "http://127.0.0.1:9/")
+    (event_id,) = announce(redis_url, "t1", "indexing")
+    (delivery,) = claim(redis_url)
+    assert delivery.event_id == event_id
+    for words in (("task", "show", "t1"), ("delivery", "ls"), ("delivery", "show", event_id)):
+        out = bridge(*words)[1]
+        assert re.search(r"being attempted; were its worker lost, again in \d+ s$", out, re.MULTILINE), out
+        assert "delivery retry" not in out
+    (row,) = json.loads(bridge("delivery", "ls", "--json")[1])
+    assert (row["hold"]["by"], row["next_at"]) == ("attempt", None)
+    assert datetime.fromisoformat(row["hold"]["again_at"])
+
+
 def test_a_rejected_task_is_shown_with_its_fix(bridge: Bridge, client: "Redis") -> None:
     """Why it is not watched, and what to do; waiting for it says the same."""
     refusal = {"reason": "TwelveLabs refuses this id", "fix": "check the id", "field": "member"}
@@ -198,6 +293,15 @@ def test_a_rejected_task_is_shown_with_its_fix(bridge: Bridge, client: "Redis") 
     assert "rejected: TwelveLabs refuses" in bridge("task", "ls")[1]
     code, _, told = bridge("task", "wait", "t1")
     assert (code, "refuses this id" in told, "→ check the id" in told) == (3, True, True)
+
+
+def test_a_rejected_option_is_named(bridge: Bridge, client: "Redis", redis_url: str) -> None:
+    """What is said of it begins with which it is, in `task show` and `task ls`."""
+    client.hset("bridge:task:t1", "metadata", "{")
+    client.zadd("bridge:tasks", {"t1": 0})
+    take_in(redis_url)
+    assert "! metadata: its text is not JSON (line 1, column 2) → write JSON" in bridge("task", "show", "t1")[1]
+    assert "rejected: metadata: its text is not JSON" in bridge("task", "ls")[1]
 
 
 def test_a_refused_entry_is_taken_away(bridge: Bridge, client: "Redis") -> None:
@@ -246,6 +350,26 @@ def test_an_error_of_a_read_is_told_as_of_then(bridge: Bridge, redis_url: str) -
     assert row["note"] == "HTTP 401 no"
     waits = datetime.fromisoformat(row["next_at"]) - datetime.fromisoformat(row["polled_at"])
     assert waits >= timedelta(seconds=59)
+
+
+def test_a_task_that_fails_to_be_read_leads_to_the_doctor(
+    bridge: Bridge, client: "Redis", redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While all else is well; that of one that was read since does not."""
+    monkeypatch.setenv("TWELVELABS_API_KEY", "tlk_x")
+    bridge("task", "add", "t1")
+    take_in(redis_url)
+    client.zadd("bridge:workers:poll", {f"poll:1{KEYED}": (time.time() + 60) * 1000})
+
+    async def fail(store: Store, faults: int, error: str) -> None:
+        (task,) = (await store.registry.claim_tasks(1, lease_ms=20_000)).tasks
+        assert await store.registry.postpone(task, Postponement.of(task, 0, error=error, faults=faults)) == "ok"
+
+    with_store(redis_url, lambda store: fail(store, 1, "connect: connection refused"))
+    (_, note, *_) = bridge("task", "show", "t1")[1].splitlines()
+    assert re.search(r"^  ! at its latest read, \d+ s ago: connect: connection refused → bridge doctor$", note)
+    with_store(redis_url, lambda store: fail(store, 0, ""))
+    assert "bridge doctor" not in bridge("task", "show", "t1")[1]
 
 
 @pytest.mark.parametrize(("status", "check"), [("", True), ("indexing", False)])

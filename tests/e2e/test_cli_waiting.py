@@ -73,7 +73,7 @@ def test_what_failed_before_says_so_though_its_endpoint_is_believed_again(
     for words in (("task", "show", "t1"), ("delivery", "show", failing[0]), ("delivery", "ls")):
         assert "last error: HTTP 401" in said(bridge, *words), words
     (line,) = [one for one in lines(bridge, "task", "show", "t1") if "1 attempt," in one]
-    assert line.startswith("  → billing  pending, 1 attempt, next ")
+    assert line.startswith("  → billing  pending, 1 attempt, due now")
     rows = {row["event_id"]: row for row in json.loads(bridge("delivery", "ls", "--json")[1])}
     assert (rows[failing[0]]["last_error"], rows[failing[1]]["last_error"]) == ("HTTP 401", None)
     settle_as(redis_url, DELIVERED, json.dumps({"attempt": 2, "at": 2, "status_code": 200}))
@@ -162,6 +162,54 @@ def test_who_was_passed_over_is_told_beside_who_heard_of_it(bridge: Bridge, redi
     code, _, told = bridge("delivery", "show", event, "billing")
     why = f"there is no delivery of {event} to billing: it takes index.task.ready"
     assert (code, why in told, "bridge endpoint set billing --events" in told) == (3, True, True)
+
+
+@pytest.mark.parametrize("verb", ["retry", "cancel"])
+def test_what_an_endpoint_was_not_owed_cannot_be_steered_and_the_reason_is_told(
+    bridge: Bridge, redis_url: str, verb: str
+) -> None:
+    """As `delivery show` tells it, of one that is named alone and of one among others."""
+    bridge("endpoint", "add", "audit", URL)
+    bridge("endpoint", "add", "billing", URL, "--events", "index.task.ready")
+    (event,) = announce(redis_url, "t1", "indexing")
+    code, _, told = bridge("delivery", verb, event, "--endpoint", "billing")
+    why = f"there is no delivery {event}/billing: it takes index.task.ready"
+    assert (code, why in told, "→ bridge endpoint set billing --events" in told) == (3, True, True)
+    code, out, told = bridge("delivery", verb, f"{event}/audit", f"{event}/billing", "evt_x/billing", "--json")
+    notes = {row["delivery"]: (row["result"], row["note"]) for row in json.loads(out)}
+    assert (code, notes[f"{event}/billing"]) == (6, ("missing", "it takes index.task.ready"))
+    assert notes["evt_x/billing"] == ("missing", "no such delivery is kept")
+    assert f"✗ {event}/billing: it takes index.task.ready → bridge endpoint set billing" in told
+    code, _, told = bridge("delivery", verb, "t1", "--endpoint", "billing")
+    assert (code, "t1 is a task, and no event" in told, "→ bridge task show t1" in told) == (3, True, True)
+
+
+def test_the_star_of_another_format_is_explained_wherever_it_is_shown(bridge: Bridge, redis_url: str) -> None:
+    """To write the same star again is no help: what to name is said, and the endpoint says what its star stands for."""
+    bridge("endpoint", "add", "old", URL, "--format", "twelvelabs")
+    bridge("endpoint", "add", "audit", URL)
+    (event,) = announce(redis_url, "t1", "pending")
+    alone = "a star stands for index.task.failed and index.task.ready alone"
+    why = f"it takes index.task.* (in the format twelvelabs {alone}; name index.task.pending in full)"
+    assert f"not to old: {why}" in said(bridge, "task", "show", "t1")
+    assert why in bridge("delivery", "show", event, "old")[2]
+    assert f"index.task.* (in this format {alone})" in said(bridge, "endpoint", "show", "old")
+    assert "a star" not in said(bridge, "endpoint", "show", "audit")
+    assert json.loads(bridge("endpoint", "show", "old", "--json")[1])["events"] == ["index.task.*"]
+    bridge("endpoint", "set", "old", "--events", "index.task.*,index.task.pending")
+    assert "not to old" not in said(bridge, "task", "show", "t1")
+
+
+def test_what_is_due_is_not_said_to_come_in_the_past(bridge: Bridge, client: "Redis", failing: list[str]) -> None:
+    """Wherever the next attempt, or the next read, has a moment: “next 4 s ago” is none."""
+    client.zadd("bridge:queue:billing", {failing[0]: 1})
+    client.zadd("bridge:watch", {"t1": 1})
+    shown = said(bridge, "delivery", "show", failing[0])
+    assert ("due now" in shown, "next" in shown.partition("#1")[0]) == (True, False)
+    for words in ("task ls", "delivery ls", "task show t1"):
+        assert "due now" in said(bridge, *words.split()), words
+    (row,) = json.loads(bridge("delivery", "show", failing[0], "--json")[1])
+    assert row["next_at"] == "1970-01-01T00:00:00.001Z"
 
 
 def test_a_task_says_how_its_reading_fares(bridge: Bridge, redis_url: str) -> None:

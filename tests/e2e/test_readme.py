@@ -20,6 +20,7 @@ from bridge.signature import Signer, generate_secret
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
 ENDING = "trap 'kill $(jobs -p); wait' EXIT; trap exit TERM"
 BY_HAND = README.split("\nOr by hand")[1].split("\nAny Redis client")[0]
 
@@ -55,6 +56,25 @@ def test_the_commands_by_hand_lead_to_an_event(tmp_path: Path) -> None:
                 os.killpg(shell.pid, signal.SIGKILL)  # what is left when something failed
     assert receiver in out.read_text()
     assert "no worker is running" not in out.read_text()
+
+
+def test_the_way_to_call_it_brings_no_other_redis(tmp_path: Path) -> None:
+    """Beside `bridge` the environment has a redis-server of its own, which keeps its data in other files: by its name
+    alone the machine's is started, as before. What the stack calls `bridge` may take its place afterwards.
+    """
+    (line,) = re.findall(r"`(here=[^`]+)`", README)
+    (stack,) = re.findall(r"^    (bridge\(\) \{.*\})$", README, re.MULTILINE)
+    for name, words in (("my clone/.venv/bin/bridge", "ours"), ("my clone/.venv/bin/redis-server", "its own"),
+                        ("sbin/bridge", "iproute2"), ("sbin/redis-server", "the machine's")):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "{words}"\n')
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-c", f"{line}\ncd /\nbridge\nredis-server\n{stack}"], cwd=tmp_path / "my clone",
+        env={"PATH": f"{tmp_path}/sbin"}, executable=shutil.which("bash"), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == ["ours", "the machine's"]
+    assert [page.name for page in PAGES if ".venv/bin:" in page.read_text()] == []
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists() or not shutil.which("git"), reason="no git repository")

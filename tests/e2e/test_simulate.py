@@ -13,6 +13,7 @@ import pytest
 from until import until
 
 from bridge.cli.simulate import life_of
+from bridge.doctor.probing import UNKNOWN_ID
 
 pytestmark = pytest.mark.slow
 
@@ -57,6 +58,7 @@ def test_any_id_is_a_video_that_reaches_its_end(simulating: Simulating) -> None:
     until(lambda: simulating.read("keynote")[1]["status"] == "ready")
     until(lambda: simulating.read("fail-1")[1]["status"] == "failed")
     assert simulating.read("unknown-1")[0] == 404
+    assert simulating.read(UNKNOWN_ID)[0] == 404
     assert simulating.read("keynote", key="another")[0] == 401
     simulating.process.send_signal(signal.SIGINT)
     out, _ = simulating.process.communicate(timeout=20)

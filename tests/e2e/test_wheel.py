@@ -16,6 +16,7 @@ from redis import Redis
 from until import until
 
 from bridge import __version__
+from bridge.deployment import with_extra
 from bridge.sandbox.redis_binary import find_binary
 from bridge.store.scripts import script_names
 
@@ -77,6 +78,13 @@ def test_the_wheel_carries_its_scripts_and_templates_and_nothing_else(wheel: Pat
             assert archive.read(f"bridge/templates/{name}") == (ROOT / "config" / name).read_bytes()
     assert {name.partition("/")[0] for name in names} == {"bridge", f"bridge_for_twelvelabs-{__version__}.dist-info"}
     assert not [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".env"))]
+
+
+def test_what_lacks_an_extra_names_this_file(wheel: Path) -> None:
+    """As it lies where it was made: a name would be looked for on the package index, where it is not ours."""
+    assert f"pip install '{wheel.name}[otel]' " in with_extra("otel")
+    for page in ("how-to/install.md", "tracing.md"):
+        assert set(re.findall(r"bridge_for\S+?\.whl", (ROOT / "docs" / page).read_text())) == {wheel.name}, page
 
 
 def test_the_installed_package_is_not_the_checkout(installed: Path, tmp_path: Path) -> None:

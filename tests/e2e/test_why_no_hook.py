@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hookcases import CASES, MANY, UNREACHED, beyond_reach, blocked, brought_about, unbelieved_by_400
+from hookcases import CASES, MANY, NOBODY, UNREACHED, beyond_reach, blocked, brought_about, unbelieved_by_400
 from hookscene import TASK, HookScene, a_scene
 from until import until
 
@@ -111,6 +111,22 @@ def test_the_rows_without_a_section_say_what_the_task_says(tmp_path: Path) -> No
         assert rows == list(UNREACHED)
         for fault in rows:
             assert re.search(rf"→ {fault}  pending, .* last error: {fault}: ", said), said
+
+
+def test_the_row_of_what_is_not_reached_says_what_the_task_and_the_doctor_say(tmp_path: Path) -> None:
+    """The worker asks where nobody listens: its task says so, and the doctor has the address."""
+    (row,) = re.findall(
+        r"^\| `at its latest read, … ago: (connect): …`.*line `(key)` of `(bridge doctor)`", TEXT, re.MULTILINE
+    )
+    with a_scene(tmp_path, BRIDGE_TWELVELABS_BASE_URL=f"{NOBODY}/v1.3") as scene:
+        scene.cli(f"bridge task add {TASK}")
+        with scene.working(BRIDGE_TWELVELABS_BASE_URL=f"{NOBODY}/v1.3"):
+            said = until(lambda: told if "latest read" in (told := scene.cli(f"bridge task show {TASK}")) else "", 20)
+            fault, check, command = row
+            assert re.search(rf"! at its latest read, \d+ s ago: {fault}: .* → {command}$", said, re.MULTILINE), said
+            looked = scene.cli(command, ok=False)
+            assert re.search(rf"✗ {check} +{NOBODY}/v1.3 does not answer", looked), looked
+            assert "failed at the latest read, by connect" in scene.cli("bridge status")
 
 
 def test_three_forbidden_attempts_disable_and_the_first_row_counts(tmp_path: Path) -> None:

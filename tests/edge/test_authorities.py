@@ -7,12 +7,12 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from servers import Authority
 
-from bridge.engine import authorities_from, sender_from
 from bridge.model import Delivery, Endpoint, Fault
 from bridge.sandbox.http import HttpServer
 from bridge.sandbox.message import Response
 from bridge.settings import Settings, load_settings
 from bridge.signature import generate_secret
+from bridge.wiring import authorities_from, sender_from
 
 NAME = "localhost"
 DELIVERY = Delivery(

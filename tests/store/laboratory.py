@@ -18,6 +18,8 @@ def lab_at(url: str) -> Iterator[Lab]:
     async def begin() -> Lab:
         async with Store.open(url) as store:
             verbs = {sha: name for name, sha in store.scripts._shas.items()}
+            for text in store.scripts._texts.values():  # a verb that is not known yet would be sent twice
+                await store.client.script_load(text)
             shebang = any(text.startswith("#!") for text in store.scripts._texts.values())
         return Lab(connect(url), loop, shebang, verbs)
 

@@ -310,6 +310,9 @@ def check_step(before: State, after: State, verbs: Counter[str]) -> None:
             assert back or is_[pair]["state"] == record["state"], f"{pair} had ended"
         grown = is_[pair]["attempts"] - record["attempts"]
         assert 0 <= grown <= verbs["settle"], f"{pair} has {grown} attempts more"
+        if record.get("early") and "early" not in is_[pair] and is_[pair]["state"] == "pending":
+            spent = grown - is_[pair].get("round_from", 0) + record.get("round_from", 0)
+            assert spent <= max(0, verbs["settle"] - 1), f"a probe ahead of its time cost {pair} of its schedule"
     _check_superseded(before, after)
     _check_overtaken(before, after)
     for event_id, event in under(before, "event"):

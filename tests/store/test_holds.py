@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from scene import Scene
+from scene import LEASE_MS, Scene
 
 from bridge.model import Decision, DeliveryState, EndpointEffect
 from bridge.store.reading.deliveries import DeliveryView, deliveries_of, find_deliveries, list_deliveries
@@ -41,17 +41,28 @@ async def seen(scene: Scene, event_id: str) -> DeliveryView:
 
 
 async def test_who_waits_for_another_says_for_whom(scene: Scene) -> None:
-    """The head is under way and waits for nobody; its successor waits for it until it has had its first attempt."""
+    """The head is under way, says so and waits for nobody; its successor waits for it until it has had its first
+    attempt."""
     first, second = [await scene.commit(word) for word in ("queued", "indexing")]
     assert (await seen(scene, second.id)).hold == Hold(Holder.LINE, behind=first.id)
     (delivery,) = await scene.claim()
     head = await seen(scene, first.id)
-    assert (head.hold, head.next_at) == (None, None)
+    assert (head.hold, head.next_at) == (Hold(Holder.ATTEMPT, again_at=scene.clock.now + LEASE_MS), None)
     assert (await seen(scene, second.id)).hold == Hold(Holder.LINE, behind=first.id)
     await scene.store.outbox.settle(delivery, RETRY, REFUSED)
     assert (await seen(scene, second.id)).hold is None
     head = await seen(scene, first.id)
     assert (head.hold, head.next_at, head.endpoint_error) == (None, scene.clock.now + 9_000, "HTTP 401")
+
+
+async def test_one_whose_worker_was_lost_is_being_attempted_no_longer(scene: Scene) -> None:
+    """Once its lease has ended nobody does; nor is a probe hidden by the breaker that it asks for."""
+    event = await scene.commit("queued")
+    await scene.claim()
+    await scene.store.client.hset("bridge:endpoint:a", "state", "held")
+    assert (await seen(scene, event.id)).hold == Hold(Holder.ATTEMPT, again_at=scene.clock.now + LEASE_MS)
+    scene.clock.now += LEASE_MS
+    assert (await seen(scene, event.id)).hold == Hold(Holder.BREAKER)
 
 
 async def test_what_a_disabled_endpoint_is_owed_has_no_next_time(scene: Scene) -> None:

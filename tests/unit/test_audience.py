@@ -1,5 +1,7 @@
 """Why nobody is owed an event, told by the filters as they match."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,6 +32,29 @@ def told(*endpoints: Endpoint, **more: object) -> str:
 def test_the_part_of_a_filter_that_keeps_it_out_is_named(endpoint: Endpoint, instead: str) -> None:
     """The first of them, if there are more."""
     assert told(endpoint, index="i1") == f"no endpoint takes {READY}: {instead}"
+
+
+STAR = "in the format twelvelabs a star stands for index.task.failed and index.task.ready alone"
+
+
+@pytest.mark.parametrize("pattern", ["index.task.*", "*"])
+def test_where_a_star_stands_for_less_it_is_said(pattern: str) -> None:
+    """Else it reads as if the endpoint took what it was not sent, and to write the star again changes nothing."""
+    old = Endpoint("old", URL, events=(pattern,), format="twelvelabs")
+    why = f"{pattern} ({STAR}; name index.task.pending in full)"
+    passed = passed_over("index.task.pending", "t1", {"old": old}, owed=())
+    assert [one.why for one in passed] == [f"it takes {why}"]
+    assert nobody("index.task.pending", "t1", {"old": old}) == f"no endpoint takes index.task.pending: old takes {why}"
+    named = replace(old, events=(pattern, "index.task.pending"))
+    assert passed_over("index.task.pending", "t1", {"old": named}, owed=())[0].why == WOULD_TAKE
+
+
+def test_nobody_is_told_to_name_what_the_format_cannot_say() -> None:
+    """An analysis is refused there by name, too; what no pattern fits has nothing to do with the star."""
+    old = Endpoint("old", URL, events=("*", "index.asset.ready"), format="twelvelabs")
+    assert passed_over("analyze.task.ready", "analyze:t1", {"old": old}, owed=())[0].why.endswith(f"({STAR})")
+    ready = replace(old, events=("index.task.ready",))
+    assert passed_over("index.task.failed", "t1", {"old": ready}, owed=())[0].why == "it takes index.task.ready"
 
 
 def test_of_many_a_few_are_told() -> None:

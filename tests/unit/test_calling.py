@@ -60,3 +60,55 @@ def test_who_is_found_on_the_path_is_called_by_name(called: Path, monkeypatch: p
     """In an activated environment, or in a container."""
     monkeypatch.setenv("PATH", os.pathsep.join([str(called.parent), os.environ["PATH"]]))
     assert pasteable("→ bridge doctor") == "→ bridge doctor"
+
+
+@pytest.mark.parametrize(
+    ("url", "spoken"),
+    [
+        (None, "redis-cli"),
+        ("redis://127.0.0.1:6379/0", "redis-cli"),
+        ("redis://localhost", "redis-cli"),
+        ("redis://127.0.0.1:6399/0", 'redis-cli -u "$BRIDGE_REDIS_URL"'),
+        ("redis://127.0.0.1:6379/1", 'redis-cli -u "$BRIDGE_REDIS_URL"'),
+        ("redis://:hunter2@127.0.0.1:6379/0", 'redis-cli -u "$BRIDGE_REDIS_URL" --user default'),
+        ("redis://operator:hunter2@127.0.0.1:6379/0", 'redis-cli -u "$BRIDGE_REDIS_URL"'),
+        ("rediss://127.0.0.1:6379/0", 'redis-cli -u "$BRIDGE_REDIS_URL"'),
+        ("redis://cache.example.com", 'redis-cli -u "$BRIDGE_REDIS_URL"'),
+        ("unix:///run/my%20redis/socket", "redis-cli -s '/run/my redis/socket'"),
+        ("redis://cache.example.com:nonsense", "redis-cli"),
+    ],
+)
+def test_what_is_said_to_redis_goes_to_the_one_in_use(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str | None, spoken: str
+) -> None:
+    """The variable is named and never its value, in which a password may be; prose about redis-cli is left alone."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BRIDGE_REDIS_URL", raising=False)
+    if url:
+        monkeypatch.setenv("BRIDGE_REDIS_URL", url)
+    assert pasteable("→ redis-cli CONFIG SET appendonly yes; or `redis-cli DEL x`") == (
+        f"→ {spoken} CONFIG SET appendonly yes; or `{spoken} DEL x`"
+    )
+    assert pasteable("as redis-cli does; redis-cli -x HSET") == "as redis-cli does; redis-cli -x HSET"
+
+
+@pytest.mark.parametrize(
+    ("url", "spoken"),
+    [
+        ("redis://cache.example.com:6380/1", "redis-cli -u redis://cache.example.com:6380/1"),
+        ("redis://:hunter2@cache.example.com", "redis-cli"),
+        ("redis://cache.example.com?password=hunter2", "redis-cli"),
+    ],
+)
+@pytest.mark.parametrize("place", [".env", "file"])
+def test_a_redis_that_a_file_names_is_told_by_its_address(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str, url: str, spoken: str
+) -> None:
+    """There is no such variable in the shell, and a password is not repeated."""
+    monkeypatch.chdir(tmp_path)
+    if place == ".env":
+        Path(".env").write_text(f"BRIDGE_REDIS_URL={url}\n")
+    else:
+        Path("url").write_text(url)
+        monkeypatch.setenv("BRIDGE_REDIS_URL_FILE", str(tmp_path / "url"))
+    assert pasteable("→ redis-cli DEL x") == f"→ {spoken} DEL x"

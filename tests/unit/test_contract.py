@@ -1,6 +1,7 @@
 """What clients may write into Redis: members, task options, endpoints. Refused with a field, a reason and a fix."""
 
 import json
+import re
 from base64 import b64encode
 from ipaddress import ip_network
 from typing import Any
@@ -194,6 +195,46 @@ def test_an_option_is_refused_at_its_field(name: str, text: str) -> None:
     with pytest.raises(Rejection) as refused:
         task_options({name: text}, STRICT, has_default_secret=True)
     assert_whole(refused.value, field=name)
+
+
+@pytest.mark.parametrize("text", ["1800000000000", "1800000000000.5"])
+def test_an_end_in_milliseconds_is_told_as_that(text: str) -> None:
+    """As a score is: who took `date +%s%3N` learns what to change."""
+    with pytest.raises(Rejection) as refused:
+        task_options({"expires_at": text}, STRICT, has_default_secret=True)
+    assert refused.value.reason == "it is in milliseconds; expires_at counts Unix seconds"
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [('{"a":1', "line 1, column 7"), ('{\n  "a" 1}', "line 2, column 7"), ("NaN", ""), ("[" * METADATA_BYTES, "")],
+    ids=["cut", "second line", "no JSON of ours", "too deep"],
+)
+def test_metadata_that_is_no_json_is_told_by_its_position(text: str, where: str) -> None:
+    """Once, at its field, and with nothing of what stands there."""
+    with pytest.raises(Rejection) as refused:
+        task_options({"metadata": text}, STRICT, has_default_secret=True)
+    assert str(refused.value) == "metadata: its text is not JSON" + (f" ({where})" if where else "")
+
+
+@pytest.mark.parametrize("text", ["x" * (METADATA_BYTES + 1), "[" * (METADATA_DEPTH + 1) + "]" * (METADATA_DEPTH + 1)])
+def test_metadata_is_named_once(text: str) -> None:
+    """Whatever is wrong with it."""
+    with pytest.raises(Rejection) as refused:
+        task_options({"metadata": text}, STRICT, has_default_secret=True)
+    assert str(refused.value).count("metadata") == 1
+
+
+def test_metadata_that_is_no_json_is_told_apart_from_what_is() -> None:
+    """As an option's text is read as JSON wherever it came from, a plain text is told to stand in quotes of its own."""
+    for text, reason, fix in (
+        ("red", "its text is not JSON (line 1, column 1)", '"red", within JSON "\\"red\\""'),
+        ("[1e999]", "a number in it is too large", "write that number as a text"),
+    ):
+        with pytest.raises(Rejection) as refused:
+            task_options({"metadata": text}, STRICT, has_default_secret=True)
+        assert (refused.value.reason, fix in refused.value.fix) == (reason, True)
+    assert task_options({"metadata": '"red"'}, STRICT, has_default_secret=True)[0].metadata == "red"
 
 
 def test_a_callback_url_needs_the_default_secret() -> None:
@@ -424,6 +465,45 @@ def test_a_definition_is_refused_at_its_field(change: dict[str, Any], field: str
     assert_whole(refused.value, field=field)
 
 
+MANY_FAULTS = [
+    ({"url": "http://a.example/", "events": [], "rate": "fast"}, ["events", "rate", "url"]),
+    ({"url": URL, "secret": "x", "schedule": "often", "concurrency": 0}, ["secret", "concurrency", "schedule"]),
+    ({"url": "http://8.8.8.8/", "format": "twelvelabs", "events": ["index.task.*", "analyze.*"]}, ["events", "url"]),
+    ({"events": [], "rate": 5}, ["url", "events", "rate"]),
+    ({"url": 5, "rate": 5}, ["url", "rate"]),
+    ({"url": URL, "rate": 5, "signatures": "v1"}, ["rate", "signatures"]),
+    ({"url": URL, "format": "twelvelab", "secret": "revealed by them"}, ["format"]),
+]
+
+
+@pytest.mark.parametrize(("definition", "fields"), MANY_FAULTS, ids=lambda one: ascii(one)[:40])
+def test_all_faults_of_a_definition_are_told_at_once(definition: dict[str, Any], fields: list[str]) -> None:
+    """The first at its field as ever, the others behind it; what only follows from another fault is not."""
+    with pytest.raises(Rejection) as refused:
+        judged(definition)
+    assert_whole(refused.value, field=fields[0])
+    assert re.findall(r"(?:^|; )([a-z_]+): ", str(refused.value)) == fields, str(refused.value)
+    assert ".;" not in refused.value.reason
+
+
+@pytest.mark.parametrize(("signatures", "lacks"), [({}, True), ({"signatures": ["v1a"]}, False)])
+def test_a_secret_that_lacks_is_told_with_the_other_faults(signatures: dict[str, Any], lacks: bool) -> None:
+    """Where one is needed: it would be the next thing to be refused for."""
+    with pytest.raises(Rejection) as refused:
+        judged({"url": URL, "rate": 5, **signatures}, has_default_secret=False)
+    assert refused.value.field == "rate"
+    assert ("; secret: there is no secret to sign with" in refused.value.reason) is lacks
+
+
+def test_a_definition_full_of_faults_is_refused_in_few_words() -> None:
+    """The others are counted."""
+    with pytest.raises(Rejection) as refused:
+        judged({"url": URL, "events": ["?"] * 100, "rate": "fast"})
+    assert_whole(refused.value, field="events.0")
+    assert refused.value.reason.count("; events.") == 4
+    assert refused.value.reason.endswith("; and 96 more faults")
+
+
 @pytest.mark.parametrize(
     "text",
     ["", " ", "nope", "null", "5", "[]", '"x"', "{", '{"url"', "{}", '{"a": 1}', "{'url': 1}", "\x00", "\ufeff{}",
@@ -439,6 +519,21 @@ def test_what_is_no_definition_is_refused(text: str) -> None:
         judged(text)
     assert_whole(refused.value)
     assert refused.value.field in {"", "url"}
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ('{"url": "https://example.com/", "events" ["*"]}', "line 1, column 42"),
+        ('{"url":\n"https://example.com/",}', "line 2, column 24"),
+        ('{"url"', "line 1, column 6"),
+    ],
+)
+def test_a_definition_that_is_no_json_is_told_by_its_position(text: str, where: str) -> None:
+    """So that one comma is found in a long definition."""
+    with pytest.raises(Rejection) as refused:
+        judged(text)
+    assert refused.value.reason == f"is not JSON ({where})"
 
 
 @pytest.mark.parametrize(
@@ -527,6 +622,17 @@ def test_a_secret_of_twelvelabs_is_any_text(secret: str) -> None:
     for fields in ({"secret": secret, "format": "twelvelabs"}, {"format": "twelvelabs", "secret": secret}):
         made = judged({"url": URL, **fields}, has_default_secret=False)
         assert (made.format, made.secrets) == ("twelvelabs", (secret,))
+
+
+@pytest.mark.parametrize("fields", [{"format": "twelvelabs", "secret": "short"}, {"secret": 5, "format": "twelvelabs"}])
+def test_a_refused_secret_of_twelvelabs_is_made_as_that_format_has_it(fields: dict[str, Any]) -> None:
+    """A whsec_… belongs to the other formats, and so does the way to make one."""
+    with pytest.raises(Rejection) as refused:
+        judged({"url": URL, **fields})
+    assert ("openssl rand -hex 32" in refused.value.fix, "whsec_" in refused.value.fix) == (True, False)
+    with pytest.raises(Rejection) as refused:
+        judged({"url": URL, **fields, "format": "standard"})
+    assert 'echo "whsec_$(openssl rand -base64 32)"' in refused.value.fix
 
 
 def test_a_refused_secret_of_twelvelabs_is_not_shown() -> None:

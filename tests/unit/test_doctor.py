@@ -1,5 +1,6 @@
 """The doctor's judgement: facts in, findings out. Each bad one says what, why, and the next command."""
 
+import re
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
@@ -21,6 +22,7 @@ from bridge.doctor import (
     ok,
     server,
     shortened,
+    tasks,
     together,
     upstream,
     warn,
@@ -94,7 +96,7 @@ def test_a_healthy_redis_has_nothing_to_look_at() -> None:
         ({"ahead": (server.Ahead("the latest event", 5_000, 5_000, "wait"),)}, "clock", "ok", "0.0 s", ""),
         ({"data_version": None}, "data", "ok", "nothing", ""),
         ({"data_version": "2"}, "data", "fail", "version 2", "newer bridge"),
-        ({"data_version": "x"}, "data", "fail", "“x”", "HSET bridge:meta data_version 1"),
+        ({"data_version": "x"}, "data", "fail", "“x”", "redis-cli HSET bridge:meta data_version 1"),
     ],
 )
 def test_what_redis_says_is_judged(fields: dict[str, object], check: str, level: str, word: str, fix: str) -> None:
@@ -234,15 +236,20 @@ def test_a_list_that_nobody_asked_for_is_not_spoken_of() -> None:
 
 
 def test_an_address_that_is_the_container_itself_is_said() -> None:
-    """Exported for a simulator by hand, and taken by compose, too: curl on the host would find it well."""
+    """Exported for a simulator by hand, and taken by compose, too: curl on the host would find it well. By hand the
+    simulator that was ended is started again."""
     failed = FetchFailure(FetchFault.TRANSIENT, "connect: refused")
     for base_url, place, said in (
         ("http://127.0.0.1:8788/v1.3", Deployment.COMPOSE, "unset BRIDGE_TWELVELABS_BASE_URL"),
-        ("http://127.0.0.1:8788/v1.3", Deployment.BY_HAND, "curl"),
+        ("http://127.0.0.1:8788/v1.3", Deployment.BY_HAND, "bridge simulate 8788  # or"),
+        ("http://[::1]/v1.3", Deployment.BY_HAND, "bridge simulate 80  # or"),
         ("https://api.example/v1.3", Deployment.COMPOSE, "curl"),
     ):
         (one,) = upstream.key(failed, base_url, deployment=place)
         assert one.fix.startswith(said)
+    came = FetchFailure(FetchFault.TRANSIENT, "HTTP 500")
+    (one,) = upstream.key(came, "http://127.0.0.1:8788/v1.3")
+    assert one.fix.startswith("curl")  # something does listen there
 
 
 def test_a_good_key_that_the_workers_have_not_is_said() -> None:
@@ -395,8 +402,8 @@ def test_tasks_that_keep_failing_are_named() -> None:
 
 def test_one_cause_is_told_once() -> None:
     """A hundred tasks behind one outage are one finding, and another's cause is not among them."""
-    tasks = [work.TaskFacts(f"t{n}", 3 + n, "dns: no answer") for n in range(100)]
-    assert [(one.found, one.why) for one in work.faulty([*tasks, work.TaskFacts("x", 3, "HTTP 500")])] == [
+    many = [work.TaskFacts(f"t{n}", 3 + n, "dns: no answer") for n in range(100)]
+    assert [(one.found, one.why) for one in work.faulty([*many, work.TaskFacts("x", 3, "HTTP 500")])] == [
         ("t0 and 99 more failed to be read 102 times in a row", "dns: no answer"),
         ("x failed to be read 3 times in a row", "HTTP 500"),
     ]
@@ -546,6 +553,46 @@ def test_tasks_that_name_nobody_are_warned_of_once_a_name() -> None:
     assert one.fix == "bridge endpoint add biling URL"
 
 
+def test_a_name_that_is_nearly_an_endpoint_is_written_as_that() -> None:
+    """With what else the task has, as its options are replaced as a whole; callback URLs are nobody's name."""
+    known = frozenset({"local", "ends", "url:lca1"})
+    facts = work.TaskFacts("t1", endpoints=("ends", "lcal"), written=("metadata", "endpoints", "x-mine"))
+    (one,) = work.unknown_names([facts, work.TaskFacts("t2", endpoints=("lcal",))], known)
+    assert one.why.endswith("did you mean local?")
+    assert one.fix == "bridge task add t1 --metadata JSON --endpoint ends,local"
+
+
+def test_misspelt_options_of_tasks_are_warned_of_once_a_field() -> None:
+    """Nobody reads them; what a client keeps there for itself is nobody's business."""
+    facts = [work.TaskFacts(f"t{n}", written=("metadat", "x-metadata", "color")) for n in range(3)]
+    facts.append(work.TaskFacts("u1", endpoints=("a",), written=("endpoints", "callback-url")))
+    found = tasks.misspelt_options(facts)
+    assert [(one.level, one.check, one.fix) for one in found] == [
+        (Level.WARN, "task", "bridge task add u1 --endpoint a --callback-url URL"),
+        (Level.WARN, "task", "bridge task add t0 --metadata JSON"),
+    ]
+    assert found[1].found == "t0 and 2 more: the unknown field “metadat” is ignored: did you mean “metadata”?"
+
+
+def test_tasks_that_are_to_be_taken_in_much_later_are_warned_of_together() -> None:
+    """Each moment as the score says it; the command takes in the first at once."""
+    assert tasks.ahead([]) == []
+    found = tasks.ahead([("t1", 1_800_000_000.0), ("t2", 4_102_444_800.0)])
+    assert [(one.level, one.check, one.found, one.fix) for one in found] == [
+        (Level.WARN, "task", "t1 and 1 more: not taken in before 2027-01-15T08:00:00.000Z", "bridge task poll t1")
+    ]
+    assert "score" in found[0].why
+
+
+def test_a_good_definition_that_outlived_a_bad_one_is_said_to_be_in_force() -> None:
+    """Of one that was never in force nothing of the kind."""
+    refusal = Refusal("endpoint:a", "url: is missing", "x", "url")
+    (one,) = entries.rejected([refusal], WRITTEN, JUDGE, in_force={"a"})
+    assert one.why == "url: is missing; its last good definition is in force"
+    (one,) = entries.rejected([refusal], WRITTEN, JUDGE)
+    assert "in force" not in one.why
+
+
 def test_what_was_refused_is_told_by_name_with_its_fix() -> None:
     """An entry that is no JSON, too."""
     found = entries.rejected([Refusal("task:t1", "metadata: not JSON", "write JSON"), Refusal("x", "", "")], {}, JUDGE)
@@ -554,6 +601,17 @@ def test_what_was_refused_is_told_by_name_with_its_fix() -> None:
         "warn rejected x | no reason stands there | bridge rejected rm x",
     ]
     assert entries.rejected([], {}, JUDGE) == [ok("rejected", "none")]
+
+
+@pytest.mark.parametrize("reason", ["url: fragment: The URL has a fragment.", "url: fragment"])
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_reason_and_what_follows_it_are_one_sentence(reason: str, kept: bool) -> None:
+    """Whether the reason ends in a full stop or not."""
+    judge = replace(JUDGE, policy=Policy())
+    refusal = Refusal("endpoint:a", reason, "x", "url", "https://example.com/", kept=kept)
+    (one,) = entries.rejected([refusal], {b"a": b'{"url":"https://example.com/"}'} if kept else {}, judge)
+    assert one.why.startswith("url: fragment")
+    assert not re.search(r"\.;|\w [Ii]t stays|\. once", one.why), one.why
 
 
 INSIDE = Refusal(

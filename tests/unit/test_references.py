@@ -1,5 +1,6 @@
 """docs/cli.md, docs/settings.md and docs/metrics.md are what their generators write today."""
 
+import re
 from pathlib import Path
 
 from bridge.cli import COMMANDS, reference, reference_metrics, reference_settings
@@ -23,6 +24,15 @@ def test_the_reference_of_the_settings_is_up_to_date() -> None:
     written, text = reference_settings.render(), (DOCS / "settings.md").read_text()
     assert text == written, STALE.format("settings", "reference_settings")
     assert all(f"\n| `{shown_name(name)}` |" in text for name in Settings.model_fields)
+
+
+def test_each_heading_of_the_settings_stands_once() -> None:
+    """Whoever jumps to a heading finds all that belongs there, wherever a setting stands among the others."""
+    headings = re.findall(r"^## .+", reference_settings.render(), re.MULTILINE)
+    assert headings[-6:] == [
+        f"## {one}" for one in ("Redis", "TwelveLabs", "Polling", "Delivery", "Retention", "Running")
+    ]
+    assert len(set(headings)) == len(headings)
 
 
 def test_the_reference_of_the_metrics_is_up_to_date() -> None:

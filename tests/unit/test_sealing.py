@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.contract import HEADER_VALUE, NAME, endpoint
+from bridge.deployment import with_extra
 from bridge.errors import SettingsError
 from bridge.guard import Policy
 from bridge.model import Endpoint
@@ -140,7 +141,7 @@ def test_what_is_no_key_is_refused_and_not_repeated(bad: str) -> None:
 def test_without_the_package_the_settings_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that could seal nothing is an error before anything starts, and no key needs no package."""
     monkeypatch.setattr("bridge.settings_types.find_spec", lambda name: None)
-    with pytest.raises(SettingsError, match=re.escape("pip install 'bridge-for-twelvelabs[crypto]'")):
+    with pytest.raises(SettingsError, match=re.escape(with_extra("crypto"))):
         load_settings(secrets_key=NEW)
     assert load_settings().secrets_key is None
 

@@ -16,10 +16,12 @@ from bridge.audience import (
     way_to_tell,
 )
 from bridge.filters import index_of, takes
+from bridge.hints import near_name, task_rewriting
 from bridge.kinds import Kind
 from bridge.model import Endpoint
 from bridge.packing import unpack
 from bridge.store.reading.events import EventView
+from bridge.store.reading.options import written_options
 from bridge.store.reading.trips import HasClient, as_ms, as_record, ask
 from bridge.store.records import as_text, endpoint_from_json
 
@@ -44,6 +46,8 @@ class _Heard:
 
     words: Mapping[str, Any]
     watched: bool
+    written: tuple[str, ...] = ()
+    """The names of the task's options, as its client wrote them."""
 
 
 async def untold(store: HasClient, events: Sequence[EventView]) -> dict[str, Untold]:
@@ -54,8 +58,19 @@ async def untold(store: HasClient, events: Sequence[EventView]) -> dict[str, Unt
     for event, heard in zip(events, await _heard(store, events), strict=True):
         later = _later(registered, event)
         if why := nobody(event.type, event.task, endpoints, later=later, **heard.words):
-            found[event.event_id] = Untold(why, way_to_tell(event.task, watched=heard.watched))
+            near, way = _meant(event.task, heard, endpoints), way_to_tell(event.task, watched=heard.watched)
+            found[event.event_id] = Untold(f"{why}: did you mean {near[0]}?", near[1]) if near else Untold(why, way)
     return found
+
+
+def _meant(task: str, heard: _Heard, endpoints: Mapping[str, Endpoint]) -> tuple[str, str] | None:
+    """Of a task that names no endpoint that there is: which it may have meant, and the command that names those."""
+    named, known = heard.words["named"] or (), [name for name in endpoints if not name.startswith("url:")]
+    near = {name: one for name in named if (one := near_name(name, known))}
+    if not near or any(name in known for name in named):
+        return None
+    meant = list(dict.fromkeys(near.get(name, name) for name in named))
+    return ", ".join(dict.fromkeys(near.values())), task_rewriting(task, ("endpoints", *heard.written), meant)
 
 
 async def not_owed(
@@ -107,13 +122,13 @@ async def _heard(store: HasClient, events: Sequence[EventView]) -> list[_Heard]:
         pipe.hget(store.keys.task(event.task), "endpoints")
         pipe.zscore(store.keys.watch, event.task)
 
-    replies = await ask(store, events, question)
+    replies, options_of = await ask(store, events, question), await written_options(store, [one.task for one in events])
     found = []
     for i in range(len(events)):
         kept, options, written, due = replies[4 * i : 4 * i + 4]
         body = unpack(kept) if kept else None
         words = {"named": _named(options, written), "index": index_of(body), "metadata": _metadata(body, options)}
-        found.append(_Heard(words, due is not None))
+        found.append(_Heard(words, due is not None, options_of[i]))
     return found
 
 

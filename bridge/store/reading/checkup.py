@@ -14,6 +14,7 @@ from bridge.doctor.entries import Waiting
 from bridge.doctor.server import Ahead, ServerFacts
 from bridge.doctor.work import OwedFacts, RoleFacts, TaskFacts
 from bridge.redaction import bare
+from bridge.store.reading.options import written_options
 from bridge.store.reading.trips import MADE_DUE, PAGE, HasClient, as_ms, as_record, ask, pairs, some, waits_since
 from bridge.store.reading.vitals import Role
 from bridge.store.records import as_text
@@ -207,17 +208,18 @@ async def _owed(store: HasClient, name: str, now: int, url: str | None, replies:
 
 
 async def task_facts(store: HasClient) -> list[TaskFacts]:
-    """Watched tasks: their faults, and the endpoints that they name."""
+    """Watched tasks: their faults, the endpoints that they name, and the names of all their options."""
     scan = store.client.zscan_iter(store.keys.watch, count=PAGE)
     members = [as_text(member) async for member, _ in some(scan, TASKS)]
     replies = await ask(
         store, members, lambda pipe, one: pipe.hmget(store.keys.watching(one), "faults", "error", "options")
     )
+    written = await written_options(store, members)
     found = []
-    for member, (faults, error, options) in zip(members, replies, strict=True):
+    for member, (faults, error, options), theirs in zip(members, replies, written, strict=True):
         names = as_record(options).get("endpoints")
         named = tuple(map(str, names)) if isinstance(names, list) else ()
-        found.append(TaskFacts(member, as_ms(faults) or 0, as_text(error), named))
+        found.append(TaskFacts(member, as_ms(faults) or 0, as_text(error), named, theirs))
     return found
 
 

@@ -1,12 +1,13 @@
 """Endpoints as a person asks about them: what is in force, how each one fares, what was refused. Without secrets."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bridge.filters import words_of
+from bridge.hints import endpoint_warnings
 from bridge.redaction import bare, narrated
-from bridge.rejection import told_of
+from bridge.rejection import LAST_GOOD, told_of
 from bridge.store.reading.trips import HasClient, as_ms, as_record, ask
 from bridge.store.records import as_text
 from bridge.waiting import error_of
@@ -92,17 +93,23 @@ class EndpointView:
     note: str = ""
     """Why its latest definition was refused."""
     fix: str = ""
+    warnings: tuple[str, ...] = ()
+    """What of its definition is legal and looks like a mistake; the next step after →."""
 
 
-async def list_endpoints(store: HasClient) -> list[EndpointView]:
-    """Those in force, the implicit ones of callback URLs included; those not taken in yet; those refused."""
+async def list_endpoints(store: HasClient, *, written: bool = True) -> list[EndpointView]:
+    """Those in force, the implicit ones of callback URLs included; those not taken in yet; those refused.
+
+    `written` false: what clients wrote is not looked at, as it cannot be read.
+    """
     pipe = store.client.pipeline(transaction=False)
     pipe.hgetall(store.keys.registry)
-    pipe.hgetall(store.keys.endpoints)
     pipe.hgetall(store.keys.rejected)
-    registry, written, rejected = await pipe.execute()
+    if written:
+        pipe.hgetall(store.keys.endpoints)
+    registry, rejected, *theirs = await pipe.execute()
     refusals = {name[9:]: text for name, text in _decoded(rejected).items() if name.startswith("endpoint:")}
-    accepted, asked = _decoded(registry), _decoded(written)
+    accepted, asked = _decoded(registry), _decoded(theirs[0] if theirs else {})
     return await _views(store, sorted({*accepted, *asked, *refusals}), accepted, asked, refusals)
 
 
@@ -155,7 +162,9 @@ async def _views(
     for i, name in enumerate(names):
         known = as_record(accepted.get(name) or asked.get(name))
         state = "" if name in accepted else "waiting" if name in asked else "rejected"
-        views.append(_view(name, state, known, as_record(refusals.get(name)), replies[i * 6 : i * 6 + 6]))
+        view = _view(name, state, known, as_record(refusals.get(name)), replies[i * 6 : i * 6 + 6])
+        hints = endpoint_warnings(name, as_record(asked.get(name)))
+        views.append(replace(view, warnings=tuple(f"{hint} → {fix}" for hint, fix in hints.items())))
     return views
 
 
@@ -216,9 +225,16 @@ def _view(
         delivered=done,
         dead=dead,
         last_at=max((int(pair[1]) for pair in [*last_done, *last_dead]), default=None),
-        note=("the running worker's settings refuse it: " if kept else "") + told_of(refusal),
+        note=_noted(told_of(refusal), kept=bool(kept), in_force=not state),
         fix="bridge doctor" if kept else str(refusal.get("fix", "")),
     )
+
+
+def _noted(why: str, *, kept: bool, in_force: bool) -> str:
+    """Why its latest definition is refused, and what that means for it."""
+    if kept:
+        return f"the running worker's settings refuse it: {why}"
+    return f"{why.removesuffix('.')}; {LAST_GOOD}" if why and in_force else why
 
 
 def _until(previous: object) -> int | None:

@@ -1,15 +1,14 @@
 """What a name that is not known may have been meant to be: the nearest of those that are. Read only, and bounded."""
 
-from collections.abc import Iterable
-from difflib import get_close_matches
+from collections.abc import Iterable, Sequence
 
+from bridge.hints import near_name
+from bridge.store.reading.endpoints import unknown_endpoints
 from bridge.store.reading.trips import HasClient
 from bridge.store.records import as_text
 
 LOOKED = 1_000
 """Among how many names of each kind the near one is looked for."""
-NEAR = 0.8
-"""Ids of TwelveLabs' that are strangers to each other stay well below."""
 
 
 async def near_task(store: HasClient, member: str) -> str:
@@ -23,8 +22,15 @@ async def near_task(store: HasClient, member: str) -> str:
 
 async def near_endpoint(store: HasClient, name: str) -> str:
     """An endpoint in force that is nearly called so; empty where none is."""
-    return _near(name, (await store.client.hkeys(store.keys.registry))[:LOOKED])
+    known = map(as_text, (await store.client.hkeys(store.keys.registry))[:LOOKED])
+    return near_name(name, [one for one in known if not one.startswith("url:")])
+
+
+async def near_endpoints(store: HasClient, names: Sequence[str]) -> dict[str, str]:
+    """Those of these names that are no endpoint's, and that are nearly some's → that one."""
+    near = {name: await near_endpoint(store, name) for name in await unknown_endpoints(store, names)}
+    return {name: one for name, one in near.items() if one}
 
 
 def _near(name: str, known: Iterable[bytes | str]) -> str:
-    return next(iter(get_close_matches(name, map(as_text, known), 1, NEAR)), "")
+    return near_name(name, map(as_text, known))

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from bridge.store.reading.deliveries import DeliveryView
 
+LEASES = 1_000
+"""The most leases of an endpoint that are looked at: it has no more attempts at once."""
 FIELDS = ("state", "reason", "probe_at", "paused_until", "last_failure", "kept")
 
 
@@ -63,17 +65,35 @@ async def _held(store: HasClient, pending: "Sequence[DeliveryView]", known: dict
         pipe.lindex(store.keys.attempts(view.endpoint, view.event_id), -1)
 
     replies = await ask(store, pending, question)
-    judged = {}
+    claimed = {view.endpoint for view, due in zip(pending, replies[::4], strict=True) if due is None}
+    leases, judged = await _leases(store, sorted(claimed)), {}
     for i, view in enumerate(pending):
         due, head, place, latest = replies[4 * i : 4 * i + 4]
         standing = known[view.endpoint]
         waits = due is None and place is not None and as_text(head) != view.event_id
-        hold = hold_of(standing, as_text(head) if waits else None)
+        leased = leases.get((view.endpoint, view.event_id)) if due is None else None
+        hold = hold_of(standing, as_text(head) if waits else None, leased)
         moment = None if due is None or hold else max(int(due), standing.paused_until_at or 0)
         judged[view.endpoint, view.event_id] = replace(
             view, next_at=moment, hold=hold, endpoint_error=standing.error or None, last_error=_failure(latest)
         )
     return judged
+
+
+async def _leases(store: HasClient, names: Sequence[str]) -> dict[tuple[str, str], int]:
+    """Until when which deliveries of these endpoints are leased, by endpoint and event."""
+    now = await store.scripts.now() if names else 0
+
+    def question(pipe: "Pipeline", name: str) -> None:
+        key = store.keys.leases(name)
+        pipe.zrange(key, f"({now}", "+inf", byscore=True, withscores=True, offset=0, num=LEASES)
+
+    replies = await ask(store, names, question)
+    return {
+        (name, as_text(one).rpartition("/")[0]): int(until)
+        for name, found in zip(names, replies, strict=True)
+        for one, until in found
+    }
 
 
 async def _failed(store: HasClient, dead: "Sequence[DeliveryView]") -> Judged:

@@ -2,9 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from bridge.contract import MILLISECONDS_FROM, OPTIONS
+from bridge.formats import rfc3339
 from bridge.model import DeliveryState
+from bridge.rejection import told_of
 from bridge.store.reading.deliveries import deliveries_of
 from bridge.store.reading.standings import standings
 from bridge.store.reading.trips import HasClient, as_ms, as_record, ask, pieces
@@ -19,6 +23,9 @@ STATES = ("waiting", "watched", "ended", "rejected", "gone")
 
 MEMBERS = 200_000
 """The most tasks of each kind (watched, ended) that a listing looks at."""
+
+FAR, AHEAD_SECONDS = 500, 86_400
+"""How many tasks are looked at that are to be taken in much later, and how much that is."""
 
 _WATCH = ("polled_at", "error", "faults", "absences", "token", "expires", "options")
 _SNAPSHOT = ("status", "updated_at", "observed_at", "revision", "event_id", "gone", "hls_status")
@@ -37,7 +44,8 @@ class TaskView:
     observed_at: int | None
     polled_at: int | None
     next_at: int | None
-    """None when it is not watched, or is being read at this moment."""
+    """When it is read, or taken in if that is later than now; None when it is neither watched nor to be, or is being
+    read at this moment."""
     being_read: bool
     ended_at: int | None
     expires_at: int | None
@@ -88,7 +96,33 @@ async def find_tasks(store: HasClient, members: Sequence[str]) -> list[TaskView]
         pipe.hget(store.keys.rejected, f"task:{member}")
 
     replies = await ask(store, members, question)
-    return [_view(member, *replies[i * 6 : i * 6 + 6]) for i, member in enumerate(members)]
+    views = [_view(member, *replies[i * 6 : i * 6 + 6]) for i, member in enumerate(members)]
+    scores = {view.task: replies[i * 6] for i, view in enumerate(views) if view.state == "waiting" and replies[i * 6]}
+    now = await store.scripts.now() if scores else 0
+    return [_ahead(view, scores.get(view.task, 0), now) for view in views]
+
+
+def _ahead(view: TaskView, score: float, now: int) -> TaskView:
+    """One whose moment is yet to come, by its score in seconds, says so; one in milliseconds is refused instead."""
+    moment = as_ms(score * 1000) if now / 1000 < score < MILLISECONDS_FROM else None
+    if moment is None or view.note:
+        return view
+    return replace(view, next_at=moment, note=taken_in_at(moment), fix=f"bridge task poll {quote(view.task)}")
+
+
+def taken_in_at(moment: int) -> str:
+    """Until when a task waits to be taken in."""
+    return f"not taken in before {rfc3339(moment)}, as its score says"
+
+
+async def far_ahead(store: HasClient) -> list[tuple[str, float]]:
+    """Tasks that are to be taken in more than a day from now, the first of them: each with its score."""
+    soonest = await store.scripts.now() / 1000 + AHEAD_SECONDS
+    reply: Any = await store.client.zrangebyscore(
+        store.keys.tasks, soonest, f"({MILLISECONDS_FROM}", start=0, num=FAR, withscores=True
+    )
+    watched = await ask(store, reply, lambda pipe, pair: pipe.zscore(store.keys.watch, pair[0]))
+    return [(as_text(one), score) for (one, score), due in zip(reply, watched, strict=True) if due is None]
 
 
 async def task_with_deliveries(store: HasClient, member: str) -> TaskView:
@@ -96,15 +130,16 @@ async def task_with_deliveries(store: HasClient, member: str) -> TaskView:
     return (await _with_deliveries(store, await find_tasks(store, [member])))[0]
 
 
-async def count_tasks(store: HasClient) -> dict[str, int]:
-    """How many are watched, wait to be taken in, ended and are refused."""
+async def count_tasks(store: HasClient, *, requests: bool = True) -> dict[str, int]:
+    """How many are watched, wait to be taken in (0 where `requests` are not to be counted), ended and are refused."""
     pipe = store.client.pipeline(transaction=False)
     pipe.zcard(store.keys.watch)
-    pipe.zcount(store.keys.tasks, "-inf", "(+inf")
     pipe.zcard(store.keys.ended)
     pipe.hlen(store.keys.rejected)
-    watched, requests, ended, rejected = await pipe.execute()
-    return {"watched": watched, "requests": requests, "ended": ended, "rejected": rejected}
+    if requests:
+        pipe.zcount(store.keys.tasks, "-inf", "(+inf")
+    watched, ended, rejected, *waiting = await pipe.execute()
+    return {"watched": watched, "requests": sum(waiting), "ended": ended, "rejected": rejected}
 
 
 async def statuses(store: HasClient, limit: int) -> dict[str, int]:
@@ -154,7 +189,8 @@ def _view(
         state = "rejected" if refusal else "ended" if status or ended is not None else "unknown"
     note, fix = as_text(error), ""
     if refusal:
-        note, fix = str(refusal.get("reason", "")), str(refusal.get("fix", ""))
+        note = told_of(refusal) if refusal.get("field") in OPTIONS else str(refusal.get("reason", ""))
+        fix = str(refusal.get("fix", ""))
     elif gone == "1" and not status and not note:
         note, fix = NEVER_SEEN.reason, NEVER_SEEN.fix
     watched = state == "watched"

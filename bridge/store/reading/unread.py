@@ -1,5 +1,10 @@
 """Keys under our prefix that nobody reads, as a hand may leave them. Read only, and with a bound."""
 
+from collections.abc import Sequence
+from typing import Any
+
+from redis.exceptions import NoPermissionError
+
 from bridge.doctor.server import Strangers
 from bridge.hints import near_names
 from bridge.store.keys import ALONE, Keys
@@ -7,17 +12,31 @@ from bridge.store.reading.checkup import CLIENTS_KEYS
 from bridge.store.reading.trips import HasClient, ask
 from bridge.store.records import as_text
 
+NEAR = [(near, meant) for meant in CLIENTS_KEYS for near in sorted(near_names(meant) - ALONE)]
+"""What the names of clients' keys become by one slip, each with the one that is meant."""
 KEYS, PAGE = 100_000, 1_000
 """About so many keys are looked at, whoever they belong to, and so many at a time."""
 
 
 async def misspelt_keys(store: HasClient) -> list[tuple[str, str, str, str]]:
     """Keys that somebody wrote beside those of clients: (key, its type, the key that was meant, that one's type)."""
-    names = [(near, meant) for meant in CLIENTS_KEYS for near in sorted(near_names(meant) - ALONE)]
-    found = await ask(store, names, lambda pipe, pair: pipe.type(store.keys(pair[0])))
+    found = await ask(store, NEAR, lambda pipe, pair: pipe.type(store.keys(pair[0])))
+    return _misspelt(store.keys, found)
+
+
+async def visible_misspelt_keys(client: Any, keys: Keys) -> list[tuple[str, str, str, str]]:
+    """Those of them that this user of Redis may look at."""
+    pipe = client.pipeline(transaction=False)
+    for near, _ in NEAR:
+        pipe.type(keys(near))
+    found = await pipe.execute(raise_on_error=False)
+    return _misspelt(keys, ["none" if isinstance(kind, NoPermissionError) else kind for kind in found])
+
+
+def _misspelt(keys: Keys, found: Sequence[Any]) -> list[tuple[str, str, str, str]]:
     return [
-        (store.keys(near), as_text(kind), store.keys(meant), CLIENTS_KEYS[meant])
-        for (near, meant), kind in zip(names, found, strict=True)
+        (keys(near), as_text(kind), keys(meant), CLIENTS_KEYS[meant])
+        for (near, meant), kind in zip(NEAR, found, strict=True)
         if as_text(kind) != "none"
     ]
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from bridge.doctor.upstream import ListFacts
@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
 
 KINDS = ("poll", "deliver")
+WRITTEN = {"tasks": "zset", "endpoints": "hash"}
+"""The clients' keys that a status looks into, with the types that they should have."""
 SPENT_MS = 3_000
 """A worker that found no request left asks again at the moment it was told; so much later it has found one."""
 MINUTE_MS = 75_000
 """No request is longer in coming than a minute and what rounding adds; beyond, Redis' clock was set back since."""
+UNREAD = 1_000
+"""Among how many watched tasks those are counted that failed at their latest read."""
 SEEN = 20_000
 """How many watched tasks are counted by status; beyond, the counts are of these."""
 
@@ -70,6 +74,12 @@ class Status:
     counters: dict[str, int]
     """Those without labels; `bridge metrics` has them all."""
     redis: dict[str, Any]
+    unread: int = 0
+    """How many of the watched tasks that are due first, a thousand at most, failed at their latest read."""
+    unread_by: str = ""
+    """What most of them failed by."""
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """Of the clients' keys `tasks` and `endpoints` those of a wrong type, in words: what they hold is not counted."""
 
 
 async def list_facts(store: HasClient, *, fresh_ms: int, account: str = "default") -> ListFacts:
@@ -149,13 +159,14 @@ async def live_workers_on(store: HasClient, kind: str, host: str) -> int:
 
 async def status(store: HasClient, *, seen: int = SEEN) -> Status:
     """The whole picture; at most `seen` tasks are counted by status."""
-    endpoints = await list_endpoints(store)
+    unreadable = await _unreadable(store)
+    endpoints = await list_endpoints(store, written="endpoints" not in unreadable)
     pipe = store.client.pipeline(transaction=False)
     pipe.info()
     pipe.hgetall(store.keys.stats)
     info, counters = await pipe.execute()
     return Status(
-        tasks=await count_tasks(store),
+        tasks=await count_tasks(store, requests="tasks" not in unreadable),
         statuses=await statuses(store, seen),
         roles=tuple([await role(store, kind) for kind in KINDS]),
         endpoints=dict(Counter(one.state for one in endpoints if one.state != "removed")),
@@ -166,7 +177,29 @@ async def status(store: HasClient, *, seen: int = SEEN) -> Status:
         oldest_due_ms=max((await oldest_due(store, endpoints)).values(), default=0),
         counters={name: by for name, by in numbers(counters).items() if ":" not in name},
         redis=_about(info),
+        **await _unread(store),
+        unreadable=unreadable,
     )
+
+
+async def _unreadable(store: HasClient) -> dict[str, str]:
+    """The clients' keys that a status looks into and that somebody wrote over."""
+    found = await ask(store, list(WRITTEN), lambda pipe, name: pipe.type(store.keys(name)))
+    return {
+        name: f"{store.keys(name)} is a {as_text(seen)}, not a {wanted}"
+        for (name, wanted), seen in zip(WRITTEN.items(), found, strict=True)
+        if as_text(seen) not in {wanted, "none"}
+    }
+
+
+async def _unread(store: HasClient) -> dict[str, Any]:
+    """How many watched tasks failed at their latest read, and what most of them failed by."""
+    members = cast("list[bytes]", await store.client.zrange(store.keys.watch, 0, UNREAD - 1))
+    replies = await ask(
+        store, members, lambda pipe, one: pipe.hmget(store.keys.watching(as_text(one)), "faults", "error")
+    )
+    errors = Counter(as_text(error) for faults, error in replies if as_ms(faults))
+    return {"unread": errors.total(), "unread_by": next((error for error, _ in errors.most_common(1)), "")}
 
 
 def numbers(counters: Mapping[Any, Any]) -> dict[str, int]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bridge.finding import Search
-from bridge.rejection import rejected_field
+from bridge.rejection import rejected_field, told_of
 from bridge.store.reading.trips import HasClient, as_ms, as_record
 from bridge.store.records import as_text
 from bridge.watches import WORDS, shown
@@ -68,13 +68,13 @@ def _view(name: bytes, text: bytes, known: Mapping[bytes, bytes], refusal: Mappi
         since_at=_ms(definition, "since"),
         expires_at=_ms(definition, "expires_at"),
         options={name: definition[name] for name in ("metadata", "endpoints", "callback_url") if name in definition},
-        note=str(refusal.get("reason", "")) or "; ".join(dict.fromkeys(errors)),
+        note=told_of(refusal) or "; ".join(dict.fromkeys(errors)),
         fix=str(refusal.get("fix", "")),
     )
 
 
 def _refused(name: str, refusal: Mapping[str, Any]) -> WatchView:
-    note, fix = str(refusal.get("reason", "")), str(refusal.get("fix", ""))
+    note, fix = told_of(refusal), str(refusal.get("fix", ""))
     return WatchView(name, "rejected", (), 0, None, None, None, None, {}, note, fix)
 
 

@@ -13,6 +13,7 @@ from bridge.store import connect
 from bridge.store.keys import Keys
 from bridge.store.reading.refusals import read_refusals
 from bridge.store.reading.trips import pieces, reading_errors
+from bridge.store.reading.unread import visible_misspelt_keys
 from bridge.store.records import as_bytes, as_text
 
 MEMBERS = 100_000
@@ -29,6 +30,8 @@ class Written:
     watches: dict[bytes, bytes] = field(default_factory=dict)
     broken: dict[str, Rejection] = field(default_factory=dict)
     """Key → what is wrong with it."""
+    misspelt: list[tuple[str, str, str, str]] = field(default_factory=list)
+    """Keys that nobody reads: (key, its type, the key that was meant, that one's type)."""
     more: bool = False
     """There are more members than are looked at."""
     refused: list[Refusal] = field(default_factory=list)
@@ -46,6 +49,7 @@ async def read_written(url: str, prefix: str) -> Written:
                 found.watches = await read_watches(client, keys)
             if await _is(client, keys.tasks, "zset", found):
                 await _read_tasks(client, keys, found)
+            found.misspelt = await visible_misspelt_keys(client, keys)
             with suppress(NoPermissionError):  # before Redis 7 who registers may not look there
                 if as_text(await client.type(keys.rejected)) == "hash":
                     found.refused = await read_refusals(client, keys.rejected)
