@@ -40,7 +40,7 @@ def corrected(url: str) -> str:
         return ""
     public, near = f"https://{rest}", f"{meant[0]}://{rest}"
     if Policy().judge_url(public).allowed:
-        return public
+        return public if public.lower() != url.lower() else ""
     return near if near.lower() != url.lower() and networks_for(near) else ""
 
 

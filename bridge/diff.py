@@ -233,5 +233,5 @@ def _doubt(snapshot: Snapshot | None, observation: Observation, kind: Kind, *, f
     if observation.status not in kind.statuses:
         return f"the status “{observation.status}” is not known"
     if snapshot and snapshot.status in kind.terminal and not snapshot.gone:
-        return f"it left “{snapshot.status}”"
+        return f"“{snapshot.status}” is an end, and now it says “{observation.status}”"
     return ""

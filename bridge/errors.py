@@ -70,6 +70,10 @@ class StoreAway(StoreDown):
     """Redis cannot be reached, or its answer does not come."""
 
 
+class StoreLoading(StoreDown):
+    """Redis has just started, and reads its data: it will answer by itself."""
+
+
 class StoreLocked(StoreDown):
     """Redis does not let us in: it wants a password, or does not know ours."""
 

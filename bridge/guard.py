@@ -106,6 +106,8 @@ _URL = re.compile(
     r"(?P<path>(?:/[^?#]*)?)(?P<query>(?:\?[^#]*)?)(?P<fragment>#.*)?",
     re.IGNORECASE,
 )
+_SCHEME = re.compile(r"[^/?#]+")
+_NO_COLON = re.compile(r"https?//+", re.IGNORECASE)
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?")
 _IDN_EXCEPTIONS = re.compile(  # letters and marks that RFC 5892 disallows all the same
@@ -302,12 +304,24 @@ def _scheme_missed(url: str, scheme: str) -> str:
     """What to say of a scheme that no setting lets through; nothing of http, which one does."""
     if scheme == "http":
         return ""
-    near = get_close_matches(scheme, _DEFAULT_PORTS, 2, cutoff=0.7)  # what is not near may hold anything: not repeated
+    written = _SCHEME.fullmatch(scheme) if ":" in url else None
+    near = (
+        get_close_matches(scheme, _DEFAULT_PORTS, 2, cutoff=0.7) if written else []
+    )  # what is not near may hold anything: not repeated
     if near:
         meant = " or ".join(f"{one}://" for one in near)
         return f"The URL begins with “{scheme}:”, which is no known scheme; did you mean {meant}?"
-    what = "a scheme other than https or http" if "://" in url else "no scheme"
-    return f"The URL begins with {what}; write https:// before the host."
+    if written and "://" in url:
+        return "The URL begins with a scheme other than https or http; write https:// before the host."
+    host = _NO_COLON.sub("", url)
+    lacks = "begins with no scheme" if host == url else "lacks the colon after its scheme"
+    return f"The URL {lacks}; write {'http:// or https://' if _is_ours(host) else 'https://'} before the host."
+
+
+def _is_ours(text: str) -> bool:
+    """Whether what begins with a host names a machine of somebody's own, where http:// is usual."""
+    host = re.split("[:/?#]", text.lower(), maxsplit=1)[0]
+    return "." not in host or _is_literal(host) or bool(_SPECIAL_TLD.fullmatch(host.rpartition(".")[2]))
 
 
 def _is_a_label(label: str) -> bool:

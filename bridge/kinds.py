@@ -119,6 +119,8 @@ ANALYSIS = Kind(
 """An asynchronous analysis of a video."""
 
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (TASK, ASSET, ANALYSIS)}
+STATUSES = frozenset(status for kind in KINDS.values() for status in kind.statuses)
+"""Every status that is documented, of whatever kind."""
 FAMILIES = tuple(kind.family for kind in KINDS.values())
 """How the types of events about tasks begin."""
 

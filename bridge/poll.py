@@ -242,7 +242,7 @@ class Poller:
         soon = (again or task.doubt is None) and verdict.lasting_ms == diff.DOUBT_MS
         delay = diff.DOUBT_MS + CLOCK_MARGIN_MS if soon else self._interval_ms(first=False)
         since = task.doubted_at if again else now
-        error = f"doubted and asked again: {verdict.why}"
+        error = f"TwelveLabs is asked again before its answer is told: {verdict.why}"
         await self._postpone(
             reading, Postponement(delay, doubt=verdict.fingerprint, doubted_at=since, error=error), "doubted"
         )

@@ -21,7 +21,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from bridge.redaction import value_without_secrets, without_secrets
-from bridge.settings_types import knob_of, plain_text
+from bridge.settings_types import SAYS_ALL, knob_of, plain_text
 from bridge.wording import wrong
 
 Origin = Literal["cli", "env", ".env", "secrets", "config file", "default"]
@@ -247,4 +247,4 @@ def complaint(fields: Mapping[str, FieldInfo], error: ErrorDetails, data: Mappin
     item = f"item {int(error['loc'][1]) + 1} " if len(error["loc"]) > 1 else ""
     examples, name = fields[key].examples, shown_name(key)
     example = f"; for example {name}={examples[0] if examples else plain_text(fields[key].default)}"
-    return f"{name}{place}: {item}{reason}" + example * (error["type"] != "lease")
+    return f"{name}{place}: {item}{reason}" + example * (error["type"] not in SAYS_ALL)

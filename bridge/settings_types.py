@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from bridge.deployment import with_extra
 from bridge.errors import InvalidInput
@@ -76,14 +77,34 @@ def _split_url(text: str) -> SplitResult:
     raise ValueError("is not a URL; percent-encode special characters of a password, @ as %40 and / as %2F")
 
 
+SAYS_ALL = frozenset({"lease", "placeholder", "address"})
+"""The kinds of an error that says itself what would be right, so that an example would only disagree."""
+
+
+def _complete(text: str, what: str) -> None:
+    """Refuse what was pasted as it stands in a page, where … is for the reader to fill in."""
+    if "…" in text:
+        told = f"holds the … of an example: replace the … by {what}"
+        raise PydanticCustomError("placeholder", "{reason}", {"reason": told})
+
+
 NO_SENTINEL = (
     "leads to Sentinels, which the bridge does not ask: give one redis:// address that always leads to the primary "
     "(docs/how-to/redis-sentinel.md)"
 )
 
 
+_ADDRESS = re.compile(r"(?P<host>localhost|\d{1,3}(?:\.\d{1,3}){3})(?::(?P<port>\d{1,4}|[1-5]\d{4}))?/?", re.ASCII)
+"""An address that can be told, as it can hold no password."""
+
+
 def _redis_url(value: SecretStr) -> SecretStr:
-    parts = _split_url(value.get_secret_value())
+    text = value.get_secret_value()
+    _complete(text, "what it stands for, such as :PASSWORD or USER:PASSWORD")
+    if found := _ADDRESS.fullmatch(text):
+        told = f"must start with redis://: BRIDGE_REDIS_URL=redis://{found['host']}:{found['port'] or '6379'}/0"
+        raise PydanticCustomError("address", "{reason}", {"reason": told})
+    parts = _split_url(text)
     hosts = parts.netloc.rpartition("@")[2].split(",")
     if parts.scheme == "redis+sentinel":
         raise ValueError(NO_SENTINEL)
@@ -112,18 +133,21 @@ def _prefix(value: str) -> str:
 
 
 def _api_key(value: SecretStr | None) -> SecretStr | None:
+    _complete(value.get_secret_value() if value else "", "your key, which the TwelveLabs dashboard shows")
     if value and not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
         raise ValueError("must be printable ASCII without spaces, as it travels in a header")
     return value
 
 
 def _token(value: SecretStr | None) -> SecretStr | None:
+    _complete(value.get_secret_value() if value else "", "your token")
     if value and not re.fullmatch(r"[\x21-\x7e]{16,200}", value.get_secret_value()):
         raise ValueError("must be 16 to 200 characters of printable ASCII without spaces, as it travels in a header")
     return value
 
 
 def _signing_secret(value: SecretStr | None) -> SecretStr | None:
+    _complete(value.get_secret_value() if value else "", "your secret")
     prefix, _, encoded = value.get_secret_value().partition("_") if value else ("whsec", "", "A" * 32)
     try:
         right = prefix == "whsec" and 24 <= len(base64.b64decode(encoded, validate=True)) <= 64

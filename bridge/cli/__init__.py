@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import rich_click as click
-from click.exceptions import Abort, Exit, NoArgsIsHelpError, NoSuchCommand
+from click.exceptions import Abort, Exit, NoArgsIsHelpError, NoSuchCommand, NoSuchOption
 from click.shell_completion import CompletionItem
 
 from bridge import __version__
 from bridge.cli.output import FORMATS, FORMS, complain, read_or_not
 from bridge.cli.page import LOOK, PageContext, dressed
+from bridge.cli.unknown import unknown_command
 from bridge.cli.word import Word
 from bridge.errors import BridgeError, InvalidInput
 
@@ -92,9 +93,15 @@ class LazyGroup(click.RichGroup):
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """As click does; what is printed may be read by nobody."""
+        """As click does; what is printed may be read by nobody. After a noun, too, `help` is its page."""
         with read_or_not():
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except NoSuchCommand as error:
+                if error.command_name != "help" or error.ctx is None:
+                    raise
+                click.echo(error.ctx.get_help())
+                return 0
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -109,12 +116,11 @@ class LazyGroup(click.RichGroup):
         command: click.Command = getattr(importlib.import_module(module), name)
         return dressed(command)
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does; the names that are near a misspelt one are those that are imported when they are used."""
-        try:
-            return super().resolve_command(ctx, args)
-        except NoSuchCommand as error:
-            raise NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from None
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does; `help …` and `version` are what many a command line has for the options."""
+        if args[:1] == ["help"]:
+            args = [*args[1:], "--help"]
+        return super().parse_args(ctx, ["--version"] if args == ["version"] else args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         with self._only_listed():
@@ -134,7 +140,7 @@ class LazyGroup(click.RichGroup):
 
 
 @click.group(cls=LazyGroup, epilog=EPILOG, context_settings=CONTEXT)
-@click.version_option(__version__, prog_name="bridge")
+@click.version_option(__version__, "-V", "--version", prog_name="bridge")
 @click.option("-o", "--output", type=Word(FORMATS), metavar="FORM",
               help=f"How data is printed: {FORMS}; also after the verb.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The same as -o json.")
@@ -177,6 +183,9 @@ def run(arguments: list[str] | None = None) -> int:
     except NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
+    except NoSuchCommand as error:
+        complain(unknown_command(error.command_name, error.ctx) if error.ctx else _misused(error))
+        return error.exit_code
     except click.ClickException as error:
         complain(_misused(error))
         return error.exit_code
@@ -196,10 +205,12 @@ def _misused(error: click.ClickException) -> BridgeError:
         text = text.replace(f"is not a valid {theirs}", f"is {ours}")
     if text.startswith(TOO_MANY):
         text += ": quote what belongs together"
-    ctx = getattr(error, "ctx", None)
-    if ctx and getattr(error, "option_name", "") == PORT_OPTION and (form := _port_of(ctx.command)):
+    ctx: click.Context | None = getattr(error, "ctx", None)
+    option = error.option_name if isinstance(error, NoSuchOption) else ""
+    if ctx and option == PORT_OPTION and (form := _port_of(ctx.command)):
         return InvalidInput(f"No such option '{PORT_OPTION}' here", fix=f"{ctx.command_path} {form}")
-    return InvalidInput(text, fix=f"{ctx.command_path if ctx else 'bridge'} --help")
+    page = "version" if ctx and ctx.parent is None and option == "-v" else "help"
+    return InvalidInput(text, fix=f"{ctx.command_path if ctx else 'bridge'} --{page}")
 
 
 def _port_of(command: click.Command) -> str:

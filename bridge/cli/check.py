@@ -72,7 +72,11 @@ def check(
         say("Allowed by this shell's settings; a running worker goes by its own → bridge doctor")
     blocked = [url for url, row in zip(given, rows, strict=True) if row["verdict"] == "block" and how == "table"]
     for url in list(dict.fromkeys(blocked))[:MENDED]:
-        _say_what_passes(url, policy)
+        if rows[given.index(url)]["reason"] == NO_ANSWER.reason:
+            host = safe(policy.parse(url).host)
+            say(f"→ check the name {host} and its DNS records: it has to resolve here, and where the worker runs")
+        else:
+            _say_what_passes(url, policy)
     if how == "table" and answers:
         for host in sorted({target.host for url in given if isinstance(target := _parsed(policy, url), Target)}):
             if any(not policy.judge_address(address).allowed for address in answers.get(host, ())):

@@ -83,12 +83,20 @@ COLUMNS: Columns = (
     ("next", upcoming("next_at")),
     ("note", waits),
 )
+SPARE = ("made", "attempts", "type", "next")
+"""The columns that a narrow terminal does without, the least needed first."""
 STATES = [str(one) for one in DeliveryState]
+SYNONYMS = {
+    **dict.fromkeys(("failed", "failing", "error", "expired", "exhausted"), "dead"),
+    **dict.fromkeys(("success", "succeeded", "sent", "done", "ok"), "delivered"),
+    **dict.fromkeys(("waiting", "queued", "held", "retrying"), "pending"),
+}
+"""What others call the states."""
 
 
 @delivery.command()
 @click.option("--endpoint", metavar="NAME", callback=speakable, help="Only those owed to this endpoint.")
-@click.option("--state", type=Word(STATES), metavar="STATE", help=f"Only those that are {', '.join(STATES)}.")
+@click.option("--state", type=Word(STATES, SYNONYMS), metavar="STATE", help=f"Only those that are {', '.join(STATES)}.")
 @click.option("--task", "task_id", metavar="ID", help="Only those of this task.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many.")
 @output_option
@@ -105,7 +113,7 @@ def ls(ctx: click.Context, /, **given: Any) -> None:
     views = with_store(ctx, lambda store, _: _listed(store, given))
     rows = [row_of(view, log=False) for view in views]
     how = chosen(ctx, given["output"], given["as_json"])
-    emit(rows, how, COLUMNS, key="delivery")
+    emit(rows, how, COLUMNS, key="delivery", spare=SPARE)
     if given["task_id"] and not rows:
         say(f"No such delivery of task {safe(given['task_id'])} → bridge task show {safe(given['task_id'])}")
     if how == "table" and given["state"] == DeliveryState.DEAD:

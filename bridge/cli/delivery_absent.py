@@ -3,8 +3,11 @@
 from typing import TYPE_CHECKING
 
 from bridge.errors import NotFound
+from bridge.wording import safe
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bridge.store import Store
     from bridge.store.reading.audience import Untold
     from bridge.store.reading.events import EventView
@@ -21,15 +24,27 @@ async def why_absent(store: "Store", event_id: str, endpoint: str | None) -> "Un
     """Why an event has no delivery, or none to this endpoint, and what to do; None where nothing is known of that."""
     from bridge.store.reading.audience import Untold, unheard_by, untold
     from bridge.store.reading.deliveries import find_deliveries
-    from bridge.store.reading.tasks import find_tasks
 
-    if (await find_tasks(store, [event_id]))[0].state not in {"unknown", "rejected"}:
-        return Untold(f"{event_id} is a task, and no event", f"bridge task show {event_id}")
+    if await tasks_among(store, [event_id]):
+        error = a_task(event_id)
+        return Untold(str(error), error.fix)
     events = await _event(store, event_id)
     others = endpoint and await find_deliveries(store, event_id)
     if others:
         return await unheard_by(store, events, endpoint or "")
     return (await untold(store, events)).get(event_id)
+
+
+async def tasks_among(store: "Store", words: "Sequence[str]") -> set[str]:
+    """Those of these words, which should name events, that are the ids of tasks."""
+    from bridge.store.reading.tasks import find_tasks
+
+    return {task.task for task in await find_tasks(store, words) if task.state not in {"unknown", "rejected"}}
+
+
+def a_task(word: str) -> NotFound:
+    """What to raise where the id of a task stands in the place of an event's."""
+    return NotFound(f"{safe(word)} is a task, and no event", fix=f"bridge task show {safe(word)}")
 
 
 async def _event(store: "Store", event_id: str) -> "list[EventView]":

@@ -14,11 +14,12 @@ from bridge.cli import stage
 from bridge.cli.calling import pasteable
 from bridge.cli.defining import secret_from
 from bridge.cli.dev_session import Session, loopback_networks
+from bridge.cli.dev_verdict import verdict
 from bridge.cli.listen import Listener, answer_from
 from bridge.cli.session import ids_from, settings_of
 from bridge.contract import check_member
 from bridge.errors import BridgeError, CredentialRefused, InvalidInput, SettingsError, StoreDown
-from bridge.model import DeliveryState
+from bridge.model import DeliveryState, Fault
 from bridge.redaction import bare
 from bridge.rejection import Rejection
 from bridge.sandbox.redis import RedisServer
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.5
 IDS = 1_000
-FAILED, UNFINISHED = 7, 1
 SENTENCES = {
     "upstream.faulty": "TwelveLabs: {detail} (reads that failed since the last line: {reads}; they are tried again)",
     "upstream.throttled": "TwelveLabs asks for a rest of {seconds} s: {detail}",
@@ -44,12 +44,6 @@ SENTENCES = {
     "worker.ended": "A process of the worker ended (exit code {code}); another one takes its place",
 }
 """What warnings of the worker's log mean to whoever runs it in the foreground."""
-ENDS = {
-    0: "every task is ready, and its events were taken",
-    FAILED: "a task failed",
-    UNFINISHED: "a task was not found or refused, or an event was not taken",
-}
-"""Exit code → what it says at the end of --until-done."""
 DOUBTED = f"! It holds another secret? --secret-file F signs with the one that it holds. Or {REWRITTEN}"
 NO_KEY = (
     "export TWELVELABS_API_KEY=tlk_…  # or that in .env, without export; "
@@ -90,6 +84,9 @@ def hearer(session: Session, lines: "Console", narration: "Console", *, attempts
                 if line.get("status_code") in {401, 403} and not session.doubted:
                     session.doubted = True
                     narration.print(pasteable(DOUBTED))
+                if line.get("fault") == Fault.CONNECT and "refused" in str(line.get("detail")) and not session.alone:
+                    session.alone = True
+                    narration.print(f"! {at(session.url)}: start the receiver there; what waits is tried again")
         elif event == "upstream.faulty" and session.ids:
             pass  # `look` says so of each of them, once
         elif line.get("level") not in {"debug", "info"}:
@@ -98,6 +95,11 @@ def hearer(session: Session, lines: "Console", narration: "Console", *, attempts
                 narration.print(pasteable(f"  {stage.printable(fix)}"))
 
     return hear
+
+
+def at(url: str) -> str:
+    """That nobody listens at a URL, of which the path says nothing about it."""
+    return f"nobody listens at {urlsplit(bare(url))._replace(path='', query='').geturl()}"
 
 
 async def look(session: Session, store: "Store", narration: "Console") -> tuple[list[str], list[int]]:
@@ -143,24 +145,6 @@ def upstream_of(session: Session, trouble: str) -> str:
     base_url = session.settings.twelvelabs_base_url
     simulated = "; is `bridge simulate` running?" if urlsplit(base_url).port == PORT else ""
     return f" (at {bare(base_url)}{simulated})"
-
-
-async def verdict(session: Session, store: "Store") -> int:
-    """The exit code once every task has ended: 7 when one failed, 1 when one was gone or refused, or an event died."""
-    from bridge.store.reading.trips import as_delivery
-    from bridge.store.scripts import store_errors
-
-    with store_errors():
-        pipe = store.client.pipeline(transaction=False)
-        for one in session.ids:
-            pipe.hmget(store.keys.snapshot(one), "status", "gone")
-        pipe.hvals(store.keys.deliveries(session.name))
-        *snapshots, records = await pipe.execute()
-    ends = [(b"gone" if gone == b"1" else status) for status, gone in snapshots]
-    if b"failed" in ends:
-        return FAILED
-    dead = any(as_delivery(record)["state"] != DeliveryState.DELIVERED for record in records)
-    return UNFINISHED if dead or any(end != b"ready" for end in ends) else 0
 
 
 async def perform(session: Session, port: int, *, local: bool, until_done: bool, own_redis: bool) -> int:
@@ -240,8 +224,8 @@ async def _until_done(session: Session, store: "Store", narration: "Console", un
                     many = "s" * (len(owed) != 1)
                     told = f"{bare(session.url)} refused {len(owed)} event{many} {session.patience} times"
                     narration.print(f"! {told}: put it right, and run this again")
-                code = await verdict(session, store)
-                narration.print(f"Done: {ENDS[code]}; exit code {code}.")
+                code, why = await verdict(session, store)
+                narration.print(f"Done: {why}; exit code {code}.")
                 return code
         await asyncio.sleep(LOOK_SECONDS)
 

@@ -41,6 +41,8 @@ class Session:
     troubles: dict[str, str] = field(default_factory=dict)
     doubted: bool = False
     """It was told that the receiver may hold another secret."""
+    alone: bool = False
+    """It was told that nobody listens where events go."""
 
     @property
     def default_secret(self) -> str | None:

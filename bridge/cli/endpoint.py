@@ -73,10 +73,24 @@ def _state(row: Row) -> str:
     return f"{row['state']} ({row['reason']}{probed})" if row["reason"] else str(row["state"])
 
 
+def _heard(row: Row) -> str:
+    """What it hears of: types of events, and after a semicolon what more is asked of their tasks."""
+    asked = [f"{name}={','.join(map(_word, words))}" for name, words in row["metadata"].items()]
+    for one, many in (("index", "indexes"), ("task", "tasks")):
+        if (patterns := tuple(row[many])) not in {("*",), ()}:
+            asked.append(f"{one} {patterns[0]}" if len(patterns) == 1 else f"{len(patterns)} {many}")
+    return "; ".join([", ".join(row["events"]), *asked])
+
+
+def _word(value: object) -> str:
+    """A value that metadata may have, as it is written for --metadata."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 COLUMNS: Columns = (
     ("endpoint", out.field("endpoint")),
     ("url", out.field("url")),
-    ("events", lambda row: ", ".join(row["events"])),
+    ("events", _heard),
     ("state", _state),
     ("pending", out.field("pending")),
     ("delivered", out.field("delivered")),
@@ -84,6 +98,8 @@ COLUMNS: Columns = (
     ("last", when("last_at")),
     ("note", lambda row: row["note"] or (f"last error: {row['last_error']}" if row["last_error"] else "—")),
 )
+SPARE = ("last", "delivered")
+"""The columns that a narrow terminal does without, the least needed first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +220,7 @@ def ls(ctx: click.Context, output: str | None, as_json: bool) -> None:
     from bridge.store.reading.endpoints import list_endpoints
 
     views = with_store(ctx, lambda store, _: list_endpoints(store))
-    emit([row_of(view) for view in views], chosen(ctx, output, as_json), COLUMNS, key="endpoint")
+    emit([row_of(view) for view in views], chosen(ctx, output, as_json), COLUMNS, key="endpoint", spare=SPARE)
 
 
 @endpoint.command()

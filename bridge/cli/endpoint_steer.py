@@ -121,7 +121,8 @@ def recover(ctx: click.Context, /, name: str, **given: Any) -> int:
     row, left, owed, _ = with_store(
         ctx, lambda store, _: _recover(store, name, given["since"], reasons, dry=given["dry_run"])
     )
-    emit_one(row, chosen(ctx, given["output"], given["as_json"]), key="endpoint")
+    how = chosen(ctx, given["output"], given["as_json"])
+    emit_one(_in_words(row) if how == "table" else row, how, key="endpoint")
     _narrate(name, row, left)
     for advice in waiting(owed):
         say(safe(advice))
@@ -134,6 +135,19 @@ async def _recover(
 ) -> steering.Recovery:
     at = moment_from(since, await store.scripts.now()) if since is not None else 0
     return await steering.recover(store, name, at, reasons, dry=dry, bar=bar)
+
+
+def _in_words(row: dict[str, Any]) -> dict[str, Any]:
+    """What a recovery came to, as far as that says something; the rest is narrated."""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in row["reasons"].items())
+    return {
+        "endpoint": row["endpoint"],
+        "state": row["state"] if row["state"] == row["was"] else f"{row['state']} (was {row['was']})",
+        "dead letters": f"{row['dead']}: {reasons}" if row["dead"] else "none",
+        "would come back": row["dead"] if row["dry_run"] and row["dead"] else None,
+        "owed again": row["recovered"] or None,
+        "stay dead": row["lost"] or None,
+    }
 
 
 def _tell_asked(name: str, steered: "Steered") -> None:

@@ -1,7 +1,7 @@
 """`bridge event`: what happened."""
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -27,8 +27,9 @@ from bridge.errors import NotFound
 from bridge.formats import rfc3339
 
 if TYPE_CHECKING:
+    from bridge.settings import Settings
     from bridge.store import Store
-    from bridge.store.reading.events import EventView
+    from bridge.store.reading.events import EventView, KeptEvent
 
 
 @click.group()
@@ -51,6 +52,8 @@ COLUMNS: Columns = (
     ("committed", when("committed_at")),
     ("cursor", field("cursor")),
 )
+SPARE = ("cursor", "revision")
+"""The columns that a narrow terminal does without, the least needed first."""
 
 
 def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,7 +89,7 @@ def ls(ctx: click.Context, /, **given: Any) -> None:
         return await events_after(store, await place_of(store, given["after"]), fits, limit)
 
     rows = [asdict(view) for view in with_store(ctx, look)]
-    emit(rows, chosen(ctx, given["output"], given["as_json"]), COLUMNS, key="event_id")
+    emit(rows, chosen(ctx, given["output"], given["as_json"]), COLUMNS, key="event_id", spare=SPARE)
 
 
 @event.command()
@@ -103,15 +106,23 @@ def show(ctx: click.Context, event_id: str, output: str | None, as_json: bool) -
       bridge event show evt_0bb06a7e892c546f59f0307403e02660
       bridge event show evt_0bb06a7e892c546f59f0307403e02660 --json | jq .body.data.task
     """
+    kept = with_store(ctx, lambda store, _: _kept(store, event_id))
+    _show(asdict(kept) | {"body": _read(kept.body)}, chosen(ctx, output, as_json))
+
+
+async def _kept(store: "Store", event_id: str) -> "KeptEvent":
+    """An event with its body. NotFound where that is not kept, or nobody knows it."""
+    from bridge.cli.delivery_absent import a_task, tasks_among
     from bridge.store.reading.events import kept_event
 
-    kept = with_store(ctx, lambda store, _: kept_event(store, event_id))
-    if kept is None:
-        raise NotFound(
-            f"the body of {safe(event_id)} is not kept (any more), or there never was such an event",
-            fix="bridge event ls shows what the stream holds; bridge task poll ID has a task read again",
-        )
-    _show(asdict(kept) | {"body": _read(kept.body)}, chosen(ctx, output, as_json))
+    if kept := await kept_event(store, event_id):
+        return kept
+    if await tasks_among(store, [event_id]):
+        raise a_task(event_id)
+    raise NotFound(
+        f"the body of {safe(event_id)} is not kept (any more), or there never was such an event",
+        fix="bridge event ls shows what the stream holds; bridge task poll ID has a task read again",
+    )
 
 
 def _show(row: dict[str, Any], how: str) -> None:
@@ -139,7 +150,7 @@ def _read(body: bytes) -> Any:
 def tail(ctx: click.Context, /, **given: Any) -> None:
     """Follow events as they are committed: from now on, or from a cursor.
 
-    Each is a line; as JSON an object a line.
+    Each is a line; as JSON an object a line. A Redis that goes away meanwhile is waited for: nothing is missed.
 
     \b
     Examples:
@@ -147,15 +158,24 @@ def tail(ctx: click.Context, /, **given: Any) -> None:
       bridge event tail -o jsonl | jq .task
     """
     how = chosen(ctx, given["output"], given["as_json"])
-    with_store(ctx, lambda store, _: _tail(store, how, given))
+    with_store(ctx, lambda store, settings: _tail(store, settings, how, given))
 
 
-async def _tail(store: "Store", how: str, given: dict[str, Any]) -> None:
+async def _tail(store: "Store", settings: "Settings", how: str, given: dict[str, Any]) -> None:
+    from bridge.cli.outage import going_on
     from bridge.store.reading.events import fitting, follow, last_cursor, place_of
 
     fits, left = fitting(given["task_id"], given["event_type"]), given["limit"] or -1
     cursor = await last_cursor(store) if given["after"] is None else await place_of(store, given["after"])
-    async with aclosing(follow(store, cursor)) as pages:
+
+    async def further() -> "AsyncGenerator[list[EventView]]":
+        nonlocal cursor
+        async with aclosing(follow(store, cursor)) as found:
+            async for events in found:
+                cursor = events[-1].cursor if events else cursor
+                yield events
+
+    async with aclosing(going_on(store, settings, further, begun=True)) as pages:
         async for events in pages:
             for one in filter(fits, events):
                 click.echo(_line(asdict(one), how))

@@ -4,6 +4,8 @@ import asyncio
 import socket
 import sys
 import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -88,20 +90,27 @@ async def _keep_looking(store: "Store", settings: "Settings", how: str) -> None:
     from rich.text import Text
 
     from bridge.cli import stage
+    from bridge.cli.outage import going_on
+
+    async with aclosing(going_on(store, settings, lambda: _rows(store, settings))) as rows:
+        if how != "table" or not sys.stdout.isatty():
+            async for row in rows:
+                screen = fields_of(_screen(row, settings.deployment)) + "\n" if how == "table" else as_json(plain(row))
+                click.echo(screen)
+            return
+        with Live(console=stage.console(), auto_refresh=False) as live:
+            async for row in rows:
+                live.update(Text(fields_of(_screen(row, settings.deployment))), refresh=True)
+
+
+async def _rows(store: "Store", settings: "Settings") -> AsyncGenerator[dict[str, Any]]:
+    """The status, every second."""
     from bridge.store.reading.trips import check_cancelled
 
-    if how != "table" or not sys.stdout.isatty():
-        while True:
-            row = await whole_row(store, settings)
-            click.echo(fields_of(_screen(row, settings.deployment)) + "\n" if how == "table" else as_json(plain(row)))
-            check_cancelled()
-            await asyncio.sleep(LOOK_SECONDS)
-    with Live(console=stage.console(), auto_refresh=False) as live:
-        while True:
-            row = await whole_row(store, settings)
-            live.update(Text(fields_of(_screen(row, settings.deployment))), refresh=True)
-            check_cancelled()
-            await asyncio.sleep(LOOK_SECONDS)
+    while True:
+        yield await whole_row(store, settings)
+        check_cancelled()
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 def _screen(row: dict[str, Any], deployment: "Deployment") -> dict[str, Any]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click as plain_click
 import rich_click as click
@@ -26,21 +26,11 @@ from bridge.formats import rfc3339
 from bridge.wording import safe as safe
 from bridge.wording import safe_lines as safe_lines
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
 FORMATS = ("table", "json", "jsonl", "ids")
 FORMS = "table, json, jsonl or ids"
 WITHOUT_IDS = FORMATS[:-1]
 NAMED = 10
 """Of how many things a command complains by name; of the others it says how many they are."""
-YIELDING = {"note", "url", "events", "reason"}
-"""The columns that wrap where there is little room; the others keep an id in one piece."""
-YIELDING_WIDTH = 16
-
-JOINED = "\0"
-"""For the blank between a label and its value while lines are broken; `safe` leaves none in a text."""
-
 EMPTY: Sequence[object] = (None, "", [], (), {})
 """What a field holds that has nothing to say."""
 
@@ -96,8 +86,11 @@ def _has_ids(command: plain_click.Command) -> bool:
     return not any(isinstance(one.type, FormWithoutIds) for one in command.params)
 
 
-def emit(rows: Iterable[Row], how: str, columns: Columns, *, key: str) -> None:
-    """Print rows: a table, one JSON array, one JSON object a line, or the ids alone."""
+def emit(rows: Iterable[Row], how: str, columns: Columns, *, key: str, spare: Sequence[str] = ()) -> None:
+    """Print rows: a table, one JSON array, one JSON object a line, or the ids alone.
+
+    `spare`: the columns that a table may do without at a narrow terminal, the least needed first.
+    """
     if how == "json":
         click.echo(as_json([plain(row) for row in rows], indent=2))
     elif how == "jsonl":
@@ -107,7 +100,9 @@ def emit(rows: Iterable[Row], how: str, columns: Columns, *, key: str) -> None:
         for row in rows:
             click.echo(safe(row[key]))
     else:
-        _print_table(list(rows), columns)
+        from bridge.cli.table import print_table
+
+        print_table(list(rows), columns, spare)
 
 
 def emit_one(row: Row, how: str, *, key: str) -> None:
@@ -241,63 +236,6 @@ def when(name: str) -> Callable[[Row], str]:
 def upcoming(name: str) -> Callable[[Row], str]:
     """A column that shows the moment of what comes next."""
     return lambda row: due(row.get(name))
-
-
-def table_of(rows: Sequence[Row], columns: Columns) -> tuple["Table", int]:
-    """The table, and the least width at which it keeps every id in one piece."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    cells = [[Text(_cell(show(row))) for _, show in columns] for row in rows]
-    least = 0
-    for index, (title, _) in enumerate(columns):
-        widest = max([len(title), *(line[index].cell_len for line in cells)])
-        yielding = title in YIELDING
-        least += 3 + (min(widest, YIELDING_WIDTH) if yielding else widest)
-        table.add_column(title.upper(), overflow="fold", no_wrap=not yielding)
-    for line in cells:
-        table.add_row(*line)
-    return table, least
-
-
-def _cell(text: str) -> str:
-    """A column has a dash where it has nothing to say."""
-    return safe(text) or "—"
-
-
-def _print_table(rows: Sequence[Row], columns: Columns) -> None:
-    if not sys.stdout.isatty():
-        click.echo(_piped(rows, columns))
-        return
-    from rich.console import Console
-
-    (table, least), console = table_of(rows, columns), Console()
-    if least <= console.width or not rows:
-        console.print(table)
-    else:
-        click.echo("\n".join(_stacked(row, columns, console.width) for row in rows))
-
-
-def _piped(rows: Sequence[Row], columns: Columns) -> str:
-    """Piped, a line is a row whatever its length: nothing is wrapped or cut that a script may want."""
-    from rich.cells import cell_len
-
-    lines = [[title.upper() for title, _ in columns], *([_cell(show(row)) for _, show in columns] for row in rows)]
-    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
-    padded = (
-        [cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)] for line in lines
-    )
-    return "\n".join("  ".join(line).rstrip() for line in padded)
-
-
-def _stacked(row: Row, columns: Columns, width: int) -> str:
-    """A row where its columns have no room side by side: the first alone, and below it those that say something."""
-    (_, first), *others = columns
-    told = [f"{title}{JOINED}{value}" for title, show in others if (value := _cell(show(row))) != "—"]
-    lines = textwrap.wrap(" · ".join(told), width - 2, break_long_words=False, break_on_hyphens=False)
-    return "\n  ".join([safe(first(row)), *lines]).replace(JOINED, " ")
 
 
 def _moment(value: Any) -> Any:

@@ -70,7 +70,11 @@ def _choice(given: dict[str, Any], now: int) -> "Choice":
 
 
 async def _replay(store: "Store", how: str, given: dict[str, Any]) -> int:
+    from bridge.hints import event_hints
+
     choice = _choice(given, await store.scripts.now())
+    for hint in event_hints(choice.types):
+        say(f"! {safe(hint)}")
     ones, left_out, unknown = await replaying.meant(store, choice)
     for line in (*filter(None, [unknown]), *replaying.left_out(left_out)):
         say(f"! {line}")

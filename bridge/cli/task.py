@@ -16,7 +16,7 @@ from bridge.cli.task_follow import wait, watch
 from bridge.cli.task_show import show
 from bridge.cli.task_steer import poll, rm
 from bridge.errors import InvalidInput
-from bridge.kinds import kind_of
+from bridge.kinds import STATUSES, kind_of
 from bridge.orders.moments import seconds_from
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ COLUMNS: Columns = (
     ("delivered", lambda row: f"{row['delivered']}/{row['owed']}" if row["owed"] else "—"),
     ("note", note),
 )
+SPARE = ("polled", "next")
+"""The columns that a narrow terminal does without, the least needed first."""
 COUNTED: Columns = (("result", field("result")), ("tasks", field("tasks")))
 REGISTERED: Columns = (("task", field("task")), ("result", field("result")), ("note", field("note")))
 
@@ -241,7 +243,7 @@ def ls(ctx: click.Context, status: str | None, limit: int, output: str | None, a
 
     views = with_store(ctx, lambda store, _: list_tasks(store, status=status, limit=limit and limit + 1))
     shown = views[:limit] if limit else views
-    emit([asdict(view) for view in shown], chosen(ctx, output, as_json), COLUMNS, key="task")
+    emit([asdict(view) for view in shown], chosen(ctx, output, as_json), COLUMNS, key="task", spare=SPARE)
     if len(shown) < len(views):
         say(f"There are more than these {limit}: --limit 0 shows all.")
     if status and not views:
@@ -252,10 +254,9 @@ def _meant(status: str) -> str:
     """What a word for which there is no task may have been meant to be. Upstream's words are an open set."""
     from difflib import get_close_matches
 
-    from bridge.kinds import KINDS
     from bridge.store.reading.tasks import STATES
 
-    words = sorted({*STATES, *(status for kind in KINDS.values() for status in kind.statuses)})
+    words = sorted({*STATES, *STATUSES})
     if status in words:
         return "."
     near = get_close_matches(status.lower(), words, 1)

@@ -15,7 +15,7 @@ from bridge.cli.session import ids_from, speakable, with_store
 from bridge.cli.task_steer import registering
 from bridge.cli.task_trouble import Warnings
 from bridge.errors import InvalidInput, NotFound
-from bridge.kinds import kind_of
+from bridge.kinds import STATUSES, kind_of
 from bridge.orders.moments import seconds_from
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 TASK_FAILED, TIMED_OUT = 7, 124
 LOOK_SECONDS = 1.0
 """How often every task is looked at, whatever the stream says."""
+
+NEAR = 0.8
+"""How alike a word and a known status are, of 1, for the word to be a slip: “indexed” may be new at TwelveLabs."""
 
 COLUMNS: Columns = (
     ("task", field("task")),
@@ -55,7 +58,7 @@ def wait(
 ) -> int:
     """Wait until registered tasks are ready. Exit code 0 if all are, 7 if one failed, is gone or was taken back.
 
-    Registers nothing: exit code 3 for a task that is not known.
+    Registers nothing: exit code 3 for a task that is not known. A Redis that goes away meanwhile is waited for, too.
 
     \b
     Examples:
@@ -63,6 +66,7 @@ def wait(
       bridge task wait ID --for indexing
     """
     members = _members(ids)
+    _doubt(wanted, members[0])
     seconds = seconds_from(timeout) if timeout else None
     views = with_store(ctx, lambda store, settings: _wait(store, settings, members, seconds, wanted))
     emit([asdict(view) for view in views.values()], chosen(ctx, output, as_json), COLUMNS, key="task")
@@ -92,6 +96,20 @@ def watch(ctx: click.Context, ids: tuple[str, ...], output: str | None, as_json:
     how = chosen(ctx, output, as_json)
     views = with_store(ctx, lambda store, settings: _watch(store, settings, members, how))
     return 0 if all(_has_come(view, "ready") for view in views.values()) else TASK_FAILED
+
+
+def _doubt(wanted: str, member: str) -> None:
+    """Refuse a status that is nearly a known one, for which one would wait in vain, and warn of any other that is
+    none: upstream's words are an open set."""
+    from difflib import get_close_matches
+
+    if wanted in STATUSES:
+        return
+    told = f"“{safe(wanted)}” is no status that is known"
+    if near := get_close_matches(wanted.lower(), sorted(STATUSES), 1, cutoff=NEAR):
+        fix = f"bridge task wait {safe(member)} --for {near[0]}"
+        raise InvalidInput(f"{told}: did you mean “{near[0]}”?", fix=fix)
+    say(f"! {told}; known are {', '.join(sorted(STATUSES))}.")
 
 
 def _members(words: Sequence[str]) -> list[str]:
@@ -146,14 +164,24 @@ async def _watch(store: "Store", settings: "Settings", members: Sequence[str], h
     return views
 
 
-async def _looks(
+def _looks(
     store: "Store", settings: "Settings", members: Sequence[str], deadline: float | None = None
+) -> AsyncGenerator[Views]:
+    """As `_looks_on` has it; a Redis that goes away meanwhile is waited for, until the deadline."""
+    from bridge.cli.outage import going_on
+
+    warnings = Warnings(store, settings)
+    return going_on(store, settings, lambda: _looks_on(store, warnings, members, deadline), deadline=deadline)
+
+
+async def _looks_on(
+    store: "Store", warnings: Warnings, members: Sequence[str], deadline: float | None
 ) -> AsyncGenerator[Views]:
     """The tasks as they are; then those that an event was about, and every second all of them, and what is amiss."""
     from bridge.store.reading.events import follow, last_cursor
     from bridge.store.reading.tasks import find_tasks
 
-    cursor, warnings = await last_cursor(store), Warnings(store, settings)
+    cursor = await last_cursor(store)
     views = await _first_look(store, members)
     await warnings.look(view for view in views.values() if not _is_over(view))
     yield views
@@ -208,18 +236,25 @@ def _tell(view: "TaskView", how: str) -> None:
 
 
 def _picture(views: Views, width: int) -> "RenderableType":
-    """A line for each task: its stages as far as they are known, and since when; in short where it is narrow."""
-    from rich.table import Table
+    """A line for each task: its stages as far as they are known, and since when; in short where it is narrow. A note
+    that has no room beside them has a line of its own, and no more."""
+    from rich.console import Group
     from rich.text import Text
 
-    table = Table.grid(padding=(0, 2))
     short = max((len(view.task) for view in views.values()), default=0) + STAGES_WIDTH > width
-    for number in range(4):
-        table.add_column(no_wrap=not short or number != 0, overflow="fold")
-    for view in views.values():
-        cells = Text(safe(view.task)), _stages(view, short=short), Text(ago(view.observed_at)), Text(safe(view.note))
-        table.add_row(*cells)
-    return table
+    rows = [(Text(safe(view.task)), _stages(view, short=short), Text(ago(view.observed_at))) for view in views.values()]
+    widths = [max(cell.cell_len for cell in column) for column in zip(*rows, strict=True)]
+    lines = []
+    for cells, view in zip(rows, views.values(), strict=True):
+        for cell, widest in zip(cells[:-1], widths, strict=False):
+            cell.pad_right(widest - cell.cell_len)
+        line, note = Text("  ").join(cells), Text(f"  {safe(view.note)}")
+        if line.cell_len + note.cell_len > width:
+            note.truncate(width, overflow="ellipsis")
+            lines += [line, note]
+        else:
+            lines.append(line + note if view.note else line)
+    return Group(*lines)
 
 
 def _stages(view: "TaskView", *, short: bool) -> "Text":

@@ -8,7 +8,9 @@ from bridge.wording import safe
 
 def moment_from(text: str, now: int) -> int:
     """Read `2h` as that long before `now`, or an RFC 3339 moment; milliseconds."""
-    if text[-1:] in "smhd" or text.isdigit():
+    if text.isdigit():
+        raise InvalidInput(f"“{safe(text)}” has no unit", fix="write 2h, 1d, or 2026-11-29T10:00:00Z")
+    if text[-1:] in "smhd":
         return now - int(seconds_from(text) * 1000)
     try:
         moment = datetime.fromisoformat(text)

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from redis import exceptions
 from redis.asyncio import Redis
 
-from bridge.errors import ANOTHER_ADDRESS, LOG_IN, NoRedis, StoreAway, StoreDown, StoreLocked
+from bridge.errors import ANOTHER_ADDRESS, LOG_IN, NoRedis, StoreAway, StoreDown, StoreLoading, StoreLocked
 
 Argument = str | bytes | int | float
 
@@ -96,12 +96,18 @@ class Scripts:
         self._client = client
         self._prefix = prefix
         self._clock = clock
-        self._texts = {name: script_text(name, shebang=shebang) for name in script_names()}
-        self._shas = {
-            name: sha1(text.encode(), usedforsecurity=False).hexdigest() for name, text in self._texts.items()
-        }
+        self._shebang = shebang
         self._waiting: list[tuple[str, list[Argument], asyncio.Future[Any]]] = []
         self._courier: asyncio.Task[None] | None = None
+
+    @cached_property
+    def _texts(self) -> dict[str, str]:
+        """All of them at the first call, so that what replaces the files later is not mixed in; a look has none."""
+        return {name: script_text(name, shebang=self._shebang) for name in script_names()}
+
+    @cached_property
+    def _shas(self) -> dict[str, str]:
+        return {name: sha1(text.encode(), usedforsecurity=False).hexdigest() for name, text in self._texts.items()}
 
     async def load(self, name: str) -> None:
         """Make a verb known to the server, which forgets it when it restarts."""
@@ -206,7 +212,8 @@ def as_store_error(error: Exception) -> Exception:
         return StoreDown("Redis forgets the scripts faster than they are loaded", fix="see who runs SCRIPT FLUSH")
     told = f"Redis: {unreached(text) or type(error).__name__}"
     if word := _refusal(error):
-        return StoreDown(told, fix=_REFUSALS[word])
+        kind = StoreLoading if word == "LOADING" else StoreDown
+        return kind(told, fix=_REFUSALS[word])
     cut = isinstance(error, RuntimeError) and "handler is closed" in text  # uvloop's word for a connection that broke
     if cut or isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, OSError)):
         return StoreAway(told, fix=_AGAIN)

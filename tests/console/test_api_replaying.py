@@ -158,6 +158,7 @@ async def test_what_cannot_be_sent_is_told(scene: Scene, api: AsyncClient) -> No
         ({"until": "1h"}, ""),
         ({"since": "1h", "until": "2h"}, "until"),
         ({"since": "soon"}, "since"),
+        ({"since": "2"}, "since"),
         ({"until": "soon", "dead": True}, "until"),
         ({"endpoints": "a"}, "endpoints"),
         ({"endpoints": [1]}, "endpoints.0"),

@@ -190,6 +190,56 @@ def test_a_misspelt_word_of_an_option_is_answered_with_the_near_one(
     assert (code, "did you mean" in told, meant in told) == (2, False, True), told
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        *((("endpoint", word), "bridge endpoint rm") for word in ("remove", "delete", "Remove")),
+        *((("endpoint", word), "bridge endpoint set") for word in ("update", "edit", "modify")),
+        *((("endpoint", word), "bridge endpoint add") for word in ("create", "new")),
+        *((("endpoint", word), "bridge endpoint show") for word in ("get", "describe")),
+        (("task", "list"), "bridge task ls"),
+        (("watch", "delete"), "bridge watch rm"),
+        (("rejected", "delete"), "bridge rejected rm"),
+        (("delivery", "get"), "bridge delivery show"),
+    ],
+)  # fmt: skip
+def test_another_word_for_a_verb_is_answered_with_ours(bridge: Bridge, words: tuple[str, ...], meant: str) -> None:
+    """Where the noun has it, with how it is used."""
+    code, _, told = bridge(*words)
+    assert (code, f"→ {meant} --help" in told, told.count("mean")) == (2, True, 1), told
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("endpoint", "recove"), ("endpoint", "tets"), ("delivery", "retri"), ("replai",), ("task", "rmm"),
+     ("key", "delete"), ("delivery", "remove"), ("endpoint", "disab")],
+)  # fmt: skip
+def test_no_verb_that_sends_or_ends_something_is_guessed(bridge: Bridge, words: tuple[str, ...]) -> None:
+    """Whoever pastes a guess means what they had written. The page that lists all is named."""
+    code, _, told = bridge(*words)
+    assert (code, "mean" in told, f"→ {' '.join(['bridge', *words[:-1]])} --help" in told) == (2, False, True), told
+
+
+def test_help_and_version_are_told_whichever_way_they_are_asked_for(bridge: Bridge) -> None:
+    """As a command, too, at the top and below."""
+    version = bridge("--version")
+    assert version[0] == 0
+    assert bridge("version") == bridge("-V") == version
+    assert bridge("help") == bridge("--help")
+    assert bridge("help", "task", "ls") == bridge("task", "ls", "--help")
+    assert bridge("task", "help") == bridge("help", "task") == bridge("task", "--help")
+    assert bridge("help", "taks")[0] == 2
+    code, _, told = bridge("-v")
+    assert (code, "bridge --version" in told) == (2, True)
+
+
+def test_another_word_for_a_state_is_answered_with_ours(bridge: Bridge) -> None:
+    """Nobody who looks for what failed thinks of `dead`."""
+    for word, meant in (("failed", "dead"), ("success", "delivered"), ("waiting", "pending")):
+        code, _, told = bridge("delivery", "ls", "--state", word)
+        assert (code, f"did you mean “{meant}”?" in told) == (2, True), told
+
+
 def test_what_is_no_number_is_told_so(bridge: Bridge) -> None:
     """And not by the name of a class."""
     assert "'abc' is no whole number." in bridge("task", "ls", "--limit", "abc")[2]
@@ -298,6 +348,35 @@ def test_a_narrow_terminal_keeps_ids_in_one_piece(redis_url: str, client: "Redis
     assert not re.search(rb"\x1b\[[\d;]*[34]\d", seen)
 
 
+@pytest.mark.parametrize("words", [("event", "ls"), ("delivery", "ls"), ("delivery", "ls", "--state", "dead")])
+def test_a_usual_terminal_has_a_table(redis_url: str, tmp_path: Path, words: tuple[str, ...]) -> None:
+    """120 columns: what is least needed is left out, what remains is whole; with more of them nothing is."""
+    with_store(redis_url, lambda store: store.client.hset("bridge:endpoints", "billing", '{"url": "https://e.com/"}'))
+    made = announce(redis_url, "6a0b1c2d3e4f5a6b7c8d9e01", "indexing", "ready")
+    settle_as(redis_url, DEAD, json.dumps({"attempt": 1, "at": 1, "status_code": 500}))
+    head, *lines = plain(at_a_terminal(redis_url, tmp_path, *words, columns=120))
+    assert {"EVENT", "TASK"} <= set(head.split())
+    shown = [line for line in lines if line.startswith("evt_")]
+    assert shown
+    assert all(line.split()[0] in made and "6a0b1c2d3e4f5a6b7c8d9e01" in line for line in shown)
+    assert ("CURSOR" if words[0] == "event" else "MADE") not in head
+    wide, *_ = plain(at_a_terminal(redis_url, tmp_path, *words, columns=250))
+    assert ("CURSOR" if words[0] == "event" else "MADE") in wide
+
+
+def plain(shown: bytes) -> list[str]:
+    """The lines that say something, without their looks."""
+    lines = re.sub(r"\x1b\[[\d;]*m", "", shown.decode()).splitlines()
+    return [line.strip() for line in lines if line.strip()]
+
+
+@pytest.mark.parametrize("columns", [60, 70, 80, 120])
+def test_no_word_is_broken_that_fits_a_line(redis_url: str, tmp_path: Path, columns: int) -> None:
+    """The name of a setting is to be copied."""
+    shown = at_a_terminal(redis_url, tmp_path, "endpoint", "check", "https://10.0.0.1/hook", columns=columns).decode()
+    assert "BRIDGE_DELIVERY_ALLOW_NETWORKS." in shown.partition("\n→")[0].split()
+
+
 def test_a_narrow_terminal_keeps_a_label_with_its_value(redis_url: str, client: "Redis", tmp_path: Path) -> None:
     """Whatever the lengths before it are, a line ends with a whole pair; piped, an empty cell has a dash."""
     for number in range(12):
@@ -350,10 +429,11 @@ def test_a_narrow_terminal_has_a_task_within_its_width(redis_url: str, tmp_path:
     assert same[0] == same[1]
 
 
-def at_a_terminal(redis_url: str, directory: Path, *words: str) -> bytes:
-    """What a command prints at a terminal of sixty columns."""
+def at_a_terminal(redis_url: str, directory: Path, *words: str, columns: int = 60) -> bytes:
+    """What a command prints at a terminal of so many columns."""
     ours, theirs = pty.openpty()
-    more = {"BRIDGE_REDIS_URL": redis_url, "COLUMNS": "60", "NO_COLOR": "1", "TERM": "xterm", "PYTHONPATH": str(ROOT)}
+    more = {"BRIDGE_REDIS_URL": redis_url, "COLUMNS": str(columns), "NO_COLOR": "1", "TERM": "xterm"}
+    more["PYTHONPATH"] = str(ROOT)
     command = [sys.executable, "-m", "bridge", *words]
     process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env={**os.environ, **more}, cwd=directory)
     os.close(theirs)

@@ -129,6 +129,15 @@ def test_the_system_resolver_is_asked_as_the_transport_asks_it(bridge: Bridge, m
     assert (bad["verdict"], bad["reason"], bad["dials"]) == ("block", "dns_no_answer", [])
 
 
+def test_a_name_that_does_not_resolve_has_a_next_step(bridge: Bridge, tmp_path: Path) -> None:
+    """And that is not the same command once more."""
+    (tmp_path / "dns.json").write_text("{}")
+    code, out, told = bridge("endpoint", "check", "https://nowhere.example.com/hook", "--dns", "dns.json")
+    assert (code, "dns_no_answer" in out, "bridge endpoint check" in told) == (1, True, False)
+    assert "→ check the name nowhere.example.com and its DNS records" in told
+    assert "where the worker runs" in told
+
+
 def test_a_table_says_why_and_no_terminal_obeys_it(bridge: Bridge) -> None:
     """The sentence that a person needs, the URL escaped; `ids` are the URLs."""
     url = "https://example.com/\x1b[31m"

@@ -1,6 +1,7 @@
 """Every field that an endpoint's definition can hold, named on the command line and taken back again."""
 
 import json
+import re
 from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
@@ -186,3 +187,18 @@ def test_what_cannot_be_read_is_replaced_with_a_secret_of_its_own(bridge: Bridge
     assert (code, "bridge endpoint add a URL --replace" in told) == (2, True)
     code, out, _ = bridge("endpoint", "add", "a", URL, "--replace", "--json")
     assert (code, stored(client)["secret"]) == (0, json.loads(out)["secret"])
+
+
+def test_a_list_of_endpoints_says_what_else_filters(bridge: Bridge) -> None:
+    """Whoever gets nothing sees that it is not by the type of the event alone; of many patterns, how many they are."""
+    url = "http://127.0.0.1:9/"
+    bridge("endpoint", "add", "all", url)
+    bridge("endpoint", "add", "few", url, "--metadata", "team=video,audio", "--metadata", "order=42", "--tasks", "t1")
+    bridge("endpoint", "add", "more", url, "--indexes", "a1,b*", "--tasks", "t1,t2,t3", "--events", "index.task.ready")
+    lines = bridge("endpoint", "ls")[1].splitlines()[1:]
+    shown = {(cells := re.split("  +", line))[0]: cells[2] for line in lines}
+    assert shown == {
+        "all": "index.task.*",
+        "few": "index.task.*; order=42; team=video,audio; task t1",
+        "more": "index.task.ready; 2 indexes; 3 tasks",
+    }

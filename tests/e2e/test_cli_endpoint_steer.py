@@ -1,6 +1,7 @@
 """`bridge endpoint disable`, `enable` and `recover`, on deliveries that real verbs made."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -152,6 +153,28 @@ def test_dead_letters_come_back_and_the_endpoint_with_them(bridge: Bridge, redis
     assert deliver_all(redis_url) == [made[0], made[2], made[3]]
     assert of(bridge, "endpoint", "recover", "billing", "--reason", "expired")[1]["recovered"] == 1
     assert of(bridge, "endpoint", "recover", "billing")[1]["dead"] == 0
+
+
+@pytest.mark.usefixtures("billing")
+def test_a_table_of_what_comes_back_has_words_and_no_zeros(bridge: Bridge, redis_url: str) -> None:
+    """Nothing that says nothing: neither `lost 0` nor `more no`, and no JSON among the words."""
+    announce(redis_url, "t1", "validating", "ready")
+    assert [len(settle(redis_url, one)) for one in (EXHAUSTED, GONE)] == [1, 1]
+    shown = [line.split("  ")[0] for line in bridge("endpoint", "recover", "billing", "--dry-run")[1].splitlines()]
+    assert shown == ["endpoint", "state", "dead letters", "would come back"]
+    out = bridge("endpoint", "recover", "billing")[1]
+    assert [re.split("  +", line) for line in out.splitlines()] == [
+        ["endpoint", "billing"],
+        ["state", "active (was disabled)"],
+        ["dead letters", "2: 1 exhausted, 1 gone"],
+        ["owed again", "2"],
+    ]
+    out = bridge("endpoint", "recover", "billing")[1]
+    assert [re.split("  +", line) for line in out.splitlines()] == [
+        ["endpoint", "billing"],
+        ["state", "active"],
+        ["dead letters", "none"],
+    ]
 
 
 @pytest.mark.usefixtures("billing")

@@ -147,6 +147,13 @@ def test_the_id_of_a_task_is_no_event(bridge: Bridge, client: "Redis") -> None:
     code, _, told = bridge("delivery", "show", "t1")
     assert (code, "t1 is a task" in told, "→ bridge task show t1" in told) == (3, True, True)
     assert "→ bridge delivery ls" in bridge("delivery", "show", "evt_9")[2]
+    for words in (("event", "show"), ("delivery", "retry"), ("delivery", "cancel")):
+        code, _, told = bridge(*words, "t1")
+        assert (code, "t1 is a task" in told, "→ bridge task show t1" in told) == (3, True, True), told
+        assert "is a task" not in bridge(*words, "evt_9")[2]
+    assert json.loads(bridge("delivery", "retry", "t1", "--json")[1])[0]["fix"] == "bridge task show t1"
+    told = bridge("delivery", "retry", "t1", "evt_9/a")[2]
+    assert "there is no delivery t1, nor of 1 more" in told
 
 
 def test_a_delivery_is_shown_with_every_attempt(bridge: Bridge, client: "Redis") -> None:

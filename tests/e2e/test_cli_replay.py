@@ -211,6 +211,7 @@ def test_a_known_task_of_which_nothing_has_ended_says_where_to_look(bridge: Brid
         ((), 2, "say which"),
         (("--until", "1h"), 2, "say which"),
         (("--since", "yesterday"), 2, "2026-11-29T10:00:00Z"),
+        (("--since", "2"), 2, "no unit"),
         (("--since", "1h", "--until", "2h"), 2, "exchange them"),
         (("--endpoint", "nobody"), 3, "bridge endpoint ls"),
     ],
@@ -219,3 +220,12 @@ def test_what_cannot_be_meant_is_said(bridge: Bridge, words: tuple[str, ...], co
     """Everything, nothing, or nobody's."""
     found, _, told = bridge("replay", *words)
     assert (found, said in told) == (code, True), told
+
+
+def test_a_type_that_no_event_has_is_pointed_out(bridge: Bridge, redis_url: str) -> None:
+    """As by `endpoint add`; types that there are, and what they begin with, are not."""
+    ended(redis_url)
+    told = bridge("replay", "--type", "ready", "--dry-run")[2]
+    assert "the pattern “ready” matches no event" in told
+    assert "did you mean “index.task.ready”?" in told
+    assert "!" not in bridge("replay", "--type", "index.task.ready,index.*", "--dry-run")[2]

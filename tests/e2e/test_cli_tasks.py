@@ -469,6 +469,17 @@ def test_waiting_for_what_is_over_ends_at_once(
     assert bridge("task", "watch", "t1")[0] == code
 
 
+def test_a_misspelt_status_is_not_waited_for(bridge: Bridge, client: "Redis") -> None:
+    """What is near a known one is refused, whatever the task's status; what is not may be new at TwelveLabs."""
+    seed(client, "t1", status="ready")
+    code, out, told = bridge("task", "wait", "t1", "--for", "redy")
+    assert (code, out, "did you mean “ready”?" in told) == (2, "", True)
+    assert "→ bridge task wait t1 --for ready" in told
+    code, _, told = bridge("task", "wait", "t1", "--for", "transcoding")
+    assert (code, "“transcoding” is no status that is known" in told) == (0, True)
+    assert "no status" not in bridge("task", "wait", "t1", "--for", "indexing")[2]
+
+
 def test_ready_is_enough_though_its_hls_is_still_made(bridge: Bridge, client: "Redis") -> None:
     """The bridge watches on for the hls; who waits for the task goes on. An earlier status has been passed by then."""
     seed(client, status="ready", hls_status="PROCESSING")

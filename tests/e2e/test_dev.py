@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from owing import with_store
 from redis import Redis
 
 from bridge.cli.dev import _has_own_redis, _until_done
 from bridge.cli.dev_session import Session
+from bridge.cli.dev_verdict import verdict
 from bridge.cli.stage import either
 from bridge.errors import StoreDown
 from bridge.sandbox.receiver import Receiver
@@ -132,6 +135,33 @@ def test_dev_gives_up_an_endpoint_that_takes_nothing(tmp_path: Path) -> None:
         done = run_dev(simulator, tmp_path, *words, BRIDGE_DELIVERY_SCHEDULE_SECONDS="0,0.2")
     assert done.returncode == 1, done.stderr
     assert "dead, exhausted" in done.stdout
+
+
+def test_dev_says_once_that_nobody_listens_and_what_it_was_at_the_end(tmp_path: Path) -> None:
+    """Whoever forgot to start a receiver reads that, beside the attempts; and of three causes the one that it was."""
+    simulator = Simulator()
+    with simulator.in_thread(), socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        taken.close()
+        tasks = [simulator.add_task(timeline=a_timeline(indexing=0.5), age_seconds=60) for _ in range(2)]
+        words = (*tasks, "--until-done", "--to", f"http://127.0.0.1:{port}/hook")
+        done = run_dev(simulator, tmp_path, *words, BRIDGE_DELIVERY_SCHEDULE_SECONDS="0,0.2,600")
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.count("connection refused") == 4
+    assert done.stderr.count(f"nobody listens at http://127.0.0.1:{port}: start the receiver") == 1
+    assert done.stderr.endswith("Done: 2 events were not taken; exit code 1.\n")
+
+
+def test_dev_says_which_task_was_not_found(tmp_path: Path, redis_url: str) -> None:
+    """And not that an event was not taken, when all were."""
+    simulator = Simulator()
+    with simulator.in_thread(), Redis.from_url(redis_url) as client:
+        found = simulator.add_task(timeline=a_timeline(indexing=0.5), age_seconds=60)
+        client.hset("bridge:snapshot:6a0b", mapping={"status": "indexing", "gone": "1"})
+        session = Session(load_settings(), [found, "6a0b", "6a0c"], "http://127.0.0.1:1/dev")
+        client.hset(f"bridge:snapshot:{found}", "status", "ready")
+        came = with_store(redis_url, lambda store: verdict(session, store))
+    assert came == (1, "6a0b was not found at TwelveLabs, and 6a0c was refused")
 
 
 def test_dev_tries_again_soon(tmp_path: Path) -> None:

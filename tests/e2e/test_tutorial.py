@@ -48,17 +48,18 @@ def free_ports(count: int) -> list[str]:
 def script(own: str) -> str:
     """The steps from the second one on, in one shell, that ends at the first command that fails.
 
-    `own` is the port of the third step's receiver. The fourth's TwelveLabs is $REAL; what is for a server is left out.
+    `own` is the port of the third step's receiver. The fourth's TwelveLabs is $REAL, and then, as without a key, a
+    simulator of its own; what is for a server is left out.
     """
     second, third, fourth = (TEXT.split(f"\n## {number}. ")[1].split("\n## ")[0] for number in (2, 3, 4))
     blocks = re.findall(r"```sh\n(.*?)```", second + third, re.DOTALL)
-    real, _ = re.findall(r"```sh\n(.*?)```", fourth, re.DOTALL)
-    lines = "".join([*blocks, "export BRIDGE_TWELVELABS_BASE_URL=$REAL\n", real.replace("tlk_…", API_KEY)])
+    real, keyless, _ = re.findall(r"```sh\n(.*?)```", fourth, re.DOTALL)
+    lines = "".join([*blocks, "export BRIDGE_TWELVELABS_BASE_URL=$REAL\n", real.replace("tlk_…", API_KEY), keyless])
     redis, simulator, _ = ports = free_ports(len(PORTS))
     for written, free in zip((*PORTS, OWN_PORT), (*ports, own), strict=True):
         lines = lines.replace(written, free)
     lines = lines.replace("config/redis.conf", f"config/redis.conf --port {redis}")
-    lines = lines.replace("bridge simulate --speed 3", f"bridge simulate {simulator} --speed 10")
+    lines = re.sub(r"bridge simulate( --speed 3)?", f"bridge simulate {simulator} --speed 10", lines)
     return "set -e\n" + re.sub(r"(?<=[ \n])\.venv/bin/", f"{Path(sys.executable).parent}/", lines)
 
 
@@ -97,6 +98,7 @@ def test_the_steps_show_what_they_say_in_one_terminal(tmp_path: Path) -> None:
     assert re.search(r"applied index\.task\.ready lecture \d", shown)
     assert "Redis: a throw-away one of this run." in shown
     assert re.search(rf"✓ sig ok  index\.task\.ready  {REAL} .* → 204", shown)
+    assert re.search(r"✓ sig ok  index\.task\.ready  lecture .* → 204", shown.rpartition("throw-away one")[2])
     assert "sig BAD" not in shown
     assert "no worker is running" not in shown
     assert [one.name for one in tmp_path.iterdir()] == ["out"]

@@ -6,11 +6,12 @@ import pytest
 from redis import exceptions
 from scene import Clock, Scene
 
-from bridge.errors import StoreDown
+from bridge.errors import StoreAway, StoreDown
 from bridge.guard import Policy
 from bridge.sandbox.redis import RedisServer
 from bridge.store import Store
 from bridge.store.intake import Intake
+from bridge.store.reading.endpoints import list_endpoints
 from bridge.store.scripts import commands, store_errors, unreached
 
 
@@ -53,6 +54,19 @@ async def test_a_full_redis_can_still_empty_itself(clock: Clock) -> None:
             assert await store.outbox.give_back(delivery, delay_ms=0) == "ok"
 
 
+async def test_who_only_looks_reads_no_verb(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that lists runs none of them. Who runs one has them all, whatever becomes of the files after that."""
+    with monkeypatch.context() as without:
+        without.setattr("bridge.store.scripts.script_names", lambda: pytest.fail("the verbs were read"))
+        async with Store.open(redis_url, allow_volatile=True) as store:
+            assert await list_endpoints(store) == []
+    async with Store.open(redis_url, allow_volatile=True) as store:
+        await store.outbox.claim(1, lease_ms=1)
+        monkeypatch.setattr("bridge.store.scripts.script_text", lambda *_, **__: pytest.fail("one was read again"))
+        await store.client.script_flush()
+        assert (await store.outbox.claim(1, lease_ms=1)).deliveries == []
+
+
 async def test_verbs_that_redis_forgot_are_loaded_again(scene: Scene) -> None:
     """SCRIPT FLUSH, as after a restart, under calls that travel together: none of them notices."""
     await scene.store.client.script_flush()
@@ -84,7 +98,7 @@ def test_a_redis_that_refuses_is_not_away(error: Exception, fix: str) -> None:
     """It answers: each refusal has what helps against it, and starting another Redis is none of that."""
     with pytest.raises(StoreDown) as caught, store_errors():
         raise error
-    assert (type(caught.value), fix in caught.value.fix) == (StoreDown, True)
+    assert (isinstance(caught.value, StoreAway), fix in caught.value.fix) == (False, True)
 
 
 async def test_every_command_of_the_verbs_is_rehearsed_and_leaves_nothing(scene: Scene) -> None:

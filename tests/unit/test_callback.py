@@ -25,6 +25,8 @@ LOOPBACK, PRIVATE = "127.0.0.1/32,::1/128", "10.0.0.0/8,172.16.0.0/12,192.168.0.
         ("host.docker.internal:3000/hook", "http://host.docker.internal:3000/hook"),
         ("http://localhost:3000/hook", ""),
         ("https://10.0.0.1/x", ""),
+        ("https://example.com/hook", ""),
+        ("HTTPS://example.com/hook", ""),
         ("https://localhost:3000/hook", ""),
         ("htps://receiver/hook", "https://receiver/hook"),
         ("htp://receiver/hook", "http://receiver/hook"),

@@ -234,7 +234,7 @@ def test_what_is_not_unlikely_is_believed_at_once(snapshot: Snapshot, seen: Obse
         (None, an_observation(task_id=None), "it has no _id"),
         (None, an_observation(at=None), "its updated_at is missing or unreadable"),
         (None, an_observation(at=START + 2 * FUTURE_MS), "its updated_at is more than a day ahead"),
-        (a_snapshot("ready"), an_observation("indexing"), "it left “ready”"),
+        (a_snapshot("ready"), an_observation("indexing"), "“ready” is an end, and now it says “indexing”"),
         (a_snapshot(at=START + FUTURE_MS), an_observation("ready"), "it is older than what was known, whose time has"),
     ],
 )

@@ -80,10 +80,29 @@ def test_both_settings_are_named_where_one_would_not_do(url: str) -> None:
         ("htps://example.com/", "“htps:”, which is no known scheme; did you mean https:// or http://?"),
         ("ftp://example.com/", "a scheme other than https or http; write https:// before the host"),
         ("whsec_c2VjcmV0://example.com/", "a scheme other than https or http; write https:// before the host"),
-        ("localhost:300/hook", "no scheme; write https:// before the host"),
-        ("y", "no scheme; write https:// before the host"),
+        ("example.com/hook", "begins with no scheme; write https:// before the host"),
+        ("localhost:300/hook", "begins with no scheme; write http:// or https:// before the host"),
+        ("127.0.0.1:300", "begins with no scheme; write http:// or https:// before the host"),
+        ("[::1]:300", "begins with no scheme; write http:// or https:// before the host"),
+        ("y", "begins with no scheme; write http:// or https:// before the host"),
+        ("http//x", "lacks the colon after its scheme; write http:// or https:// before the host"),
+        ("HTTPS//example.com/a:b", "lacks the colon after its scheme; write https:// before the host"),
+        ("whsec/c2V:jcmV0", "begins with no scheme; write http:// or https:// before the host"),
     ],
-    ids=["near http", "near https", "other", "a secret", "host and port", "a word"],
+    ids=[
+        "near http",
+        "near https",
+        "other",
+        "a secret",
+        "a public host",
+        "host and port",
+        "address",
+        "address of IPv6",
+        "a word",
+        "no colon",
+        "no colon, and one further on",
+        "a secret without one",
+    ],
 )
 def test_a_scheme_that_no_setting_lets_through_is_told_as_such(url: str, said: str) -> None:
     """A misspelt scheme sends nobody to a setting that would not help; the reason's name is the one it always was."""
@@ -91,6 +110,7 @@ def test_a_scheme_that_no_setting_lets_through_is_told_as_such(url: str, said: s
         verdict = policy.judge_url(url)
         assert verdict.reason == "scheme_not_https"
         assert said in verdict.detail
+        assert "c2V" not in verdict.detail
         assert "BRIDGE_DELIVERY_ALLOW_HTTP" not in verdict.detail
 
 

@@ -1,8 +1,10 @@
 """Moments as they are written and read again."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.errors import InvalidInput
 from bridge.formats import rfc3339
 from bridge.orders.moments import moment_from
 
@@ -11,3 +13,11 @@ from bridge.orders.moments import moment_from
 def test_a_moment_is_read_to_the_millisecond(at: int) -> None:
     """What goes on from a moment that was told skips nothing, and meets nothing twice."""
     assert moment_from(rfc3339(at), 0) == at
+
+
+@pytest.mark.parametrize("text", ["2", "90", "1763925001", "²"])
+def test_a_moment_is_no_bare_number(text: str) -> None:
+    """Two what? Two seconds are hardly meant, and Unix seconds would be fifty years ago."""
+    with pytest.raises(InvalidInput) as caught:
+        moment_from(text, 1_800_000_000_000)
+    assert (f"“{text}” has no unit" in str(caught.value), "2h" in caught.value.fix) == (True, True)

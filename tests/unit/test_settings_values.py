@@ -229,6 +229,33 @@ def test_sentinels_are_refused_with_what_works_instead(load: Load) -> None:
     assert "redis-sentinel.md" in text
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("twelvelabs_api_key", "tlk_…"),
+        ("redis_url", "redis://…@host:6379/0"),
+        ("delivery_default_secret", "whsec_…"),
+        ("console_token", "…"),
+    ],
+)
+def test_what_was_pasted_with_its_placeholder_is_told_so(load: Load, field: str, value: str) -> None:
+    """And the same thing is not shown once more as an example of what would be right."""
+    text = refusal(load, **{field: value})
+    assert "replace the … " in text
+    assert "for example" not in text
+
+
+def test_an_address_of_redis_that_is_no_url_is_told_as_one(load: Load) -> None:
+    """Whole where nothing but an address can have been given; else without what was given, which may be a password."""
+    text = refusal(load, redis_url="127.0.0.1:6451")
+    assert "BRIDGE_REDIS_URL=redis://127.0.0.1:6451/0" in text
+    assert "for example" not in text
+    assert "redis://localhost:6379/0" in refusal(load, redis_url="localhost")
+    for given in (f"{CANARY}:6451", f"127.0.0.1:6451/{CANARY}", f"{CANARY}@127.0.0.1:6451", "127.0.0.1:99999"):
+        text = refusal(load, redis_url=given)
+        assert ("must start with redis://" in text or "is not a URL" in text, CANARY in text) == (True, False), text
+
+
 @pytest.mark.parametrize("prefix", ["bridge", "a b:", "é:", "x" * 64 + ":", "", "a:\n"])
 def test_a_bad_prefix_is_refused(load: Load, prefix: str) -> None:
     """At most 64 safe characters with a colon at the end; empty means not given."""
