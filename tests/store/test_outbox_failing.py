@@ -4,6 +4,7 @@ import json
 from collections.abc import Coroutine
 from typing import Any, cast
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scene import LEASE_MS, Clock, Scene
@@ -11,6 +12,7 @@ from scene import LEASE_MS, Clock, Scene
 from bridge.breaker import FAILURES_BEFORE_OPEN, OPEN_AFTER_MS
 from bridge.model import Decision, Delivery, DeliveryState, EndpointEffect
 from bridge.store.reading.trips import as_delivery
+from bridge.store.steering import Steering
 from bridge.store.sweep import Sweep
 
 DELIVERED = Decision(DeliveryState.DELIVERED, EndpointEffect.SUCCESS)
@@ -167,6 +169,7 @@ async def test_a_probe_ahead_of_its_time_that_is_not_settled_keeps_its_time(scen
     (probe,) = await scene.claim()
     assert await scene.store.outbox.give_back(probe, delay_ms=1_000) == "ok"
     assert await due(scene) == when
+    clock.advance(1_000)
     (probe,) = await scene.claim()
     clock.advance(LEASE_MS)
     (again,) = await scene.claim()
@@ -180,6 +183,105 @@ async def test_a_probe_ahead_of_its_time_that_is_not_settled_keeps_its_time(scen
     assert probe.early_until is None
     assert await settle(scene, probe, RETRY) == "ok"
     assert (await due(scene))[last] == clock.now + HOUR_MS
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+async def test_a_probe_that_is_given_back_rests(scene: Scene, clock: Clock, ahead: bool) -> None:
+    """For a reason of ours, such as a secret that is not there: the next one is as far away as it would be itself."""
+    await rested(scene)
+    if not ahead:
+        await owe(scene, 1, first=500)
+    clock.advance(PROBE_MS)
+    (probe,) = await scene.claim()
+    assert (probe.early_until is None) is not ahead
+    assert await scene.store.outbox.give_back(probe, delay_ms=20_000) == "ok"
+    assert await scene.claim() == []
+    clock.advance(19_999)
+    assert await scene.claim() == []
+    clock.advance(1)
+    assert len(await scene.claim()) == 1
+
+
+@pytest.mark.parametrize("way", ["fail", "kill", "give back"])
+async def test_once_the_hold_is_over_a_probe_on_its_way_is_due_like_all_that_was_held(
+    scene: Scene, clock: Clock, way: str
+) -> None:
+    """P9: an operator enables the endpoint while somebody asks it ahead of its time, which comes to nothing."""
+    await rested(scene)
+    clock.advance(PROBE_MS)
+    (probe,) = await scene.claim()
+    assert (await Steering(scene.store).enable("a")).word == "done"
+    for other in await scene.claim():
+        assert await settle(scene, other, DELIVERED) != "stale"
+    if way == "fail":
+        assert await settle(scene, probe, RETRY) == "ok"
+    elif way == "give back":
+        assert await scene.store.outbox.give_back(probe, delay_ms=1_000) == "ok"
+    clock.advance(LEASE_MS)
+    assert probe.event_id in [one.event_id for one in await scene.claim()]
+
+
+async def test_a_clock_set_back_makes_no_probe_ahead_of_its_time_late(scene: Scene, clock: Clock) -> None:
+    """By a day, while it is on its way: it is due with its neighbours, which were pulled back."""
+    sweep = Sweep(scene.store, delivered_ms=HOUR_MS, dead_ms=HOUR_MS, tasks_ms=HOUR_MS)
+    when = await rested(scene)
+    clock.advance(PROBE_MS)
+    (probe,) = await scene.claim()
+    await sweep.page()
+    clock.advance(-24 * HOUR_MS)
+    await sweep.page()
+    assert await settle(scene, probe, RETRY) == "ok"
+    after = await due(scene)
+    assert {round((when[one] - score) / HOUR_MS) for one, score in after.items()} == {24}
+
+
+@pytest.mark.parametrize("way", ["fail", "kill", "give back"])
+@pytest.mark.parametrize("junk", ["inf", "nan", "1e300", "{token} inf {hold}", "{token} 99999999999999 {hold}", "x", 7])
+async def test_nonsense_about_a_probe_loses_nothing(scene: Scene, clock: Clock, way: str, junk: str | int) -> None:
+    """Somebody wrote over it while it was on its way: the delivery is due, sooner than it was at the worst."""
+    await rested(scene)
+    clock.advance(PROBE_MS)
+    (probe,) = await scene.claim()
+    deliveries = cast(Any, scene.store.client)
+    record = json.loads(await deliveries.hget("bridge:deliveries:a", probe.event_id))
+    hold = record["early"].split(" ")[2]
+    written = junk.format(token=probe.token, hold=hold) if isinstance(junk, str) else junk
+    changed = record | {"early": written, "round_from": "nan"}
+    await deliveries.hset("bridge:deliveries:a", probe.event_id, json.dumps(changed))
+    if way == "fail":
+        assert await settle(scene, probe, RETRY) == "ok"
+    elif way == "give back":
+        assert await scene.store.outbox.give_back(probe, delay_ms=1_000) == "ok"
+    else:
+        clock.advance(LEASE_MS)
+        await scene.claim()
+        clock.advance(LEASE_MS)
+        await scene.claim(0)
+    clock.advance(10 * HOUR_MS)
+    claimed = set[str]()
+    for _ in range(40):
+        clock.advance(PROBE_MS)
+        for one in await scene.claim():
+            claimed.add(one.event_id)
+            await settle(scene, one, DELIVERED)
+    assert probe.event_id in claimed
+
+
+async def test_what_another_lease_left_is_no_probe_of_this_one(scene: Scene, clock: Clock) -> None:
+    """An older worker knows nothing of it, and leaves it in the record: the next lease that ends is due at once."""
+    await rested(scene)
+    clock.advance(PROBE_MS)
+    (probe,) = await scene.claim()
+    old = await cast(Any, scene.store.client).hget("bridge:deliveries:a", probe.event_id)
+    assert await settle(scene, probe, RETRY) == "ok"
+    await scene.store.client.hset("bridge:deliveries:a", probe.event_id, old)
+    clock.now = int((await due(scene))[probe.event_id])
+    while (one := (await scene.claim())[0]).event_id != probe.event_id:
+        assert await settle(scene, one, RETRY) == "ok"
+        clock.advance(PROBE_MS)
+    clock.advance(LEASE_MS)
+    await scene.claim(0)
+    assert all(score <= clock.now for event_id, score in (await due(scene)).items() if event_id == probe.event_id)
 
 
 async def test_a_probe_whose_worker_dies_is_made_again(scene: Scene, clock: Clock) -> None:

@@ -23,8 +23,9 @@ local claimed, broken_ms = {}, 5000
 local function reclaim(endpoint)
   local leases = P .. 'leases:' .. endpoint
   for _, entry in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 100)) do
-    local event_id = string.match(entry, '^(.*)/') or ''
-    local record = record_of(endpoint, event_id)
+    local event_id, held_by = string.match(entry, '^(.*)/(.*)$')
+    event_id = event_id or ''
+    local record, lease_end = record_of(endpoint, event_id), redis.call('ZSCORE', leases, entry)
     redis.call('ZREM', leases, entry)
     if record == false then
       put_aside(endpoint, event_id, bound)
@@ -39,7 +40,7 @@ local function reclaim(endpoint)
         record.again = place and place > 0 or nil
         redis.call('HSET', P .. 'deliveries:' .. endpoint, event_id, cjson.encode(record))
         if not record.again then
-          redis.call('ZADD', P .. 'queue:' .. endpoint, tonumber(record.early) or now, event_id)
+          redis.call('ZADD', P .. 'queue:' .. endpoint, early_until(endpoint, record, held_by, lease_end) or now, event_id)
           if (redis.call('HGET', P .. 'endpoint:' .. endpoint, 'ordering') or 'strict') ~= 'strict' then
             promote(endpoint, record.task, event_id)
           end
@@ -55,11 +56,12 @@ local function next_ones(queue, free, probes)
   local waiting = probes and #due == 0 and redis.call('ZCARD', queue) or 0
   if waiting == 0 then return due, nil end
   local one = redis.call('ZRANGE', queue, probes % waiting, probes % waiting, 'WITHSCORES')
-  return {one[1]}, tonumber(one[2])
+  return {one[1]}, whole(one[2], now, now, 1e14)
 end
 
 local function take(endpoint, free, probes)
   local resumed, supersedes = unpack(redis.call('HMGET', P .. 'endpoint:' .. endpoint, 'resumed_at', 'supersede'))
+  local hold = resumed or ''
   resumed = whole(resumed, nil, 0, 1e14)
   local queue, leases = P .. 'queue:' .. endpoint, P .. 'leases:' .. endpoint
   local chosen, early = next_ones(queue, free, probes)
@@ -80,8 +82,8 @@ local function take(endpoint, free, probes)
       promote(endpoint, record.task, event_id)
     elseif record then
       local renewed, before = renew(record, resumed), record.early
-      record.early = early
-      if renewed or before ~= early then
+      record.early = early and string.format('%s %.0f %s', token, early - now - lease, hold) or nil
+      if renewed or before ~= record.early then
         redis.call('HSET', P .. 'deliveries:' .. endpoint, event_id, cjson.encode(record))
       end
       redis.call('ZADD', leases, now + lease, event_id .. '/' .. token)

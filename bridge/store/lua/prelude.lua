@@ -295,6 +295,18 @@ local function promote(endpoint, member, event_id)
   end
 end
 
+-- When a delivery is due that was leased ahead of its time, by this lease, or nil: it was not, or the hold that it was for is
+-- over, so that what was held is due. Kept as a distance from the lease's end, which moves with a clock that is set back;
+-- nonsense, and what another lease left there, count for nothing.
+local function early_until(endpoint, record, token, lease_end)
+  local by, after, hold = string.match(tostring(record and record.early or ''), '^(%x+) (%-?%d+) (%S*)$')
+  if by ~= token then return nil end
+  local state, resumed = unpack(redis.call('HMGET', P .. 'endpoint:' .. endpoint, 'state', 'resumed_at'))
+  if state ~= 'held' or (resumed or '') ~= hold then return nil end
+  after = whole(after, nil, -864000000, 864000000)
+  return after and tonumber(lease_end) + after
+end
+
 -- End a delivery: delivered, dead, superseded or cancelled. It stays readable until retention.
 local function finish(endpoint, event_id, record, state, reason)
   record.state, record.reason, record.ended = state, reason, now

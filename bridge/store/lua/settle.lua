@@ -35,8 +35,11 @@ if record.state ~= 'pending' then -- it has ended by another's hand: nothing tha
   return 'stale'
 end
 record.attempts, record.claims, record.trigger, record.again = record.attempts + 1, nil, nil, nil
-local early = tonumber(record.early) -- a probe ahead of its time: the schedule goes on as if it had not been
-if early then record.round_from, record.early = (tonumber(record.round_from) or 0) + 1, nil end
+-- A probe ahead of its time: the schedule goes on as if it had not been.
+local early = early_until(endpoint, record, ARGV[3], lease_end)
+local ahead = string.match(tostring(record.early or ''), '^%x+') == ARGV[3]
+if ahead then record.round_from = whole(record.round_from, 0, 0, 1e9) + 1 end
+record.early = nil
 redis.call('ZREM', leases, entry)
 local log = P .. 'attempts:' .. endpoint .. ':' .. event_id
 redis.call('RPUSH', log, ARGV[9])
@@ -52,7 +55,8 @@ local later = supersedes and state == 'pending' and overtaken_by(endpoint, event
 if later then state, reason = 'superseded', later end
 if state == 'pending' then
   redis.call('HSET', P .. 'deliveries:' .. endpoint, event_id, cjson.encode(record))
-  local due = early and math.max(early, now + tonumber(ARGV[8])) or now + tonumber(ARGV[5])
+  local due = now + tonumber(ARGV[5])
+  if ahead then due = math.max(early or now + 5000, now + tonumber(ARGV[8])) end -- the hold is over: as after a first one
   redis.call('ZADD', P .. 'queue:' .. endpoint, due, event_id)
 else
   finish(endpoint, event_id, record, state, reason)
