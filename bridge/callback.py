@@ -112,7 +112,7 @@ def way(url: str, policy: Policy) -> str:
     """What to do about one that is refused; of the URL it tells what may be shown."""
     if told := reserved(url):
         return told
-    meant = corrected(url)
+    meant = corrected(url) if {".", ":", "/"} & set(url) else ""  # a word alone may be a secret in a wrong place
     shown = bare(meant) if len(meant) <= SHOWN_CHARS else "it with https://"
     if meant and not assignments(meant, policy):
         return f"write {shown}"

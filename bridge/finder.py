@@ -219,7 +219,8 @@ class Finder:
         if word == "kept":
             self._kept[name] = text
         if word in {"restored", "deleted", "kept"}:
-            self._log.warning("rejected", entry=rejected_field("watch", name), **rejection.told())
+            entry = rejected_field("watch", name)
+            self._log.warning("rejected", entry=entry, **rejection.told(entry))
 
     async def _find(self, turn: Turn, job: Job) -> bool:
         """Go on with a search. Replies whether there may be something left to do for others."""

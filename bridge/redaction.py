@@ -40,8 +40,12 @@ def value_without_secrets(text: str, head: int) -> str:
         return "whsec_…"
     if _RANDOM.fullmatch(text.strip()):
         return "…"
-    shown = without_secrets(text)[:head]
-    return _UNDER_A_NAME.sub(r"\1…", _CREDENTIALS.sub(r"\1…", shown))
+    return without_credentials(without_secrets(text)[:head])
+
+
+def without_credentials(text: str) -> str:
+    """A text without what follows `Bearer` and the like, and without what stands under a name that says so."""
+    return _UNDER_A_NAME.sub(r"\1…", _CREDENTIALS.sub(r"\1…", text))
 
 
 def narrated(text: str) -> str:

@@ -1,12 +1,13 @@
 """An entry that is refused, as it stands in `bridge:rejected`: what, why, what to do. Bounded, and without secrets."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from shlex import quote
 
-from bridge.redaction import SIGNING_SECRET, value_without_secrets, without_secrets
+from bridge.redaction import narrated, value_without_secrets, without_credentials, without_secrets
 
 REJECTED = 1_000
 """The most entries that `bridge:rejected` holds."""
@@ -14,9 +15,12 @@ VALUE_HEAD = 120
 """How much of a refused value is kept in `bridge:rejected`."""
 NAME_BYTES = 240
 """The longest field name in `bridge:rejected`; a longer one is cut, and its fingerprint tells it from its like."""
+URLS = ("url", "callback_url")
 NAMES = ("name", "member")
 """The fields of an entry by which it is called."""
 
+_PLAIN = re.compile(r"[\w.:/-]*", re.ASCII)
+"""A name that may be a good one: what stands in it is no more than a name."""
 LAST_GOOD = "its last good definition is in force"
 """What became of an endpoint whose change was refused."""
 
@@ -34,25 +38,28 @@ class Rejection(Exception):
         return f"{self.field}: {self.reason}" if self.field else self.reason
 
     def as_json(self, at: int, entry: str = "") -> str:
-        """The entry in `bridge:rejected`; `at` in milliseconds.
-
-        `entry`: what it is called there. Where that name is what is wrong, no good entry of it ever takes its place,
-        so that its fix says how it is struck off, too.
-        """
-        told = self.told()
-        if entry and self.field in NAMES and entry.isprintable() and "…" not in entry:
-            told["fix"] += f"; `bridge rejected rm {quote(entry)}` strikes this one off"
+        """The entry in `bridge:rejected`; `at` in milliseconds, `entry` as for `told`."""
+        told = self.told(entry)
         return json.dumps(
-            {"reason": told["reason"], "field": self.field, "value": redacted(self.value), "at": at, "fix": told["fix"]}
+            {"reason": told["reason"], "field": self.field, "value": self._shown_value(), "at": at, "fix": told["fix"]}
         )
 
-    def told(self) -> dict[str, str]:
-        """Its reason, field and fix, fit to be shown."""
-        return {
-            "reason": SIGNING_SECRET.sub("whsec_…", self.reason),
-            "field": self.field,
-            "fix": SIGNING_SECRET.sub("whsec_…", self.fix),
-        }
+    def _shown_value(self) -> str:
+        """A URL without its scheme hides what one with it does."""
+        if self.field in URLS and "//" not in self.value:
+            return redacted(f"//{self.value}").removeprefix("//")
+        return redacted(self.value)
+
+    def told(self, entry: str = "") -> dict[str, str]:
+        """Its reason, field and fix, fit to be shown.
+
+        `entry`: what it is called in `bridge:rejected`. Where that name is what is wrong, no good entry of it ever
+        takes its place, so that its fix says how it is struck off, too.
+        """
+        fix = narrated(self.fix)
+        if entry and self.field in NAMES and entry.isprintable() and "…" not in entry:
+            fix += f"; `bridge rejected rm {quote(entry)}` strikes this one off"
+        return {"reason": narrated(self.reason), "field": self.field, "fix": fix}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,8 @@ def rejected_field(kind: str, raw: bytes) -> str:
     Bytes that are no text are spelt out, and what a signing secret or a URL hides (name and value exchanged) is struck
     out. A name that is not shown as it was ends in its fingerprint.
     """
-    shown = without_secrets(raw.decode("utf-8", "backslashreplace"))
+    text = raw.decode("utf-8", "backslashreplace")
+    shown = without_secrets(text) if _PLAIN.fullmatch(text) else without_credentials(without_secrets(text))
     field = f"{kind}:{shown}"
     if len(field.encode()) <= NAME_BYTES and shown.encode() == raw:
         return field

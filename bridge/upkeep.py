@@ -145,7 +145,7 @@ class Upkeep:
         if taken.tasks or taken.endpoints:
             self._log.info("intake", tasks=taken.tasks, endpoints=taken.endpoints)
         for entry, rejection in taken.rejected.items():
-            self._log.warning("rejected", entry=entry, **rejection.told())
+            self._log.warning("rejected", entry=entry, **rejection.told(entry))
         if taken.trouble != self._trouble:
             self._trouble = taken.trouble
             if taken.trouble:

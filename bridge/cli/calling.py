@@ -35,10 +35,10 @@ def pasteable(text: str) -> str:
     """A text for a person, in which each command of ours, or for our Redis, is as it works here. Data has them as they
     are called."""
     if f"{THEIRS} " in text and (there := redis_cli()) != THEIRS:
-        text = _SPOKEN.sub(lambda _: f"{there} ", text)
+        text = _SPOKEN.sub(lambda found: found["quoted"] or f"{there} ", text)
     if f"{OURS} " not in text or (here := program()) == OURS:
         return text
-    return _commands().sub(lambda _: f"{here} ", text)
+    return _commands().sub(lambda found: found["quoted"] or f"{here} ", text)
 
 
 def redis_cli() -> str:
@@ -53,6 +53,8 @@ def redis_cli() -> str:
         return THEIRS
     url = settings.redis_url.get_secret_value()
     parts = urlsplit(url)
+    if parts.query:  # redis-py reads a database there, and redis-cli does not
+        return THEIRS
     if parts.scheme == "unix":
         return f"{THEIRS} -s {quote(unquote(parts.path))}"
     if parts.username is None and (parts.scheme, parts.hostname, parts.port, parts.path) in USUAL:
@@ -63,7 +65,9 @@ def redis_cli() -> str:
     return THEIRS if {"@", "?"} & set(url) else f"{THEIRS} -u {quote(url)}"
 
 
-_SPOKEN = re.compile(rf"(?<![\w./-]){THEIRS} (?=[A-Z])")
+_QUOTED = r"""(?P<quoted>(?<!\w)'(?:[^']|'"'"')*')"""
+"""An argument, whatever it says: a command in an entry's name is none, and to change it would break the quotes."""
+_SPOKEN = re.compile(rf"{_QUOTED}|(?<![\w./-]){THEIRS} (?=[A-Z])")
 """`redis-cli` before a command for Redis."""
 
 
@@ -72,4 +76,4 @@ def _commands() -> re.Pattern[str]:
     """`bridge` before one of its commands, where it begins a command: not in a path, nor in another's name."""
     from bridge.cli import COMMANDS
 
-    return re.compile(rf"(?<![\w./-])bridge (?=(?:{'|'.join(COMMANDS)})(?![\w-]))")
+    return re.compile(rf"{_QUOTED}|(?<![\w./-])bridge (?=(?:{'|'.join(COMMANDS)})(?![\w-]))")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_NAME = r"(?P<name>[^\s;,]+)"
+_NAME = r"(?P<name>(?!-(?:\s|$))[^\s;,'\"|]++)"
 _REQUESTS: tuple[tuple[str, str], ...] = (
     (r"ZADD bridge:tasks NX 0 " + _NAME, r"PUT /api/tasks/{name}"),
     (r"bridge task add " + _NAME, r"PUT /api/tasks/{name}"),
@@ -18,7 +18,7 @@ _REQUESTS: tuple[tuple[str, str], ...] = (
     (r"bridge endpoint add " + _NAME + r" URL( --replace)?", r"PUT /api/endpoints/{name}"),
     (r"bridge endpoint rm " + _NAME, r"DELETE /api/endpoints/{name}"),
     (r"bridge delivery ls( -o ids)?", r"GET /api/deliveries"),
-    (r"bridge delivery show (?P<event>\S+) " + _NAME, r"GET /api/deliveries/{event}/{name}"),
+    (r"bridge delivery show (?P<event>[^\s;,'\"|]++) " + _NAME, r"GET /api/deliveries/{event}/{name}"),
     (r"bridge delivery retry --force " + _NAME, r"POST /api/deliveries/{name}?force=true"),
     (r"bridge delivery retry " + _NAME, r"POST /api/deliveries/{name}"),
     (r"bridge event ls", r"GET /api/events"),
@@ -31,7 +31,9 @@ def _request(template: str) -> Callable[[re.Match[str]], str]:
     return lambda match: template.format(**match.groupdict())
 
 
-_SAID = [(re.compile(rf"(?<![\w./-]){command}(?![\w-])"), _request(template)) for command, template in _REQUESTS]
+_MORE = r"(?![\w'\"-])(?! +(?:-|\|))"
+"""Neither a longer word nor one in quotes, and without options or a pipe: to those a request has other forms."""
+_SAID = [(re.compile(rf"(?<![\w./-]){command}{_MORE}"), _request(template)) for command, template in _REQUESTS]
 
 
 def in_requests(row: Mapping[str, Any]) -> dict[str, Any]:

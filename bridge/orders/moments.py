@@ -5,6 +5,9 @@ from datetime import datetime
 from bridge.errors import InvalidInput
 from bridge.wording import safe
 
+FIRST, LAST = -62_135_596_800_000, 253_402_300_799_999
+"""The milliseconds of the years 1 to 9999, UTC, which is what can be written again."""
+
 
 def moment_from(text: str, now: int) -> int:
     """Read `2h` as that long before `now`, or an RFC 3339 moment; milliseconds."""
@@ -18,7 +21,10 @@ def moment_from(text: str, now: int) -> int:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise InvalidInput(f"“{safe(text)}” is not a moment", fix="write 2h, 1d, or 2026-11-29T10:00:00Z")
-    return round(moment.timestamp() * 1000)
+    milliseconds = round(moment.timestamp() * 1000)
+    if not FIRST <= milliseconds <= LAST:
+        raise InvalidInput(f"“{safe(text)}” is no moment of the years 1 to 9999", fix="write a later one, or 2h, 1d")
+    return milliseconds
 
 
 def seconds_from(text: str) -> float:

@@ -191,7 +191,7 @@ def test_what_keeps_spans_from_leaving_keeps_no_work_from_being_done(
 def test_without_the_extra_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only where it is switched on."""
     monkeypatch.setattr("bridge.settings_types.find_spec", lambda _: None)
-    with pytest.raises(SettingsError, match=r"bridge-for-twelvelabs\[otel\]"):
+    with pytest.raises(SettingsError, match=r"\.whl\[otel\]"):
         load_settings(tracing=True)
     assert load_settings().tracing is False
 

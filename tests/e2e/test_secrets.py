@@ -154,7 +154,8 @@ def test_what_an_auth_file_holds_is_shown_nowhere(bridge: Call, tmp_path: Path, 
     bearer, basic = tmp_path / "bearer", tmp_path / "basic"
     bearer.write_text(f"{planted.HEADER}\n")
     basic.write_text(f"me:{planted.PASSWORD}\n")
-    url = json.loads(bridge("endpoint", "show", "echo", "--json")[1])["url"].partition("?")[0]
+    said = bridge("endpoint", "show", "echo", "--json")[1]  # what waits at the moment is told after it
+    url = json.JSONDecoder().raw_decode(said)[0]["url"].partition("?")[0]
     calls = [
         ("add", "new", url, "--auth-file", str(bearer), "--default-secret", "--replace"),
         ("set", "new", "--auth-file", str(basic)), ("set", "new", "--auth-file", str(basic), "--ordering", "none"),

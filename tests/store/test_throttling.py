@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scene import LEASE_MS, Clock, Scene
 
 from bridge.model import Decision, Delivery, DeliveryState, EndpointEffect
+from bridge.store.steering import Steering
 from bridge.store.sweep import Sweep
 
 DELIVERED = Decision(DeliveryState.DELIVERED, EndpointEffect.SUCCESS)
@@ -82,6 +83,19 @@ async def test_enabling_forgets_the_overload(scene: Scene, clock: Clock) -> None
     clock.advance(1)
     await scene.endpoint("a", ordering="none", **{"x-fixed": 1})
     assert len(await scene.claim()) == 32
+
+
+@pytest.mark.parametrize(("concurrency", "limit"), [(1, None), (16, None), (17, "16")])
+async def test_a_smaller_cap_takes_the_place_of_an_overload(scene: Scene, concurrency: int, limit: str | None) -> None:
+    """Written while an operator holds the endpoint, who has not said that it may go on as before."""
+    await scene.endpoint("a", ordering="none")
+    await owe(scene, 1)
+    (delivery,) = await scene.claim()
+    await settle(scene, delivery, OVERLOAD)
+    assert (await known(scene))["limit"] == "16"
+    await Steering(scene.store).disable("a", "operator")
+    await scene.endpoint("a", ordering="none", concurrency=concurrency)
+    assert (await known(scene)).get("limit") == limit
 
 
 @pytest.mark.parametrize("concurrency", [1, 3, 64])

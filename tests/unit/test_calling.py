@@ -1,6 +1,8 @@
 """How we can be called from here, and the commands that are told to people."""
 
 import os
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -112,3 +114,19 @@ def test_a_redis_that_a_file_names_is_told_by_its_address(
         Path("url").write_text(url)
         monkeypatch.setenv("BRIDGE_REDIS_URL_FILE", str(tmp_path / "url"))
     assert pasteable("→ redis-cli DEL x") == f"→ {spoken} DEL x"
+
+
+def test_what_an_argument_says_is_no_command(called: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An entry's name is another's text: rewritten within its quotes it would end them, and run as the operator."""
+    name = "task:x bridge task $(touch pwned) redis-cli ZADD bridge task"
+    text = f"bridge rejected rm {shlex.quote(name)}; the worker's bridge doctor, TwelveLabs' bridge task ls"
+    (odd := tmp_path / "o'brien").mkdir()
+    (ours := odd / "bridge").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    ours.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(ours)])
+    monkeypatch.setenv("BRIDGE_REDIS_URL", "redis://127.0.0.1:7777/0")
+    pasted = pasteable(text)
+    assert pasted.count("o'") == 3
+    done = subprocess.run(["/bin/sh", "-c", pasted.partition(";")[0]], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["rejected", "rm", name]
+    assert not (called.parents[2] / "pwned").exists()

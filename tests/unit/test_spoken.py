@@ -20,6 +20,12 @@ from bridge.console.spoken import _REQUESTS, spoken
         ("register it: bridge task add t1; then look", "register it: PUT /api/tasks/t1; then look"),
         ("ZADD bridge:tasks NX 0 t1", "PUT /api/tasks/t1"),
         ("bridge doctor", "bridge doctor"),
+        ("bridge endpoint recover a --reason expired", "bridge endpoint recover a --reason expired"),
+        ("bridge delivery retry evt_1 --endpoint a/b", "bridge delivery retry evt_1 --endpoint a/b"),
+        ("bridge delivery retry evt_1/a --endpoint b", "bridge delivery retry evt_1/a --endpoint b"),
+        ("x -o ids | bridge delivery retry -", "x -o ids | bridge delivery retry -"),
+        ("bridge delivery ls --endpoint a -o ids | bridge task add -",) * 2,
+        ("bridge task add 'a b'", "bridge task add 'a b'"),
         ("my-bridge task ls, bridge task lsof", "my-bridge task ls, bridge task lsof"),
     ],
 )

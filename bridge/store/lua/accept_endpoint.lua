@@ -27,6 +27,9 @@ redis.pcall('HDEL', P .. 'rejected', 'endpoint:' .. name)
 redis.call('HSET', P .. 'registry', name, config)
 redis.call('SADD', P .. 'names', name)
 redis.call('HSET', key, 'digest', digest, 'ordering', ordering, 'cap', cap, 'raw', raw, 'config', config)
+if whole(redis.call('HGET', key, 'limit'), 0, 0, 1e9) >= whole(cap, 1, 1, 100000) then -- overload asks for no less than that
+  redis.call('HDEL', key, 'limit', 'limit_from', 'calm')
+end
 if not known[2] or known[2] == 'removed' then redis.call('HSET', key, 'registered_at', now) end
 if rate ~= '' then redis.call('HSET', key, 'rate', rate) else redis.call('HDEL', key, 'rate') end
 if handshake ~= '' then
