@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from bridge.deployment import Deployment
 from bridge.doctor.findings import Finding, counted, fail, ok, shortened, span, warn
-from bridge.hints import task_rewriting
+from bridge.hints import task_rewriting, ways_to_name
 from bridge.recovery import command, dismissal, each_of
 from bridge.schedule import RETRY_AFTER_SECONDS
 from bridge.waiting import BLOCKED, CAUSES, GONE, UNSIGNED, after_gone, elsewhere, registering, remedies
@@ -284,11 +284,11 @@ def unknown_names(tasks: Iterable[TaskFacts], known: frozenset[str]) -> list[Fin
                 by_name.setdefault(name, []).append(one)
     found, named = [], [name for name in sorted(known) if not name.startswith("url:")]
     for name, theirs in sorted(by_name.items()):
-        more = f" and {len(theirs) - 1} more" if len(theirs) > 1 else ""
-        text, why = f"{theirs[0].member}{more}: its option `endpoints` names “{name}”", NOBODY
-        fix = f"bridge endpoint add {name} URL"
+        first, more = theirs[0], f" and {len(theirs) - 1} more" if len(theirs) > 1 else ""
+        text, why = f"{first.member}{more}: its option `endpoints` names “{name}”", NOBODY
+        fix = ways_to_name(name, first.member, first.written, {one: one in known for one in first.endpoints})
         if near := near_name(name, named):
-            fix, why = _naming(theirs[0], named), f"{why}: did you mean {near}?"
+            fix, why = _naming(first, named), f"{why}: did you mean {near}?"
         found.append(warn("task", text, why, fix))
     return shortened(found, fix="bridge endpoint ls")
 
