@@ -266,7 +266,7 @@ def _advised(view: "EndpointView") -> "Sequence[Advice]":
     """What ends its hold, else what its latest error suggests."""
     from bridge.waiting import Standing, hold_of, of_disabled, remedies
 
-    hold = hold_of(Standing(view.state, view.reason or ""), None)
+    hold = hold_of(Standing(view.state, view.reason or "", by=view.by or ""), None)
     if hold and view.state == "disabled" and not view.fix:  # that is of the definition, and shown with it
         return of_disabled(view.name, asdict(hold), view.last_error or "")
     return remedies(view.name, view.last_error or "")
