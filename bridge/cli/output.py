@@ -11,8 +11,9 @@ import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from shutil import get_terminal_size
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click as plain_click
 import rich_click as click
@@ -26,6 +27,9 @@ from bridge.formats import rfc3339
 from bridge.wording import safe as safe
 from bridge.wording import safe_lines as safe_lines
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 FORMATS = ("table", "json", "jsonl", "ids")
 FORMS = "table, json, jsonl or ids"
 WITHOUT_IDS = FORMATS[:-1]
@@ -34,6 +38,7 @@ NAMED = 10
 EMPTY: Sequence[object] = (None, "", [], (), {})
 """What a field holds that has nothing to say."""
 
+_PICTURE: "ContextVar[Console | None]" = ContextVar("_PICTURE", default=None)
 Function = TypeVar("Function", bound=Callable[..., Any])
 Row = Mapping[str, Any]
 Columns = Sequence[tuple[str, Callable[[Row], str]]]
@@ -140,7 +145,24 @@ def say(text: str) -> None:
     """Narrate: on stderr, so that data stays clean. A secret that was typed in a wrong place is not repeated."""
     from bridge.redaction import narrated
 
-    click.echo(pasteable(narrated(text)), err=True)
+    told = pasteable(narrated(text))
+    console = _PICTURE.get()
+    if console is None or not sys.stderr.isatty():
+        click.echo(told, err=True)
+        return
+    from rich.text import Text
+
+    console.print(Text(told))
+
+
+@contextmanager
+def above(console: "Console") -> Iterator[None]:
+    """While this console shows a live picture: what is narrated at its terminal stands above that, and not within."""
+    token = _PICTURE.set(console)
+    try:
+        yield
+    finally:
+        _PICTURE.reset(token)
 
 
 def complain(error: BridgeError) -> None:
