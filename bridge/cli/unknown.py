@@ -11,6 +11,7 @@ SYNONYMS = {
     **dict.fromkeys(("update", "edit", "modify", "change"), "set"),
     **dict.fromkeys(("create", "new", "register"), "add"),
     "list": "ls",
+    **dict.fromkeys(("log", "logs", "follow"), "tail"),
     **dict.fromkeys(("get", "describe", "view", "info"), "show"),
 }
 """What other command lines call our verbs."""
@@ -28,6 +29,18 @@ def unknown_command(word: str, ctx: click.Context) -> InvalidInput:
     verb = SYNONYMS.get(word.lower())
     if verb in known:
         return InvalidInput(f"{what} Did you mean {verb!r}?", fix=f"{path} {verb} --help")
+    if ctx.parent is None and (nouns := _nouns_of(verb or word.lower(), group, ctx)):
+        meant = " or ".join(f"“{noun} {verb or word.lower()}”" for noun in nouns)
+        page = f"{path} {nouns[0]} {verb or word.lower()}" if len(nouns) == 1 else path
+        return InvalidInput(f"{what} Did you mean {meant}?", fix=f"{page} --help")
     near = get_close_matches(word.lower(), [one for one in known if one not in GRAVE])
     meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     return InvalidInput(what + meant, fix=f"{path} --help")
+
+
+def _nouns_of(verb: str, group: click.Command, ctx: click.Context) -> list[str]:
+    """The commands of ours that have this verb: to name them runs none, however grave it is."""
+    if not isinstance(group, click.Group):
+        return []
+    nouns = {name: group.get_command(ctx, name) for name in group.list_commands(ctx)}
+    return [name for name, one in nouns.items() if isinstance(one, click.Group) and verb in one.list_commands(ctx)]

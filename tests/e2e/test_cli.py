@@ -469,6 +469,23 @@ def test_a_word_that_is_not_understood_is_told_as_any_other_error(
 
 
 @pytest.mark.parametrize(
+    ("words", "meant", "page"),
+    [
+        ("retry evt_1", "“delivery retry”", "bridge delivery retry"),
+        ("ls", "“task ls” or “watch ls” or “endpoint ls”", "bridge"),
+        ("rotate", "“endpoint rotate”", "bridge endpoint rotate"),
+        ("list", "“task ls” or", "bridge"),
+        ("logs", "“event tail”", "bridge event tail"),
+    ],
+)
+def test_a_verb_without_its_noun_is_told_with_it(bridge: Bridge, words: str, meant: str, page: str) -> None:
+    """Whichever nouns have it; what it does is done by none of them."""
+    told = bridge(*words.split())[2]
+    assert f"No such command '{words.split()[0]}'. Did you mean {meant}" in told
+    assert told.endswith(f"  → {page} --help\n")
+
+
+@pytest.mark.parametrize(
     ("command", "form"),
     [
         ("simulate", "PORT"),
