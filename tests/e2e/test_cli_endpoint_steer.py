@@ -48,6 +48,7 @@ def test_a_disabled_endpoint_is_said_everywhere_until_it_is_enabled(bridge: Brid
     for words in (("endpoint", "ls"), ("endpoint", "show", "billing"), ("doctor",)):
         assert "it moves" in bridge(*words)[1], words
     assert of(bridge, "endpoint", "show", "billing")[1]["by"] == "operator"
+    assert "\ndisabled since " in bridge("endpoint", "show", "billing")[1]
     code, _, told = bridge("endpoint", "add", "billing", URL, "--replace")
     assert (code, "disabled still (it moves)" in told) == (0, True)
     code, row, told = of(bridge, "endpoint", "enable", "billing")
