@@ -6,6 +6,7 @@ JSON shows them as RFC 3339, tables as "4 s ago".
 
 import json
 import os
+import re
 import sys
 import textwrap
 import time
@@ -20,7 +21,7 @@ import rich_click as click
 from click.core import ParameterSource
 from click.exceptions import Exit
 
-from bridge.cli.calling import pasteable
+from bridge.cli.calling import pasteable, program
 from bridge.cli.word import Word
 from bridge.errors import BridgeError, InvalidInput
 from bridge.formats import rfc3339
@@ -35,6 +36,8 @@ FORMS = "table, json, jsonl or ids"
 WITHOUT_IDS = FORMATS[:-1]
 NAMED = 10
 """Of how many things a command complains by name; of the others it says how many they are."""
+JOINED = "\0"
+"""For a blank at which no line is broken, while lines are; `safe` leaves none in a text."""
 EMPTY: Sequence[object] = (None, "", [], (), {})
 """What a field holds that has nothing to say."""
 
@@ -197,6 +200,18 @@ def indented(text: str, indent: str, hang: str = "") -> str:
         textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=indent + hang, break_long_words=False,
                       break_on_hyphens=False)
     )  # fmt: skip
+
+
+def unbroken(text: str, indent: str) -> str:
+    """The same, except that no line ends within a command of ours, as far as that has room on one."""
+    room = get_terminal_size().columns - len(indent)
+    command = re.compile(rf"(?<![\w./-]){re.escape(program())} [a-z].*?(?=[;,:)`]+ | \(|[;,:.)`]*$)")
+
+    def joined(found: re.Match[str]) -> str:
+        whole = found[0]
+        return whole.replace(" ", JOINED, -1 if len(whole) < room else 1)  # at least what is run, with its verb
+
+    return indented(command.sub(joined, text), indent).replace(JOINED, " ")
 
 
 def with_command(line: str, hang: str = "  ") -> str:

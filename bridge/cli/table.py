@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from bridge.cli.output import JOINED
 from bridge.wording import safe
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ YIELDING = {"note", "url", "events", "reason"}
 YIELDING_WIDTH = 16
 BETWEEN = 3
 """The columns of the terminal that one of the table costs beside its own."""
-
-JOINED = "\0"
-"""For the blank between a label and its value while lines are broken; `safe` leaves none in a text."""
 
 
 def print_table(rows: "Sequence[Row]", columns: "Columns", spare: Sequence[str]) -> None:
