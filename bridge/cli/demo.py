@@ -237,7 +237,7 @@ def conclude(console: "Console", tally: Mapping[str, Any]) -> bool:
         f"{tally['retried']} of them at its second attempt.\nNothing of this demo is left running."
     )
     console.print(
-        "Now with your own key (without one, `bridge simulate` in another terminal says what to set instead):\n"
+        f"Now with your own key (without one, `{program()} simulate` in another terminal says what to set instead):\n"
         f"  export TWELVELABS_API_KEY=tlk_…\n  {program()} dev <task id>"
     )
     return True

@@ -4,6 +4,7 @@ from difflib import get_close_matches
 
 import click
 
+from bridge.cli.calling import program
 from bridge.errors import InvalidInput
 
 SYNONYMS = {
@@ -23,7 +24,7 @@ GRAVE = frozenset(
 
 def unknown_command(word: str, ctx: click.Context) -> InvalidInput:
     """What to say of a word that stands where a command should."""
-    group, path = ctx.command, ctx.command_path
+    group, path = ctx.command, path_of(ctx)
     known = group.list_commands(ctx) if isinstance(group, click.Group) else []
     what = f"No such command {word!r}."
     verb = SYNONYMS.get(word.lower())
@@ -36,6 +37,11 @@ def unknown_command(word: str, ctx: click.Context) -> InvalidInput:
     near = get_close_matches(word.lower(), [one for one in known if one not in GRAVE])
     meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     return InvalidInput(what + meant, fix=f"{path} --help")
+
+
+def path_of(ctx: click.Context) -> str:
+    """How a command is called from here: where it stands alone, what follows it says nothing of whose it is."""
+    return program() if ctx.parent is None else ctx.command_path
 
 
 def _nouns_of(verb: str, group: click.Command, ctx: click.Context) -> list[str]:

@@ -398,6 +398,36 @@ def test_a_narrow_terminal_keeps_the_indent_of_what_doctor_says(redis_url: str, 
     assert not [line for line in lines if line[:1] not in {"✓", "!", "✗", " "} and "failed," not in line]
 
 
+def test_a_narrow_terminal_keeps_a_command_whole_as_it_works_here(
+    redis_url: str, client: "Redis", tmp_path: Path
+) -> None:
+    """It is written so before lines are broken: they are no longer than the terminal, and each is found again."""
+    client.hset("bridge:endpoints", "a", '{"url": "http://127.0.0.1:9/", "secret": "whsec_' + "A" * 43 + '="}')
+    announce(redis_url, "t1", "ready")
+    client.hset("bridge:endpoint:a", mapping={"state": "disabled", "reason": "gone"})
+    for columns in (58, 60, 64, 68, 72):
+        shown = at_a_terminal(redis_url, tmp_path, "doctor", columns=columns, run=AS_A_SCRIPT).decode()
+        told = [line for line in shown.splitlines() if "→" not in line]
+        assert not [line for line in told if len(line) > columns and " " in line[19:].strip()]
+        assert any(" .venv/bin/bridge endpoint rm a" in line for line in told), shown
+
+
+def test_a_command_in_a_table_and_of_no_verb_is_as_it_works_here(
+    redis_url: str, client: "Redis", tmp_path: Path
+) -> None:
+    """JSON has it as it is called."""
+    fix = "bridge endpoint add a URL"
+    client.hset("bridge:rejected", "endpoint:a", json.dumps({"reason": "no", "fix": fix}))
+    shown = at_a_terminal(redis_url, tmp_path, "rejected", "ls", columns=120, run=AS_A_SCRIPT).decode()
+    assert f" .venv/bin/{fix}" in shown
+    shown = at_a_terminal(redis_url, tmp_path, "rejected", "ls", "-o", "jsonl", run=AS_A_SCRIPT).decode()
+    assert json.loads(shown)["fix"] == fix
+    shown = at_a_terminal(redis_url, tmp_path, "contract", "check", "--live", columns=120, run=AS_A_SCRIPT).decode()
+    assert f" .venv/bin/{fix}" in shown
+    shown = at_a_terminal(redis_url, tmp_path, "taks", run=AS_A_SCRIPT).decode()
+    assert "→ .venv/bin/bridge --help" in shown
+
+
 def test_a_narrow_terminal_has_the_headers_of_an_attempt_on_lines_of_its_width(redis_url: str, tmp_path: Path) -> None:
     """Piped they are one line, as a script may want it."""
     with_store(redis_url, lambda store: store.client.hset("bridge:endpoints", "a", '{"url": "https://example.com/"}'))
@@ -429,12 +459,22 @@ def test_a_narrow_terminal_has_a_task_within_its_width(redis_url: str, tmp_path:
     assert same[0] == same[1]
 
 
-def at_a_terminal(redis_url: str, directory: Path, *words: str, columns: int = 60) -> bytes:
+AS_MODULE = ("-m", "bridge")
+AS_A_SCRIPT = (
+    "-c",
+    "import sys; sys.argv[0] = '.venv/bin/bridge'; from bridge.cli import main; main()",
+)
+"""As in a clone whose environment is not activated."""
+
+
+def at_a_terminal(
+    redis_url: str, directory: Path, *words: str, columns: int = 60, run: tuple[str, ...] = AS_MODULE
+) -> bytes:
     """What a command prints at a terminal of so many columns."""
     ours, theirs = pty.openpty()
     more = {"BRIDGE_REDIS_URL": redis_url, "COLUMNS": str(columns), "NO_COLOR": "1", "TERM": "xterm"}
     more["PYTHONPATH"] = str(ROOT)
-    command = [sys.executable, "-m", "bridge", *words]
+    command = [sys.executable, *run, *words]
     process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env={**os.environ, **more}, cwd=directory)
     os.close(theirs)
     seen = b""
@@ -444,7 +484,7 @@ def at_a_terminal(redis_url: str, directory: Path, *words: str, columns: int = 6
     except OSError:
         pass  # the other side is closed
     os.close(ours)
-    assert process.wait(20) in {0, 1}
+    assert process.wait(20) in {0, 1, 2}
     return seen
 
 
