@@ -174,7 +174,7 @@ async def test_a_query_that_means_nothing_is_refused_with_the_choice(
 @pytest.mark.parametrize(
     ("path", "fix"),
     [
-        ("/api/tasks?lmit=1", "what there is: state, status, after, limit"),
+        ("/api/tasks?limits=1", "what there is: state, status, after, limit"),
         ("/api/status?limit=1", "leave the query out"),
         ("/api/tasks/t1?name=t2", "leave the query out"),
     ],
