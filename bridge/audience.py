@@ -16,6 +16,8 @@ WORDS = 5
 WOULD_TAKE = "it would take it, and was changed later, or its delivery was forgotten"
 """Of an endpoint whose filter, as it is now, does not keep the event from it."""
 CAME_LATER = "it was registered later than this event"
+NO_SUCH = "and there is no such endpoint"
+"""What follows the name of an endpoint that a task names, and that nobody registered."""
 MOST = 100
 """How many of those that were passed over are told at all."""
 
@@ -50,7 +52,7 @@ def nobody(
     if not ours:
         return f"no endpoint takes {event_type}: none is registered"
     if not asked:
-        return f"no endpoint takes {event_type}: the task's `endpoints` names {_listed(named or ())}, and there is none"
+        return f"no endpoint takes {event_type}: the task's `endpoints` names {_quoted(named or ())}, {NO_SUCH}"
     takers = [name for name, one in asked.items() if matches(one, event_type, task, index=index, metadata=metadata)]
     if takers:
         return f"nothing of {event_type} is owed: {_listed(takers)} would take it, and came later, or it was forgotten"
@@ -154,6 +156,10 @@ def _star(one: Endpoint, event_type: str) -> str:
 def _anywhere(one: Endpoint) -> Endpoint:
     """The same endpoint, whatever the task: its events alone decide."""
     return replace(one, tasks=("*",), indexes=("*",), metadata={})
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return _listed(f"“{name}”" for name in names)
 
 
 def _listed(words: Iterable[str]) -> str:

@@ -92,6 +92,20 @@ def task_rewriting(member: str, options: Iterable[str], endpoints: Sequence[str]
     return " ".join([f"bridge task add {quote(member)}", *(way for name, way in ways.items() if name in meant)])
 
 
+def ways_to_name(
+    name: str, member: str, options: Iterable[str], known: Mapping[str, bool], *, watched: bool = True
+) -> str:
+    """What somebody hears of a task by that names an endpoint which there is not: that is registered, or others are
+    named. `known`: all that it names, and whether there is one.
+
+    A task that is not `watched` is registered anew, which tells its present state.
+    """
+    written = ("endpoints", *options)
+    there = "" if watched else f"; then {task_rewriting(member, written, list(known))}"
+    others = [one for one, is_there in known.items() if is_there] or ["NAME"]
+    return f"bridge endpoint add {quote(name)} URL{there}, or: {task_rewriting(member, written, others)}"
+
+
 def misspelt_options(options: Iterable[str]) -> dict[str, str]:
     """The names of a task's options that nobody reads → what each was probably meant to be."""
     return _near_fields(options, OPTIONS)

@@ -16,6 +16,8 @@ BLOCKED = "blocked"
 """Why an endpoint is disabled whose address policy forbids: to enable it alone leads nowhere."""
 GONE = "gone"
 """Why an endpoint is disabled, and its delivery dead, that answered 410."""
+OPERATOR = "operator"
+"""Who disabled an endpoint, if not the bridge: the reason is a text of theirs then, whatever it looks like."""
 _ALLOWING = re.compile(r"BRIDGE_DELIVERY_ALLOW_[A-Z]+")
 
 
@@ -41,6 +43,13 @@ class Standing:
     """What its latest attempt came to; empty unless it failed."""
     kept: bool = False
     """The running worker's settings refuse its definition."""
+    by: str = ""
+    """Who disabled it: operator, or nobody but the bridge."""
+
+    @property
+    def cause(self) -> str:
+        """Why the bridge disabled it; empty where it did not."""
+        return self.reason if self.state == "disabled" and self.by != OPERATOR else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +61,8 @@ class Hold:
     """Why the endpoint is disabled."""
     by_settings: bool = False
     """It is, as the running worker's settings forbid it: to enable it alone would not help."""
+    by_operator: bool = False
+    """Somebody disabled it, and the reason is their own text."""
     probe_at: int | None = None
     """When the endpoint is probed: one of its deliveries goes out then."""
     behind: str | None = None
@@ -66,7 +77,8 @@ def hold_of(standing: Standing, behind: str | None, leased_until: int | None = N
     if leased_until is not None:
         return Hold(Holder.ATTEMPT, again_at=leased_until)
     if standing.state == "disabled":
-        return Hold(Holder.DISABLED, standing.reason, standing.kept and standing.reason == BLOCKED)
+        ours = standing.kept and standing.cause == BLOCKED
+        return Hold(Holder.DISABLED, standing.reason, ours, standing.by == OPERATOR)
     if standing.state == "held":
         return Hold(Holder.BREAKER, standing.reason, probe_at=standing.probe_at)
     return Hold(Holder.LINE, behind=behind) if behind else None
@@ -170,6 +182,8 @@ def after_gone(endpoint: str) -> tuple[Advice, ...]:
 def of_disabled(endpoint: str, hold: Mapping[str, Any], error: str) -> tuple[Advice, ...]:
     """What ends the hold of a disabled endpoint, which failed by this error."""
     named = lacking(error)
+    if hold["by_operator"]:
+        return (Advice(f"bridge endpoint enable {endpoint}"),)
     if hold["by_settings"]:
         lacks = f"the worker lacks {named}; with that set, it is active again by itself:" if named else ""
         return (Advice("bridge doctor", lacks),)

@@ -16,9 +16,10 @@ from click.exceptions import Abort, Exit, NoArgsIsHelpError, NoSuchCommand, NoSu
 from click.shell_completion import CompletionItem
 
 from bridge import __version__
+from bridge.cli.calling import program
 from bridge.cli.output import FORMATS, FORMS, complain, read_or_not
 from bridge.cli.page import LOOK, PageContext, dressed
-from bridge.cli.unknown import unknown_command
+from bridge.cli.unknown import path_of, unknown_command
 from bridge.cli.word import Word
 from bridge.errors import BridgeError, InvalidInput
 
@@ -210,7 +211,7 @@ def _misused(error: click.ClickException) -> BridgeError:
     if ctx and option == PORT_OPTION and (form := _port_of(ctx.command)):
         return InvalidInput(f"No such option '{PORT_OPTION}' here", fix=f"{ctx.command_path} {form}")
     page = "version" if ctx and ctx.parent is None and option == "-v" else "help"
-    return InvalidInput(text, fix=f"{ctx.command_path if ctx else 'bridge'} --{page}")
+    return InvalidInput(text, fix=f"{path_of(ctx) if ctx else program()} --{page}")
 
 
 def _port_of(command: click.Command) -> str:

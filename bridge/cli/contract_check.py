@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from bridge.cli.calling import pasteable
 from bridge.cli.output import Columns, chosen, emit, field, output_option, safe, say
 from bridge.cli.session import naming_redis, settings_of
 from bridge.errors import InvalidInput
@@ -33,7 +34,7 @@ COLUMNS: Columns = (
     ("verdict", field("verdict")),
     ("entry", field("entry")),
     ("reason", lambda row: "; ".join(filter(None, [row["reason"].removesuffix("."), *row["warnings"]]))),
-    ("fix", field("fix")),
+    ("fix", lambda row: pasteable(field("fix")(row))),
 )
 
 

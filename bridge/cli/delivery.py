@@ -83,7 +83,7 @@ COLUMNS: Columns = (
     ("next", upcoming("next_at")),
     ("note", waits),
 )
-SPARE = ("made", "attempts", "type", "next")
+SPARE = ("made", "type", "attempts", "next")
 """The columns that a narrow terminal does without, the least needed first."""
 STATES = [str(one) for one in DeliveryState]
 SYNONYMS = {

@@ -200,10 +200,10 @@ async def forbidden_by(store: "Store", name: str) -> str:
     """Why an endpoint is disabled that may not be sent to, so that to enable it alone would not help; else ""."""
     from bridge.store.reading.endpoints import find_endpoint
     from bridge.store.reading.standings import standings
-    from bridge.waiting import BLOCKED, hold_of
+    from bridge.waiting import BLOCKED
 
-    hold = hold_of((await standings(store, [name]))[name], None)
-    view = await find_endpoint(store, name) if hold and hold.reason == BLOCKED else None
+    forbidden = (await standings(store, [name]))[name].cause == BLOCKED
+    view = await find_endpoint(store, name) if forbidden else None
     return view.note or view.last_error or BLOCKED if view else ""
 
 

@@ -188,8 +188,10 @@ async def perform(console: "Console", play: Play, bound_seconds: float) -> None:
 async def _show(console: "Console", play: Play, store: "Store", ready: asyncio.Event) -> None:
     """Start the tasks once the worker is there, and show what arrives until everything has."""
     await ready.wait()
-    console.print(
-        "\nWhat the receiver gets: seconds since the videos began, task, its status, at which endpoint, and the answer:"
+    _tell(
+        console,
+        "\nWhat the receiver gets: seconds since the videos began, task, its status, at which endpoint, and the "
+        "answer:",
     )
     play.begin()
     await stage.register(store, {}, play.tasks)
@@ -205,41 +207,51 @@ async def _show(console: "Console", play: Play, store: "Store", ready: asyncio.E
 
 
 def _narrate(console: "Console", play: Play, redis: RedisServer, pid: int) -> None:
-    console.print(
+    _tell(
+        console,
         f"{len(TIMELINES)} videos are indexed by a simulated TwelveLabs; at each change a worker POSTs a signed event "
-        "to a receiver.\nThe receiver answers one of them with 500, on purpose: it is sent again.\n"
+        "to a receiver.\nThe receiver answers one of them with 500, on purpose: it is sent again.\n",
     )
-    console.print(
+    _tell(
+        console,
         f"Redis {redis.version} on port {redis.port}, a simulated TwelveLabs, a receiver and the real worker "
-        f"(pid {pid}): all made for this demo, all on 127.0.0.1.\nRegistered as any Redis client would:"
+        f"(pid {pid}): all made for this demo, all on 127.0.0.1.\nRegistered as any Redis client would:",
     )
     for name, definition in play.endpoints().items():
         console.print(f"  HSET bridge:endpoints {name} '{json.dumps(definition).replace(play.secret, 'whsec_…')}'")
     console.print(f"  ZADD bridge:tasks 0 <task id>, {len(TIMELINES)} times")
-    console.print(f"Not as by default: it reads every {POLL_SECONDS} s, not 5, and may use http:// to 127.0.0.1.")
+    _tell(console, f"Not as by default: it reads every {POLL_SECONDS} s, not 5, and may use http:// to 127.0.0.1.")
     console.print("\nThe worker starts, which takes a few seconds.")
+
+
+def _tell(console: "Console", text: str) -> None:
+    """Sentences: at a terminal broken between words; piped, a line is a line."""
+    console.print(text, soft_wrap=not console.is_terminal)
 
 
 def conclude(console: "Console", tally: Mapping[str, Any]) -> bool:
     """Print the summary and what follows from it; whether all came true."""
     counted = ("  ".join(f"{WORDS.get(name, name)} {tally[name]}" for name in names) for names in COUNTS)
-    console.print("\n" + "\n".join(counted))
+    _tell(console, "\n" + "\n".join(counted))
     if tally["median_ms"] is not None:
-        console.print(
+        _tell(
+            console,
             f"Half of the first attempts arrived within {tally['median_ms']} ms of TwelveLabs' answer that showed the "
-            f"change.\nThe last event came after {tally['seconds']} s."
+            f"change.\nThe last event came after {tally['seconds']} s.",
         )
     if any(tally[name] for name in FAULTS):
         console.print("\n  ".join(("\nThis is not as it should be. Missing:", *(tally["missing"] or ["nothing"]))))
         return False
-    console.print(
+    _tell(
+        console,
         f"\nAll went well: {tally['deliveries']} deliveries arrived, verified, first attempts in order; "
-        f"{tally['retried']} of them at its second attempt.\nNothing of this demo is left running."
+        f"{tally['retried']} of them at its second attempt.\nNothing of this demo is left running.",
     )
-    console.print(
-        "Now with your own key (without one, `bridge simulate` in another terminal says what to set instead):\n"
-        f"  export TWELVELABS_API_KEY=tlk_…\n  {program()} dev <task id>"
+    _tell(
+        console,
+        f"Now with your own key (without one, `{program()} simulate` in another terminal says what to set instead):",
     )
+    console.print(f"  export TWELVELABS_API_KEY=tlk_…\n  {program()} dev <task id>")
     return True
 
 

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
+WHOLE_WIDTH = 90
+"""Of a task with all of its stages by name, and how many events there were."""
+NOTE_INDENT = " " * 10
+
+
 class Seen(Protocol):
     """What is shown: the tasks, when they began (monotonic seconds), and what was answered so far."""
 
@@ -48,21 +53,28 @@ class Screen:
         if self._live:
             self._live.update(self._table(), refresh=True)
 
+    @property
+    def _short(self) -> bool:
+        """Whether a terminal has no room for all stages by name, nor for all words of a line."""
+        return self._console.is_terminal and self._console.width < WHOLE_WIDTH
+
     def _line(self, arrival: Arrival, status: int) -> "Text":
         from rich.text import Text
 
         good = status < 300
+        mark, verdict = ("✓", " signature verified") if arrival.verdict is None else ("✗", " NOT VERIFIED")
         note = "" if good else "  on purpose: again in about 5 s"
         note += f"  attempt {arrival.attempt}: the retry" if arrival.attempt > 1 else ""
-        return Text.assemble(
+        line = Text.assemble(
             f"{arrival.at - self._play.started:6.2f} s  ",
-            ("✓ signature verified" if arrival.verdict is None else "✗ NOT VERIFIED", "green" if good else "yellow"),
+            (mark if self._short else f"{mark}{verdict}", "green" if good else "yellow"),
             f"  {arrival.task_id[:4]}…{arrival.task_id[-4:]}  ",
             (f"{arrival.status:<10}", "bold"),
             f"  {arrival.path[1:]:<10}  ",
             (str(status), "green" if good else "bold red"),
-            (note, "yellow"),
         )
+        below = self._console.is_terminal and line.cell_len + len(note) > self._console.width
+        return line.append(f"\n{NOTE_INDENT}{note.lstrip()}" if below and note else note, "yellow")
 
     def _table(self) -> "RenderableType":
         from rich.table import Table
@@ -70,5 +82,6 @@ class Screen:
         table = Table.grid(padding=(0, 2))
         for task in self._play.tasks:
             heard = {a.status for a, _ in self._play.answered if a.task_id == task}
-            table.add_row(f"{task[:4]}…{task[-4:]}", stage.stage_line(heard), f"{len(heard)} events")
+            events = f"{len(heard)} event{'s' * (len(heard) != 1)}"
+            table.add_row(f"{task[:4]}…{task[-4:]}", stage.stage_line(heard, short=self._short), events)
         return table

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from bridge.cli.calling import pasteable
-from bridge.cli.output import Columns, chosen, emit, indented, output_without_ids, safe, say
+from bridge.cli.output import Columns, chosen, emit, output_without_ids, safe, say, unbroken
 from bridge.cli.output import field as shown
 from bridge.cli.session import OPEN_SECONDS, named_redis, settings_of
 from bridge.doctor import Finding, Level, exit_code, fail, together, warn
@@ -56,7 +56,7 @@ def doctor(ctx: click.Context, resolve: bool, probe: bool, output: str | None, a
     findings = _examine(ctx, resolve=resolve, probe=probe)
     if how == "table":
         for alike in together(findings):
-            click.echo(pasteable(_lines(*alike)))
+            click.echo(_lines(*alike))
     else:
         emit([_row(one) for one in findings], how, COLUMNS, key="check")
     counts = [sum(one.level is level for one in findings) for level in (Level.FAIL, Level.WARN, Level.OK)]
@@ -73,11 +73,16 @@ def _lines(one: Finding, *alike: Finding) -> str:
     names = [other.about for other in alike[:NAMED]]
     more = f" and {len(alike) - NAMED} more" if len(alike) > NAMED else ""
     same = f"the same of {', '.join(names)}{more}" if names else ""
-    lines = [f"{MARKS[one.level]} {one.check:<16} {indented(safe(one.found), INDENT).removeprefix(INDENT)}"]
-    lines += [indented(safe(one.why), INDENT)] if one.why else []
-    lines += [f"{INDENT}→ {safe(one.fix)}"] if one.fix else []  # in one piece, as it is to be pasted
-    lines += [indented(safe(same), INDENT)] if same else []
+    lines = [f"{MARKS[one.level]} {one.check:<16} {_told(one.found).removeprefix(INDENT)}"]
+    lines += [_told(one.why)] if one.why else []
+    lines += [f"{INDENT}→ {pasteable(safe(one.fix))}"] if one.fix else []  # in one piece, as it is to be pasted
+    lines += [_told(same)] if same else []
     return "\n".join(lines)
+
+
+def _told(text: str) -> str:
+    """Its lines, indented, with the commands in it as they work here, and each of those in one piece."""
+    return unbroken(pasteable(safe(text)), INDENT)
 
 
 def _examine(ctx: click.Context, *, resolve: bool, probe: bool) -> list[Finding]:

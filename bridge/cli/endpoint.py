@@ -98,6 +98,8 @@ COLUMNS: Columns = (
     ("last", when("last_at")),
     ("note", lambda row: row["note"] or (f"last error: {row['last_error']}" if row["last_error"] else "—")),
 )
+STANDING = {"active": "active_since_at", "disabled": "disabled_since_at"}
+"""What `since_at` is called in each state, so that nobody takes it for another moment."""
 SPARE = ("last", "delivered")
 """The columns that a narrow terminal does without, the least needed first."""
 
@@ -257,6 +259,8 @@ def _telling(row: Row, settings: "Settings") -> Row:
     """A row without the fields that stand at their defaults, and with what a star stands for where that is less."""
     defaults = AT_DEFAULT | {"concurrency": settings.delivery_endpoint_concurrency}
     told = {name: value for name, value in row.items() if name not in defaults or value != defaults[name]}
+    told = {STANDING.get(row["state"], "") if name == "since_at" else name: value for name, value in told.items()}
+    told.pop("", None)  # of one that is held, how long it fails says more
     if (star := star_of(row["format"])) and any(pattern.endswith("*") for pattern in row["events"]):
         told["events"] = f"{', '.join(row['events'])} (in this format a star stands for {star} alone)"
     return told
@@ -266,7 +270,7 @@ def _advised(view: "EndpointView") -> "Sequence[Advice]":
     """What ends its hold, else what its latest error suggests."""
     from bridge.waiting import Standing, hold_of, of_disabled, remedies
 
-    hold = hold_of(Standing(view.state, view.reason or ""), None)
+    hold = hold_of(Standing(view.state, view.reason or "", by=view.by or ""), None)
     if hold and view.state == "disabled" and not view.fix:  # that is of the definition, and shown with it
         return of_disabled(view.name, asdict(hold), view.last_error or "")
     return remedies(view.name, view.last_error or "")

@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from bridge.cli.calling import pasteable
-from bridge.cli.output import ago, as_json, chosen, emit_one, fields_of, output_without_ids, plain, safe, soon, span
+from bridge.cli.output import (
+    above,
+    ago,
+    as_json,
+    chosen,
+    emit_one,
+    fields_of,
+    output_without_ids,
+    plain,
+    safe,
+    soon,
+    span,
+)
 from bridge.cli.session import settings_of, with_store
 from bridge.cli.word import Word
 from bridge.orders.moments import seconds_from
@@ -98,7 +110,7 @@ async def _keep_looking(store: "Store", settings: "Settings", how: str) -> None:
                 screen = fields_of(_screen(row, settings.deployment)) + "\n" if how == "table" else as_json(plain(row))
                 click.echo(screen)
             return
-        with Live(console=stage.console(), auto_refresh=False) as live:
+        with Live(console=stage.console(), auto_refresh=False) as live, above(live.console):
             async for row in rows:
                 live.update(Text(fields_of(_screen(row, settings.deployment))), refresh=True)
 

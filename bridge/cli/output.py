@@ -6,34 +6,42 @@ JSON shows them as RFC 3339, tables as "4 s ago".
 
 import json
 import os
+import re
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from shutil import get_terminal_size
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click as plain_click
 import rich_click as click
 from click.core import ParameterSource
 from click.exceptions import Exit
 
-from bridge.cli.calling import pasteable
+from bridge.cli.calling import pasteable, program
 from bridge.cli.word import Word
 from bridge.errors import BridgeError, InvalidInput
 from bridge.formats import rfc3339
 from bridge.wording import safe as safe
 from bridge.wording import safe_lines as safe_lines
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 FORMATS = ("table", "json", "jsonl", "ids")
 FORMS = "table, json, jsonl or ids"
 WITHOUT_IDS = FORMATS[:-1]
 NAMED = 10
 """Of how many things a command complains by name; of the others it says how many they are."""
+JOINED = "\0"
+"""For a blank at which no line is broken, while lines are; `safe` leaves none in a text."""
 EMPTY: Sequence[object] = (None, "", [], (), {})
 """What a field holds that has nothing to say."""
 
+_PICTURE: "ContextVar[Console | None]" = ContextVar("_PICTURE", default=None)
 Function = TypeVar("Function", bound=Callable[..., Any])
 Row = Mapping[str, Any]
 Columns = Sequence[tuple[str, Callable[[Row], str]]]
@@ -140,7 +148,24 @@ def say(text: str) -> None:
     """Narrate: on stderr, so that data stays clean. A secret that was typed in a wrong place is not repeated."""
     from bridge.redaction import narrated
 
-    click.echo(pasteable(narrated(text)), err=True)
+    told = pasteable(narrated(text))
+    console = _PICTURE.get()
+    if console is None or not sys.stderr.isatty():
+        click.echo(told, err=True)
+        return
+    from rich.text import Text
+
+    console.print(Text(told))
+
+
+@contextmanager
+def above(console: "Console") -> Iterator[None]:
+    """While this console shows a live picture: what is narrated at its terminal stands above that, and not within."""
+    token = _PICTURE.set(console)
+    try:
+        yield
+    finally:
+        _PICTURE.reset(token)
 
 
 def complain(error: BridgeError) -> None:
@@ -175,6 +200,18 @@ def indented(text: str, indent: str, hang: str = "") -> str:
         textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=indent + hang, break_long_words=False,
                       break_on_hyphens=False)
     )  # fmt: skip
+
+
+def unbroken(text: str, indent: str) -> str:
+    """The same, except that no line ends within a command of ours, as far as that has room on one."""
+    room = get_terminal_size().columns - len(indent)
+    command = re.compile(rf"(?<![\w./-]){re.escape(program())} [a-z].*?(?=[;,:)`]+ | \(|[;,:.)`]*$)")
+
+    def joined(found: re.Match[str]) -> str:
+        whole = found[0]
+        return whole.replace(" ", JOINED, -1 if len(whole) < room else 1)  # at least what is run, with its verb
+
+    return indented(command.sub(joined, text), indent).replace(JOINED, " ")
 
 
 def with_command(line: str, hang: str = "  ") -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from bridge.cli.calling import pasteable
 from bridge.cli.output import Columns, chosen, emit, field, output_option, safe, say, when
 from bridge.cli.session import ids_from, with_store
 from bridge.errors import NotFound
@@ -18,7 +19,7 @@ COLUMNS: Columns = (
     ("entry", field("name")),
     ("refused", when("refused_at")),
     ("reason", field("reason")),
-    ("fix", field("fix")),
+    ("fix", lambda row: pasteable(field("fix")(row))),
 )
 
 

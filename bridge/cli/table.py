@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from bridge.cli.output import JOINED
 from bridge.wording import safe
 
 if TYPE_CHECKING:
@@ -17,11 +18,8 @@ if TYPE_CHECKING:
 YIELDING = {"note", "url", "events", "reason"}
 """The columns that wrap where there is little room; the others keep an id in one piece."""
 YIELDING_WIDTH = 16
-BETWEEN = 3
+BETWEEN = 2
 """The columns of the terminal that one of the table costs beside its own."""
-
-JOINED = "\0"
-"""For the blank between a label and its value while lines are broken; `safe` leaves none in a text."""
 
 
 def print_table(rows: "Sequence[Row]", columns: "Columns", spare: Sequence[str]) -> None:
@@ -40,16 +38,26 @@ def print_table(rows: "Sequence[Row]", columns: "Columns", spare: Sequence[str])
 
 
 def fitting(rows: "Sequence[Row]", columns: "Columns", spare: Sequence[str], width: int) -> "Columns | None":
-    """The columns for which there is room side by side; None where there is none even without those to spare."""
+    """The columns for which there is room side by side, once those that wrap have done so; None where there is none
+    even without those to spare. A narrow one stays where a wider one has to go."""
     bounds = {title: _bounds(rows, title, show, width) for title, show in columns}
     silent = [
         title for title, show in columns if title in spare and not any(show(row) not in {"", "—"} for row in rows)
     ]
-    kept = list(columns)
+    gone: list[str] = []
+
+    def least() -> int:
+        return sum(bounds[title][0] + BETWEEN for title, _ in columns if title not in gone)
+
     for title in ("", *silent, *spare):
-        kept = [one for one in kept if one[0] != title]
-        if sum(bounds[one][0] + BETWEEN for one, _ in kept) <= width:
-            return kept
+        gone.append(title)
+        if least() > width:
+            continue
+        for one in (title for title in reversed(gone) if title and title not in silent):
+            gone.remove(one)
+            if least() > width:
+                gone.append(one)
+        return [one for one in columns if one[0] not in gone]
     return None
 
 
@@ -58,7 +66,7 @@ def _draw(console: "Console", rows: "Sequence[Row]", columns: "Columns") -> None
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     bounds = [_bounds(rows, title, show, console.width) for title, show in columns]
     for (title, _), width in zip(columns, _widths(bounds, console.width - BETWEEN * len(columns)), strict=True):
         table.add_column(title.upper(), overflow="fold", no_wrap=title not in YIELDING, width=width)

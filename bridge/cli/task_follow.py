@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from bridge.cli import stage
-from bridge.cli.output import Columns, ago, as_json, chosen, emit, field, output_option, plain, safe, say, when
+from bridge.cli.output import Columns, above, ago, as_json, chosen, emit, field, output_option, plain, safe, say, when
 from bridge.cli.session import ids_from, speakable, with_store
 from bridge.cli.task_steer import registering
 from bridge.cli.task_trouble import Warnings
@@ -181,6 +181,7 @@ async def _looks_on(
     from bridge.store.reading.events import follow, last_cursor
     from bridge.store.reading.tasks import find_tasks
 
+    warnings.begin()
     cursor = await last_cursor(store)
     views = await _first_look(store, members)
     await warnings.look(view for view in views.values() if not _is_over(view))
@@ -219,7 +220,8 @@ def _teller(how: str, views: Views) -> Iterator[Tell]:
         from rich.live import Live
 
         console = stage.console()
-        with Live(console=console, refresh_per_second=4, get_renderable=lambda: _picture(views, console.width)):
+        live = Live(console=console, refresh_per_second=4, get_renderable=lambda: _picture(views, console.width))
+        with live, above(console):
             yield lambda _: None
     else:
         yield lambda view: _tell(view, how)

@@ -67,7 +67,7 @@ async def task_row(store: "Store", settings: "Settings", member: str, *, depth: 
     trouble = await find_trouble(store, settings, [view]) if view.registered and not view.fix else None
     row["reading"] = trouble.reason if trouble else UNCHANGED if unchanged(view) else None
     named = _named(view.options) if view.options else await named_endpoints(store, member)
-    row["warnings"] = await option_warnings(store, member, named)
+    row["warnings"] = await option_warnings(store, member, named, watched=view.registered)
     row |= {name: row.pop(name) for name in ("note", "fix", "options")}  # which follow it
     row["fix"] = trouble.fix if trouble else view.fix or doubted(view) or unread(view)
     if view.next_at:  # nothing is read before the account's rest has ended

@@ -1,6 +1,7 @@
 """Why registered tasks are not read just now: `task wait`, `watch` and `show` say it instead of keeping silent."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,9 @@ LAG_MS = 30_000
 """What is due for longer is not being read, whatever the reason."""
 OVERDUE_MS = 1_500
 """A task that is due for longer was passed over at least once."""
+NO_WORKER = "no worker is running"
+RETURN_SECONDS = 15.0
+"""Once Redis is back, a worker may take so long until it is seen again: it begins anew, and not at once."""
 RAISE = (
     "raise BRIDGE_TWELVELABS_REQUESTS_PER_MINUTE for the worker, or BRIDGE_POLL_INTERVAL_SECONDS; or: bridge status -w"
 )
@@ -40,7 +44,7 @@ def trouble_of(
     the tasks were read well, so that they have one. `overdue`: some of them is due for longer than it takes.
     """
     if not role.workers:
-        return Trouble("no worker is running", deployment.start())
+        return Trouble(NO_WORKER, deployment.start())
     if role.key_refused:
         return Trouble("TwelveLabs refuses the API key: nothing is read", "bridge doctor")
     if not role.polls_by(has_key or was_read):
@@ -98,14 +102,23 @@ def unread(view: "TaskView") -> str:
 class Warnings:
     """Says each trouble once, when it first shows."""
 
-    def __init__(self, store: "Store", settings: "Settings") -> None:
-        self._store, self._settings = store, settings
+    def __init__(self, store: "Store", settings: "Settings", now: Callable[[], float] = time.monotonic) -> None:
+        self._store, self._settings, self._now = store, settings, now
         self._told: set[Trouble] = set()
+        self._begun = False
+        self._returning_until = 0.0
+
+    def begin(self) -> None:
+        """The looking begins; when it does so again, Redis was away, and its workers come back after it."""
+        self._returning_until = self._now() + RETURN_SECONDS if self._begun else 0.0
+        self._begun = True
 
     async def look(self, views: Iterable["TaskView"]) -> None:
         """Say what is new about those that are still waited for; nothing if none is."""
         waiting = list(views)
         trouble = await find_trouble(self._store, self._settings, waiting) if waiting else None
+        if trouble and trouble.reason == NO_WORKER and self._now() < self._returning_until:
+            return
         if trouble and trouble not in self._told:
             self._told.add(trouble)
             say(f"! {trouble.reason} → {trouble.fix}")

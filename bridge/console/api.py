@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bridge.cli.output import as_json, plain
+from bridge.cli.output import as_json, plain, safe
 from bridge.console.access import Access
 from bridge.console.directing import Directing
 from bridge.console.openapi import render
@@ -21,6 +21,7 @@ from bridge.console.problem import Problem, problem_of
 from bridge.console.registering import Done, Fields, Registering
 from bridge.console.spoken import in_requests
 from bridge.errors import BridgeError, StoreDown
+from bridge.hints import NAME_CHARS
 from bridge.rejection import Rejection
 from bridge.store.reading import reading_errors
 from bridge.strict_json import each_once, finite, no_constant
@@ -97,6 +98,7 @@ class Api:
     async def _answer(self, request: Request, operation: Operation) -> Response:
         if operation.writes:
             self._check_token(request)
+        _check_query(request, operation)
         asked = {**request.query_params, **request.path_params}
         if unspeakable := next((key for key, value in asked.items() if not value.isprintable()), None):
             raise Problem(400, f"{unspeakable} is not a name", "write it in printable characters")
@@ -119,6 +121,14 @@ class Api:
         if not self._access.bears(request):
             reason = "the token is wrong" if "authorization" in request.headers else "this needs a token"
             raise Problem(401, reason, SHOW_IT, headers=(("www-authenticate", 'Bearer realm="bridge"'),))
+
+
+def _check_query(request: Request, operation: Operation) -> None:
+    """Raises Problem for a parameter that nobody would look at."""
+    known = [one.name for one in operation.query]
+    if (strange := next((name for name in request.query_params if name not in known), None)) is not None:
+        there = f"what there is: {', '.join(known)}" if known else "leave the query out: there is none here"
+        raise Problem(400, f"there is no parameter “{safe(strange[:NAME_CHARS])}” here", there)
 
 
 async def openapi(_: Request) -> Response:

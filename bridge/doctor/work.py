@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 
 from bridge.deployment import Deployment
 from bridge.doctor.findings import Finding, counted, fail, ok, shortened, span, warn
-from bridge.hints import task_rewriting
+from bridge.hints import task_rewriting, ways_to_name
 from bridge.recovery import command, dismissal, each_of
 from bridge.schedule import RETRY_AFTER_SECONDS
-from bridge.waiting import BLOCKED, CAUSES, GONE, UNSIGNED, after_gone, elsewhere, registering, remedies
+from bridge.waiting import BLOCKED, CAUSES, GONE, OPERATOR, UNSIGNED, after_gone, elsewhere, registering, remedies
 from bridge.wording import near_name
 
 LATE_WARN_MS, LATE_FAIL_MS = 15_000, 120_000
@@ -72,6 +72,8 @@ class OwedFacts:
     name: str
     state: str = "active"
     reason: str = ""
+    by: str = ""
+    """Who disabled it: operator, or nobody but the bridge."""
     in_force: bool = True
     url: str = ""
     """Of an implicit endpoint, whose name says nothing: where it leads, as that may be shown."""
@@ -95,6 +97,11 @@ class OwedFacts:
     dead: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
     """Of its latest dead letters."""
+
+    @property
+    def cause(self) -> str:
+        """Why the bridge disabled it; empty where an operator did, whatever the reason that they gave."""
+        return "" if self.by == OPERATOR else self.reason
 
     @property
     def called(self) -> str:
@@ -196,14 +203,14 @@ def _disabled(one: OwedFacts) -> Finding:
     """Nothing goes out until somebody says so, or, where a setting of ours was the cause, until that is mended."""
     found = f"{one.called} is disabled" + (f" ({one.reason})" if one.reason else "")
     held = f"{_are(one)} held, none is lost until retention"
-    if one.kept and one.reason == BLOCKED:
+    if one.kept and one.cause == BLOCKED:
         why = f"the running worker's settings refuse its address; {held}"
         return warn("endpoint", found, why, "mend them as `rejected` says, above: it is then active again by itself")
-    cause = _DISABLED.get(one.reason, "an operator holds it") + _last(one)
-    if one.reason == BLOCKED:
+    cause = _DISABLED.get(one.cause, "an operator holds it") + _last(one)
+    if one.cause == BLOCKED:
         why = f"{cause}; {held}; once a setting allows it: bridge endpoint enable {one.name}"
         return warn("endpoint", found, why, elsewhere(one.name))
-    if one.reason == GONE:
+    if one.cause == GONE:
         again, *otherwise = after_gone(one.name)
         words = [_DISABLED[GONE], held, *(f"{advice.when} {advice.command}" for advice in otherwise)]
         return warn("endpoint", found, "; ".join(words), again.command)
@@ -284,11 +291,11 @@ def unknown_names(tasks: Iterable[TaskFacts], known: frozenset[str]) -> list[Fin
                 by_name.setdefault(name, []).append(one)
     found, named = [], [name for name in sorted(known) if not name.startswith("url:")]
     for name, theirs in sorted(by_name.items()):
-        more = f" and {len(theirs) - 1} more" if len(theirs) > 1 else ""
-        text, why = f"{theirs[0].member}{more}: its option `endpoints` names “{name}”", NOBODY
-        fix = f"bridge endpoint add {name} URL"
+        first, more = theirs[0], f" and {len(theirs) - 1} more" if len(theirs) > 1 else ""
+        text, why = f"{first.member}{more}: its option `endpoints` names “{name}”", NOBODY
+        fix = ways_to_name(name, first.member, first.written, {one: one in known for one in first.endpoints})
         if near := near_name(name, named):
-            fix, why = _naming(theirs[0], named), f"{why}: did you mean {near}?"
+            fix, why = _naming(first, named), f"{why}: did you mean {near}?"
         found.append(warn("task", text, why, fix))
     return shortened(found, fix="bridge endpoint ls")
 

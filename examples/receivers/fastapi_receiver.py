@@ -55,7 +55,8 @@ async def hook(request: Request) -> Response:
         return Response(status_code=401)
     event = json.loads(body)
     verdict = await run_in_threadpool(take, request.headers["webhook-id"], event)
-    print(verdict, event["type"], event["data"].get("task_id"), event["data"].get("revision"), flush=True)
+    about = [event["data"][one] for one in ("task_id", "revision") if one in event["data"]]
+    print(verdict, event["type"], *about, flush=True)
     return Response(status_code=204)
 
 

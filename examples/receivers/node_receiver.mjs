@@ -82,7 +82,8 @@ async function answer(request) {
   }
   const event = JSON.parse(body);
   const verdict = take(request.headers["webhook-id"], event);
-  console.log(verdict, event.type, event.data.task_id, event.data.revision);
+  const about = [event.data.task_id, event.data.revision].filter((one) => one !== undefined);
+  console.log(verdict, event.type, ...about);
   return 204;
 }
 

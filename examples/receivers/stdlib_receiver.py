@@ -84,7 +84,8 @@ class Hook(BaseHTTPRequestHandler):
             return self.answer(401)
         event = json.loads(body)
         verdict = take(self.headers["webhook-id"], event, now)
-        print(verdict, event["type"], event["data"].get("task_id"), event["data"].get("revision"), flush=True)
+        about = [event["data"][one] for one in ("task_id", "revision") if one in event["data"]]
+        print(verdict, event["type"], *about, flush=True)
         return self.answer(204)
 
     def answer(self, status: int) -> None:

@@ -171,6 +171,22 @@ async def test_a_query_that_means_nothing_is_refused_with_the_choice(
     assert (answer.status_code, bool(answer.json()["fix"])) == (400, True)
 
 
+@pytest.mark.parametrize(
+    ("path", "fix"),
+    [
+        ("/api/tasks?limits=1", "what there is: state, status, after, limit"),
+        ("/api/status?limit=1", "leave the query out"),
+        ("/api/tasks/t1?name=t2", "leave the query out"),
+    ],
+)
+async def test_a_parameter_that_nobody_looks_at_is_refused(unchanged: AsyncClient, path: str, fix: str) -> None:
+    """A misspelt one would be one that was not given."""
+    answer = await unchanged.get(path)
+    name = path.partition("?")[2].partition("=")[0]
+    assert (answer.status_code, answer.json()["reason"]) == (400, f"there is no parameter “{name}” here")
+    assert answer.json()["fix"].startswith(fix)
+
+
 async def test_a_body_that_does_not_end_is_read_no_further(unchanged: AsyncClient) -> None:
     """Without a content length, too."""
     sent = 0

@@ -359,9 +359,10 @@ def test_a_usual_terminal_has_a_table(redis_url: str, tmp_path: Path, words: tup
     shown = [line for line in lines if line.startswith("evt_")]
     assert shown
     assert all(line.split()[0] in made and "6a0b1c2d3e4f5a6b7c8d9e01" in line for line in shown)
-    assert ("CURSOR" if words[0] == "event" else "MADE") not in head
+    assert ("CURSOR" if words[0] == "event" else "TYPE") not in head
+    assert words[0] == "event" or "ATTEMPTS" in head
     wide, *_ = plain(at_a_terminal(redis_url, tmp_path, *words, columns=250))
-    assert ("CURSOR" if words[0] == "event" else "MADE") in wide
+    assert ("CURSOR" if words[0] == "event" else "TYPE") in wide
 
 
 def plain(shown: bytes) -> list[str]:
@@ -381,7 +382,9 @@ def test_a_narrow_terminal_keeps_a_label_with_its_value(redis_url: str, client: 
     """Whatever the lengths before it are, a line ends with a whole pair; piped, an empty cell has a dash."""
     for number in range(12):
         task = "t" * (8 + number)
-        client.xadd("bridge:events", {"id": "evt_0", "type": "index.task.ready", "task": task, "revision": "7"})
+        client.xadd(
+            "bridge:events", {"id": "evt_" + "0" * 32, "type": "index.task.ready", "task": task, "revision": "7"}
+        )
     lines = at_a_terminal(redis_url, tmp_path, "event", "ls").decode().splitlines()
     assert not [line for line in lines if line.split()[-1] in {"type", "task", "revision", "committed", "cursor"}]
     client.zadd("bridge:tasks", {"t1": 0})
@@ -396,6 +399,36 @@ def test_a_narrow_terminal_keeps_the_indent_of_what_doctor_says(redis_url: str, 
     told = [line for line in lines if "→" not in line]
     assert not [line for line in told if len(line) > 60 and " " in line[19:].strip()]
     assert not [line for line in lines if line[:1] not in {"✓", "!", "✗", " "} and "failed," not in line]
+
+
+def test_a_narrow_terminal_keeps_a_command_whole_as_it_works_here(
+    redis_url: str, client: "Redis", tmp_path: Path
+) -> None:
+    """It is written so before lines are broken: they are no longer than the terminal, and each is found again."""
+    client.hset("bridge:endpoints", "a", '{"url": "http://127.0.0.1:9/", "secret": "whsec_' + "A" * 43 + '="}')
+    announce(redis_url, "t1", "ready")
+    client.hset("bridge:endpoint:a", mapping={"state": "disabled", "reason": "gone"})
+    for columns in (58, 60, 64, 68, 72):
+        shown = at_a_terminal(redis_url, tmp_path, "doctor", columns=columns, run=AS_A_SCRIPT).decode()
+        told = [line for line in shown.splitlines() if "→" not in line]
+        assert not [line for line in told if len(line) > columns and " " in line[19:].strip()]
+        assert any(" .venv/bin/bridge endpoint rm a" in line for line in told), shown
+
+
+def test_a_command_in_a_table_and_of_no_verb_is_as_it_works_here(
+    redis_url: str, client: "Redis", tmp_path: Path
+) -> None:
+    """JSON has it as it is called."""
+    fix = "bridge endpoint add a URL"
+    client.hset("bridge:rejected", "endpoint:a", json.dumps({"reason": "no", "fix": fix}))
+    shown = at_a_terminal(redis_url, tmp_path, "rejected", "ls", columns=120, run=AS_A_SCRIPT).decode()
+    assert f" .venv/bin/{fix}" in shown
+    shown = at_a_terminal(redis_url, tmp_path, "rejected", "ls", "-o", "jsonl", run=AS_A_SCRIPT).decode()
+    assert json.loads(shown)["fix"] == fix
+    shown = at_a_terminal(redis_url, tmp_path, "contract", "check", "--live", columns=120, run=AS_A_SCRIPT).decode()
+    assert f" .venv/bin/{fix}" in shown
+    shown = at_a_terminal(redis_url, tmp_path, "taks", run=AS_A_SCRIPT).decode()
+    assert "→ .venv/bin/bridge --help" in shown
 
 
 def test_a_narrow_terminal_has_the_headers_of_an_attempt_on_lines_of_its_width(redis_url: str, tmp_path: Path) -> None:
@@ -429,12 +462,22 @@ def test_a_narrow_terminal_has_a_task_within_its_width(redis_url: str, tmp_path:
     assert same[0] == same[1]
 
 
-def at_a_terminal(redis_url: str, directory: Path, *words: str, columns: int = 60) -> bytes:
+AS_MODULE = ("-m", "bridge")
+AS_A_SCRIPT = (
+    "-c",
+    "import sys; sys.argv[0] = '.venv/bin/bridge'; from bridge.cli import main; main()",
+)
+"""As in a clone whose environment is not activated."""
+
+
+def at_a_terminal(
+    redis_url: str, directory: Path, *words: str, columns: int = 60, run: tuple[str, ...] = AS_MODULE
+) -> bytes:
     """What a command prints at a terminal of so many columns."""
     ours, theirs = pty.openpty()
     more = {"BRIDGE_REDIS_URL": redis_url, "COLUMNS": str(columns), "NO_COLOR": "1", "TERM": "xterm"}
     more["PYTHONPATH"] = str(ROOT)
-    command = [sys.executable, "-m", "bridge", *words]
+    command = [sys.executable, *run, *words]
     process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env={**os.environ, **more}, cwd=directory)
     os.close(theirs)
     seen = b""
@@ -444,7 +487,7 @@ def at_a_terminal(redis_url: str, directory: Path, *words: str, columns: int = 6
     except OSError:
         pass  # the other side is closed
     os.close(ours)
-    assert process.wait(20) in {0, 1}
+    assert process.wait(20) in {0, 1, 2}
     return seen
 
 
@@ -466,6 +509,23 @@ def test_a_word_that_is_not_understood_is_told_as_any_other_error(
     first, second = told.splitlines()
     assert (code, out, first.startswith("Error: "), said in first) == (2, "", True, True), told
     assert second == f"  → {page} --help"
+
+
+@pytest.mark.parametrize(
+    ("words", "meant", "page"),
+    [
+        ("retry evt_1", "“delivery retry”", "bridge delivery retry"),
+        ("ls", "“task ls” or “watch ls” or “endpoint ls”", "bridge"),
+        ("rotate", "“endpoint rotate”", "bridge endpoint rotate"),
+        ("list", "“task ls” or", "bridge"),
+        ("logs", "“event tail”", "bridge event tail"),
+    ],
+)
+def test_a_verb_without_its_noun_is_told_with_it(bridge: Bridge, words: str, meant: str, page: str) -> None:
+    """Whichever nouns have it; what it does is done by none of them."""
+    told = bridge(*words.split())[2]
+    assert f"No such command '{words.split()[0]}'. Did you mean {meant}" in told
+    assert told.endswith(f"  → {page} --help\n")
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ def test_a_disabled_endpoint_is_said_everywhere_until_it_is_enabled(bridge: Brid
     for words in (("endpoint", "ls"), ("endpoint", "show", "billing"), ("doctor",)):
         assert "it moves" in bridge(*words)[1], words
     assert of(bridge, "endpoint", "show", "billing")[1]["by"] == "operator"
+    assert "\ndisabled since " in bridge("endpoint", "show", "billing")[1]
     code, _, told = bridge("endpoint", "add", "billing", URL, "--replace")
     assert (code, "disabled still (it moves)" in told) == (0, True)
     code, row, told = of(bridge, "endpoint", "enable", "billing")
@@ -56,6 +57,23 @@ def test_a_disabled_endpoint_is_said_everywhere_until_it_is_enabled(bridge: Brid
     assert len(claim(redis_url)) == 1
     code, _, told = of(bridge, "endpoint", "enable", "billing")
     assert (code, "active already" in told) == (0, True)
+
+
+@pytest.mark.usefixtures("billing")
+@pytest.mark.parametrize("reason", ["gone", "blocked", "failing", "refused"])
+def test_an_operators_reason_is_a_text_whatever_it_looks_like(bridge: Bridge, redis_url: str, reason: str) -> None:
+    """The bridge disables for reasons of the same names; who did it tells them apart, and what an operator held is
+    enabled."""
+    (event_id,) = announce(redis_url, "t1", "ready")
+    assert bridge("endpoint", "disable", "billing", "--reason", reason)[0] == 0
+    (row,) = [row for row in json.loads(bridge("doctor", "--json")[1]) if "billing is disabled" in row["found"]]
+    assert row["why"].startswith("an operator holds it; 1 delivery is held"), row
+    assert row["fix"] == "bridge endpoint enable billing"
+    looks = (("endpoint", "show", "billing"), ("task", "show", "t1"), ("delivery", "show", event_id, "billing"))
+    for words in (*looks, ("delivery", "retry", event_id)):
+        _, out, err = bridge(*words)
+        assert "→ bridge endpoint enable billing" in out + err, words
+        assert not any(word in out + err for word in ("410", "recover", "--url", "bridge doctor")), words
 
 
 @pytest.mark.usefixtures("billing")

@@ -72,7 +72,17 @@ def test_a_retry_has_it_probed_now(bridge: Bridge, redis_url: str, held: list[st
 def test_an_endpoint_is_shown_without_what_says_nothing(bridge: Bridge, redis_url: str) -> None:
     """What stands at its default, and what is empty, is in JSON alone; what an operator looks for is always there."""
     bridge("endpoint", "add", "a", URL, "--tasks", "*", "--concurrency", "32")
-    assert shown(bridge) == ["endpoint", "url", "events", "state", "since", "pending", "delivered", "dead", "secret"]
+    assert shown(bridge) == [
+        "endpoint",
+        "url",
+        "events",
+        "state",
+        "active since",
+        "pending",
+        "delivered",
+        "dead",
+        "secret",
+    ]
     assert {"tasks", "failures", "granted_rate", "note"} < json.loads(
         bridge("endpoint", "show", "a", "--json")[1]
     ).keys()

@@ -2,6 +2,9 @@
 
 import json
 import os
+import pty
+import re
+import select
 import signal
 import subprocess
 import sys
@@ -15,10 +18,12 @@ from redis.exceptions import BusyLoadingError, RedisError
 from until import until
 
 from bridge.cli.outage import going_on
+from bridge.cli.task_trouble import NO_WORKER, RETURN_SECONDS, Warnings
 from bridge.errors import StoreLoading
 from bridge.sandbox.redis import RedisServer
 from bridge.settings import load_settings
 from bridge.store import Store
+from bridge.store.reading.tasks import find_tasks
 
 ROOT = Path(__file__).parents[2]
 AWAY, BACK = "this goes on when it is back", "Redis is back."
@@ -188,6 +193,61 @@ def test_a_key_of_the_wrong_type_ends_a_tail(server: RedisServer, look: Look) ->
         client.set("bridge:events", "oops")
     _, rest = process.communicate(timeout=60)
     assert (process.returncode, "of another type" in rest, AWAY in rest) == (1, True, False)
+
+
+def test_at_a_terminal_it_is_said_above_what_is_shown(server: RedisServer, tmp_path: Path) -> None:
+    """On lines of its own: the row that stands there is erased before, and drawn anew below."""
+    watched(server, "indexing")
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "BRIDGE_REDIS_URL": server.url, "PYTHONPATH": str(ROOT), "TERM": "xterm"}
+    command = [sys.executable, "-m", "bridge", "task", "watch", "t1"]
+    seen = b""
+
+    def shown(what: str) -> bool:
+        nonlocal seen
+        if select.select([ours], [], [], 0)[0]:
+            seen += os.read(ours, 65_536)
+        return what.encode() in seen
+
+    more = {"NO_COLOR": "1", "COLUMNS": "100"}
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment | more, cwd=tmp_path) as process:
+        try:
+            until(lambda: shown("indexing"), 30)
+            server.kill()
+            until(lambda: shown(AWAY), 30)
+            server.start()
+            until(lambda: shown(f"{BACK}\r\n"), 30)
+        finally:
+            process.kill()
+    os.close(ours)
+    os.close(theirs)
+    for line in ("! Redis: ", BACK):
+        before, _, _ = seen.decode().partition(line)
+        assert re.search(r"(\n|\r|\x1b\[2K)(\x1b\[\d*m)*$", before), before[-200:]
+
+
+async def test_a_worker_has_time_to_come_back_once_redis_is(redis_url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """At first it is said at once that none runs; after Redis was away only when none has come for a while."""
+    clock = 0.0
+    async with Store.open(redis_url) as store:
+        await store.client.zadd("bridge:tasks", {"t1": "+inf"})
+        await store.client.zadd("bridge:watch", {"t1": 1})
+        views = await find_tasks(store, ["t1"])
+        await store.client.zadd(store.keys.workers("poll"), {"here:1": "+inf"})
+        warnings = Warnings(store, load_settings(), lambda: clock)
+        warnings.begin()
+        await warnings.look(views)
+        await store.client.delete(store.keys.workers("poll"))
+        warnings.begin()
+        await warnings.look(views)
+        assert NO_WORKER not in capfd.readouterr().err
+        clock = RETURN_SECONDS
+        await warnings.look(views)
+        assert capfd.readouterr().err.count(NO_WORKER) == 1
+        first = Warnings(store, load_settings(), lambda: clock)
+        first.begin()
+        await first.look(views)
+        assert NO_WORKER in capfd.readouterr().err
 
 
 async def test_a_redis_that_reads_its_data_is_waited_for(redis_url: str, capfd: pytest.CaptureFixture[str]) -> None:

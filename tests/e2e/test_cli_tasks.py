@@ -168,6 +168,28 @@ def test_a_name_that_is_nearly_an_endpoint_is_written_as_that(bridge: Bridge, cl
     assert "bridge endpoint add other URL" in bridge("task", "add", "t3", "--endpoint", "other")[2]
 
 
+def test_a_name_that_is_near_no_endpoint_is_told_with_what_helps(
+    bridge: Bridge, client: "Redis", redis_url: str
+) -> None:
+    """Another filter would not: the endpoint is registered, or others are named, with all other options of the task."""
+    bridge("endpoint", "add", "local", "http://127.0.0.1:9/")
+    bridge("task", "add", "t1", "--endpoint", "nobody", "--metadata", "1")
+    announce(redis_url, "t1", "pending")
+    fix = "bridge endpoint add nobody URL, or: bridge task add t1 --metadata JSON --endpoint NAME"
+    said = "endpoints` names “nobody”, and there is no such endpoint"
+    shown = bridge("task", "show", "t1")[1]
+    assert f"  ! its option `{said} → {fix}\n" in shown
+    assert f"  no endpoint takes index.task.pending: the task's `{said}\n" in shown
+    assert shown.count("endpoint add") == 1, shown
+    event_id = json.loads(bridge("task", "show", "t1", "--json")[1])["event_id"]
+    assert f"→ {fix}" in bridge("delivery", "show", event_id)[2]
+    found = json.loads(bridge("doctor", "--json")[1])
+    assert [row["fix"] for row in found if "“nobody”" in row["found"]] == [fix]
+    bridge("task", "add", "t2", "--endpoint", "local,nobody,other")
+    way = "bridge endpoint add other URL, or: bridge task add t2 --endpoint local\n"
+    assert f"names “other”, and there is no such endpoint → {way}" in bridge("task", "show", "t2")[1]
+
+
 def test_many_tasks_are_few_round_trips(bridge: Bridge, client: "Redis") -> None:
     """Ten thousand ids from standard input, registered and listed within the test's minute."""
     text = "\n".join(f"task{number}" for number in range(10_000)).encode()

@@ -173,6 +173,7 @@ def test_a_receiver_applies_what_is_new_and_refuses_what_is_not_ours(start: Star
     body, none = event(7), {"webhook-id": "evt_x"}
     spaced = json.dumps(json.loads(body)).encode()
     unknown = event(kind="bridge.endpoint.failing").replace(b'"task_id":"t1",', b"")
+    of_none = b'{"type":"bridge.endpoint.test","timestamp":"2026-11-29T10:00:00Z","data":{"endpoint":"a"}}'
     both = signed("evt_9", event(9), NEXT, SECRET)
     assert len(both["webhook-signature"].split()) == 2
     said: list[tuple[Headers, bytes, int, str]] = [
@@ -191,6 +192,7 @@ def test_a_receiver_applies_what_is_new_and_refuses_what_is_not_ours(start: Star
         (signed("evt_1", event(1, task_id="t2")), event(1, task_id="t2"), 204, "applied index.task.ready t2 1"),
         (both, event(9), 204, "applied index.task.ready t1 9"),
         (signed("evt_u", unknown), unknown, 204, "ignored bridge.endpoint.failing"),
+        (signed("evt_v", of_none), of_none, 204, "ignored bridge.endpoint.test"),
     ]
     with start() as receiver:
         for headers, sent, status, line in said:
@@ -199,6 +201,7 @@ def test_a_receiver_applies_what_is_new_and_refuses_what_is_not_ours(start: Star
             until(lambda: len(receiver.printed()) > before)  # noqa: B023  asked before the next one is sent
             (printed,) = receiver.printed()[before:]
             assert is_said(printed, line), (printed, line)
+            assert not any(word in printed for word in ("None", "undefined")), printed
 
 
 def test_a_receiver_takes_nothing_at_another_path(start: Start) -> None:

@@ -74,7 +74,7 @@ def test_what_a_task_names_is_what_counts() -> None:
     assert told(other, failed, named=["a"]) == (
         f"no endpoint of those that the task names takes {READY}: a takes index.task.failed"
     )
-    assert "names biling, and there is none" in told(other, named=["biling"])
+    assert "the task's `endpoints` names “biling”, and there is no such endpoint" in told(other, named=["biling"])
     assert told() == f"no endpoint takes {READY}: none is registered"
 
 

@@ -99,3 +99,10 @@ def test_a_command_that_is_none_is_seen() -> None:
     """The check is one."""
     assert unknown_words("bridge endpoint turn billing") == ["turn"]
     assert unknown_words("bridge endpoint rotate billing --overlapp 0") == ["--overlapp"]
+
+
+def test_what_a_guide_has_one_write_beside_us_is_ignored_by_git() -> None:
+    """A token and secrets: whoever follows it in a clone commits none of them."""
+    written = re.findall(r"> ([\w.]+)\)$", (ROOT / "docs/http-api.md").read_text(), re.MULTILINE)
+    assert {"bridge.curl", "secret.json"} <= set(written)
+    assert {f"/{name}" for name in written} <= set((ROOT / ".gitignore").read_text().splitlines())

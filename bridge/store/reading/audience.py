@@ -58,7 +58,7 @@ async def untold(store: HasClient, events: Sequence[EventView]) -> dict[str, Unt
     for event, heard in zip(events, await _heard(store, events), strict=True):
         later = _later(registered, event)
         if why := nobody(event.type, event.task, endpoints, later=later, **heard.words):
-            near, way = _meant(event.task, heard, endpoints), way_to_tell(event.task, watched=heard.watched)
+            near, way = _meant(event.task, heard, endpoints), _way(event.task, heard, endpoints)
             found[event.event_id] = Untold(f"{why}: did you mean {near[0]}?", near[1]) if near else Untold(why, way)
     return found
 
@@ -73,6 +73,16 @@ def _meant(task: str, heard: _Heard, endpoints: Mapping[str, Endpoint]) -> tuple
 
     meant = list(dict.fromkeys(near.get(name, name) for name in named))
     return ", ".join(dict.fromkeys(near.values())), task_rewriting(task, ("endpoints", *heard.written), meant)
+
+
+def _way(task: str, heard: _Heard, endpoints: Mapping[str, Endpoint]) -> str:
+    """How somebody hears of a task: of one that names only endpoints that there are not, another filter is no help."""
+    named: Sequence[str] = heard.words["named"] or ()
+    if not named or any(name in endpoints for name in named):
+        return way_to_tell(task, watched=heard.watched)
+    from bridge.hints import ways_to_name
+
+    return ways_to_name(named[0], task, heard.written, dict.fromkeys(named, False), watched=heard.watched)
 
 
 async def not_owed(

@@ -160,6 +160,7 @@ async def owed_facts(
             "probe_at",
             "kept",
             "last_failure",
+            "by",
             *MADE_DUE,
         )
         pipe.hmget(keys.endpoint(name), *asked)
@@ -179,7 +180,7 @@ async def owed_facts(
 
 async def _owed(store: HasClient, name: str, now: int, url: str | None, replies: Sequence[Any]) -> OwedFacts:
     fields, kept, done, dead, due, head, latest = replies
-    state, reason, paused, failures, failing, probe, complained, failure = map(as_text, fields[:8])
+    state, reason, paused, failures, failing, probe, complained, failure, by = map(as_text, fields[:9])
     resting = max(0, (as_ms(paused) or 0) - now)
     takes = state == "active" and not resting
     reasons: Counter[str] = Counter()
@@ -190,12 +191,13 @@ async def _owed(store: HasClient, name: str, now: int, url: str | None, replies:
         name=name,
         state=state or "removed",
         reason=reason,
+        by=by,
         in_force=url is not None,
         url=bare(url) if url and name.startswith("url:") else "",
         pending=max(0, kept - done - dead),
         next_ms=int(head[0][1]) - now if head else None,
         overdue=due if takes else 0,
-        oldest_ms=max(0, now - waits_since(head[0][1], fields[8:])) if head and takes else 0,
+        oldest_ms=max(0, now - waits_since(head[0][1], fields[9:])) if head and takes else 0,
         paused_ms=resting,
         failures=as_ms(failures) or 0,
         failing_ms=max(0, now - (as_ms(failing) or now)),

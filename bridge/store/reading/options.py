@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from bridge.audience import NO_SUCH
+from bridge.store.reading.endpoints import unknown_endpoints
 from bridge.store.reading.near import near_endpoints
 from bridge.store.reading.trips import HasClient, ask
 from bridge.store.records import as_text
@@ -22,10 +24,10 @@ async def named_endpoints(store: HasClient, member: str) -> list[str]:
     return [word.strip() for word in words if word.strip()]
 
 
-async def option_warnings(store: HasClient, member: str, named: Sequence[str]) -> list[str]:
+async def option_warnings(store: HasClient, member: str, named: Sequence[str], *, watched: bool = True) -> list[str]:
     """What is legal and looks like a mistake, each with the command that puts it right. `named`: the endpoints that the
     task names."""
-    from bridge.hints import task_hints, task_rewriting
+    from bridge.hints import task_hints, task_rewriting, ways_to_name
 
     (written,), near = await written_options(store, [member]), await near_endpoints(store, named)
     meant = list(dict.fromkeys(near.get(name, name) for name in named))
@@ -33,4 +35,8 @@ async def option_warnings(store: HasClient, member: str, named: Sequence[str]) -
     names = [
         f"its option `endpoints` names “{name}”, and there is none: did you mean {one}?" for name, one in near.items()
     ]
-    return [f"{hint} → {fix}" for hint in (*task_hints(written), *names)]
+    unknown = await unknown_endpoints(store, named)
+    known = {name: name not in unknown for name in named}
+    ways = {name: ways_to_name(name, member, written, known, watched=watched) for name in unknown if name not in near}
+    nobody = [f"its option `endpoints` names “{name}”, {NO_SUCH} → {way}" for name, way in ways.items()]
+    return [*(f"{hint} → {fix}" for hint in (*task_hints(written), *names)), *nobody]

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 LEASES = 1_000
 """The most leases of an endpoint that are looked at: it has no more attempts at once."""
-FIELDS = ("state", "reason", "probe_at", "paused_until", "last_failure", "kept")
+FIELDS = ("state", "reason", "probe_at", "paused_until", "last_failure", "kept", "by")
 
 
 async def standings(store: HasClient, names: Sequence[str]) -> dict[str, Standing]:
     """How each of these endpoints stands."""
     replies = await ask(store, names, lambda pipe, name: pipe.hmget(store.keys.endpoint(name), FIELDS))
     found = {}
-    for name, (state, reason, probe, paused, failure, kept) in zip(names, replies, strict=True):
+    for name, (state, reason, probe, paused, failure, kept, by) in zip(names, replies, strict=True):
         found[name] = Standing(
             as_text(state) or "removed",
             as_text(reason),
@@ -31,6 +31,7 @@ async def standings(store: HasClient, names: Sequence[str]) -> dict[str, Standin
             as_ms(paused),
             error_of(as_record(failure)),
             kept=bool(kept),
+            by=as_text(by),
         )
     return found
 
@@ -49,8 +50,7 @@ async def with_holds(store: HasClient, views: "Sequence[DeliveryView]") -> "list
 def _standing(view: "DeliveryView", standing: Standing) -> "DeliveryView":
     if standing.state == "removed":
         return replace(view, endpoint_removed=True)
-    gone = standing.state == "disabled" and standing.reason == GONE
-    return replace(view, endpoint_gone=True) if gone else view
+    return replace(view, endpoint_gone=True) if standing.cause == GONE else view
 
 
 Judged = dict[tuple[str, str], "DeliveryView"]
