@@ -21,6 +21,7 @@ NAMES = ("name", "member")
 
 _PLAIN = re.compile(r"[\w.:/-]*", re.ASCII)
 """A name that may be a good one: what stands in it is no more than a name."""
+_FOR_REDIS = re.compile(r"(?:ZADD|HSET|HDEL|DEL) bridge:")
 LAST_GOOD = "its last good definition is in force"
 """What became of an endpoint whose change was refused."""
 
@@ -78,6 +79,11 @@ class Refusal:
     """When that was, in milliseconds."""
     kept: bool = False
     """An endpoint's definition that is in force all the same: a setting made it bad, and not its client."""
+
+
+def typed(fix: str) -> str:
+    """A fix as it can be pasted into a shell: what is said to Redis is said by redis-cli."""
+    return f"redis-cli {fix}" if _FOR_REDIS.match(fix) else fix
 
 
 def told_of(entry: Mapping[str, object]) -> str:

@@ -14,7 +14,7 @@ from bridge.cli.output import Columns, chosen, emit, field, output_option, safe,
 from bridge.cli.session import naming_redis, settings_of
 from bridge.errors import InvalidInput
 from bridge.hints import endpoint_hints, task_hints, watch_hints
-from bridge.rejection import Refusal, Rejection, rejected_field
+from bridge.rejection import Refusal, Rejection, rejected_field, typed
 from bridge.strict_json import not_json
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ COLUMNS: Columns = (
     ("verdict", field("verdict")),
     ("entry", field("entry")),
     ("reason", lambda row: "; ".join(filter(None, [row["reason"].removesuffix("."), *row["warnings"]]))),
-    ("fix", lambda row: pasteable(field("fix")(row))),
+    ("fix", lambda row: pasteable(typed(field("fix")(row)))),
 )
 
 

@@ -9,6 +9,7 @@ from bridge.cli.calling import pasteable
 from bridge.cli.output import Columns, chosen, emit, field, output_option, safe, say, when
 from bridge.cli.session import ids_from, with_store
 from bridge.errors import NotFound
+from bridge.rejection import typed
 
 if TYPE_CHECKING:
     from bridge.store import Store
@@ -19,7 +20,7 @@ COLUMNS: Columns = (
     ("entry", field("name")),
     ("refused", when("refused_at")),
     ("reason", field("reason")),
-    ("fix", lambda row: pasteable(field("fix")(row))),
+    ("fix", lambda row: pasteable(typed(field("fix")(row)))),
 )
 
 

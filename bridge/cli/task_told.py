@@ -10,6 +10,7 @@ from bridge.cli.output import ago, fields_of, next_due, safe, with_command
 from bridge.cli.task_trouble import UNCHANGED
 from bridge.model import DeliveryState
 from bridge.recovery import each_of
+from bridge.rejection import typed
 from bridge.waiting import Advice, advised
 
 Row = Mapping[str, Any]
@@ -43,7 +44,7 @@ def _headed(row: Row) -> str:
     lines = [safe(first), *([f"  {reading}"] if reading == UNCHANGED else [])]
     reading = None if reading == UNCHANGED else reading
     told = [*filter(None, (note, reading))] or [""]
-    fix = "" if any(one.endswith(f"→ {row['fix']}") for one in row["warnings"]) else row["fix"]
+    fix = "" if any(one.endswith(f"→ {row['fix']}") for one in row["warnings"]) else typed(row["fix"])
     told[-1] = " → ".join(filter(None, (told[-1], fix)))
     return "\n".join([*lines, *(safe(f"  ! {one}") for one in (*told, *row["warnings"]) if one)])
 

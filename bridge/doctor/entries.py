@@ -14,7 +14,7 @@ from bridge.guard import OURS_TO_LIFT, Policy, Refused, Target
 from bridge.hints import endpoint_warnings
 from bridge.keyset import NO_KEY
 from bridge.model import MILLISECONDS_FROM, OPTIONS, Endpoint
-from bridge.rejection import LAST_GOOD, Refusal, Rejection, redacted, rejected_field
+from bridge.rejection import LAST_GOOD, Refusal, Rejection, redacted, rejected_field, typed
 from bridge.sealing import Keyring
 
 DEFAULT_SECRET = "BRIDGE_DELIVERY_DEFAULT_SECRET"  # noqa: S105  its name
@@ -252,17 +252,12 @@ def rejected(
                 fail("rejected", f"{one.name}: {THEIRS}", why, _like_us(one, judge), about=one.name, cause=why)
             )
         else:
-            fix = _typed(one) or f"bridge rejected rm {quote(one.name)}"
+            fix = typed(one.fix) or f"bridge rejected rm {quote(one.name)}"
             why = reason + (_outlived(one, in_force) or _dismissed(one, kept=one.name in definitions))
             found.append(warn("rejected", one.name, why, fix, about=one.name, cause=reason))
     if not found:
         return [ok("rejected", "none beside the endpoints above" if refusals else "none")]
     return shortened(found, fix="bridge rejected ls")
-
-
-def _typed(one: Refusal) -> str:
-    """Its fix as it can be pasted into a shell: what is said to Redis is said by redis-cli."""
-    return f"redis-cli {one.fix}" if one.fix.startswith("ZADD ") else one.fix
 
 
 def _outlived(one: Refusal, in_force: Collection[str]) -> str:

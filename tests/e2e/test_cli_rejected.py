@@ -27,6 +27,8 @@ def test_what_was_refused_is_listed_with_what_puts_it_right(bridge: Bridge, clie
     assert rows["task:t1"]["fix"] == "ZADD bridge:tasks NX 0 t1"
     assert rows["task:t 2"]["field"] == "member"
     assert all(row["reason"] and row["fix"] and row["refused_at"].endswith("Z") for row in rows.values())
+    shown = bridge("rejected", "ls")[1]
+    assert 'redis-cli -u "$BRIDGE_REDIS_URL" ZADD bridge:tasks NX 0 t1' in shown
     assert bridge("rejected", "ls", "-o", "ids")[1].splitlines() == list(rows)
 
 

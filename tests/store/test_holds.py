@@ -72,7 +72,7 @@ async def test_what_a_disabled_endpoint_is_owed_has_no_next_time(scene: Scene) -
     steering = Steering(scene.store)
     await steering.disable("a", "it moves")
     view = await seen(scene, event.id)
-    assert (view.hold, view.next_at) == (Hold(Holder.DISABLED, "it moves"), None)
+    assert (view.hold, view.next_at) == (Hold(Holder.DISABLED, "it moves", by_operator=True), None)
     await steering.enable("a")
     assert (await seen(scene, event.id)).hold is None
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from bridge.audience import NO_SUCH
+from bridge.redaction import without_secrets
 from bridge.store.reading.endpoints import unknown_endpoints
 from bridge.store.reading.near import near_endpoints
 from bridge.store.reading.trips import HasClient, ask
@@ -16,12 +17,13 @@ async def written_options(store: HasClient, members: Sequence[str]) -> list[tupl
 
 
 async def named_endpoints(store: HasClient, member: str) -> list[str]:
-    """The endpoints that a task names, as its client wrote them; none where that key is no hash."""
+    """The endpoints that a task names, as its client wrote them; none where that key is no hash. Without what is no
+    name and must not be shown: a secret in a wrong place."""
     (text,) = await ask(
         store, [member], lambda pipe, one: pipe.hget(store.keys.task(one), "endpoints"), wrong_types=True
     )
     words = as_text(text).split(",") if isinstance(text, bytes | str) else []
-    return [word.strip() for word in words if word.strip()]
+    return [word.strip() for word in words if word.strip() and without_secrets(word) == word]
 
 
 async def option_warnings(store: HasClient, member: str, named: Sequence[str], *, watched: bool = True) -> list[str]:
