@@ -198,7 +198,7 @@ def test_ctrl_c_in_a_terminal_leaves_nothing(tmp_path: Path) -> None:
     )  # fmt: skip
     os.close(inner)
     seen = b""
-    while "◐ validating".encode() not in seen:
+    while "◐".encode() not in seen:  # of whatever stage: on a busy machine the first one is over before it is drawn
         seen += os.read(terminal, 65_536)
     ours = descendants(demo.pid)
     os.write(terminal, b"\x03")
