@@ -77,6 +77,7 @@ MAKE_ONE_OF_OURS = (
     'make one with: echo "whsec_$(openssl rand -base64 32)"; what TwelveLabs revealed is for the format twelvelabs'
 )
 """Where a secret comes from in all formats but TwelveLabs' own."""
+IN_MILLISECONDS = "a score above 1e11 is in milliseconds; bridge:tasks counts seconds"
 UNSIGNED_CALLBACK = "a callback_url is signed with the default secret, and there is none"
 """Why a callback_url is refused that a setting alone would allow."""
 
@@ -114,8 +115,7 @@ class EndpointDefinition(BaseModel):
 def check_score(member: str, score: float) -> None:
     """Refuse a score of `bridge:tasks` that is no time in seconds; +inf is a member that was taken in."""
     if MILLISECONDS_FROM <= score < float("inf"):
-        reason = "a score above 1e11 is in milliseconds; bridge:tasks counts seconds"
-        raise Rejection("score", reason, f"ZADD bridge:tasks NX 0 {member}", member)
+        raise Rejection("score", IN_MILLISECONDS, f"ZADD bridge:tasks NX 0 {member}", member)
 
 
 def check_member(member: str) -> None:

@@ -187,15 +187,17 @@ async def what_lacks(
     from bridge.store.reading.near import near_endpoints
     from bridge.store.reading.vitals import live_workers
 
-    near = await near_endpoints(store, named)
+    unknown = await unknown_endpoints(store, named)
+    near = await near_endpoints(store, unknown)
     way = safe(again([near.get(name, name) for name in named])) if again and near else ""
     lacks = []
-    for name in map(safe, await unknown_endpoints(store, named)):
-        if name in near and way:
-            lacks.append(f"there is no endpoint “{name}”: did you mean {safe(near[name])}? → {way}")
+    for name in unknown:
+        one, shown = safe(near.get(name, "")), safe(name)
+        if one and way:
+            lacks.append(f"there is no endpoint “{shown}”: did you mean {one}? → {way}")
         else:
-            meant = f" (did you mean {safe(near[name])}?)" if name in near else ""
-            lacks.append(f"there is no endpoint “{name}” yet{meant} → bridge endpoint add {name} URL")
+            meant = f" (did you mean {one}?)" if one else ""
+            lacks.append(f"there is no endpoint “{shown}” yet{meant} → bridge endpoint add {shown} URL")
     if everybody and not await any_endpoint(store):
         lacks.append("no endpoint is registered: events are recorded, nobody is told → bridge endpoint add NAME URL")
     if not await live_workers(store, "poll"):

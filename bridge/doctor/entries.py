@@ -7,7 +7,7 @@ from shlex import quote
 from types import MappingProxyType
 
 from bridge.callback import assignments
-from bridge.contract import UNSIGNED_CALLBACK, check_member, endpoint, task_options
+from bridge.contract import IN_MILLISECONDS, UNSIGNED_CALLBACK, check_member, endpoint, task_options
 from bridge.deployment import Deployment
 from bridge.doctor.findings import MISTAKEN, Finding, exit_code, fail, ok, shortened, warn
 from bridge.guard import OURS_TO_LIFT, Policy, Refused, Target
@@ -210,8 +210,7 @@ def waiting(tasks: Sequence[Waiting], judge: Judge) -> list[Finding]:
 def _judge_task(name: str, one: Waiting, judge: Judge) -> None:
     check_member(name)
     if one.score > MILLISECONDS_FROM:
-        reason = "a score above 1e11 is in milliseconds; bridge:tasks counts seconds"
-        raise Rejection("score", reason, f"redis-cli ZADD bridge:tasks XX 0 {quote(name)}")
+        raise Rejection("score", IN_MILLISECONDS, f"redis-cli ZADD bridge:tasks XX 0 {quote(name)}")
     if one.options is None:
         raise Rejection("", f"bridge:task:{name} is not a hash", f"DEL bridge:task:{name} and HSET the options")
     try:

@@ -108,9 +108,8 @@ async def recover(
             came = await steering.recover(name, choice.event_ids, done=advance, deadline=deadline)
         if came.removed:
             raise await absent(store, name)
-        if state != "active" and not (
-            came.left or (letters.more and most)
-        ):  # last, so that all of it goes out in order
+        unfinished = came.left or (letters.more and most)
+        if state != "active" and not unfinished:  # last, so that all of it goes out in order
             enabled = await enable(store, name, bar=bar, deadline=deadline)
             state, waits = enabled.state, enabled.steered.word == MORE
     (owed,) = await owed_facts(store, {}, [name])

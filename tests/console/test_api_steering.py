@@ -57,6 +57,12 @@ async def settled(scene: Scene, decision: Decision) -> list[str]:
     return found
 
 
+def bounded(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    """A step takes so many deliveries, and a request has time for one step."""
+    monkeypatch.setattr("bridge.store.steering.BATCH", batch)
+    monkeypatch.setattr("bridge.console.directing.WORK_SECONDS", 0)
+
+
 async def followed(api: AsyncClient, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
     """The answers to an order that is sent until it is through, as each of them says."""
     told: list[dict[str, Any]] = []
@@ -114,8 +120,7 @@ async def test_an_enabling_goes_on_where_the_request_before_it_ended(
     await scene.endpoint("a")
     made = await owed(scene, 7, RETRY)
     await api.post("/api/endpoints/a/disable")
-    monkeypatch.setattr("bridge.store.steering.BATCH", 2)
-    monkeypatch.setattr("bridge.console.directing.WORK_SECONDS", 0)
+    bounded(monkeypatch, 2)
     first = await api.post("/api/endpoints/a/enable")
     assert (first.status_code, first.json()["more"], first.json()["state"]) == (202, True, "disabled")
     scene.clock.advance(1_000)
@@ -131,8 +136,7 @@ async def test_a_hold_between_two_requests_of_an_enabling_stands(
     """The enabling that was begun is over; another one begins anew, and comes to its end."""
     await scene.endpoint("a")
     made = await owed(scene, 5, RETRY)
-    monkeypatch.setattr("bridge.store.steering.BATCH", 2)
-    monkeypatch.setattr("bridge.console.directing.WORK_SECONDS", 0)
+    bounded(monkeypatch, 2)
     await api.post("/api/endpoints/a/disable")
     assert (await api.post("/api/endpoints/a/enable")).json()["more"]
     assert (await api.post("/api/endpoints/a/disable", json={"reason": "no"})).json()["result"] == "changed"
@@ -147,8 +151,7 @@ async def test_what_an_enabling_of_an_earlier_hold_left_is_not_gone_on_with(
     """The endpoint was disabled since by the bridge itself: all that is held now is due, from the first on."""
     await scene.endpoint("a")
     made = await owed(scene, 5, RETRY)
-    monkeypatch.setattr("bridge.store.steering.BATCH", 3)
-    monkeypatch.setattr("bridge.console.directing.WORK_SECONDS", 0)
+    bounded(monkeypatch, 3)
     await api.post("/api/endpoints/a/disable")
     assert (await api.post("/api/endpoints/a/enable")).json()["more"]
     scene.clock.advance(1_000)
@@ -166,8 +169,7 @@ async def test_an_enabling_that_the_sweep_came_before_is_begun_anew(
     """The sweep makes due what an enabling has left, and lets nothing go: that is for whoever asks again."""
     await scene.endpoint("a")
     made = await owed(scene, 5, RETRY)
-    monkeypatch.setattr("bridge.store.steering.BATCH", 2)
-    monkeypatch.setattr("bridge.console.directing.WORK_SECONDS", 0)
+    bounded(monkeypatch, 2)
     await api.post("/api/endpoints/a/disable")
     assert (await api.post("/api/endpoints/a/enable")).json()["more"]
     await scene.store.scripts.call("mend_endpoint", "a", 32, 1_000)
@@ -259,8 +261,7 @@ async def test_a_recovery_whose_time_is_up_goes_on(
     await scene.endpoint("a")
     made = await owed(scene, 5, DEAD)
     await api.post("/api/endpoints/a/disable")
-    monkeypatch.setattr("bridge.store.steering.BATCH", 2)
-    monkeypatch.setattr("bridge.console.directing.WORK_SECONDS", 0)
+    bounded(monkeypatch, 2)
     told = await followed(api, "/api/endpoints/a/recover", {})
     assert [one["recovered"] for one in told[:4]] == [2, 2, 1, 0]
     assert [one["state"] for one in told] == ["disabled"] * (len(told) - 1) + ["active"]

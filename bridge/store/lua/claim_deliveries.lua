@@ -7,11 +7,11 @@
 -- Steps per endpoint, the one that waited longest first: return leases that ended to the queue (their attempt may or may
 --   not have gone out, so the next one of that task is promoted); move due deliveries to leases while the endpoint's cap,
 --   its rate and our slots last; say when it next has something to do. A held endpoint for which nothing is due is asked by
---   one ahead of its time, which it keeps: each in turn, and at the price of an attempt's number alone. What cannot be sent, its record being nonsense or its
---   body lost, ends as a dead letter instead, and costs those claimed beside it nothing. Nor does an endpoint one of whose
---   keys somebody wrote over: it waits for the sweep, which mends it; nor one that cannot be served for any other reason,
---   which bridge:rejected names. Progress that a later event of its task has
---   overtaken ends as superseded, where its endpoint asks for that.
+--   one ahead of its time, which it keeps: each in turn, and at the price of an attempt's number alone. What cannot be sent,
+--   its record being nonsense or its body lost, ends as a dead letter instead, and costs those claimed beside it nothing.
+--   Nor does an endpoint one of whose keys somebody wrote over: it waits for the sweep, which mends it; nor one that cannot
+--   be served for any other reason, which bridge:rejected names. Progress that a later event of its task has overtaken ends
+--   as superseded, where its endpoint asks for that.
 -- Reply {now, next moment ms or '', version of the endpoint set, hand-outs waiting 0|1,
 --        then per delivery {endpoint, event id, type, task, revision, made at ms, attempts, trigger or '', attempts
 --        that do not count on the schedule, when it last started anew (ms) or '', probes that failed before if this is
@@ -40,7 +40,8 @@ local function reclaim(endpoint)
         record.again = place and place > 0 or nil
         redis.call('HSET', P .. 'deliveries:' .. endpoint, event_id, cjson.encode(record))
         if not record.again then
-          redis.call('ZADD', P .. 'queue:' .. endpoint, early_until(endpoint, record, held_by, lease_end) or now, event_id)
+          local _, early = ahead_of_time(endpoint, record, held_by, lease_end)
+          redis.call('ZADD', P .. 'queue:' .. endpoint, early or now, event_id)
           if (redis.call('HGET', P .. 'endpoint:' .. endpoint, 'ordering') or 'strict') ~= 'strict' then
             promote(endpoint, record.task, event_id)
           end

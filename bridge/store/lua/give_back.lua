@@ -7,9 +7,9 @@ local endpoint, event_id = ARGV[1], ARGV[2]
 local leases, entry = P .. 'leases:' .. endpoint, event_id .. '/' .. ARGV[3]
 local lease_end, again = redis.call('ZSCORE', leases, entry), now + tonumber(ARGV[4])
 if not lease_end then return 'stale' end
-local early = early_until(endpoint, record_of(endpoint, event_id), ARGV[3], lease_end) or 0
+local _, early = ahead_of_time(endpoint, record_of(endpoint, event_id), ARGV[3], lease_end)
 redis.call('ZREM', leases, entry)
-redis.call('ZADD', P .. 'queue:' .. endpoint, math.max(early, again), event_id)
+redis.call('ZADD', P .. 'queue:' .. endpoint, math.max(early or 0, again), event_id)
 local key = P .. 'endpoint:' .. endpoint
 local state, probe_at = unpack(redis.call('HMGET', key, 'state', 'probe_at'))
 if state == 'held' and whole(probe_at, 0, 0, 1e14) < again then redis.call('HSET', key, 'probe_at', again) end

@@ -97,9 +97,9 @@ local function allowed_by_rate(limits)
   return math.floor((now + limits.interval * limits.burst - limits.spent + 0.001) / limits.interval)
 end
 
--- Say when this endpoint next has something to do: its first due delivery (or while it is held any, which is not asked to
--- be due) if a slot is free and it is not resting, or the end of its first lease, whatever comes first. Who was just served goes to the back of the ring; who waits keeps
--- its place, so that an old backlog does not outrank a fresh delivery for ever.
+-- Say when this endpoint next has something to do: its first due delivery (while it is held any, due or not) if a slot is
+-- free and it is not resting, or the end of its first lease, whatever comes first. Who was just served goes to the back of
+-- the ring; who waits keeps its place, so that an old backlog does not outrank a fresh delivery for ever.
 local function refresh(endpoint, served)
   local ready = P .. 'ready'
   local limits = limits_of(endpoint)
@@ -295,16 +295,17 @@ local function promote(endpoint, member, event_id)
   end
 end
 
--- When a delivery is due that was leased ahead of its time, by this lease, or nil: it was not, or the hold that it was for is
--- over, so that what was held is due. Kept as a distance from the lease's end, which moves with a clock that is set back;
--- nonsense, and what another lease left there, count for nothing.
-local function early_until(endpoint, record, token, lease_end)
-  local by, after, hold = string.match(tostring(record and record.early or ''), '^(%x+) (%-?%d+) (%S*)$')
-  if by ~= token then return nil end
+-- Was a delivery leased ahead of its time, by this lease? And when is it due then? That is nil when the hold that it was
+-- for is over, as what was held is due. It is kept as a distance from the lease's end, which moves with a clock that is set
+-- back; nonsense, and what another lease left there, count for nothing.
+local function ahead_of_time(endpoint, record, token, lease_end)
+  local by, rest = string.match(tostring(record and record.early or ''), '^(%x+) (.*)$')
+  if by ~= token then return false, nil end
+  local after, hold = string.match(rest, '^(%-?%d+) (%S*)$')
   local state, resumed = unpack(redis.call('HMGET', P .. 'endpoint:' .. endpoint, 'state', 'resumed_at'))
-  if state ~= 'held' or (resumed or '') ~= hold then return nil end
+  if state ~= 'held' or (resumed or '') ~= hold then return true, nil end
   after = whole(after, nil, -864000000, 864000000)
-  return after and tonumber(lease_end) + after
+  return true, after and tonumber(lease_end) + after
 end
 
 -- End a delivery: delivered, dead, superseded or cancelled. It stays readable until retention.

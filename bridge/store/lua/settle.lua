@@ -36,8 +36,7 @@ if record.state ~= 'pending' then -- it has ended by another's hand: nothing tha
 end
 record.attempts, record.claims, record.trigger, record.again = record.attempts + 1, nil, nil, nil
 -- A probe ahead of its time: the schedule goes on as if it had not been.
-local early = early_until(endpoint, record, ARGV[3], lease_end)
-local ahead = string.match(tostring(record.early or ''), '^%x+') == ARGV[3]
+local ahead, early = ahead_of_time(endpoint, record, ARGV[3], lease_end)
 if ahead then record.round_from = whole(record.round_from, 0, 0, 1e9) + 1 end
 record.early = nil
 redis.call('ZREM', leases, entry)
@@ -56,7 +55,9 @@ if later then state, reason = 'superseded', later end
 if state == 'pending' then
   redis.call('HSET', P .. 'deliveries:' .. endpoint, event_id, cjson.encode(record))
   local due = now + tonumber(ARGV[5])
-  if ahead then due = math.max(early or now + 5000, now + tonumber(ARGV[8])) end -- the hold is over: as after a first one
+  if ahead then -- and once the hold is over, as after a first attempt
+    due = math.max(early or now + 5000, now + tonumber(ARGV[8]))
+  end
   redis.call('ZADD', P .. 'queue:' .. endpoint, due, event_id)
 else
   finish(endpoint, event_id, record, state, reason)

@@ -1,8 +1,7 @@
 """What a name that is not known may have been meant to be: the nearest of those that are. Read only, and bounded."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from bridge.store.reading.endpoints import unknown_endpoints
 from bridge.store.reading.trips import HasClient
 from bridge.store.records import as_text
 from bridge.wording import near_name
@@ -17,20 +16,18 @@ async def near_task(store: HasClient, member: str) -> str:
     pipe.zrange(store.keys.watch, 0, LOOKED - 1)
     pipe.zrange(store.keys.ended, 0, LOOKED - 1, desc=True)
     watched, ended = await pipe.execute()
-    return _near(member, [*watched, *ended])
+    return near_name(member, map(as_text, [*watched, *ended]))
 
 
 async def near_endpoint(store: HasClient, name: str) -> str:
     """An endpoint in force that is nearly called so; empty where none is."""
+    return (await near_endpoints(store, [name])).get(name, "")
+
+
+async def near_endpoints(store: HasClient, unknown: Sequence[str]) -> dict[str, str]:
+    """Those of these names that are nearly some endpoint's in force → that one."""
+    if not unknown:
+        return {}
     known = map(as_text, (await store.client.hkeys(store.keys.registry))[:LOOKED])
-    return near_name(name, [one for one in known if not one.startswith("url:")])
-
-
-async def near_endpoints(store: HasClient, names: Sequence[str]) -> dict[str, str]:
-    """Those of these names that are no endpoint's, and that are nearly some's → that one."""
-    near = {name: await near_endpoint(store, name) for name in await unknown_endpoints(store, names)}
-    return {name: one for name, one in near.items() if one}
-
-
-def _near(name: str, known: Iterable[bytes | str]) -> str:
-    return near_name(name, map(as_text, known))
+    named = [one for one in known if not one.startswith("url:")]
+    return {name: one for name in unknown if (one := near_name(name, named))}

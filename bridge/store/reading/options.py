@@ -31,13 +31,13 @@ async def option_warnings(store: HasClient, member: str, named: Sequence[str], *
     task names."""
     from bridge.hints import task_hints, task_rewriting, ways_to_name
 
-    (written,), near = await written_options(store, [member]), await near_endpoints(store, named)
+    (written,), unknown = await written_options(store, [member]), await unknown_endpoints(store, named)
+    near = await near_endpoints(store, unknown)
     meant = list(dict.fromkeys(near.get(name, name) for name in named))
     fix = task_rewriting(member, ("endpoints", *written) if meant else written, meant)
     names = [
         f"its option `endpoints` names “{name}”, and there is none: did you mean {one}?" for name, one in near.items()
     ]
-    unknown = await unknown_endpoints(store, named)
     known = {name: name not in unknown for name in named}
     ways = {name: ways_to_name(name, member, written, known, watched=watched) for name in unknown if name not in near}
     nobody = [f"its option `endpoints` names “{name}”, {NO_SUCH} → {way}" for name, way in ways.items()]
