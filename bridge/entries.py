@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bridge.contract import check_member, check_score, endpoint, task_options
+from bridge.contract import check_member, check_score, task_options
+from bridge.definition import endpoint
 from bridge.guard import Policy
 from bridge.model import OPTIONS, Endpoint, WatchOptions
 from bridge.rejection import Rejection

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from shlex import quote
 
-from bridge.contract import EndpointDefinition
+from bridge.definition import EndpointDefinition
 from bridge.events import ENDPOINT_PREFIX, ENDPOINT_TYPES
 from bridge.kinds import FAMILIES, KINDS, TASK
 from bridge.model import OPTIONS

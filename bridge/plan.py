@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from bridge.contract import EndpointDefinition
+from bridge.definition import EndpointDefinition
 from bridge.entries import Judge
 from bridge.manifest import LEFT_OUT, Entry, holds_secret
 from bridge.model import V1

@@ -8,19 +8,14 @@ what is judged beyond it.
 import json
 from collections.abc import Callable, Mapping
 
-from bridge.contract import (
+from bridge.contract import METADATA_BYTES, METADATA_DEPTH, NAME, SECONDS, TASK_ENDPOINTS, TRACEPARENT
+from bridge.definition import (
     ENDPOINT_BYTES,
     HEADER_NAME,
     HEADER_VALUE,
     HEADERS,
-    METADATA_BYTES,
-    METADATA_DEPTH,
-    NAME,
     RESERVED_HEADERS,
     RESERVED_PREFIXES,
-    SECONDS,
-    TASK_ENDPOINTS,
-    TRACEPARENT,
     EndpointDefinition,
 )
 from bridge.event_schemas import (

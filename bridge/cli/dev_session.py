@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from bridge.callback import corrected
 from bridge.cli import stage
-from bridge.contract import ENDPOINT_BYTES
-from bridge.contract import endpoint as read_endpoint
+from bridge.definition import ENDPOINT_BYTES
+from bridge.definition import endpoint as read_endpoint
 from bridge.errors import InvalidInput
 from bridge.redaction import bare
 from bridge.rejection import Rejection

@@ -74,7 +74,7 @@ def _set(old: Definition, changes: Definition, unset: Sequence[str], now: int) -
 
 def _differences(one: Rewritten, fields: list[str]) -> list[dict[str, Any]]:
     """What was named and is another now; of a URL without what it hides, of headers the names."""
-    from bridge.contract import EndpointDefinition
+    from bridge.definition import EndpointDefinition
 
     rows = []
     for field in fields:

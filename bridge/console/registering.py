@@ -12,7 +12,8 @@ from bridge.cli.session import names_in
 from bridge.cli.task import what_lacks, who_lacks
 from bridge.cli.task_steer import asked_to_poll, why_not
 from bridge.console.problem import Problem
-from bridge.contract import EndpointDefinition, check_member
+from bridge.contract import check_member
+from bridge.definition import EndpointDefinition
 from bridge.entries import Judge
 from bridge.errors import NotFound
 from bridge.hints import endpoint_hints, task_hints

@@ -7,7 +7,8 @@ from shlex import quote
 from types import MappingProxyType
 
 from bridge.callback import assignments
-from bridge.contract import IN_MILLISECONDS, UNSIGNED_CALLBACK, check_member, endpoint, task_options
+from bridge.contract import IN_MILLISECONDS, UNSIGNED_CALLBACK, check_member, task_options
+from bridge.definition import endpoint
 from bridge.deployment import Deployment
 from bridge.doctor.findings import MISTAKEN, Finding, exit_code, fail, ok, shortened, warn
 from bridge.guard import OURS_TO_LIFT, Policy, Refused, Target

@@ -39,7 +39,7 @@ def vetted(settings: "Settings", name: str, definition: Mapping[str, Any]) -> li
 
     Raises Rejection, with the fix that is one here, where nobody types into redis-cli.
     """
-    from bridge.contract import endpoint as judged
+    from bridge.definition import endpoint as judged
     from bridge.rejection import Rejection
 
     has_default = settings.delivery_default_secret is not None

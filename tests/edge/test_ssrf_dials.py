@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 from ssrfguard import DEFAULT_DENIED
 
-from bridge import contract
+from bridge import definition
 from bridge.cli import run as check
 from bridge.doctor import entries
 from bridge.doctor.findings import Level
@@ -109,7 +109,7 @@ def first_answers(case: dict[str, Any]) -> dict[str, list[str]]:
 def registered(url: str, policy: Policy) -> str:
     """The reason for which this URL is not registered, or nothing."""
     try:
-        contract.endpoint("e1", json.dumps({"url": url, "secret": SECRET}), policy, has_default_secret=False)
+        definition.endpoint("e1", json.dumps({"url": url, "secret": SECRET}), policy, has_default_secret=False)
     except Rejection as rejection:
         return str(rejection).removeprefix("url: ").partition(":")[0]
     return ""

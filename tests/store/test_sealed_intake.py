@@ -11,7 +11,7 @@ from planted import everything, found_in
 from redis import Redis
 from scene import Clock, Scene
 
-from bridge.contract import endpoint as judged
+from bridge.definition import endpoint as judged
 from bridge.guard import Policy
 from bridge.model import Endpoint
 from bridge.sealing import CannotOpen, Keyring, is_sealed

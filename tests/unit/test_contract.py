@@ -11,17 +11,8 @@ from factories import START
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.contract import (
-    ENDPOINT_BYTES,
-    METADATA_BYTES,
-    METADATA_DEPTH,
-    TASK_ENDPOINTS,
-    EndpointDefinition,
-    check_member,
-    endpoint,
-    implicit_name,
-    task_options,
-)
+from bridge.contract import METADATA_BYTES, METADATA_DEPTH, TASK_ENDPOINTS, check_member, implicit_name, task_options
+from bridge.definition import ENDPOINT_BYTES, EndpointDefinition, endpoint
 from bridge.exchange import Origin, Request
 from bridge.formats import standard
 from bridge.guard import Policy

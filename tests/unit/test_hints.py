@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_contract import CANARY, JSON
 
-from bridge.contract import EndpointDefinition
+from bridge.definition import EndpointDefinition
 from bridge.filters import matches
 from bridge.hints import KNOWN_TYPES, endpoint_hints, event_hints, mended, task_hints
 from bridge.model import OPTIONS, Endpoint

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bridge.contract import EndpointDefinition
+from bridge.definition import EndpointDefinition
 from bridge.entries import Judge
 from bridge.errors import InvalidInput
 from bridge.guard import Policy

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.contract import endpoint
+from bridge.definition import endpoint
 from bridge.errors import InvalidInput
 from bridge.guard import Policy
 from bridge.model import Endpoint

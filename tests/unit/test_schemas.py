@@ -12,7 +12,8 @@ from jsonschema import Draft202012Validator
 from test_contract import JSON, LOCAL, REFUSED_DEFINITIONS, REFUSED_OPTIONS, URL, secret_of
 from test_watches import REFUSED_WATCHES
 
-from bridge.contract import HEADERS, RESERVED_HEADERS, TASK_ENDPOINTS, endpoint, task_options
+from bridge.contract import TASK_ENDPOINTS, task_options
+from bridge.definition import HEADERS, RESERVED_HEADERS, endpoint
 from bridge.events import event_from
 from bridge.model import Change, Observation, Ordering, Snapshot
 from bridge.rejection import Rejection

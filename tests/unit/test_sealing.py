@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.contract import HEADER_VALUE, NAME, endpoint
+from bridge.contract import NAME
+from bridge.definition import HEADER_VALUE, endpoint
 from bridge.deployment import with_extra
 from bridge.errors import SettingsError
 from bridge.guard import Policy
