@@ -53,7 +53,7 @@ class GatedRedis(Redis):  # type: ignore[misc, unused-ignore]
                     return [key, popped]
             if loop.time() >= ends:
                 return None
-            await self._world.next_write(ends - loop.time())
+            await self._world.wait_for(key, ends - loop.time())
 
 
 class GatedPipeline(Pipeline):  # type: ignore[misc, unused-ignore]
