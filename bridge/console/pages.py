@@ -67,7 +67,7 @@ class Pages:
         """A page of tasks, by state and upstream's word."""
         state = _choice(asked, "state", TASK_STATES, "watched")
         start = asked.get("after") or "0"
-        if not start.isdigit() or len(start) > 9:
+        if not start.isdecimal() or len(start) > 9:
             raise InvalidInput("this is no place in the listing", fix="begin at its first page")
         page = await page_of_tasks(
             self._store, state=state, status=asked.get("status") or None, start=int(start), limit=_limit(asked)
@@ -173,6 +173,6 @@ def _choice(asked: Asked, name: str, words: tuple[str, ...], default: str) -> st
 
 def _limit(asked: Asked) -> int:
     given = asked.get("limit") or str(PER_PAGE)
-    if not given.isdigit() or not 1 <= int(given[:9]) <= MOST:
+    if not given.isdecimal() or not 1 <= int(given[:9]) <= MOST:
         raise InvalidInput(f"limit “{safe(given)}” is none", fix=f"a number from 1 to {MOST}")
     return int(given)

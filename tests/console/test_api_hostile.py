@@ -161,7 +161,9 @@ async def test_a_name_that_is_none_reaches_no_key(unchanged: AsyncClient, what: 
         assert "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" not in answer.text
 
 
-@pytest.mark.parametrize("query", ["state=nonsense", "limit=0", "limit=x", "limit=99999", "after=x", "after=%00"])
+@pytest.mark.parametrize(
+    "query", ["state=nonsense", "limit=0", "limit=x", "limit=99999", "limit=²", "after=²", "after=x", "after=%00"]
+)
 @pytest.mark.parametrize("path", ["/api/tasks", "/api/deliveries"])
 async def test_a_query_that_means_nothing_is_refused_with_the_choice(
     unchanged: AsyncClient, path: str, query: str

@@ -202,6 +202,24 @@ async def test_a_probe_that_is_given_back_rests(scene: Scene, clock: Clock, ahea
     assert len(await scene.claim()) == 1
 
 
+async def test_one_that_cannot_be_attempted_does_not_stand_for_the_others(scene: Scene, clock: Clock) -> None:
+    """Somebody wrote over its event's body: given back each time, and the others are asked in turn all the same."""
+    when = await rested(scene)
+    clock.advance(PROBE_MS)
+    (broken,) = await scene.claim()
+    assert await scene.store.outbox.give_back(broken, delay_ms=20_000) == "ok"
+    asked = set[str]()
+    for _ in range(2 * len(when)):
+        clock.advance(PROBE_MS)
+        (probe,) = await scene.claim()
+        asked.add(probe.event_id)
+        if probe.event_id == broken.event_id:
+            assert await scene.store.outbox.give_back(probe, delay_ms=20_000) == "ok"
+        else:
+            assert await settle(scene, probe, RETRY) == "ok"
+    assert asked == set(when)
+
+
 @pytest.mark.parametrize("way", ["fail", "kill", "give back"])
 async def test_once_the_hold_is_over_a_probe_on_its_way_is_due_like_all_that_was_held(
     scene: Scene, clock: Clock, way: str

@@ -51,12 +51,16 @@ local function reclaim(endpoint)
   end
 end
 
--- What is due; or, of a held endpoint for which nothing is, one that is not, each in turn, and when it will be.
-local function next_ones(queue, free, probes)
+-- What is due; or, of a held endpoint for which nothing is, one that is not, each in turn, and when it will be. Whose turn
+-- it is moves on with each claim, whatever comes of it: one that cannot be attempted must not stand for all others.
+local function next_ones(endpoint, free, probes)
+  local queue, key = P .. 'queue:' .. endpoint, P .. 'endpoint:' .. endpoint
   local due = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'LIMIT', 0, free)
   local waiting = probes and #due == 0 and redis.call('ZCARD', queue) or 0
   if waiting == 0 then return due, nil end
-  local one = redis.call('ZRANGE', queue, probes % waiting, probes % waiting, 'WITHSCORES')
+  local turn = whole(redis.call('HGET', key, 'turn'), 0, 0, 1e9)
+  local one = redis.call('ZRANGE', queue, turn % waiting, turn % waiting, 'WITHSCORES')
+  redis.call('HSET', key, 'turn', turn + 1)
   return {one[1]}, whole(one[2], now, now, 1e14)
 end
 
@@ -65,7 +69,7 @@ local function take(endpoint, free, probes)
   local hold = resumed or ''
   resumed = whole(resumed, nil, 0, 1e14)
   local queue, leases = P .. 'queue:' .. endpoint, P .. 'leases:' .. endpoint
-  local chosen, early = next_ones(queue, free, probes)
+  local chosen, early = next_ones(endpoint, free, probes)
   for _, event_id in ipairs(chosen) do
     redis.call('ZREM', queue, event_id)
     local record = record_of(endpoint, event_id)

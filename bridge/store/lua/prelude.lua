@@ -132,7 +132,7 @@ end
 -- Its failures in a row are over, and with them what they led to while it was not disabled.
 local function absolve(key)
   redis.call('HSET', key, 'failures', 0, 'blocked', 0)
-  redis.call('HDEL', key, 'failing_since', 'failed_at', 'probe_at', 'probes', 'warned', 'last_failure')
+  redis.call('HDEL', key, 'failing_since', 'failed_at', 'probe_at', 'probes', 'turn', 'warned', 'last_failure')
 end
 
 -- All that an endpoint's answers have led to is as if they had not been: what enabling it again resets.
