@@ -12,6 +12,7 @@ import ssl
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
@@ -103,21 +104,14 @@ class Dialler:
     ) -> None:
         self._judge = judge
         self._resolve = resolve or SystemResolver()
-        self._tls = _strict(ssl_context) if ssl_context else None
+        self._given = _strict(ssl_context) if ssl_context else None
         self._limits = limits
         self._tunnels = Tunnels(proxy) if proxy else None
 
-    def _authorities(self) -> ssl.SSLContext:
-        """Whom it believes. The system's authorities take some 20 ms to read: only who dials https does, and once.
-
-        A file of theirs that could not be opened leaves no error and no authority: such a context is not kept.
-        """
-        if self._tls is not None:
-            return self._tls
-        made = _strict(ssl.create_default_context())
-        if made.cert_store_stats()["x509_ca"]:
-            self._tls = made
-        return made
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """Whom it believes. The system's authorities take some 20 ms to read: only who dials https does, and once."""
+        return self._given or _strict(ssl.create_default_context())
 
     async def dial(
         self, origin: Origin, make: Callable[[], Connection], deadline: float, watch: Stopwatch
@@ -186,7 +180,7 @@ class Dialler:
         loop = asyncio.get_running_loop()
         if origin.scheme == "http":
             return (await loop.create_connection(make, sock=sock))[1]
-        context = self._authorities()
+        context = self._tls
         watch.start()
         try:
             async with asyncio.timeout_at(self._by(self._limits.connect_seconds, deadline)):
