@@ -12,7 +12,6 @@ import ssl
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
@@ -104,14 +103,9 @@ class Dialler:
     ) -> None:
         self._judge = judge
         self._resolve = resolve or SystemResolver()
-        self._given = _strict(ssl_context) if ssl_context else None
+        self._ssl = _strict(ssl_context or ssl.create_default_context())
         self._limits = limits
         self._tunnels = Tunnels(proxy) if proxy else None
-
-    @cached_property
-    def _tls(self) -> ssl.SSLContext:
-        """Whom it believes. The system's authorities take some 20 ms to read: only who dials https does, and once."""
-        return self._given or _strict(ssl.create_default_context())
 
     async def dial(
         self, origin: Origin, make: Callable[[], Connection], deadline: float, watch: Stopwatch
@@ -180,11 +174,12 @@ class Dialler:
         loop = asyncio.get_running_loop()
         if origin.scheme == "http":
             return (await loop.create_connection(make, sock=sock))[1]
-        context = self._tls
         watch.start()
         try:
             async with asyncio.timeout_at(self._by(self._limits.connect_seconds, deadline)):
-                _, connection = await loop.create_connection(make, sock=sock, ssl=context, server_hostname=origin.host)
+                _, connection = await loop.create_connection(
+                    make, sock=sock, ssl=self._ssl, server_hostname=origin.host
+                )
         except TimeoutError:
             raise _too_slow(Phase.TLS) from None
         except ssl.SSLError as error:
