@@ -6,7 +6,6 @@ dies takes its tasks, its connections and its memory along; its supervisor sends
 
 import asyncio
 import errno
-import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextvars import ContextVar, copy_context
@@ -16,6 +15,7 @@ from functools import cache
 from hashlib import sha1
 from typing import Any, cast
 
+from authorities import AUTHORITIES
 from cable import ClientEnd, Network
 from fate import Effect, Fate, Fates
 from gate import GatedRedis, broken
@@ -43,8 +43,6 @@ end
 return copies
 """
 """All that Redis holds, on one trip: a storm asks for it a thousand times."""
-AUTHORITIES = ssl.create_default_context()
-"""Read once: there is no TLS in a virtual world, and reading them for each process takes a fifth of its time."""
 HORIZON_SECONDS = 900.0
 """A world that has not come to rest by then never will."""
 

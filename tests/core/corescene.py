@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import Any, cast
 
+from authorities import AUTHORITIES
 from until import eventually
 
 from bridge import diff, events
@@ -213,7 +214,7 @@ async def watching(
     """A poller as production builds it, except for the clocks and the jitter."""
     simulator = Simulator(clock=lambda: stage.clock.now / 1000)
     await simulator.start()
-    transport = Transport(lambda *_: None, limits=Limits(body_bytes=BODY_BYTES))
+    transport = Transport(lambda *_: None, limits=Limits(body_bytes=BODY_BYTES), ssl_context=AUTHORITIES)
     counted = Counter[str]()
     upstream = TwelveLabs(
         transport,
@@ -282,7 +283,7 @@ async def delivering(
         verdict = guard.judge_addresses(host, port, addresses)
         return None if verdict.allowed else f"{verdict.reason}"
 
-    transport = Transport(judge, proxy=proxy)
+    transport = Transport(judge, proxy=proxy, ssl_context=AUTHORITIES)
     sender = Sender(
         transport,
         guard,

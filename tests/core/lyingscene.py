@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
+from authorities import AUTHORITIES
 from corescene import INTERVAL_MS, Stage, Watching, watching
 
 from bridge.diff import DOUBT_MS
@@ -191,7 +192,7 @@ async def lying(stage: Stage, lie: Lie, state: str) -> AsyncIterator[Lying]:
         else:
             made = cast(Callable[[str], Fault], lie.answer)
             watch.simulator.fault("/tasks/*", made(json.dumps(watch.simulator.task(TASK))), repeat=True)
-        transport = Transport(lambda *_: None, limits=Limits(body_bytes=BODY_BYTES))
+        transport = Transport(lambda *_: None, limits=Limits(body_bytes=BODY_BYTES), ssl_context=AUTHORITIES)
         liar = TwelveLabs(transport, base_url=base, api_key=API_KEY, deadline_seconds=lie.deadline_seconds)
         honest = cast(TwelveLabs, watch.poller._upstream)
         watch.poller._upstream = switch = Switch(liar)

@@ -5,6 +5,7 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
+from authorities import AUTHORITIES
 from misbehave import OK, Misbehaviour, Peer, says
 from standardwebhooks import Webhook
 
@@ -52,7 +53,7 @@ class Post:
             verdict = judge_by.judge_addresses(host, port, addresses)
             return None if verdict.allowed else str(verdict.reason)
 
-        self.transport = Transport(judge)
+        self.transport = Transport(judge, ssl_context=AUTHORITIES)
         self.sender = Sender(
             self.transport,
             policy,

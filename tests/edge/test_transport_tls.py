@@ -7,7 +7,6 @@ import ssl
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding
 from misbehave import OK, Misbehaviour, Peer, polite
 from servers import DEADLINE, SHORT, Authority, allow
 
@@ -235,19 +234,3 @@ async def test_a_context_that_does_not_verify_is_no_context(authority: Authority
     for context in (nameless, trusting_all):
         with pytest.raises(ValueError, match="must require certificates"):
             Transport(allow, ssl_context=context)
-
-
-async def test_authorities_that_could_not_be_read_are_read_again(
-    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The system's file could not be opened at the first dial, as without a descriptor left: that one fails alone."""
-    file = tmp_path / "authorities.pem"
-    monkeypatch.setenv("SSL_CERT_FILE", str(file))
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
-    async with (
-        Misbehaviour(polite, tls=authority.serving(NAME)) as server,
-        Transport(allow, resolve=loopback) as transport,
-    ):
-        assert "certificate refused" in (await fault_of(transport, server.named(NAME))).detail
-        file.write_bytes(authority.root.public_bytes(Encoding.PEM))
-        assert (await get(transport, server.named(NAME))).status == 200

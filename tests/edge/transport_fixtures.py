@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 import uvloop
 from asgi_echo import echo
+from authorities import AUTHORITIES
 from servers import NGINX_CONF, Authority, Nginx, allow, free_port, listening
 from until import until
 
@@ -34,7 +35,7 @@ async def transport() -> AsyncIterator[Transport]:
     """A transport that may dial anything; after the test no connection is left, and the loop had no complaint."""
     complaints: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
-    running = Transport(allow)
+    running = Transport(allow, ssl_context=AUTHORITIES)
     yield running
     await running.aclose()
     assert not complaints
