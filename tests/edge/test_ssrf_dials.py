@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from authorities import AUTHORITIES
 from ssrfguard import DEFAULT_DENIED
 
 from bridge import definition
@@ -91,7 +92,7 @@ def judge_by(policy: Policy) -> Judge:
 
 async def attempts(url: str, resolve: Resolve, policy: Policy = DEFAULT, times: int = 1) -> list[Outcome]:
     """What attempts at an endpoint with this URL come to, had it been registered."""
-    async with Transport(judge_by(policy), resolve=resolve) as transport:
+    async with Transport(judge_by(policy), resolve=resolve, ssl_context=AUTHORITIES) as transport:
         sender = Sender(transport, policy, deadline_seconds=5.0, default_secret=SECRET)
         return [await sender.post(Endpoint("e1", url), DELIVERY) for _ in range(times)]
 
@@ -154,7 +155,7 @@ async def test_the_dial_alone_goes_nowhere_forbidden(case: dict[str, Any], dials
                 return [socket.inet_ntoa(socket.inet_aton(host))]
             return await NameServer({host: [PUBLIC], **case.get("dns", {})})(host, port)
 
-        async with Transport(judge_by(DEFAULT), resolve=resolve) as transport:
+        async with Transport(judge_by(DEFAULT), resolve=resolve, ssl_context=AUTHORITIES) as transport:
             with pytest.raises(TransportFault):
                 await transport.exchange("a", Request("GET", origin, "/"), deadline_seconds=5.0)
     assert [address for address, _ in dials if DEFAULT_DENIED.classify(ip_address(address)).blocked] == []
