@@ -15,6 +15,10 @@ WORDS = 5
 """How many patterns of each."""
 WOULD_TAKE = "it would take it, and was changed later, or its delivery was forgotten"
 """Of an endpoint whose filter, as it is now, does not keep the event from it."""
+FORGOTTEN = "what became of"
+"""How it begins where what was delivered of an event is no longer kept: then there is nothing to do about it."""
+NOTHING_OWED = "nothing of"
+"""How it begins where somebody would take it by now."""
 CAME_LATER = "it was registered later than this event"
 NO_SUCH = "and there is no such endpoint"
 """What follows the name of an endpoint that a task names, and that nobody registered."""
@@ -37,13 +41,15 @@ def nobody(
     *,
     later: Collection[str] = (),
     named: Sequence[str] | None = None,
+    forgotten: bool = False,
     index: str | None = None,
     metadata: Any = None,
 ) -> str:
     """In one sentence why an event without deliveries has none. Empty for an event that is not about a task.
 
     `later` are those that were registered after it, whose filters kept nothing from them; `named` are the endpoints
-    that the task's option `endpoints` names, None for all; `index` and `metadata` are the event's own.
+    that the task's option `endpoints` names, None for all; `forgotten`: it is so old that what was delivered of it is
+    no longer kept; `index` and `metadata` are the event's own.
     """
     if not event_type.startswith(FAMILIES):
         return ""
@@ -54,8 +60,11 @@ def nobody(
     if not asked:
         return f"no endpoint takes {event_type}: the task's `endpoints` names {_quoted(named or ())}, {NO_SUCH}"
     takers = [name for name, one in asked.items() if matches(one, event_type, task, index=index, metadata=metadata)]
+    if takers and forgotten and not set(takers) <= set(later):
+        return f"{FORGOTTEN} {event_type} is no longer kept (BRIDGE_RETENTION_DELIVERED_SECONDS)"
     if takers:
-        return f"nothing of {event_type} is owed: {_listed(takers)} would take it, and came later, or it was forgotten"
+        came = "came later" if set(takers) <= set(later) else "was changed later, or its delivery was forgotten"
+        return f"{NOTHING_OWED} {event_type} is owed: {_listed(takers)} would take it, and {came}"
     there = [(name, one) for name, one in asked.items() if name not in later]
     if not there:
         return f"no endpoint takes {event_type}: none was registered then"
@@ -95,25 +104,29 @@ def passed_over(
     return [PassedOver(one.name, why(one)) for one in left_out[:MOST]]
 
 
-def way_to_hear(endpoint: str, task: str, *, watched: bool) -> str:
-    """How this endpoint, which is there and did not take an event, hears of its task."""
+def way_to_hear(endpoint: str, again: str, *, watched: bool) -> str:
+    """How this endpoint, which is there and did not take an event, hears of its task. `again`: the command that
+    registers the task as it was."""
     if watched:
         return f"bridge endpoint set {endpoint} --events …: it hears of the task's changes from then on"
-    return f"bridge endpoint set {endpoint} --events …; then bridge task add {task} tells the present state"
+    return f"bridge endpoint set {endpoint} --events …; then {again} tells the present state"
 
 
-def way_to_catch_up(task: str, *, watched: bool) -> str:
+def way_to_catch_up(task: str, again: str, *, watched: bool) -> str:
     """How an endpoint that takes such events, and came later, hears of the task."""
     if watched:
         return f"bridge task show {task}: it hears of the task's next change"
-    return f"bridge task add {task} tells the present state"
+    return f"{again} tells the present state"
 
 
-def way_to_tell(task: str, *, watched: bool) -> str:
-    """How an endpoint hears of this task that was registered, or changed, later."""
+def way_to_tell(again: str, *, watched: bool, named: Sequence[str] = ()) -> str:
+    """How an endpoint hears of this task that was registered, or changed, later. `named`: those that the task names, of
+    which there are some: of others none would hear."""
+    if named:
+        return way_to_hear(named[0] if len(named) == 1 else "NAME", again, watched=watched)
     if watched:
         return "bridge endpoint add NAME URL, or set NAME --events …: it hears of the task's changes from then on"
-    return f"bridge endpoint add NAME URL, or set NAME --events …; then bridge task add {task} tells the present state"
+    return f"bridge endpoint add NAME URL, or set NAME --events …; then {again} tells the present state"
 
 
 def never_told(endpoint: str, events: int, ended: Sequence[str], watched: Sequence[str]) -> list[str]:

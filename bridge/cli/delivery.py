@@ -33,6 +33,7 @@ from bridge.signature import ID_HEADER
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bridge.settings import Settings
     from bridge.store import Store
     from bridge.store.reading.deliveries import DeliveryView
 
@@ -172,7 +173,7 @@ def show(ctx: click.Context, event_id: str, endpoint: str | None, output: str | 
     event_id, _, named = event_id.partition("/")
     endpoint = endpoint or named or None
     to = f" to {endpoint}" if endpoint and not named else ""
-    views = with_store(ctx, lambda store, _: _found(store, event_id, endpoint, f"{asked}{to}"))
+    views = with_store(ctx, lambda store, settings: _found(store, settings, event_id, endpoint, f"{asked}{to}"))
     rows = [row_of(view, log=True) for view in views]
     how = chosen(ctx, output, as_json)
     if how == "table":
@@ -182,14 +183,16 @@ def show(ctx: click.Context, event_id: str, endpoint: str | None, output: str | 
         emit(rows, how, COLUMNS, key="delivery")
 
 
-async def _found(store: "Store", event_id: str, endpoint: str | None, asked: str) -> "list[DeliveryView]":
+async def _found(
+    store: "Store", settings: "Settings", event_id: str, endpoint: str | None, asked: str
+) -> "list[DeliveryView]":
     """An event's deliveries. NotFound where there is none, with the reason if that is known."""
     from bridge.cli.delivery_absent import absent
     from bridge.store.reading.deliveries import find_deliveries
 
     if views := await find_deliveries(store, event_id, endpoint):
         return views
-    raise await absent(store, event_id, endpoint, asked)
+    raise await absent(store, settings, event_id, endpoint, asked)
 
 
 def row_of(view: "DeliveryView", *, log: bool) -> dict[str, Any]:

@@ -8,19 +8,20 @@ from bridge.wording import safe
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bridge.settings import Settings
     from bridge.store import Store
     from bridge.store.reading.audience import Untold
     from bridge.store.reading.events import EventView
 
 
-async def absent(store: "Store", event_id: str, endpoint: str | None, asked: str) -> NotFound:
+async def absent(store: "Store", settings: "Settings", event_id: str, endpoint: str | None, asked: str) -> NotFound:
     """What to raise where an event has no delivery, or none to this endpoint; `asked` is how a person named it."""
-    if known := await why_absent(store, event_id, endpoint):
-        return NotFound(f"there is no delivery of {asked}: {known.why}", fix=known.fix)
-    return NotFound(f"there is no delivery of {asked}", fix="bridge delivery ls")
+    if known := await why_absent(store, settings, event_id, endpoint):
+        return NotFound(f"there is no delivery of {asked}: {known.why}", fix=known.fix or "bridge delivery ls")
+    return NotFound(f"there is no delivery of {asked}, or it is no longer kept", fix="bridge delivery ls")
 
 
-async def why_absent(store: "Store", event_id: str, endpoint: str | None) -> "Untold | None":
+async def why_absent(store: "Store", settings: "Settings", event_id: str, endpoint: str | None) -> "Untold | None":
     """Why an event has no delivery, or none to this endpoint, and what to do; None where nothing is known of that."""
     from bridge.store.reading.audience import Untold, unheard_by, untold
     from bridge.store.reading.deliveries import find_deliveries
@@ -32,7 +33,7 @@ async def why_absent(store: "Store", event_id: str, endpoint: str | None) -> "Un
     others = endpoint and await find_deliveries(store, event_id)
     if others:
         return await unheard_by(store, events, endpoint or "")
-    return (await untold(store, events)).get(event_id)
+    return (await untold(store, events, kept_ms=settings.retention_delivered_seconds * 1000)).get(event_id)
 
 
 async def tasks_among(store: "Store", words: "Sequence[str]") -> set[str]:

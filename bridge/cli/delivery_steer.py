@@ -20,6 +20,7 @@ from bridge.errors import InvalidInput, NotFound
 from bridge.waiting import registering
 
 if TYPE_CHECKING:
+    from bridge.settings import Settings
     from bridge.store import Store
     from bridge.store.outbox import Retried
     from bridge.store.reading.deliveries import Named
@@ -116,7 +117,7 @@ def cancel(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
 def _steer(ctx: click.Context, ids: Sequence[str], given: dict[str, Any], ask: Ask, goal: str) -> int:
     """Ask for each delivery that was named; 0, 6 partly done, 3 if none of them exists, 1 if none could be done."""
     pairs = [_pair(word, given["endpoint"]) for word in ids_from(ids)]
-    told = with_store(ctx, lambda store, _: _explained(store, pairs, ask))
+    told = with_store(ctx, lambda store, settings: _explained(store, settings, pairs, ask))
     rows = [{"delivery": name, "result": one.result, "note": one.note, "fix": one.fix} for name, one in told.items()]
     done = [row for row in rows if told[str(row["delivery"])].done]
     how = chosen(ctx, given["output"], given["as_json"])
@@ -151,12 +152,14 @@ def _pair(word: str, endpoint: str | None) -> tuple[str, str | None]:
     return event_id, named or endpoint
 
 
-async def _explained(store: "Store", pairs: Sequence[tuple[str, str | None]], ask: Ask) -> dict[str, Told]:
+async def _explained(
+    store: "Store", settings: "Settings", pairs: Sequence[tuple[str, str | None]], ask: Ask
+) -> dict[str, Told]:
     """What came of each delivery; of the first that there are not, with the reason, as `delivery show` has it."""
     told = await _ask_all(store, pairs, ask)
     for name in [name for name, one in told.items() if one == MISSING][:NAMED]:
         event_id, _, endpoint = name.partition("/")
-        if known := await why_absent(store, event_id, endpoint or None):
+        if known := await why_absent(store, settings, event_id, endpoint or None):
             told[name] = replace(MISSING, note=known.why, fix=known.fix)
     return told
 

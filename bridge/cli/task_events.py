@@ -5,11 +5,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bridge.settings import Settings
     from bridge.store import Store
     from bridge.store.reading.events import EventView
 
 
-async def event_rows(store: "Store", events: "Sequence[EventView]") -> tuple[list[dict[str, Any]], str]:
+async def event_rows(
+    store: "Store", settings: "Settings", events: "Sequence[EventView]"
+) -> tuple[list[dict[str, Any]], str]:
     """The events, in order; and what tells the task's state, where nobody is owed the last of them."""
     from bridge.store.reading.audience import not_owed, untold
     from bridge.store.reading.deliveries import deliveries_of
@@ -17,7 +20,8 @@ async def event_rows(store: "Store", events: "Sequence[EventView]") -> tuple[lis
 
     found = await deliveries_of(store, [event.event_id for event in events])
     owed = {event_id: await with_holds(store, views) for event_id, views in found.items()}
-    silent = await untold(store, [event for event in events if event.event_id not in owed])
+    kept_ms = settings.retention_delivered_seconds * 1000
+    silent = await untold(store, [event for event in events if event.event_id not in owed], kept_ms=kept_ms)
     passed = await not_owed(store, events, {name: {one.endpoint for one in views} for name, views in owed.items()})
     rows = [
         asdict(event)

@@ -72,7 +72,7 @@ async def task_row(store: "Store", settings: "Settings", member: str, *, depth: 
     row["fix"] = trouble.fix if trouble else view.fix or doubted(view) or unread(view)
     if view.next_at:  # nothing is read before the account's rest has ended
         row["next_at"] = max(view.next_at, (await role(store, "poll")).paused_until_at or 0)
-    row["events"], way = await event_rows(store, events)
+    row["events"], way = await event_rows(store, settings, events)
     row["fix"] = row["fix"] or way
     return row
 

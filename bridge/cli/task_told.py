@@ -43,7 +43,8 @@ def _headed(row: Row) -> str:
         note = f"at its latest read, {ago(row['polled_at'])}: {note}"
     lines = [safe(first), *([f"  {reading}"] if reading == UNCHANGED else [])]
     reading = None if reading == UNCHANGED else reading
-    told = [*filter(None, (note, reading))] or [""]
+    silent = row["events"] and row["events"][-1]["untold"] and row["fix"]
+    told = [*filter(None, (note, reading))] or ["nobody is owed its latest event" if silent else ""]
     fix = "" if any(one.endswith(f"→ {row['fix']}") for one in row["warnings"]) else typed(row["fix"])
     told[-1] = " → ".join(filter(None, (told[-1], fix)))
     return "\n".join([*lines, *(safe(f"  ! {one}") for one in (*told, *row["warnings"]) if one)])

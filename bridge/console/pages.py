@@ -133,7 +133,7 @@ class Pages:
         event_id, name = asked["event_id"], asked["endpoint"]
         found = await find_deliveries(self._store, event_id, name)
         if not found:
-            raise await absent(self._store, event_id, name, f"{safe(event_id)} to {safe(name)}")
+            raise await absent(self._store, self._settings, event_id, name, f"{safe(event_id)} to {safe(name)}")
         row, body = delivery_row(found[0], log=True), await body_of(self._store, event_id)
         for attempt in row["attempt_log"]:
             attempt["curl"] = as_curl(attempt, body)

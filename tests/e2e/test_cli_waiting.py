@@ -4,8 +4,9 @@ import json
 from collections.abc import Callable
 
 import pytest
-from owing import DELIVERED, announce, settle_as, take_in, tell_again
+from owing import DELIVERED, announce, deliver_all, settle_as, take_in, tell_again, with_store
 from redis import Redis
+from until import until
 
 from bridge.model import DeadReason, Decision, DeliveryState, EndpointEffect
 
@@ -143,12 +144,48 @@ def test_an_event_that_nobody_takes_says_what_they_take(bridge: Bridge, redis_ur
     (row,) = json.loads(bridge("task", "show", "t1", "--json")[1])["events"]
     assert (row["untold"], row["deliveries"]) == (why, [])
     bridge("endpoint", "set", "onlyfail", "--events", "index.task.*")
-    assert "onlyfail would take it, and came later" in said(bridge, "task", "show", "t1")
+    shown = said(bridge, "task", "show", "t1")
+    assert "onlyfail would take it, and was changed later" in shown
+    assert "! nobody is owed its latest event → bridge task add t1 tells the present state" in shown
     bridge("task", "add", "t1")
     take_in(redis_url)
     assert tell_again(redis_url, "t1") == "ok"
     assert "onlyfail" in said(bridge, "delivery", "show", event)
     assert "would take it" not in said(bridge, "task", "show", "t1")
+
+
+def test_what_a_task_named_it_names_again(bridge: Bridge, redis_url: str, client: "Redis") -> None:
+    """Registered without its options it would be told to everybody: so each fix has them, by name."""
+    for name in ("onlyfail", "audit", "other"):
+        bridge("endpoint", "add", name, URL, *(["--events", "index.task.failed"] if name == "onlyfail" else []))
+    client.hset("bridge:task:t1", mapping={"endpoints": "onlyfail", "metadata": "1"})
+    (event,) = announce(redis_url, "t1", "ready", ends=True)
+    again = "bridge task add t1 --metadata JSON --endpoint"
+    way = f"bridge endpoint set onlyfail --events …; then {again} onlyfail tells the present state"
+    assert f"→ {way}" in said(bridge, "task", "show", "t1")
+    assert f"→ {again} onlyfail,audit" not in said(bridge, "task", "show", "t1")
+    client.hset("bridge:task:t2", mapping={"endpoints": "audit"})
+    (event,) = announce(redis_url, "t2", "ready", ends=True)
+    assert "→ bridge task add t2 --endpoint audit,other" in bridge("delivery", "show", event, "other")[2]
+    bridge("endpoint", "add", "late", URL)
+    client.hset("bridge:task:t2", mapping={"endpoints": "audit,late"})
+    assert "→ bridge task add t2 --endpoint audit,late tells" in bridge("delivery", "show", event, "late")[2]
+
+
+def test_what_was_delivered_long_ago_is_no_fault(
+    bridge: Bridge, redis_url: str, client: "Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its deliveries are no longer kept: nobody is said to have missed it, and nothing to be sent again."""
+    monkeypatch.setenv("BRIDGE_RETENTION_DELIVERED_SECONDS", "1")
+    bridge("endpoint", "add", "audit", URL)
+    (event,) = announce(redis_url, "t1", "ready", ends=True)
+    deliver_all(redis_url)
+    with_store(redis_url, lambda store: store.outbox.prune("audit", delivered_ms=0, dead_ms=0))
+    why = "what became of index.task.ready is no longer kept (BRIDGE_RETENTION_DELIVERED_SECONDS)"
+    until(lambda: why in said(bridge, "task", "show", "t1"))
+    shown = said(bridge, "task", "show", "t1")
+    assert ("!" in shown, "task add" in shown) == (False, False)
+    assert why in bridge("delivery", "show", event)[2]
 
 
 def test_who_was_passed_over_is_told_beside_who_heard_of_it(bridge: Bridge, redis_url: str) -> None:

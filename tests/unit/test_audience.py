@@ -80,7 +80,8 @@ def test_what_a_task_names_is_what_counts() -> None:
 
 def test_who_came_later_is_not_said_to_refuse_it() -> None:
     """It takes such events now; whether it was there then is not known."""
-    assert told(Endpoint("a", URL)).startswith(f"nothing of {READY} is owed: a would take it, and came later")
+    assert told(Endpoint("a", URL)).endswith("a would take it, and was changed later, or its delivery was forgotten")
+    assert told(Endpoint("a", URL), later=["a"]) == f"nothing of {READY} is owed: a would take it, and came later"
     other = Endpoint("b", URL, events=("x",))
     assert told(other, later=["b"]) == f"no endpoint takes {READY}: none was registered then"
     assert told(other, Endpoint("c", URL, events=("y",)), later=["b"]) == f"no endpoint takes {READY}: c takes y"
@@ -100,8 +101,24 @@ def test_an_event_about_an_endpoint_asks_nothing() -> None:
 
 def test_the_way_to_tell_a_state_depends_on_whether_it_is_watched() -> None:
     """A task that has ended is announced when it is registered again; one that is watched goes on by itself."""
-    assert "bridge task add t1 tells the present state" in way_to_tell("t1", watched=False)
-    assert "task add" not in way_to_tell("t1", watched=True)
+    assert "; then bridge task add t1 tells the present state" in way_to_tell("bridge task add t1", watched=False)
+    assert "task add" not in way_to_tell("bridge task add t1", watched=True)
+
+
+def test_a_task_that_names_endpoints_is_heard_of_by_those_alone() -> None:
+    """Another one would not hear of it, and to register the task without its options tells everybody."""
+    again = "bridge task add t1 --endpoint a,b"
+    assert way_to_tell(again, watched=False, named=["a"]).startswith("bridge endpoint set a --events …; then ")
+    assert way_to_tell(again, watched=False, named=["a", "b"]).startswith("bridge endpoint set NAME --events …; then ")
+    assert way_to_tell(again, watched=False, named=["a"]).endswith(f"{again} tells the present state")
+
+
+def test_what_is_no_longer_kept_was_not_passed_over() -> None:
+    """A day after it was delivered nobody knows of it any more: there is nothing to mend."""
+    why = f"what became of {READY} is no longer kept (BRIDGE_RETENTION_DELIVERED_SECONDS)"
+    assert told(Endpoint("a", URL), Endpoint("b", URL), later=["b"], forgotten=True) == why
+    assert told(Endpoint("a", URL), later=["a"], forgotten=True).endswith("would take it, and came later")
+    assert told(Endpoint("a", URL, events=("x",)), forgotten=True) == f"no endpoint takes {READY}: a takes x"
 
 
 def test_who_was_passed_over_is_told_beside_who_heard_of_it() -> None:

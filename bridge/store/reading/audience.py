@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.audience import (
     CAME_LATER,
+    FORGOTTEN,
+    NOTHING_OWED,
     WOULD_TAKE,
     PassedOver,
     nobody,
@@ -50,14 +52,20 @@ class _Heard:
     """The names of the task's options, as its client wrote them."""
 
 
-async def untold(store: HasClient, events: Sequence[EventView]) -> dict[str, Untold]:
-    """Of events without deliveries those that are about a task, by id."""
+async def untold(store: HasClient, events: Sequence[EventView], *, kept_ms: int) -> dict[str, Untold]:
+    """Of events without deliveries those that are about a task, by id. `kept_ms`: for how long what was delivered is
+    kept."""
     endpoints = await _in_force(store) if events else {}
-    registered = await _registered(store, endpoints)
+    registered, oldest = await _registered(store, endpoints), await store.scripts.now() - kept_ms
     found = {}
     for event, heard in zip(events, await _heard(store, events), strict=True):
-        later = _later(registered, event)
-        if why := nobody(event.type, event.task, endpoints, later=later, **heard.words):
+        later, forgotten = _later(registered, event), event.committed_at < oldest
+        why = nobody(event.type, event.task, endpoints, later=later, forgotten=forgotten, **heard.words)
+        if why.startswith(FORGOTTEN):
+            found[event.event_id] = Untold(why, "")
+        elif why.startswith(NOTHING_OWED):
+            found[event.event_id] = _caught_up(why, event.task, heard)
+        elif why:
             near, way = _meant(event.task, heard, endpoints), _way(event.task, heard, endpoints)
             found[event.event_id] = Untold(f"{why}: did you mean {near[0]}?", near[1]) if near else Untold(why, way)
     return found
@@ -78,11 +86,27 @@ def _meant(task: str, heard: _Heard, endpoints: Mapping[str, Endpoint]) -> tuple
 def _way(task: str, heard: _Heard, endpoints: Mapping[str, Endpoint]) -> str:
     """How somebody hears of a task: of one that names only endpoints that there are not, another filter is no help."""
     named: Sequence[str] = heard.words["named"] or ()
-    if not named or any(name in endpoints for name in named):
-        return way_to_tell(task, watched=heard.watched)
+    there = [name for name in named if name in endpoints]
+    if there or not named:
+        return way_to_tell(_again(task, heard), watched=heard.watched, named=there)
     from bridge.hints import ways_to_name
 
     return ways_to_name(named[0], task, heard.written, dict.fromkeys(named, False), watched=heard.watched)
+
+
+def _caught_up(why: str, task: str, heard: _Heard) -> Untold:
+    """Where all is well by now: of a task that is watched its next change is told, of another its present state."""
+    if heard.watched:
+        return Untold(f"{why}; the task's next change is told", "")
+    return Untold(why, way_to_catch_up(task, _again(task, heard), watched=False))
+
+
+def _again(task: str, heard: _Heard, *beside: str) -> str:
+    """The command that registers a task as it was; `beside` those that it names, some that it did not."""
+    from bridge.hints import task_rewriting
+
+    named = [*(heard.words["named"] or ()), *beside]
+    return task_rewriting(task, (*heard.written, *(["endpoints"] if named else [])), named)
 
 
 async def not_owed(
@@ -109,8 +133,12 @@ async def unheard_by(store: HasClient, events: Sequence[EventView], name: str) -
     (event,), (heard,) = events, await _heard(store, events)
     found = passed_over(event.type, event.task, {name: one}, owed=(), **heard.words)
     if found and found[0].why == WOULD_TAKE and _later(await _registered(store, [name]), event):
-        return Untold(CAME_LATER, way_to_catch_up(event.task, watched=heard.watched))
-    way = way_to_hear(name, event.task, watched=heard.watched)
+        way = way_to_catch_up(event.task, _again(event.task, heard), watched=heard.watched)
+        return Untold(CAME_LATER, way)
+    named = heard.words["named"]
+    if named is not None and name not in named:
+        return next((Untold(each.why, _again(event.task, heard, name)) for each in found), None)
+    way = way_to_hear(name, _again(event.task, heard), watched=heard.watched)
     return next((Untold(each.why, way) for each in found), None)
 
 
