@@ -708,3 +708,25 @@ def test_whoever_waits_is_told_for_what(bridge: Bridge, redis_url: str) -> None:
     code, out, told = bridge("task", "wait", "t1", "t2", "--timeout", "1s")
     assert (code, "Waiting for t1 to be ready" in told, "Waiting" in out) == (124, True, False)
     assert "Waiting" not in bridge("task", "wait", "t2")[2]
+
+
+def test_a_task_whose_time_ran_out_says_so(bridge: Bridge, redis_url: str, client: "Redis") -> None:
+    """It looks else as if somebody had taken it back; the command that watches it again has its options."""
+    for task in ("t2", "t3", "t1"):
+        announce(redis_url, task, "queued")
+    client.hset("bridge:task:t1", mapping={"endpoints": "audit", "expires_at": "3800000000"})
+    client.hset("bridge:task:t2", mapping={"endpoints": "audit", "expires_at": "3800000000"})
+    client.zadd("bridge:tasks", {"t1": 0})
+    take_in(redis_url)
+    client.hset("bridge:watch:t1", "expires", "1")
+    client.hset("bridge:task:t1", "expires_at", "1")
+    assert bridge("task", "rm", "t2", "t3")[0] == 0
+    with_store(redis_url, lambda store: store.registry.claim_tasks(100, lease_ms=20_000))
+    row = json.loads(bridge("task", "show", "t1", "--json")[1])
+    assert (row["state"], row["expires_at"]) == ("ended", "1970-01-01T00:00:01.000Z")
+    shown = " ".join(bridge("task", "show", "t1")[1].split())
+    way = "bridge task add t1 --endpoint audit --expires-in TIME"
+    assert f"! its time ran out, expires_at was 1970-01-01T00:00:01.000Z → {way}" in shown
+    assert "time ran out" in bridge("task", "ls", "--json")[1]
+    for task in ("t2", "t3"):
+        assert "time ran out" not in bridge("task", "show", task)[1]

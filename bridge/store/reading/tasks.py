@@ -9,6 +9,7 @@ from bridge.formats import rfc3339
 from bridge.model import MILLISECONDS_FROM, OPTIONS, DeliveryState
 from bridge.rejection import told_of
 from bridge.store.reading.deliveries import deliveries_of
+from bridge.store.reading.expired import tell_expired
 from bridge.store.reading.standings import standings
 from bridge.store.reading.trips import HasClient, as_ms, as_record, ask, pieces
 from bridge.store.records import as_text
@@ -98,7 +99,7 @@ async def find_tasks(store: HasClient, members: Sequence[str]) -> list[TaskView]
     views = [_view(member, *replies[i * 6 : i * 6 + 6]) for i, member in enumerate(members)]
     scores = {view.task: replies[i * 6] for i, view in enumerate(views) if view.state == "waiting" and replies[i * 6]}
     now = await store.scripts.now() if scores else 0
-    return [_ahead(view, scores.get(view.task, 0), now) for view in views]
+    return await tell_expired(store, [_ahead(view, scores.get(view.task, 0), now) for view in views])
 
 
 def _ahead(view: TaskView, score: float, now: int) -> TaskView:
