@@ -274,6 +274,8 @@ class Poller:
                 reading, lambda: self._registry.commit(task, event, snapshot, delay_ms=delay), "changed"
             )
             span.came_to(word)
+        if word is None:
+            return  # Redis took it not: another claim reads it again
         self._log.info(
             "task.changed",
             task=task.member,

@@ -26,6 +26,7 @@ from bridge.cli.output import (
     span,
 )
 from bridge.cli.session import settings_of, with_store
+from bridge.cli.task_trouble import FULL
 from bridge.cli.word import Word
 from bridge.orders.moments import seconds_from
 
@@ -147,7 +148,8 @@ def _screen(row: dict[str, Any], deployment: "Deployment") -> dict[str, Any]:
         "deliveries": f"{row['pending']} pending, {row['dead']} dead{oldest}" + (DOCTOR if row["dead"] else ""),
         "endpoints": "; ".join([_endpoints(row), *filter(None, [unreadable.get("endpoints")])]),
         "Redis": f"{redis['version']}, memory {redis['memory']} (limit {redis['limit']}), "
-        f"append-only file {'on' if redis['append_only'] else 'OFF'}, up {span(redis['uptime_seconds'])}",
+        f"append-only file {'on' if redis['append_only'] else 'OFF'}, up {span(redis['uptime_seconds'])}"
+        + (f"; FULL: nothing new is written{DOCTOR}" if redis["full"] else ""),
     }
     if told := "; ".join(_upstream(row)):
         words["upstream"] = told
@@ -233,6 +235,10 @@ async def health_of(
         who = f"worker is alive on {socket.gethostname()}" if here else "shift is alive"
         start = settings.deployment.start(absent[0] if len(absent) == 1 else "")
         faults.append(f"{', '.join(f'no {kind} {who}' for kind in absent)} → {start}")
+    from bridge.store.reading.vitals import redis_is_full
+
+    if not here and await redis_is_full(store):
+        faults.append(f"{FULL}{DOCTOR}")
     notes = []
     if "poll" in kinds and not has_key:
         notes.append("nothing is polled, as there is no TWELVELABS_API_KEY")

@@ -24,6 +24,7 @@ RETURN_SECONDS = 15.0
 RAISE = (
     "raise BRIDGE_TWELVELABS_REQUESTS_PER_MINUTE for the worker, or BRIDGE_POLL_INTERVAL_SECONDS; or: bridge status -w"
 )
+FULL = "Redis is full: what changes at TwelveLabs is not written until it has room; what is owed is delivered"
 UNCHANGED = "nothing changed at TwelveLabs since its latest event, so there is no newer one"
 
 
@@ -36,12 +37,19 @@ class Trouble:
 
 
 def trouble_of(
-    role: "Role", *, has_key: bool, was_read: bool, overdue: bool = False, deployment: Deployment = Deployment.BY_HAND
+    role: "Role",
+    *,
+    has_key: bool,
+    was_read: bool,
+    overdue: bool = False,
+    full: bool = False,
+    deployment: Deployment = Deployment.BY_HAND,
 ) -> Trouble | None:
     """What is wrong with the polling of all tasks; None if nothing is, as far as it shows.
 
     `has_key`: there is one here, which counts where the workers do not say whether they have one; `was_read`: some of
     the tasks were read well, so that they have one. `overdue`: some of them is due for longer than it takes.
+    `full`: Redis takes nothing new.
     """
     if not role.workers:
         return Trouble(NO_WORKER, deployment.start())
@@ -52,6 +60,8 @@ def trouble_of(
         if role.has_key is False:
             return Trouble("the running worker has no API key: nothing is read", fix)
         return Trouble("there is no API key here: if the worker has none either, nothing is read", fix)
+    if full:
+        return Trouble(FULL, "bridge doctor")
     if role.paused_until_at:
         return Trouble(
             "TwelveLabs asked for a rest (its limit, or Retry-After): nothing is read until it ends", "bridge status -w"
@@ -67,7 +77,7 @@ def trouble_of(
 
 async def find_trouble(store: "Store", settings: "Settings", views: Iterable["TaskView"]) -> Trouble | None:
     """What keeps these tasks, all of them registered, from being read."""
-    from bridge.store.reading.vitals import role
+    from bridge.store.reading.vitals import redis_is_full, role
 
     views = list(views)
     was_read = any(view.polled_at and not view.faults for view in views)
@@ -75,7 +85,8 @@ async def find_trouble(store: "Store", settings: "Settings", views: Iterable["Ta
     seen, deployment = await role(store, "poll"), settings.deployment
     now = await store.scripts.now()
     overdue = any(view.next_at and view.next_at < now - OVERDUE_MS for view in views)
-    return trouble_of(seen, has_key=has_key, was_read=was_read, overdue=overdue, deployment=deployment)
+    full = await redis_is_full(store)
+    return trouble_of(seen, has_key=has_key, was_read=was_read, overdue=overdue, full=full, deployment=deployment)
 
 
 def unchanged(view: "TaskView") -> bool:

@@ -730,3 +730,20 @@ def test_a_task_whose_time_ran_out_says_so(bridge: Bridge, redis_url: str, clien
     assert "time ran out" in bridge("task", "ls", "--json")[1]
     for task in ("t2", "t3"):
         assert "time ran out" not in bridge("task", "show", task)[1]
+
+
+def test_a_full_redis_is_said_where_nothing_seems_to_change(bridge: Bridge, redis_url: str, client: "Redis") -> None:
+    """In task show, status and health: what changed was read, and could not be written."""
+    bridge("endpoint", "add", "audit", "http://127.0.0.1:9/")
+    announce(redis_url, "t1", "queued")
+    client.zadd("bridge:workers:poll", {"poll:1" + KEYED: (time.time() + 60) * 1000})
+    client.config_set("maxmemory", "1")
+    try:
+        shown = bridge("task", "show", "t1")[1]
+        screen, health = bridge("status")[1], bridge("health")
+    finally:
+        client.config_set("maxmemory", "0")
+    assert "! Redis is full: what changes at TwelveLabs is not written until it has room" in " ".join(shown.split())
+    assert "FULL: nothing new is written" in " ".join(screen.split())
+    assert (health[0], "Redis is full" in health[1]) == (1, True)
+    assert "full" not in bridge("task", "show", "t1")[1] + bridge("status")[1] + bridge("health")[1]

@@ -63,3 +63,10 @@ def test_that_nothing_changed_is_said_where_nothing_is_amiss(owed: int, delivere
     )  # fmt: skip
     assert unchanged(view) is well
     assert not unchanged(replace(view, note="HTTP 500"))
+
+
+def test_a_full_redis_is_told_before_what_reads_well() -> None:
+    """Its change was read, and cannot be written: that nothing changed would be false."""
+    trouble = trouble_of(WELL, has_key=True, was_read=True, full=True)
+    assert trouble is not None
+    assert trouble.reason.startswith("Redis is full: ")

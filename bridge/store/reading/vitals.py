@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+from redis.exceptions import NoPermissionError
+
 from bridge.doctor.upstream import ListFacts
 from bridge.model import Fault
 from bridge.store.reading.endpoints import EndpointView, list_endpoints
@@ -225,8 +227,22 @@ async def oldest_due(store: HasClient, endpoints: Sequence[EndpointView]) -> dic
     }
 
 
+async def redis_is_full(store: HasClient) -> bool:
+    """Whether Redis refuses what would need more memory; False for who may not know."""
+    try:
+        return _is_full(await store.client.info("memory"))
+    except NoPermissionError:
+        return False
+
+
+def _is_full(info: Mapping[str, Any]) -> bool:
+    limit = int(info.get("maxmemory", 0))
+    return 0 < limit <= int(info.get("used_memory", 0)) and info.get("maxmemory_policy") == "noeviction"
+
+
 def _about(info: dict[str, Any]) -> dict[str, Any]:
     return {
+        "full": _is_full(info),
         "version": str(info.get("redis_version", "")),
         "memory": str(info.get("used_memory_human", "")),
         "limit": str(info.get("maxmemory_human", "")) if info.get("maxmemory") else "none",
