@@ -98,7 +98,7 @@ _FAULTS = {
     Fault.DNS: ("its name does not resolve from here", True),
     Fault.CONNECT: ("nothing listens there, or a firewall is in between: start the receiver, or", True),
     Fault.TLS: ("its certificate does not hold: put it right (name, date, chain), or name your own authority in "
-                "BRIDGE_DELIVERY_CA_FILE", False),
+                "BRIDGE_DELIVERY_CA_FILE, here and for the worker", False),
     Fault.TIMEOUT: ("the receiver has to answer within the deadline: answer first, work afterwards", False),
     Fault.RESET: ("the receiver, or a proxy before it, closed the connection: look at its log", False),
     Fault.PROTOCOL: ("what answers there does not speak HTTP as it should", True),

@@ -77,7 +77,7 @@ def _event(event: Row, *, untold: str) -> Iterator[str]:
     for one in event["deliveries"]:
         reason = f" ({one['reason']})" if one["reason"] else ""
         attempts = f"{one['attempts']} attempt{'s' * (one['attempts'] != 1)}"
-        following = next_due(one["next_at"]) if one["next_at"] and one["attempts"] else ""
+        following = next_due(one["next_at"]) if one["next_at"] else ""
         told = ", ".join(filter(None, (attempts, following, waits(one, width=WHOLE_ERROR))))
         yield safe(f"  → {one['endpoint']}  {one['state']}{reason}, {told}")
     passed = [one for one in event["passed_over"] if one["why"] != WOULD_TAKE]

@@ -6,6 +6,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bridge.errors import Conflict
+from bridge.model import Fault
 from bridge.orders.definitions import absent
 from bridge.orders.steering import kept_back
 from bridge.trial import TYPE, advice, delivered, trial
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from bridge.settings import Settings
     from bridge.store import Store
 
+OF_SETTINGS = {Fault.TLS, Fault.DNS, Fault.BLOCKED}
+"""What an attempt may fail by where another one, made elsewhere or by other settings, does not."""
 PHASES = ("dns", "connect", "tls", "wait", "total")
 
 
@@ -36,6 +39,7 @@ async def tried(store: "Store", settings: "Settings", name: str, event_type: str
     from bridge.filters import matches
     from bridge.store.reading.checkup import owed_facts
     from bridge.store.reading.endpoints import find_endpoint
+    from bridge.store.reading.standings import standings
     from bridge.wiring import sender_from
 
     endpoint = (await store.registry.reload_endpoints()).by_name.get(name)
@@ -57,6 +61,12 @@ async def tried(store: "Store", settings: "Settings", name: str, event_type: str
         warnings.append(f"Its filter would keep such an event from it → bridge endpoint show {safe(name)}")
     if disabled:
         warnings.append(f"It is {view.state} ({safe(view.reason)}): what is owed is held.")
+    failed_by = (await standings(store, [name]))[name].error
+    if took and failed_by.partition(":")[0] in OF_SETTINGS:
+        warnings.append(
+            f"The worker's latest attempt failed by {safe(failed_by)}, and this one had the settings that are here: if "
+            "that goes on, give the worker the same, and start it anew."
+        )
     (owed,) = await owed_facts(store, {name: endpoint.url}, [name])
     warnings += kept_back(owed)
     next_ = afterwards(owed) if took else advice(endpoint, outcome, settings.policy)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from owing import DEAD, announce, claim, settle, with_store
+from owing import DEAD, announce, claim, settle, settle_as, with_store
 from redis import Redis
 
 from bridge.guard import Policy
@@ -250,3 +250,17 @@ def test_a_blocked_trial_names_the_setting_that_blocks_it(bridge: Bridge, monkey
     code, _, told = bridge("endpoint", "test", "billing")
     assert (code, "set BRIDGE_DELIVERY_ALLOW_HTTP=true here and for the worker, or" in told) == (1, True)
     assert "ALLOW_NETWORKS" not in told
+
+
+@pytest.mark.usefixtures("billing")
+@pytest.mark.parametrize(("fault", "is_told"), [("tls", True), ("dns", True), ("blocked", True), ("reset", False)])
+def test_a_trial_that_is_taken_where_the_workers_attempts_are_not_says_so(
+    bridge: Bridge, redis_url: str, fault: str, is_told: bool
+) -> None:
+    """An authority, a resolver or an allowance that only this shell has: to try again here would show nothing else."""
+    announce(redis_url, "t1", "ready")
+    settle_as(redis_url, LATER, json.dumps({"attempt": 1, "at": 1, "fault": fault, "detail": "as it is"}))
+    code, _, told = bridge("endpoint", "test", "billing")
+    assert code == 0
+    words = f"The worker's latest attempt failed by {fault}: as it is, and this one had the settings that are here"
+    assert (words in " ".join(told.split())) is is_told
