@@ -20,6 +20,8 @@ FORGOTTEN = "what became of"
 NOTHING_OWED = "nothing of"
 """How it begins where somebody would take it by now."""
 CAME_LATER = "it was registered later than this event"
+NAMES_OTHERS = "the task names others:"
+"""Of an endpoint that the task does not name; those that it names follow."""
 NO_SUCH = "and there is no such endpoint"
 """What follows the name of an endpoint that a task names, and that nobody registered."""
 MOST = 100
@@ -87,20 +89,26 @@ def passed_over(
 ) -> list[PassedOver]:
     """Whom an event of a task is not owed to, by name, at most `MOST`; the other words are as in `nobody`.
 
-    Of those that were registered `later` nothing is said: they were not there to be passed over.
+    Of those that were registered `later` nothing is said, but where the task names them: they were not there to be
+    passed over. Those that it names come first.
     """
     if not event_type.startswith(FAMILIES):
         return []
 
     def why(one: Endpoint) -> str:
         if named is not None and one.name not in named:
-            return f"the task names others: {_listed(named)}"
+            return f"{NAMES_OTHERS} {_listed(named)}"
+        if one.name in later:
+            return CAME_LATER
         if matches(one, event_type, task, index=index, metadata=metadata):
             return WOULD_TAKE
         return f"it takes {_instead(one, event_type, task, index)}"
 
-    there = [one for name, one in sorted(endpoints.items()) if not name.startswith("url:") and name not in later]
-    left_out = [one for one in there if one.name not in owed]
+    meant = named or ()
+    there = [
+        one for name, one in endpoints.items() if not name.startswith("url:") and (name in meant or name not in later)
+    ]
+    left_out = sorted((one for one in there if one.name not in owed), key=lambda one: (one.name not in meant, one.name))
     return [PassedOver(one.name, why(one)) for one in left_out[:MOST]]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bridge.audience import SHOWN, WOULD_TAKE
+from bridge.audience import NAMES_OTHERS, SHOWN, WOULD_TAKE
 from bridge.cli.delivery import waits
 from bridge.cli.output import ago, fields_of, next_due, safe, with_command
 from bridge.cli.task_trouble import UNCHANGED
@@ -80,11 +80,21 @@ def _event(event: Row, *, untold: str) -> Iterator[str]:
         following = next_due(one["next_at"]) if one["next_at"] else ""
         told = ", ".join(filter(None, (attempts, following, waits(one, width=WHOLE_ERROR))))
         yield safe(f"  → {one['endpoint']}  {one['state']}{reason}, {told}")
-    passed = [one for one in event["passed_over"] if one["why"] != WOULD_TAKE]
+    passed = _together_left_out([one for one in event["passed_over"] if one["why"] != WOULD_TAKE])
     for one in passed[:SHOWN]:
         yield safe(f"  not to {one['endpoint']}: {one['why']}")
     if len(passed) > SHOWN:
         yield safe(f"  and not to {len(passed) - SHOWN} more → bridge delivery show {event['event_id']} NAME")
+
+
+def _together_left_out(passed: Sequence[Row]) -> list[Row]:
+    """Once for all, that the task names others: that was somebody's choice, and no fault of each."""
+    chosen = [one for one in passed if one["why"].startswith(NAMES_OTHERS)]
+    if len(chosen) < 2:
+        return list(passed)
+    named = chosen[0]["why"].removeprefix(NAMES_OTHERS).strip()
+    others = {"endpoint": f"{len(chosen)} others", "why": f"the task names {named}"}
+    return [*(one for one in passed if one not in chosen), others]
 
 
 def hints_of(events: Sequence[Row], task: str) -> list[Advice]:

@@ -172,6 +172,21 @@ def test_what_a_task_named_it_names_again(bridge: Bridge, redis_url: str, client
     assert "→ bridge task add t2 --endpoint audit,late tells" in bridge("delivery", "show", event, "late")[2]
 
 
+def test_whom_a_task_does_not_name_is_said_once_for_all(bridge: Bridge, redis_url: str, client: "Redis") -> None:
+    """It was chosen so; whom it names and who is not owed it, as it came later, stands by itself and first."""
+    for name in ("audit", "b1", "b2", "b3"):
+        bridge("endpoint", "add", name, URL)
+    client.hset("bridge:task:t1", mapping={"endpoints": "audit,late"})
+    announce(redis_url, "t1", "ready", ends=True)
+    bridge("endpoint", "add", "late", URL)
+    take_in(redis_url)
+    shown = [line.strip() for line in lines(bridge, "task", "show", "t1") if "not to" in line]
+    assert shown == [
+        "not to late: it was registered later than this event",
+        "not to 3 others: the task names audit, late",
+    ]
+
+
 def test_what_was_delivered_long_ago_is_no_fault(
     bridge: Bridge, redis_url: str, client: "Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:

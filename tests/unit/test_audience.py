@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.audience import MOST, SHOWN, WOULD_TAKE, nobody, passed_over, way_to_tell
+from bridge.audience import CAME_LATER, MOST, SHOWN, WOULD_TAKE, nobody, passed_over, way_to_tell
 from bridge.filters import matches
 from bridge.model import Endpoint
 
@@ -141,6 +141,10 @@ def test_who_was_passed_over_is_told_beside_who_heard_of_it() -> None:
     assert [one.endpoint for one in known] == ["late"]
     named = passed_over(READY, "t1", endpoints, owed={"audit"}, named=["audit"])
     assert {one.why for one in named} == {"the task names others: audit"}
+    meant = passed_over(READY, "t1", endpoints, owed={"audit"}, named=["audit", "late"], later=["billing", "late"])
+    assert [(one.endpoint, one.why) for one in meant] == [("late", CAME_LATER)]
+    first = passed_over(READY, "t1", endpoints, owed=(), named=["late"], later=[])
+    assert [one.endpoint for one in first] == ["late", "audit", "billing"]
     assert passed_over("bridge.endpoint.failing", "endpoint:a", endpoints, owed=set()) == []
 
 
