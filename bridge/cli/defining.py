@@ -94,8 +94,11 @@ async def rewrite(
 
 
 def tell_state(one: Rewritten) -> None:
-    """What writing it anew did to an endpoint that was disabled, or did not do."""
+    """What writing it anew did to an endpoint that was disabled, or did not do; and what it does not bring back."""
     if one.is_.state == "disabled":
         say(f"! {held(one.is_)}")
     elif one.was.state in {"held", "disabled"}:
         say(f"It was {one.was.state} ({safe(one.was.reason)}); written anew, it is active, and what was held is due.")
+    if dead := one.is_.dead:
+        again = f"bridge endpoint recover {safe(one.is_.name)}"
+        say(f"{dead} {'is' if dead == 1 else 'are'} dead; once it takes events, to have them owed again → {again}")

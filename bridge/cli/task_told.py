@@ -27,6 +27,8 @@ def told(row: Row) -> str:
     events = row["events"][::-1]
     silent = _said_once(events)
     hints = [f"  {safe(one)}" for one in (*_passed_over(events), *hints_of(events, row["task"]))]
+    if not events and row["event_id"]:
+        hints.append("  none of its events is kept any more")
     shown = ["\n".join(_event(one, untold=why)) for one, why in zip(events, silent, strict=True)]
     blocks = ["\n".join(map(with_command, block.split("\n"))) for block in (_headed(row), *shown, "\n".join(hints))]
     return "\n\n".join(filter(None, (*blocks, _figures(row))))

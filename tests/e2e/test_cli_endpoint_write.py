@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from owing import announce, claim
+from owing import DEAD, announce, claim, settle
 from redis import Redis
 
 from bridge.signature import generate_secret
@@ -232,3 +232,13 @@ def test_a_field_that_is_written_as_it_was_meant_ends_the_misspelt_one(bridge: B
     definition = json.loads(client.hget("bridge:endpoints", "a") or "")
     assert (definition["events"], "event" in definition, definition["x-note"]) == (["index.task.ready"], False, "mine")
     assert "did you mean" not in bridge("doctor")[1]
+
+
+@pytest.mark.usefixtures("billing")
+def test_dead_letters_are_not_brought_back_by_another_place(bridge: Bridge, redis_url: str) -> None:
+    """What was held is due, what is dead is not: who mends an endpoint so is told of it."""
+    announce(redis_url, "a1", "ready")
+    settle(redis_url, DEAD)
+    told = bridge("endpoint", "set", "billing", "--url", URL + "2")[2]
+    assert "1 is dead; once it takes events, to have them owed again → bridge endpoint recover billing" in told
+    assert "bridge endpoint recover billing" in bridge("endpoint", "rotate", "billing")[2]

@@ -747,3 +747,11 @@ def test_a_full_redis_is_said_where_nothing_seems_to_change(bridge: Bridge, redi
     assert "FULL: nothing new is written" in " ".join(screen.split())
     assert (health[0], "Redis is full" in health[1]) == (1, True)
     assert "full" not in bridge("task", "show", "t1")[1] + bridge("status")[1] + bridge("health")[1]
+
+
+def test_a_task_whose_events_are_no_longer_kept_says_so(bridge: Bridge, redis_url: str, client: "Redis") -> None:
+    """A bare header looked as if nothing had ever been told of it."""
+    announce(redis_url, "t1", "ready", ends=True)
+    assert "kept any more" not in bridge("task", "show", "t1")[1]
+    client.xtrim("bridge:events", 0)
+    assert "none of its events is kept any more" in bridge("task", "show", "t1")[1]
