@@ -24,9 +24,6 @@ NOBODY = "there is no such endpoint, so nobody hears of it"
 SOON_MS = 10_000
 """What is due sooner is not worth a command."""
 
-_PROBE = "bridge delivery ls --endpoint {name} --state pending --limit 1 -o ids | bridge delivery retry -"
-"""To ask for any delivery of a held endpoint has it probed at once."""
-
 _DEAD = {
     "poison": "whoever attempted it ended without a word",
     "body-lost": "its body is gone from Redis",
@@ -169,7 +166,7 @@ def _state(one: OwedFacts) -> Iterator[Finding]:
         cure, probed = _cure(one), f"it is probed in {span(one.probe_ms)}"
         way = probed if cure else f"put its receiver right: {probed}, or now"
         why = f"{failing}{_causes(one)}; {_waiting(one)}; {way}"
-        fix = cure or _PROBE.format(name=one.name)
+        fix = cure or f"bridge endpoint enable {one.name}"
         yield warn("endpoint", f"{one.called} is held ({one.reason or 'failing'})", why, fix)
     elif one.state == "disabled" and one.in_force:
         yield _disabled(one)

@@ -300,7 +300,7 @@ def test_workers_are_judged_by_life_and_lag(facts: work.RoleFacts, levels: list[
         (work.OwedFacts("a", "held", "failing", pending=3, failures=12, probe_ms=240_000), "a is held (failing)"),
         (
             work.OwedFacts("a", "held", "failing", probe_ms=240_000),
-            "it is probed in 4 min, or now | bridge delivery ls",
+            "it is probed in 4 min, or now | bridge endpoint enable a",
         ),
         (
             work.OwedFacts("a", "held", error="HTTP 401"),
