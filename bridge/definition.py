@@ -2,6 +2,7 @@
 
 import json
 import re
+from shlex import quote
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, ValidationInfo
@@ -16,6 +17,7 @@ from bridge.guard import Policy
 from bridge.keyset import MAKE_ONE, NO_KEY
 from bridge.kinds import ANALYSIS
 from bridge.model import V1, V1A, Endpoint, Ordering
+from bridge.redaction import bare
 from bridge.rejection import Rejection
 from bridge.rotation import PREVIOUS_SECRETS, PreviousSecretDefinition, previous_secrets
 from bridge.sealing import SEALED_BYTES, is_sealed
@@ -46,9 +48,10 @@ RESERVED_HEADERS = frozenset(
 RESERVED_PREFIXES = ("webhook-", "proxy-", "x-forwarded-", "bridge-", "tl-signature", "ce-")
 
 MAKE_ONE_OF_OURS = (
-    'make one with: echo "whsec_$(openssl rand -base64 32)"; what TwelveLabs revealed is for the format twelvelabs'
+    'bridge endpoint add {name} {url} --replace  # makes one; or by yourself: echo "whsec_$(openssl rand -base64 32)"; '
+    "what TwelveLabs revealed is for the format twelvelabs"
 )
-"""Where a secret comes from in all formats but TwelveLabs' own."""
+"""Where a secret comes from in all formats but TwelveLabs' own: a command that can be pasted as it stands."""
 _FIXES = {
     "": 'write one JSON object: {"url": "https://…", "events": ["index.task.*"], "secret": "whsec_…"}',
     "url": 'write it in quotes, as "https://example.com/hook"',
@@ -58,7 +61,6 @@ _FIXES = {
     "metadata": 'write an object, as {"team": ["video"]}',
     "headers": 'write an object of texts, as {"x-team": "video"}',
     "format": f"choose one of: {', '.join(CONTENT_TYPES)}",
-    "secret": MAKE_ONE_OF_OURS,
     "ordering": f"choose one of: {', '.join(Ordering)}",
     "concurrency": f"write a number from 1 to {CONCURRENCY}, without quotes",
     "rate": "write attempts a second or a minute, as 10/s or 300/m",
@@ -123,7 +125,7 @@ def endpoint(
             lambda: _check_any_url(written, policy),
             lambda: _check_any_secret(written, has_default_secret=has_default_secret),
         )
-        raise together([*written.faults(error, _fixes_for(written)), *others]) from None
+        raise together([*written.faults(error, _fixes_for(name, written)), *others]) from None
     faults = objections(
         lambda: _check_events(definition),
         lambda: check_url("url", definition.url, policy),
@@ -154,9 +156,13 @@ def endpoint(
     )
 
 
-def _fixes_for(written: Written) -> dict[str, str]:
+def _fixes_for(name: str, written: Written) -> dict[str, str]:
     """Where a secret comes from is told by the format that it would be for."""
-    return _FIXES | ({"secret": WHERE_FROM} if written.text("format") == TWELVELABS else {})
+    if written.text("format") == TWELVELABS:
+        return _FIXES | {"secret": WHERE_FROM}
+    url = written.text("url")
+    shown = url if url and quote(bare(url)) == url else "URL"
+    return _FIXES | {"secret": MAKE_ONE_OF_OURS.format(name=name, url=shown)}
 
 
 def _check_any_url(written: Written, policy: Policy) -> None:
