@@ -25,6 +25,7 @@ from bridge.rejection import Rejection
 from bridge.sandbox.redis import RedisServer
 from bridge.signature import parse_secret
 from bridge.waiting import REWRITTEN
+from bridge.wording import safe
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from bridge.store import Store
 
 LOOK_SECONDS = 0.5
+OTHERS = 5
+"""How many endpoints of others are named."""
 IDS = 1_000
 SENTENCES = {
     "upstream.faulty": "TwelveLabs: {detail} (reads that failed since the last line: {reads}; they are tried again)",
@@ -166,12 +169,28 @@ async def perform(session: Session, port: int, *, local: bool, until_done: bool,
         await stage.register(store, {}, session.ids)
         await store.wake("poll")
         _narrate(session, narration, local=local, own_redis=own_redis)
+        await _tell_of_others(session, store, narration)
         outcome: BridgeError | int | None = await stage.either(
             worker.ended(), _refused(session), _until_done(session, store, narration, until_done)
         )
     if isinstance(outcome, BridgeError):
         raise outcome
     return outcome or 0
+
+
+async def _tell_of_others(session: Session, store: "Store", narration: "Console") -> None:
+    """Who registered endpoints in this Redis hears of these tasks, too: it may be the one that is in use."""
+    from bridge.store.records import as_text
+    from bridge.store.scripts import store_errors
+
+    with store_errors():
+        names = sorted(map(as_text, await store.client.hkeys(store.keys.endpoints)))
+    if others := [name for name in names if name != session.name]:
+        shown = safe(", ".join([*others[:OTHERS], *(["…"] if len(others) > OTHERS else [])]))
+        them = (
+            "1 endpoint that is registered there hears" if len(others) == 1 else f"{len(others)} endpoints there hear"
+        )
+        narration.print(f"! {them} of it, too: {shown}. For a Redis of this run alone, leave BRIDGE_REDIS_URL unset.")
 
 
 async def _take_back(session: Session, store: "Store") -> None:
@@ -222,7 +241,7 @@ async def _until_done(session: Session, store: "Store", narration: "Console", un
             if until_done and not watched and all(attempts >= session.patience for attempts in owed):
                 if owed:
                     many = "s" * (len(owed) != 1)
-                    told = f"{bare(session.url)} refused {len(owed)} event{many} {session.patience} times"
+                    told = f"{bare(session.url)} did not take {len(owed)} event{many}, {session.patience} times"
                     narration.print(f"! {told}: put it right, and run this again")
                 code, why = await verdict(session, store)
                 narration.print(f"Done: {why}; exit code {code}.")

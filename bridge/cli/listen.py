@@ -249,9 +249,9 @@ async def _listen(host: str, port: int, known: Sequence[Known], url: str | None,
             narration.print("! No secret, so nothing is verified: --secret-file F, or BRIDGE_DELIVERY_DEFAULT_SECRET.")
         for way in (here, *elsewhere):
             narration.print(
-                f"To register it{way.whence}: {program()} endpoint add local {way.url} {signing}; "
-                f"its worker needs BRIDGE_DELIVERY_ALLOW_HTTP=true and "
-                f"BRIDGE_DELIVERY_ALLOW_NETWORKS={way.networks}."
+                f"To register it{way.whence}: {program()} endpoint add local {way.url} {signing}\n"
+                "  where its worker runs: "
+                f"export BRIDGE_DELIVERY_ALLOW_HTTP=true BRIDGE_DELIVERY_ALLOW_NETWORKS={way.networks}"
             )
         await asyncio.Event().wait()
     finally:

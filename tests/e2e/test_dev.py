@@ -183,15 +183,20 @@ def test_dev_waits_for_no_attempt_that_is_minutes_away(tmp_path: Path) -> None:
         words = (task, "--until-done", "--to", receiver.url)
         done = run_dev(simulator, tmp_path, *words, BRIDGE_DELIVERY_SCHEDULE_SECONDS="0,0.2,600")
     assert done.returncode == 1, done.stderr
-    assert f"{receiver.url} refused 1 event 2 times" in done.stderr
+    assert f"{receiver.url} did not take 1 event, 2 times" in done.stderr
     assert [arrival.attempt for arrival in receiver.arrivals] == [1, 2]
 
 
 def test_dev_uses_the_redis_that_is_configured_and_takes_its_endpoint_back(tmp_path: Path, redis_url: str) -> None:
-    """The task and its snapshot stay in a Redis of one's own, the endpoint of this run does not; Ctrl-C ends with 0."""
+    """The task and its snapshot stay in a Redis of one's own, the endpoint of this run does not; Ctrl-C ends with 0.
+
+    Who is registered there hears of the task, too, and that is said.
+    """
     simulator = Simulator()
     with simulator.in_thread(), Redis.from_url(redis_url, decode_responses=True) as client:
         task = simulator.add_task(timeline=a_timeline(indexing=600))
+        theirs = {"url": "http://127.0.0.1:9/", "events": ["index.task.failed"], "secret": generate_secret(bytes(32))}
+        client.hset("bridge:endpoints", "billing", json.dumps(theirs))
         dev = subprocess.Popen(
             [sys.executable, "-m", "bridge", "dev", task],
             env=settings(simulator, BRIDGE_REDIS_URL=redis_url), cwd=tmp_path,
@@ -199,11 +204,12 @@ def test_dev_uses_the_redis_that_is_configured_and_takes_its_endpoint_back(tmp_p
         )  # fmt: skip
         assert dev.stdout is not None
         assert "✓ sig ok" in dev.stdout.readline()
-        assert client.hlen("bridge:endpoints") == 1
+        assert client.hlen("bridge:endpoints") == 2
         dev.send_signal(signal.SIGINT)
         _, told = dev.communicate(timeout=30)
         assert dev.returncode == 0, told
-        assert client.hlen("bridge:endpoints") == 0
+        assert client.hkeys("bridge:endpoints") == ["billing"]
+        assert "! 1 endpoint that is registered there hears of it, too: billing." in told
         assert client.zscore("bridge:tasks", task) is not None
         assert client.exists(f"bridge:snapshot:{task}")
 
