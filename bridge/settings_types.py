@@ -102,7 +102,7 @@ def _redis_url(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     _complete(text, "what it stands for, such as :PASSWORD or USER:PASSWORD")
     if found := _ADDRESS.fullmatch(text):
-        told = f"must start with redis://: BRIDGE_REDIS_URL=redis://{found['host']}:{found['port'] or '6379'}/0"
+        told = f"lacks redis:// before it, write BRIDGE_REDIS_URL=redis://{found['host']}:{found['port'] or '6379'}/0"
         raise PydanticCustomError("address", "{reason}", {"reason": told})
     parts = _split_url(text)
     hosts = parts.netloc.rpartition("@")[2].split(",")

@@ -239,6 +239,8 @@ def _refused_row(one: "Refused", *, toml: bool) -> dict[str, Any]:
     fix = one.rejection.fix.replace(" and HSET it again", "")
     if one.rejection.field == "name":
         fix = "choose another name"
+    elif one.rejection.field == "secret" and toml and fix.startswith("bridge endpoint add"):
+        fix = f"make one with{fix.partition('by yourself')[2]}"
     elif one.rejection.field == "secret" and toml and "bridge endpoint add" in fix:
         fix = 'write secret_file = "…", or set BRIDGE_DELIVERY_DEFAULT_SECRET'
     return {

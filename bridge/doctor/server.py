@@ -155,7 +155,8 @@ def _memory(facts: ServerFacts, *, allow_volatile: bool) -> Iterator[Finding]:
         return
     level = fail if share >= MEMORY_FAIL else warn
     why = "a full Redis refuses new tasks and changes; what is owed is still delivered"
-    yield level("memory", text, why, "redis-cli CONFIG SET maxmemory to more, or lower BRIDGE_RETENTION_… settings")
+    more = f"redis-cli CONFIG SET maxmemory {2 * facts.limit}  # or lower BRIDGE_RETENTION_… settings"
+    yield level("memory", text, why, more)
 
 
 def _clock(facts: ServerFacts) -> Iterator[Finding]:

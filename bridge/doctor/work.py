@@ -135,15 +135,18 @@ def role(facts: RoleFacts, deployment: Deployment = Deployment.BY_HAND) -> Itera
         fix = f"{deployment.start()}; the surplus ends by itself"
         yield warn(check, f"{facts.queued} jobs wait in RQ's queue", why, fix)
     backlog = f"{facts.kind} backlog"
-    what = "tasks" if facts.kind == "poll" else "endpoints"
-    text = f"{facts.due} {what} wait for a claim, the oldest for {span(facts.late_ms)}"
+    what = counted(facts.due, "task" if facts.kind == "poll" else "endpoint")
+    text = f"{what} wait{'s' * (facts.due == 1)} for a claim, the oldest for {span(facts.late_ms)}"
     if facts.rests or facts.late_ms < LATE_WARN_MS:
         yield ok(backlog, text if facts.due else "nothing is due")
+        return
+    if not facts.workers:
+        yield warn(backlog, text, "nobody does it", deployment.start())
         return
     level = fail if facts.late_ms >= LATE_FAIL_MS else warn
     setting = f"BRIDGE_{'POLL' if facts.kind == 'poll' else 'DELIVERY'}_WORKERS"
     fix = f"set {setting} higher, or run one more: {deployment.one_more(facts.workers)}"
-    yield level(backlog, text, f"work comes in faster than it is {verb}, or nobody does it", fix)
+    yield level(backlog, text, f"work comes in faster than it is {verb}", fix)
 
 
 def owed(facts: Sequence[OwedFacts]) -> list[Finding]:

@@ -30,7 +30,7 @@ _REFUSALS = {
     "MISCONF": "see its log for why it cannot write to its disk",
     "NOREPLICAS": "start the replicas that its min-replicas-to-write asks for, or redis-cli CONFIG SET it to 0",
     "MASTERDOWN": "this is a replica: let BRIDGE_REDIS_URL name the primary",
-    "OOM": "free memory, or redis-cli CONFIG SET maxmemory to more: `redis-cli INFO memory` says how much it has",
+    "OOM": "free memory, or raise its maxmemory: bridge doctor has the command",
     "READONLY": "this is a replica: let BRIDGE_REDIS_URL name the primary",
     "LOADING": "wait: it reads its data after a start, and `bridge health` says when it is done",
     "CLUSTERDOWN": _AGAIN,

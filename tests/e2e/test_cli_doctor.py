@@ -99,7 +99,7 @@ def test_an_empty_redis_stays_empty(bridge: Bridge, client: "Redis") -> None:
         (("CONFIG", "SET", "appendonly", "no"), "durability", "no append-only file"),
         (("CONFIG", "SET", "appendfsync", "no"), "durability", "appendfsync no"),
         (("CONFIG", "SET", "maxmemory-policy", "allkeys-lru"), "memory", "allkeys-lru"),
-        (("CONFIG", "SET", "maxmemory", "1000000"), "memory", "CONFIG SET maxmemory to more"),
+        (("CONFIG", "SET", "maxmemory", "1000000"), "memory", "CONFIG SET maxmemory 2000000"),
         (("REPLICAOF", "127.0.0.1", "1"), "redis", "127.0.0.1:1"),
         (("HSET", "bridge:meta", "data_version", "99"), "data", "newer bridge"),
         (("XADD", "bridge:events", "9999999999999-0", "id", "x"), "clock", "the latest event lies"),
