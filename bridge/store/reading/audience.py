@@ -22,7 +22,7 @@ from bridge.kinds import Kind
 from bridge.model import Endpoint
 from bridge.packing import unpack
 from bridge.store.reading.events import EventView
-from bridge.store.reading.options import written_options
+from bridge.store.reading.options import names_in, written_options
 from bridge.store.reading.trips import HasClient, as_ms, as_record, ask
 from bridge.store.records import as_text, endpoint_from_json
 from bridge.wording import near_name
@@ -55,7 +55,9 @@ class _Heard:
 async def untold(store: HasClient, events: Sequence[EventView], *, kept_ms: int) -> dict[str, Untold]:
     """Of events without deliveries those that are about a task, by id. `kept_ms`: for how long what was delivered is
     kept."""
-    endpoints = await _in_force(store) if events else {}
+    if not events:
+        return {}
+    endpoints = await _in_force(store)
     registered, oldest = await _registered(store, endpoints), await store.scripts.now() - kept_ms
     found = {}
     for event, heard in zip(events, await _heard(store, events), strict=True):
@@ -203,8 +205,7 @@ def _named(options: bytes | None, written: bytes | None) -> list[str] | None:
     if options is not None:
         names = known.get("endpoints")
         return [str(one) for one in names] if isinstance(names, list) else None
-    words = [word.strip() for word in as_text(written).split(",") if word.strip()]
-    return words or None
+    return names_in(written) if as_text(written).replace(",", " ").strip() else None
 
 
 def _metadata(body: bytes | None, options: bytes | None) -> Any:

@@ -16,14 +16,19 @@ async def written_options(store: HasClient, members: Sequence[str]) -> list[tupl
     return [tuple(map(as_text, names)) if isinstance(names, list) else () for names in found]
 
 
+def names_in(text: object) -> list[str]:
+    """The endpoints that an option of a task names, as its client wrote it. Without what is no name and must not be
+    shown: a secret in a wrong place."""
+    words = as_text(text).split(",") if isinstance(text, bytes | str) else []
+    return [word.strip() for word in words if word.strip() and without_secrets(word) == word]
+
+
 async def named_endpoints(store: HasClient, member: str) -> list[str]:
-    """The endpoints that a task names, as its client wrote them; none where that key is no hash. Without what is no
-    name and must not be shown: a secret in a wrong place."""
+    """The endpoints that a task names, as its client wrote them; none where that key is no hash."""
     (text,) = await ask(
         store, [member], lambda pipe, one: pipe.hget(store.keys.task(one), "endpoints"), wrong_types=True
     )
-    words = as_text(text).split(",") if isinstance(text, bytes | str) else []
-    return [word.strip() for word in words if word.strip() and without_secrets(word) == word]
+    return names_in(text)
 
 
 async def option_warnings(store: HasClient, member: str, named: Sequence[str], *, watched: bool = True) -> list[str]:
