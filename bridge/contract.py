@@ -19,8 +19,6 @@ from bridge.rejection import Rejection
 from bridge.strict_json import TooLarge, each_once, finite, is_shallow, no_constant, not_json
 
 METADATA_BYTES = 4_096
-METADATA_EXAMPLES = 'as {"order": 42}; a plain text stands in quotes of its own: "red", within JSON "\\"red\\""'
-"""What metadata may be, for who wrote a text that is none of it."""
 METADATA_DEPTH = 100
 """The deepest nesting of metadata: it is read and written again on call stacks deeper than the one that judges it."""
 TASK_ENDPOINTS = 200
@@ -121,8 +119,8 @@ def _metadata(text: str | None) -> Any:
     except TooLarge:
         raise Rejection("metadata", "a number in it is too large", "write that number as a text", text) from None
     except (ValueError, RecursionError) as error:
-        # Also where it came as a text within JSON: what is in its quotes is read, as Redis would hold it.
-        raise Rejection("metadata", f"its text {not_json(error)}", f"write JSON, {METADATA_EXAMPLES}", text) from None
+        fix = 'write JSON, such as {"order": 42}; a text alone is JSON only with quotes of its own'
+        raise Rejection("metadata", f"its text {not_json(error)}", fix, text) from None
     if not is_shallow(metadata, METADATA_DEPTH):
         raise Rejection("metadata", f"is nested deeper than {METADATA_DEPTH} levels", "flatten it", text)
     return metadata

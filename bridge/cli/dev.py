@@ -15,6 +15,7 @@ from bridge.cli.calling import pasteable
 from bridge.cli.defining import secret_from
 from bridge.cli.dev_session import Session, loopback_networks
 from bridge.cli.dev_verdict import verdict
+from bridge.cli.dev_written import others, take_back, write
 from bridge.cli.listen import Listener, answer_from
 from bridge.cli.session import ids_from, settings_of
 from bridge.contract import check_member
@@ -25,7 +26,6 @@ from bridge.rejection import Rejection
 from bridge.sandbox.redis import RedisServer
 from bridge.signature import parse_secret
 from bridge.waiting import REWRITTEN
-from bridge.wording import safe
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from bridge.store import Store
 
 LOOK_SECONDS = 0.5
-OTHERS = 5
-"""How many endpoints of others are named."""
 IDS = 1_000
 SENTENCES = {
     "upstream.faulty": "TwelveLabs: {detail} (reads that failed since the last line: {reads}; they are tried again)",
@@ -84,6 +82,7 @@ def hearer(session: Session, lines: "Console", narration: "Console", *, attempts
         elif event == "delivery.attempted":
             if attempts and line.get("endpoint") == session.name:
                 lines.print(stage.attempt_line(line))
+                session.refusal = session.refusal if line.get("next") == "delivered" else stage.came(line)
                 if line.get("status_code") in {401, 403} and not session.doubted:
                     session.doubted = True
                     narration.print(pasteable(DOUBTED))
@@ -164,41 +163,17 @@ async def perform(session: Session, port: int, *, local: bool, until_done: bool,
         store = await stack.enter_async_context(_open(session, redis.url if redis else None))
         worker = stage.Worker(environment, hearer(session, lines, narration, attempts=not local))
         await stack.enter_async_context(worker)
-        await stage.register(store, {session.name: session.definition()})
-        stack.push_async_callback(_take_back, session, store)
-        await stage.register(store, {}, session.ids)
-        await store.wake("poll")
+        stack.push_async_callback(take_back, session, store)
+        await write(session, store)
         _narrate(session, narration, local=local, own_redis=own_redis)
-        await _tell_of_others(session, store, narration)
+        if told := await others(session, store):
+            narration.print(f"! {told}")
         outcome: BridgeError | int | None = await stage.either(
             worker.ended(), _refused(session), _until_done(session, store, narration, until_done)
         )
     if isinstance(outcome, BridgeError):
         raise outcome
     return outcome or 0
-
-
-async def _tell_of_others(session: Session, store: "Store", narration: "Console") -> None:
-    """Who registered endpoints in this Redis hears of these tasks, too: it may be the one that is in use."""
-    from bridge.store.records import as_text
-    from bridge.store.scripts import store_errors
-
-    with store_errors():
-        names = sorted(map(as_text, await store.client.hkeys(store.keys.endpoints)))
-    if others := [name for name in names if name != session.name]:
-        shown = safe(", ".join([*others[:OTHERS], *(["…"] if len(others) > OTHERS else [])]))
-        them = (
-            "1 endpoint that is registered there hears" if len(others) == 1 else f"{len(others)} endpoints there hear"
-        )
-        narration.print(f"! {them} of it, too: {shown}. For a Redis of this run alone, leave BRIDGE_REDIS_URL unset.")
-
-
-async def _take_back(session: Session, store: "Store") -> None:
-    """Our endpoint leads nowhere once we are gone; the tasks stay registered where the Redis stays."""
-    from bridge.store.scripts import store_errors
-
-    with contextlib.suppress(StoreDown), store_errors():
-        await store.client.hdel(store.keys.endpoints, session.name)
 
 
 def _open(session: Session, redis_url: str | None) -> contextlib.AbstractAsyncContextManager["Store"]:
@@ -210,7 +185,7 @@ def _open(session: Session, redis_url: str | None) -> contextlib.AbstractAsyncCo
 
 
 def _narrate(session: Session, narration: "Console", *, local: bool, own_redis: bool) -> None:
-    redis = "yours, BRIDGE_REDIS_URL; what you register stays there" if own_redis else "a throw-away one of this run"
+    redis = f"yours, BRIDGE_REDIS_URL{_of_tasks(session)}" if own_redis else "a throw-away one of this run"
     upstream, to = session.settings.twelvelabs_base_url, bare(session.url)
     narration.print(f"Redis: {redis}. TwelveLabs: {upstream}. Events go to {to}.")
     if loopback_networks(session.url):
@@ -223,6 +198,15 @@ def _narrate(session: Session, narration: "Console", *, local: bool, own_redis: 
         narration.print(f"Verify with this secret, made for this run: {session.made}")
     watched = f"{len(session.ids)} task{'s' * (len(session.ids) != 1)}" if session.ids else "what is registered already"
     narration.print(f"Watching {watched}, read every {session.settings.poll_interval_seconds:g} s. Ctrl-C ends.")
+
+
+def _of_tasks(session: Session) -> str:
+    """What becomes of the tasks in a Redis that stays."""
+    if not session.new:
+        return ""
+    if len(session.new) == 1:
+        return "; this task is new there, tells this run alone and goes with it"
+    return f"; {len(session.new)} tasks are new there, tell this run alone and go with it"
 
 
 async def _refused(session: Session) -> BridgeError:
@@ -242,7 +226,8 @@ async def _until_done(session: Session, store: "Store", narration: "Console", un
                 if owed:
                     many = "s" * (len(owed) != 1)
                     told = f"{bare(session.url)} did not take {len(owed)} event{many}, {session.patience} times"
-                    narration.print(f"! {told}: put it right, and run this again")
+                    last = f"; at last: {session.refusal}" if session.refusal else ""
+                    narration.print(f"! {told}{last}. Put it right, and run this again.")
                 code, why = await verdict(session, store)
                 narration.print(f"Done: {why}; exit code {code}.")
                 return code
@@ -274,9 +259,10 @@ def dev(
 ) -> None:
     """Watch real tasks in the foreground: poller, worker and a verifying receiver, with a line for each event.
 
-    Needs TWELVELABS_API_KEY. Uses BRIDGE_REDIS_URL if it is set, else a Redis that is gone with this run. Events
-    are signed with the secret of --secret-file, else with BRIDGE_DELIVERY_DEFAULT_SECRET (or …_FILE) if that is set,
-    else with one made for this run, which it prints with --to.
+    Needs TWELVELABS_API_KEY. Uses BRIDGE_REDIS_URL if it is set, else a Redis that is gone with this run. Tasks
+    that are new in yours are told to this run alone, and go with it; what was registered before stays. Events are
+    signed with the secret of --secret-file, else with BRIDGE_DELIVERY_DEFAULT_SECRET (or …_FILE) if that is set, else
+    with one made for this run, which it prints with --to.
 
     Without a key: run `bridge simulate` in another terminal, and set what it prints.
 

@@ -38,7 +38,11 @@ class Session:
     name: str = field(default_factory=lambda: f"dev-{os.urandom(3).hex()}")
     made: str = field(default_factory=lambda: generate_secret(os.urandom(32)), repr=False)
     key_refused: asyncio.Event = field(default_factory=asyncio.Event)
+    new: list[str] = field(default_factory=list)
+    """The ids that nobody had registered before."""
     troubles: dict[str, str] = field(default_factory=dict)
+    refusal: str = ""
+    """What came of the latest attempt that somebody else's receiver, behind --to, did not take."""
     doubted: bool = False
     """It was told that the receiver may hold another secret."""
     alone: bool = False

@@ -19,6 +19,7 @@ from bridge.cli.endpoint_remove import rm
 from bridge.cli.endpoint_steer import disable, enable, recover
 from bridge.cli.endpoint_try import test
 from bridge.cli.endpoint_write import rotate, set_
+from bridge.cli.metadata import as_word
 from bridge.cli.output import Columns, Row, chosen, emit, emit_one, output_option, safe, say, when
 from bridge.cli.session import settings_of, speakable, with_store
 from bridge.errors import InvalidInput
@@ -75,16 +76,11 @@ def _state(row: Row) -> str:
 
 def _heard(row: Row) -> str:
     """What it hears of: types of events, and after a semicolon what more is asked of their tasks."""
-    asked = [f"{name}={','.join(map(_word, words))}" for name, words in row["metadata"].items()]
+    asked = [f"{name}={','.join(map(as_word, words))}" for name, words in row["metadata"].items()]
     for one, many in (("index", "indexes"), ("task", "tasks")):
         if (patterns := tuple(row[many])) not in {("*",), ()}:
             asked.append(f"{one} {patterns[0]}" if len(patterns) == 1 else f"{len(patterns)} {many}")
     return "; ".join([", ".join(row["events"]), *asked])
-
-
-def _word(value: object) -> str:
-    """A value that metadata may have, as it is written for --metadata."""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 COLUMNS: Columns = (

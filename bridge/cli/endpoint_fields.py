@@ -1,6 +1,5 @@
 """The fields of an endpoint's definition as options: what `endpoint add` and `endpoint set` have in common."""
 
-import json
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -9,6 +8,7 @@ from typing import Any, TypeVar
 import rich_click as click
 
 from bridge.cli.defining import text_from
+from bridge.cli.metadata import wanted_from
 from bridge.cli.output import Function, safe, say
 from bridge.cli.session import names_in
 from bridge.cli.word import Word
@@ -18,7 +18,6 @@ from bridge.model import Ordering
 from bridge.orders.definitions import Definition
 from bridge.orders.moments import seconds_from
 from bridge.redaction import SECRETIVE
-from bridge.strict_json import finite, no_constant
 
 AUTHORIZATION = "authorization"
 HEADER_CHARS = 1024
@@ -31,7 +30,6 @@ UNSET = (
 MAPS = ("metadata", "headers")
 """Those of which one entry can be named alone."""
 
-_DECODER = json.JSONDecoder(parse_constant=no_constant, parse_float=finite)
 Value = TypeVar("Value")
 
 
@@ -81,7 +79,7 @@ def fields_from(given: Mapping[str, Any]) -> Definition:
         "events": names_in(given["events"]) or None,
         "tasks": names_in(given["tasks"]) or None,
         "indexes": names_in(given["indexes"]) or None,
-        "metadata": metadata_from(given["metadata"]) or None,
+        "metadata": wanted_from(given["metadata"]) or None,
         "format": given["body_format"],
         "signatures": names_in(given["signatures"]) or None,
         "ordering": given["ordering"],
@@ -92,36 +90,6 @@ def fields_from(given: Mapping[str, Any]) -> Definition:
         "headers": _headers_from(given["headers"], given["auth_file"]) or None,
     }
     return {field: value for field, value in named.items() if value is not None}
-
-
-def metadata_from(texts: Sequence[str]) -> dict[str, Any]:
-    """Read `NAME=VALUE[,VALUE]`: for each name a value, or a list of several. Raises InvalidInput."""
-    found: dict[str, list[Any]] = {}
-    for text in texts:
-        name, equals, values = text.partition("=")
-        if not (name.strip() and equals):
-            raise InvalidInput("--metadata: it is not NAME=VALUE", fix="--metadata team=video,audio")
-        found.setdefault(name.strip(), []).extend(words_in(values))
-    return {name: words[0] if len(words) == 1 else words for name, words in found.items()}
-
-
-def words_in(text: str) -> list[Any]:
-    """The values between commas: JSON where it is JSON (a comma in a JSON text separates nothing), else text."""
-    words, rest = list[Any](), text
-    while True:
-        rest = rest.lstrip()
-        try:
-            word, end = _DECODER.raw_decode(rest)
-            after = rest[end:].lstrip()
-        except (ValueError, RecursionError):
-            word, after = None, None
-        if after is None or after[:1] not in {"", ","}:
-            plain, comma, tail = rest.partition(",")
-            word, after = plain.strip(), comma + tail
-        words.append(word)
-        if not after:
-            return words
-        rest = after[1:]
 
 
 def schedule_from(text: str) -> list[float]:

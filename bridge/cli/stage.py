@@ -258,13 +258,17 @@ def stage_line(heard: Collection[str], kind: Kind = TASK, *, short: bool = False
     return line.append(f"{mark} {(end or latest) if short else (end or 'ready')}", style=style)
 
 
+def came(line: Line) -> str:
+    """What an attempt was answered with, from a line of the worker's log about it: a status code, or why none came."""
+    code = line.get("status_code")
+    return printable(f"{line.get('fault')}: {line.get('detail')}" if code is None else code)
+
+
 def attempt_line(line: Line) -> "Text":
     """A line of the worker's log about an attempt, for eyes."""
     from rich.text import Text
 
     good = line.get("next") == "delivered"
-    code = line.get("status_code")
-    came = f"{line.get('fault')}: {line.get('detail')}" if code is None else code
     follows = line.get("next")
     if follows == "pending":
         follows = f"again in {(line.get('retry_in_ms') or 0) / 1000:.0f} s"
@@ -273,7 +277,7 @@ def attempt_line(line: Line) -> "Text":
     return Text.assemble(
         f"{datetime.now():%H:%M:%S} ",
         ("✓", "green") if good else ("✗", "bold red"),
-        f" {printable(came)}  ",
+        f" {came(line)}  ",
         (printable(line.get("type")), "bold"),
         f"  {printable(line.get('task'))}  {printable(line.get('event_id'))}"
         f"  attempt {line.get('attempt')} ({line.get('duration_ms')} ms)",

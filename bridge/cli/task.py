@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from bridge.cli.metadata import value_from
 from bridge.cli.output import Columns, Row, chosen, due, emit, field, output_option, safe, say, when
 from bridge.cli.progress import bar
 from bridge.cli.session import ids_from, names_in, with_store
@@ -108,6 +109,8 @@ def add(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
       cat ids.txt | bridge task add -
     """
     options = {name: given[name] for name in ("callback_url", "metadata", "traceparent") if given[name] is not None}
+    if given["metadata"] is not None:
+        value_from(given["metadata"])
     if given["endpoints"]:
         options["endpoints"] = ",".join(names_in(given["endpoints"]))
     if given["expires_in"]:

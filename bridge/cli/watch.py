@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from bridge.cli.metadata import value_from
 from bridge.cli.output import Columns, Row, chosen, emit, field, output_option, safe, say, upcoming, when
 from bridge.cli.session import ids_from, names_in, speakable, with_store
 from bridge.cli.task import say_what_lacks, say_who_lacks
 from bridge.errors import InvalidInput, NotFound
 from bridge.orders.moments import moment_from, seconds_from
-from bridge.strict_json import not_json
 
 if TYPE_CHECKING:
     from bridge.kinds import Kind
@@ -115,10 +115,7 @@ def _definition(given: dict[str, Any]) -> dict[str, Any]:
     if given["callback_url"]:
         definition["callback_url"] = given["callback_url"]
     if given["metadata"] is not None:
-        try:
-            definition["metadata"] = json.loads(given["metadata"])
-        except (ValueError, RecursionError) as error:
-            raise InvalidInput(f"--metadata {not_json(error)}", fix='write JSON, e.g. {"order": 42}') from None
+        definition["metadata"] = value_from(given["metadata"])
     now = int(time.time() * 1000)
     if given["since"]:
         definition["since"] = moment_from(given["since"], now) // 1000

@@ -149,6 +149,7 @@ def test_dev_says_once_that_nobody_listens_and_what_it_was_at_the_end(tmp_path: 
     assert done.returncode == 1, done.stderr
     assert done.stdout.count("connection refused") == 4
     assert done.stderr.count(f"nobody listens at http://127.0.0.1:{port}: start the receiver") == 1
+    assert "did not take 2 events, 2 times; at last: connect: connection refused." in done.stderr
     assert done.stderr.endswith("Done: 2 events were not taken; exit code 1.\n")
 
 
@@ -183,34 +184,43 @@ def test_dev_waits_for_no_attempt_that_is_minutes_away(tmp_path: Path) -> None:
         words = (task, "--until-done", "--to", receiver.url)
         done = run_dev(simulator, tmp_path, *words, BRIDGE_DELIVERY_SCHEDULE_SECONDS="0,0.2,600")
     assert done.returncode == 1, done.stderr
-    assert f"{receiver.url} did not take 1 event, 2 times" in done.stderr
+    assert f"{receiver.url} did not take 1 event, 2 times; at last: 500. Put it right" in done.stderr
     assert [arrival.attempt for arrival in receiver.arrivals] == [1, 2]
 
 
-def test_dev_uses_the_redis_that_is_configured_and_takes_its_endpoint_back(tmp_path: Path, redis_url: str) -> None:
-    """The task and its snapshot stay in a Redis of one's own, the endpoint of this run does not; Ctrl-C ends with 0.
+@pytest.mark.parametrize("before", [False, True], ids=["new", "registered before"])
+def test_dev_in_a_redis_of_ones_own_tells_nobody_else_and_leaves_what_it_found(
+    tmp_path: Path, redis_url: str, before: bool
+) -> None:
+    """A task that is new there is this run's alone, and is taken back with its endpoint; the snapshot stays.
 
-    Who is registered there hears of the task, too, and that is said.
+    One that was registered before stays as it was, and who else hears of it is said.
     """
-    simulator = Simulator()
-    with simulator.in_thread(), Redis.from_url(redis_url, decode_responses=True) as client:
+    simulator, others = Simulator(), Receiver(reject_invalid=False)
+    with simulator.in_thread(), others.in_thread(), Redis.from_url(redis_url, decode_responses=True) as client:
         task = simulator.add_task(timeline=a_timeline(indexing=600))
-        theirs = {"url": "http://127.0.0.1:9/", "events": ["index.task.failed"], "secret": generate_secret(bytes(32))}
+        theirs = {"url": others.url, "events": ["*"], "secret": generate_secret(bytes(32))}
         client.hset("bridge:endpoints", "billing", json.dumps(theirs))
+        if before:
+            client.zadd("bridge:tasks", {task: 0})
         dev = subprocess.Popen(
             [sys.executable, "-m", "bridge", "dev", task],
-            env=settings(simulator, BRIDGE_REDIS_URL=redis_url), cwd=tmp_path,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=settings(simulator, BRIDGE_REDIS_URL=redis_url, BRIDGE_DELIVERY_ALLOW_NETWORKS='["127.0.0.1/32"]'),
+            cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert dev.stdout is not None
         assert "✓ sig ok" in dev.stdout.readline()
         assert client.hlen("bridge:endpoints") == 2
+        owed = client.hgetall("bridge:deliveries:billing")
         dev.send_signal(signal.SIGINT)
         _, told = dev.communicate(timeout=30)
         assert dev.returncode == 0, told
         assert client.hkeys("bridge:endpoints") == ["billing"]
-        assert "! 1 endpoint that is registered there hears of it, too: billing." in told
-        assert client.zscore("bridge:tasks", task) is not None
+        assert bool(owed) is before
+        assert (f"! 1 endpoint that is registered there hears of {task}, which was" in told) is before
+        assert ("this task is new there, tells this run alone and goes with it" in told) is not before
+        assert (client.zscore("bridge:tasks", task) is not None) is before
+        assert not client.exists(f"bridge:task:{task}")
         assert client.exists(f"bridge:snapshot:{task}")
 
 

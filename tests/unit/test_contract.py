@@ -219,7 +219,11 @@ def test_metadata_is_named_once(text: str) -> None:
 def test_metadata_that_is_no_json_is_told_apart_from_what_is() -> None:
     """As an option's text is read as JSON wherever it came from, a plain text is told to stand in quotes of its own."""
     for text, reason, fix in (
-        ("red", "its text is not JSON (line 1, column 1)", '"red", within JSON "\\"red\\""'),
+        (
+            "red",
+            "its text is not JSON (line 1, column 1)",
+            '{"order": 42}; a text alone is JSON only with quotes of its own',
+        ),
         ("[1e999]", "a number in it is too large", "write that number as a text"),
     ):
         with pytest.raises(Rejection) as refused:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.cli.endpoint_fields import MAPS, UNSET, changed, metadata_from, schedule_from, unset_from, words_in
+from bridge.cli.endpoint_fields import MAPS, UNSET, changed, schedule_from, unset_from
 from bridge.errors import InvalidInput
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -18,36 +18,6 @@ PARTS: dict[str, st.SearchStrategy[Any]] = {
     "x-mine": st.integers(), "headers": HEADERS, "metadata": METADATA,
 }  # fmt: skip
 DEFINITIONS = st.fixed_dictionaries({}, optional=PARTS)
-
-
-@given(st.lists(SCALARS, min_size=1))
-def test_what_is_json_comes_back_as_it_was(words: list[Any]) -> None:
-    """Commas, quotes and line ends inside a JSON text separate nothing; 1 is not true, and 1.0 not 1."""
-    for comma in (",", " , "):
-        assert json.dumps(words_in(comma.join(map(json.dumps, words)))) == json.dumps(words)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("video,audio", ["video", "audio"]), ("42,'x'", [42, "'x'"]), ("0042", ["0042"]),
-        ("1e999,NaN", ["1e999", "NaN"]),
-        ("", [""]), ("a,", ["a", ""]), ("true story, null", ["true story", None]), ('"a"b', ['"a"b']), ("-", ["-"]),
-        ("2026-11-29T10:00:00Z", ["2026-11-29T10:00:00Z"]), ("[" * 100_000, ["[" * 100_000]),
-    ],
-)  # fmt: skip
-def test_what_is_no_json_is_text(text: str, words: list[Any]) -> None:
-    """Nobody has to quote a word, a date or a number with zeros before it."""
-    assert words_in(text) == words
-
-
-def test_a_name_that_comes_twice_takes_all_its_values() -> None:
-    """And one value stands alone, as a person would write it into JSON."""
-    assert metadata_from(["team=a", "order=1,2", "team=b"]) == {"team": ["a", "b"], "order": [1, 2]}
-    assert metadata_from(["url=a=b"]) == {"url": "a=b"}
-    for text in ("team", "=a", " =a"):
-        with pytest.raises(InvalidInput):
-            metadata_from([text])
 
 
 def test_waits_have_units() -> None:
