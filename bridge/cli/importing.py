@@ -30,6 +30,10 @@ REPORTED = 100
 """The most refusals that are told on stderr, and the most warnings."""
 ROWS = 20
 """A table that would show more tasks of one result than these shows their number."""
+NAMED = 5
+"""So many entries of one refusal are named."""
+WHOLE = "import what `bridge export --with-secrets` printed, or set BRIDGE_DELIVERY_DEFAULT_SECRET, which signs then"
+"""What helps where an export without secrets meets no endpoint that has them."""
 RESULTS = ("added", "changed", "unchanged", "removed", "rejected")
 
 COLUMNS: Columns = (("result", out.field("result")), ("kind", out.field("kind")), ("name", out.field("name")))
@@ -71,7 +75,8 @@ def import_(ctx: click.Context, file: str, prune: bool, dry_run: bool, output: s
     """Register what a file declares: the JSON lines of `bridge export`, or the tables of a .toml file.
 
     What is there already and says the same is left alone. An endpoint without a secret keeps the one it has; a new one
-    is signed with the default secret. Bad entries are told with their line and stop no other; the exit code is then 6.
+    is signed with the default secret. Bad entries are told with their line and stop no other; the exit code is then 6, or 2
+    where nothing was good.
 
     \b
     Examples:
@@ -87,7 +92,7 @@ def import_(ctx: click.Context, file: str, prune: bool, dry_run: bool, output: s
     manifest = read(file)
     done = with_store(ctx, lambda store, settings: _import(store, settings, manifest, prune, dry_run), look=dry_run)
     manifest.refused.sort(key=lambda one: (len(one.place), one.place))  # `line 9` before `line 10`
-    refused: list[Row] = [_refused_row(one, toml=is_toml(file)) for one in manifest.refused]
+    refused: list[Row] = [_refused_row(one, toml=is_toml(file), headed=manifest.headed) for one in manifest.refused]
     how = chosen(ctx, output, as_json)
     rows = list(_in_short(done.rows)) if how == "table" else done.rows + (refused if how != "ids" else [])
     if rows or how != "table":
@@ -233,7 +238,7 @@ def _undeclared(before: dict[bytes, bytes], manifest: "Manifest") -> list[str]:
     return sorted(name for name in texts if name not in named and not name.startswith("url:") and name.isprintable())
 
 
-def _refused_row(one: "Refused", *, toml: bool) -> dict[str, Any]:
+def _refused_row(one: "Refused", *, toml: bool, headed: bool) -> dict[str, Any]:
     from bridge.rejection import redacted
 
     fix = one.rejection.fix.replace(" and HSET it again", "")
@@ -243,6 +248,8 @@ def _refused_row(one: "Refused", *, toml: bool) -> dict[str, Any]:
         fix = f"make one with{fix.partition('by yourself')[2]}"
     elif one.rejection.field == "secret" and toml and "bridge endpoint add" in fix:
         fix = 'write secret_file = "…", or set BRIDGE_DELIVERY_DEFAULT_SECRET'
+    elif one.rejection.field == "secret" and headed and "bridge endpoint add" in fix:
+        fix = WHOLE
     return {
         "result": "rejected",
         "kind": one.kind,
@@ -264,11 +271,12 @@ def _in_short(rows: Sequence[Row]) -> Iterator[Row]:
 
 def _tell(done: Import, refused: Sequence[Row]) -> None:
     """On stderr: what was refused and why, what looks like a mistake, and the sum."""
-    for row in refused[:REPORTED]:
-        what = f" ({row['kind']} {row['name']})" if row["name"] and not row["place"].startswith("[") else ""
-        say(f"✗ {safe(row['place'] + what)}: {safe(row['reason'])}\n  → {safe(row['fix'])}")
-    if len(refused) > REPORTED:
-        say(f"✗ and {len(refused) - REPORTED} more; -o jsonl shows them all")
+    alike = _alike(refused)
+    for rows in alike[:REPORTED]:
+        named = ", ".join(map(_place, rows[:NAMED])) + (f" and {len(rows) - NAMED} more" if len(rows) > NAMED else "")
+        say(f"✗ {safe(named)}: {safe(rows[0]['reason'])}\n  → {safe(rows[0]['fix'])}")
+    if more := sum(map(len, alike[REPORTED:])):
+        say(f"✗ and {more} more; -o jsonl shows them all")
     for hint in _hints(done.manifest.entries):
         say(f"! {safe(hint)}")
     if done.unsigned:
@@ -277,6 +285,20 @@ def _tell(done: Import, refused: Sequence[Row]) -> None:
     counts = Counter(row["result"] for row in [*done.rows, *refused])
     told = ", ".join(f"{counts[word]} {word}" for word in RESULTS if counts[word]) or "it declares nothing"
     say(f"Nothing was changed. It would be: {told}." if done.dry_run else f"Done: {told}.")
+
+
+def _alike(refused: Sequence[Row]) -> list[list[Row]]:
+    """Those that were refused for one reason, and are helped by one step, together."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in refused:
+        found.setdefault((row["reason"], row["fix"]), []).append(row)
+    return list(found.values())
+
+
+def _place(row: Row) -> str:
+    """Where an entry stands, and what it names."""
+    named = row["name"] and not row["place"].startswith("[")
+    return f"{row['place']} ({row['kind']} {row['name']})" if named else str(row["place"])
 
 
 def _hints(entries: "Sequence[Entry]") -> list[str]:

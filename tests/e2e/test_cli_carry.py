@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -185,12 +186,14 @@ def test_each_bad_line_is_told_and_stops_no_other(bridge: Bridge, client: "Redis
     assert (code, out.split()) == (6, ["t1", "last"])
     assert client.zrange("bridge:tasks", 0, -1) == ["last", "t1"]
     assert client.exists("bridge:endpoints", "bridge:rejected") == 0
-    said = dict(line.removeprefix("✗ ").split(":", 1) for line in told.splitlines() if line.startswith("✗ line"))
-    assert len(said) == len(BAD)
+    told_of = [line for line in told.splitlines() if line.startswith("✗ line")]
+    said = {
+        number: line for line in told_of for number in re.findall(r"\bline (\d+)[ ,:]", line.partition(": ")[0] + ":")
+    }
+    assert sorted(map(int, said)) == list(BAD)
     for number, (_, word) in BAD.items():
-        (reason,) = (text for place, text in said.items() if place.split()[1] == str(number))
-        assert word in reason, number
-    assert told.count("\n  → ") == len(BAD)
+        assert word in said[str(number)], number
+    assert told.count("\n  → ") == len(told_of)
     assert "doNotRepeat" not in told
     assert "\x1b" not in told
     code, out, _ = bridge("import", "-", "-o", "jsonl", stdin=b"\n".join(good))
@@ -200,12 +203,35 @@ def test_each_bad_line_is_told_and_stops_no_other(bridge: Bridge, client: "Redis
 
 
 def test_many_bad_lines_are_told_in_part(bridge: Bridge) -> None:
-    """A list of ids, say: exit code 2 as nothing was good, a hundred told, the others counted, and what takes ids."""
+    """A list of ids, say: exit code 2 as nothing was good, and one reason is told once, with what takes ids.
+
+    Of different ones a hundred are told, and the others counted.
+    """
     code, out, told = bridge("import", "-", stdin=b"6a0b\n" * 5_000)
     assert (code, out) == (2, "")
+    assert told.count("✗ line") == told.count("bridge task add -") == 1
+    assert "line 5 and 4995 more: it is not JSON" in told
+    different = b"\n".join(b'"' + b"x" * number + b'" 1' for number in range(150))
+    _, _, told = bridge("import", "-", stdin=different)
     assert told.count("✗ line") == 100
-    assert "and 4900 more" in told
-    assert "bridge task add -" in told
+    assert "✗ and 50 more" in told
+
+
+def test_an_export_without_secrets_says_what_it_lacks_and_the_import_too(
+    bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Endpoints that are not there get none, for one reason that is told once, with the way to get them."""
+    monkeypatch.delenv("BRIDGE_DELIVERY_DEFAULT_SECRET")
+    for name in ("a", "b"):
+        client.hset("bridge:endpoints", name, json.dumps({"url": URL, "secret": SECRET}))
+    _, exported, told = bridge("export")
+    assert "left out of 2 fields" in told
+    assert "none of these endpoints: bridge export --with-secrets" in told
+    client.flushall()
+    code, _, told = bridge("import", "-", stdin=exported.encode())
+    assert code == 2
+    assert "✗ line 2 (endpoint a), line 3 (endpoint b): secret: there is no secret to sign with\n" in told
+    assert told.count("bridge export --with-secrets") == 1
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\n\n  \n"], ids=["LF", "CRLF", "blank lines"])
