@@ -8,9 +8,10 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urljoin
 
 from bridge.model import DeadReason, Decision, Delivery, EndpointEffect, Outcome
-from bridge.redaction import HIDDEN, SECRETIVE, Confidant, without_secrets
+from bridge.redaction import HIDDEN, SECRETIVE, Confidant, bare, without_secrets
 from bridge.signature import ID_HEADER, SIGNATURE_HEADER
 
 REQUEST_BYTES = 512
@@ -43,6 +44,10 @@ SILENT = frozenset(
 )
 """Those that are a secret, repeat what we sent, or are about browsers and caches."""
 CUT = "..."
+LEADS = "redirects to "
+HIDDEN_PART = "…"
+"""What `bare` puts in the place of what a URL hides."""
+_PLACE = re.compile(r"https?://[!-~]{1,150}", re.ASCII)
 _JSON = json.JSONEncoder(separators=(",", ":"))
 _MAY_HIDE = re.compile(r"[?#@]|//|whsec_")
 """What a URL with something to hide has in it."""
@@ -81,6 +86,23 @@ def _shown(name: str, value: str) -> str:
     if name not in TELLING and SECRETIVE.search(name):
         return HIDDEN  # a session of the subscriber's, say
     return without_secrets(value) if _MAY_HIDE.search(value) else value
+
+
+def redirect(url: str, location: str, confidant: Confidant) -> str:
+    """Where a redirect of this URL leads, in words and as it may be shown; empty where that cannot be said."""
+    try:
+        there = urljoin(url, location)
+    except ValueError:
+        return ""
+    if not _PLACE.fullmatch(there) or confidant.repeated_in(there):
+        return ""
+    return f"{LEADS}{bare(there)}"
+
+
+def redirected_to(told: str) -> str:
+    """The URL in such words, where they hide nothing of it; else empty."""
+    _, leads, place = told.partition(LEADS)
+    return place if leads and HIDDEN_PART not in place else ""
 
 
 def attempt_record(delivery: Delivery, outcome: Outcome, decision: Decision, *, at: int) -> str:

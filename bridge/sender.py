@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from secrets import token_hex
 
 from bridge import __version__
-from bridge.attempt import answer_head, keeps_heads, request_head
+from bridge.attempt import answer_head, keeps_heads, redirect, request_head
 from bridge.consent import ALLOWED_ORIGIN, ALLOWED_RATE, REQUEST_ORIGIN, REQUEST_RATE, Consent, Word, consent_from
 from bridge.errors import SettingsError
 from bridge.formats import CONTENT_TYPES, rendered, unknown
@@ -103,7 +103,7 @@ class Sender:
         except TransportFault as fault:
             sent = request_head(prepared.shown_url, headers, endpoint.headers)
             return Outcome(fault=fault.fault, detail=fault.detail, timing=fault.timing, request=sent)
-        outcome = self._outcome(answer, prepared.confidant)
+        outcome = self._outcome(answer, prepared)
         if not keeps_heads(delivery, answer.status):
             return outcome
         sent = request_head(prepared.shown_url, headers, endpoint.headers)
@@ -191,9 +191,11 @@ class Sender:
             )
         return keys, until
 
-    def _outcome(self, answer: Answer, confidant: Confidant) -> Outcome:
+    def _outcome(self, answer: Answer, prepared: _Prepared) -> Outcome:
+        confidant, location = prepared.confidant, answer.header("location") if 300 <= answer.status < 400 else None
         return Outcome(
             status_code=answer.status,
+            detail=redirect(prepared.endpoint.url, location, confidant) if location else "",
             retry_after_seconds=parse_retry_after(answer.header("retry-after"), now=self._now()),
             excerpt=confidant.head_of(answer.body, EXCERPT_BYTES),
             timing=answer.timing,

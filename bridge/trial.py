@@ -9,7 +9,7 @@ from bridge.errors import InvalidInput
 from bridge.guard import Policy
 from bridge.kinds import TASK, Kind, family_of
 from bridge.model import Change, Delivery, Endpoint, Fault, Observation, Outcome, Snapshot
-from bridge.waiting import Advice, elsewhere, remedies
+from bridge.waiting import Advice, elsewhere, error_of, remedies
 
 TYPE = "bridge.endpoint.test"
 TRIGGER = "test"
@@ -80,11 +80,9 @@ def advice(endpoint: Endpoint, outcome: Outcome, policy: Policy) -> tuple[Advice
     if status is None:
         when, moves = _FAULTS.get(outcome.fault or Fault.RESET, ("look at the receiver's log", False))
         return (_moved(name, when) if moves else Advice("", when),)
-    if 300 <= status < 400:
-        return (_moved(name, "redirects are not followed; name the place that it leads to"),)
     if status in {404, 405, 410}:
         return (_moved(name, "nothing takes a POST there"),)
-    return remedies(name, f"HTTP {status}") or (
+    return remedies(name, error_of({"status_code": status, "detail": outcome.detail})) or (
         Advice("", "look at the receiver's log: it got this request, and answered so"),
     )
 

@@ -4,8 +4,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from shlex import quote
 from typing import Any
 
+from bridge.attempt import redirected_to
 from bridge.model import DeliveryState, Fault
 from bridge.recovery import command
 
@@ -97,9 +99,9 @@ def told(hold: Mapping[str, Any], endpoint: str, probe: str) -> str:
 
 
 def error_of(attempt: Mapping[str, Any]) -> str:
-    """What a failed attempt came to, in short: `HTTP 401`, `timeout: no answer within 15 s`."""
+    """What a failed attempt came to, in short: `HTTP 401`, `timeout: no answer within 15 s`, `HTTP 302, redirects to …`."""
     if attempt.get("status_code"):
-        return f"HTTP {attempt['status_code']}"
+        return ", ".join(filter(None, (f"HTTP {attempt['status_code']}", str(attempt.get("detail") or ""))))
     return ": ".join(str(attempt[name]) for name in ("fault", "detail") if attempt.get(name))
 
 
@@ -140,6 +142,8 @@ def remedies(endpoint: str, error: str) -> tuple[Advice, ...]:
     if is_forbidden(error):
         allowed = f" allow it by {lacking(error)} for the worker, or" if lacking(error) else ""
         return (Advice(elsewhere(endpoint), f"policy forbids the address that it leads to:{allowed}"),)
+    if error.startswith("HTTP 3"):
+        return (Advice(elsewhere(endpoint, redirected_to(error)), "redirects are not followed:"),)
     if error not in UNSIGNED:
         return ()
     rewritten = "or verifies a body that it parsed and wrote anew? with a request as it came:"
@@ -156,11 +160,12 @@ def remedies(endpoint: str, error: str) -> tuple[Advice, ...]:
     )
 
 
-def elsewhere(endpoint: str) -> str:
+def elsewhere(endpoint: str, url: str = "") -> str:
     """How it leads to another place; written anew, one that was disabled by the bridge is active again."""
+    place = quote(url) if url else "URL"
     if endpoint.startswith("url:"):
-        return "bridge task add ID --callback-url URL"
-    return f"bridge endpoint set {endpoint} --url URL"
+        return f"bridge task add ID --callback-url {place}"
+    return f"bridge endpoint set {endpoint} --url {place}"
 
 
 def registering(endpoint: str) -> str:

@@ -291,7 +291,8 @@ async def test_a_redirect_is_an_answer_and_is_not_followed(receiver: Receiver, s
     try:
         receiver.script(Response(status, (("location", f"{thief.url}/x"),)))
         async with Post() as post:
-            assert (await post(f"{receiver.url}/x")).status_code == status
+            outcome = await post(f"{receiver.url}/x")
+            assert (outcome.status_code, outcome.detail) == (status, f"redirects to {thief.url}/x")
         assert thief.connections == 0
         assert len(receiver.arrivals) == 1
     finally:

@@ -16,6 +16,8 @@ from bridge.attempt import (
     attempt_record,
     because,
     keeps_heads,
+    redirect,
+    redirected_to,
     request_head,
 )
 from bridge.model import DeadReason, Decision, DeliveryState, EndpointEffect, Fault, Outcome, Timing
@@ -145,3 +147,34 @@ def test_a_record_says_what_followed_and_why() -> None:
 def test_why_something_followed_is_said(record: dict[str, Any], why: str) -> None:
     """From what was recorded, also by hand."""
     assert because(record) == why
+
+
+@pytest.mark.parametrize(
+    ("location", "told", "place"),
+    [
+        ("https://example.com/new", "redirects to https://example.com/new", "https://example.com/new"),
+        ("/new", "redirects to https://example.com/new", "https://example.com/new"),
+        ("//other.example/", "redirects to https://other.example/", "https://other.example/"),
+        ("https://example.com/new?a=b", "redirects to https://example.com/new?…", ""),
+        ("https://u:p@example.com/", "redirects to https://…@example.com/", ""),
+        ("https://example.com/C4N4RY-token", "", ""),
+        ("https://example.com/\x1b[2J", "", ""),
+        ("https://example.com/" + "a" * 200, "", ""),
+        ("javascript:alert(1)", "", ""),
+        ("http://[", "", ""),
+        ("", "", ""),
+    ],
+)  # fmt: skip
+def test_where_a_redirect_leads_is_told_as_far_as_it_may_be(location: str, told: str, place: str) -> None:
+    """A place of which something is hidden is shown, and is none that could be pasted."""
+    assert redirect(URL, location, CONFIDANT) == told
+    assert redirected_to(f"HTTP 302, {told}") == place
+
+
+@given(VALUES)
+def test_no_redirect_tells_a_secret(location: str) -> None:
+    """Whatever a receiver writes there."""
+    told = redirect(URL, location, CONFIDANT)
+    assert told.isprintable()
+    assert len(told) < 200
+    assert not any(one in told for one in ("C4N4RY", SECRET, "pass-w0rd"))

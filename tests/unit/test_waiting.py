@@ -134,6 +134,23 @@ def test_other_errors_suggest_nothing_about_signatures() -> None:
     assert remedies("a", "HTTP 500") == remedies("a", "") == ()
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "detail", "command"),
+    [
+        ("a", "redirects to https://b.example/x", "bridge endpoint set a --url https://b.example/x"),
+        ("a", "redirects to https://b.example/$(x)", "bridge endpoint set a --url 'https://b.example/$(x)'"),
+        ("a", "redirects to https://b.example/?…", "bridge endpoint set a --url URL"),
+        ("a", "", "bridge endpoint set a --url URL"),
+        ("url:0123", "redirects to https://b.example/x", "bridge task add ID --callback-url https://b.example/x"),
+    ],
+)
+def test_a_redirect_is_told_with_where_to(endpoint: str, detail: str, command: str) -> None:
+    """A command that can be pasted, whatever a receiver writes there; without a place where it may not be shown."""
+    error = error_of({"status_code": 302, "detail": detail})
+    assert error == f"HTTP 302, {detail}".removesuffix(", ")
+    assert [str(one) for one in remedies(endpoint, error)] == [f"redirects are not followed: → {command}"]
+
+
 def test_a_forbidden_address_is_not_the_receivers_fault() -> None:
     """To try it again, or to mend the receiver, would not help: allow the network where the worker runs, or move."""
     row = {"endpoint": "a", "event_id": "evt_1", "state": "pending", "reason": None, "hold": None}
