@@ -13,6 +13,7 @@ from urllib.parse import urljoin
 from bridge.model import DeadReason, Decision, Delivery, EndpointEffect, Outcome
 from bridge.redaction import HIDDEN, SECRETIVE, Confidant, bare, without_secrets
 from bridge.signature import ID_HEADER, SIGNATURE_HEADER
+from bridge.waiting import LEADS
 
 REQUEST_BYTES = 512
 """How much of a request's head is kept."""
@@ -44,9 +45,6 @@ SILENT = frozenset(
 )
 """Those that are a secret, repeat what we sent, or are about browsers and caches."""
 CUT = "..."
-LEADS = "redirects to "
-HIDDEN_PART = "…"
-"""What `bare` puts in the place of what a URL hides."""
 _PLACE = re.compile(r"https?://[!-~]{1,150}", re.ASCII)
 _JSON = json.JSONEncoder(separators=(",", ":"))
 _MAY_HIDE = re.compile(r"[?#@]|//|whsec_")
@@ -97,12 +95,6 @@ def redirect(url: str, location: str, confidant: Confidant) -> str:
     if not _PLACE.fullmatch(there) or confidant.repeated_in(there):
         return ""
     return f"{LEADS}{bare(there)}"
-
-
-def redirected_to(told: str) -> str:
-    """The URL in such words, where they hide nothing of it; else empty."""
-    _, leads, place = told.partition(LEADS)
-    return place if leads and HIDDEN_PART not in place else ""
 
 
 def attempt_record(delivery: Delivery, outcome: Outcome, decision: Decision, *, at: int) -> str:

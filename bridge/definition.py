@@ -55,7 +55,7 @@ MAKE_ONE_OF_OURS = (
 _FIXES = {
     "": 'write one JSON object: {"url": "https://…", "events": ["index.task.*"], "secret": "whsec_…"}',
     "url": 'write it in quotes, as "https://example.com/hook"',
-    "events": 'write a list, as ["index.task.*"]',
+    "events": 'write a list of event types, as ["index.task.*"]',
     "tasks": 'write a list of ids or of their beginnings, as ["*"]',
     "indexes": 'write a list of their ids, as ["*"]',
     "metadata": 'write an object, as {"team": ["video"]}',
@@ -70,6 +70,13 @@ _FIXES = {
     "handshake": "choose one of: none, required",
 }
 """By field, what to write instead of what it cannot take."""
+_SHAPES = {
+    "events": "is no event type, such as index.task.ready, nor the beginning of some, such as index.task.*",
+    "tasks": "is no task id, nor the beginning of some, such as 6a0b*",
+    "indexes": "is no index id, nor the beginning of some, such as 6a0b*",
+    "rate": "is no rate, such as 10/s or 300/m",
+}
+"""By field, what a text is not that has other characters, or another order of them."""
 
 
 class EndpointDefinition(BaseModel):
@@ -125,7 +132,7 @@ def endpoint(
             lambda: _check_any_url(written, policy),
             lambda: _check_any_secret(written, has_default_secret=has_default_secret),
         )
-        raise together([*written.faults(error, _fixes_for(name, written)), *others]) from None
+        raise together([*written.faults(error, _fixes_for(name, written), _SHAPES), *others]) from None
     faults = objections(
         lambda: _check_events(definition),
         lambda: check_url("url", definition.url, policy),

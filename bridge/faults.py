@@ -36,14 +36,27 @@ def objections(*checks: Callable[[], None]) -> list[Rejection]:
 
 
 def together(faults: Sequence[Rejection]) -> Rejection:
-    """All of them as one: at the place of the first and with its fix, the others told behind its reason."""
+    """All of them as one: at the place of the first, the others told behind its reason, with what mends each."""
     first, *others = faults
     if not others:
         return first
     told = [str(one).removesuffix(".") for one in others[: TOLD - 1]]
     left = len(others) - len(told)
     more = [f"and {left} more fault{'s' * (left > 1)}"] if left else []
-    return Rejection(first.field, "; ".join([first.reason.removesuffix("."), *told, *more]), first.fix, first.value)
+    reason = "; ".join([first.reason.removesuffix("."), *told, *more])
+    tops = [(one.field.partition(".")[0], one.fix) for one in faults[:TOLD]]
+    fixes = dict.fromkeys(f"{top}: {fix}" if top else fix for top, fix in tops)
+    return Rejection(first.field, reason, "; ".join(fixes), first.value, tuple(faults))
+
+
+def each(fault: Rejection, change: Callable[[Rejection], Rejection]) -> Rejection:
+    """The same, each of the faults that it tells of changed."""
+    return together([change(one) for one in fault.parts]) if fault.parts else change(fault)
+
+
+def not_by_hand(fix: str) -> str:
+    """A fix where nobody types a definition into redis-cli."""
+    return re.sub(r",? and HSET it again", "", fix)
 
 
 @dataclass(frozen=True)
@@ -73,14 +86,15 @@ class Written:
                 return Rejection(field, reason, f'write "{field}" instead of "{name}", and HSET it again')
         return None
 
-    def faults(self, error: ValidationError, fixes: Mapping[str, str]) -> list[Rejection]:
-        """What the model finds, in the order of its fields. By which format a secret is to be judged is not known where
+    def faults(self, error: ValidationError, fixes: Mapping[str, str], shapes: Mapping[str, str]) -> list[Rejection]:
+        """What the model finds, in the order of its fields, with the fix of each and, of a text that is not of its
+        field's shape, what that is. By which format a secret is to be judged is not known where
         that is a fault itself."""
         found = error.errors(include_url=False, include_input=False)
         known = all(one["loc"][:1] != ("format",) for one in found)
-        return [self._fault(one, fixes) for one in found if known or one["loc"][0] not in SECRET_FIELDS]
+        return [self._fault(one, fixes, shapes) for one in found if known or one["loc"][0] not in SECRET_FIELDS]
 
-    def _fault(self, error: "ErrorDetails", fixes: Mapping[str, str]) -> Rejection:
+    def _fault(self, error: "ErrorDetails", fixes: Mapping[str, str], shapes: Mapping[str, str]) -> Rejection:
         location = error["loc"]
         top = str(location[0]) if location else ""
         if error["type"] == "missing" and len(location) == 1 and (misspelt := self.misspelt(top)):
@@ -89,7 +103,8 @@ class Written:
         fix = fixes.get(field.partition(".")[0], f"correct “{field}” and HSET it again")
         # It may hold a secret or an authorization header anywhere: only the offending field itself is shown.
         value = "" if top in {"", *SECRET_FIELDS, "headers"} else self.text(*location)
-        return Rejection(field, wrong(error), fix, bare(value) if field == "url" else value)
+        reason = shapes.get(top) if error["type"] == "string_pattern_mismatch" else None
+        return Rejection(field, reason or wrong(error), fix, bare(value) if field == "url" else value)
 
 
 def _is_showable(name: str) -> bool:

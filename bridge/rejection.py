@@ -34,6 +34,8 @@ class Rejection(Exception):
     reason: str
     fix: str
     value: str = ""
+    parts: tuple["Rejection", ...] = ()
+    """The faults that are told as this one; empty where there is but one."""
 
     def __str__(self) -> str:
         return f"{self.field}: {self.reason}" if self.field else self.reason

@@ -7,7 +7,6 @@ from enum import StrEnum
 from shlex import quote
 from typing import Any
 
-from bridge.attempt import redirected_to
 from bridge.model import DeliveryState, Fault
 from bridge.recovery import command
 
@@ -20,6 +19,8 @@ GONE = "gone"
 """Why an endpoint is disabled, and its delivery dead, that answered 410."""
 OPERATOR = "operator"
 """Who disabled an endpoint, if not the bridge: the reason is a text of theirs then, whatever it looks like."""
+LEADS = "redirects to "
+"""What stands before the place that an endpoint redirects to, in what an attempt at it came to."""
 _ALLOWING = re.compile(r"BRIDGE_DELIVERY_ALLOW_[A-Z]+")
 
 
@@ -99,7 +100,7 @@ def told(hold: Mapping[str, Any], endpoint: str, probe: str) -> str:
 
 
 def error_of(attempt: Mapping[str, Any]) -> str:
-    """What a failed attempt came to, in short: `HTTP 401`, `timeout: no answer within 15 s`, `HTTP 302, redirects to …`."""
+    """What a failed attempt came to: `HTTP 401`, `HTTP 302, redirects to …`, `timeout: no answer within 15 s`."""
     if attempt.get("status_code"):
         return ", ".join(filter(None, (f"HTTP {attempt['status_code']}", str(attempt.get("detail") or ""))))
     return ": ".join(str(attempt[name]) for name in ("fault", "detail") if attempt.get(name))
@@ -158,6 +159,12 @@ def remedies(endpoint: str, error: str) -> tuple[Advice, ...]:
         Advice(f"bridge endpoint rotate {endpoint}", "or with a new one, for both:"),
         Advice("bridge verify --secret-file secret.txt request.txt", rewritten),
     )
+
+
+def redirected_to(error: str) -> str:
+    """The place that an error says an endpoint redirects to; empty where a part of it is hidden."""
+    _, leads, place = error.partition(LEADS)
+    return place if leads and "…" not in place else ""
 
 
 def elsewhere(endpoint: str, url: str = "") -> str:

@@ -142,7 +142,7 @@ def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
       bridge endpoint add video https://example.com/video --metadata team=video --rate 10/s --auth-file bearer
       bridge endpoint add old https://example.com/twelvelabs --format twelvelabs --secret-file revealed
     """
-    from bridge.hints import event_hints
+    from bridge.hints import endpoint_warnings
 
     if options["secret_file"] and options["default_secret"]:
         raise click.UsageError("--secret-file and --default-secret: which one signs?")
@@ -151,9 +151,9 @@ def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
     definition = {"url": url, **ALWAYS_WRITTEN, **fields_from(options)}
     given = secret_from(options["secret_file"]) if options["secret_file"] else None
     wish = Wish(name, definition, given, options["default_secret"], options["replace"])
-    for hint in event_hints(definition["events"]):
-        say(f"! {safe(hint)}")
     made, shown_url = with_store(ctx, lambda store, settings: _add(store, settings, wish))
+    for hint, fix in endpoint_warnings(name, {"events": definition["events"]}).items():
+        say(f"! {safe(hint)} → {safe(fix)}")
     how = chosen(ctx, options["output"], options["as_json"])
     emit_one({"endpoint": name, "url": shown_url, **({"secret": made} if made else {})}, how, key="endpoint")
     if made and how == "ids":

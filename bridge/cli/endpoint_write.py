@@ -43,17 +43,17 @@ def set_(ctx: click.Context, /, name: str, **given: Any) -> None:
       bridge endpoint set billing --auth-file - < bearer
       bridge endpoint set billing --unset rate,headers.x-team
     """
-    from bridge.hints import event_hints
+    from bridge.hints import endpoint_warnings
 
     changes: Definition = ({"url": given["url"]} if given["url"] is not None else {}) | fields_from(given)
     unset = unset_from(given["unset"], changes)
     if not changes and not unset:
         raise InvalidInput("nothing to change was named", fix="name it, as in --url URL; bridge endpoint set --help")
-    for hint in event_hints(changes.get("events", [])):
-        say(f"! {safe(hint)}")
     one = with_store(
         ctx, lambda store, settings: rewrite(store, settings, name, lambda old, now: _set(old, changes, unset, now))
     )
+    for hint, fix in endpoint_warnings(name, {"events": changes.get("events", [])}).items():
+        say(f"! {safe(hint)} → {safe(fix)}")
     touched = dict.fromkeys([*changes, *(word.partition(".")[0] for word in unset)])
     rows = _differences(one, list(touched))
     emit(rows, chosen(ctx, given["output"], given["as_json"]), COLUMNS, key="field")

@@ -20,6 +20,7 @@ from bridge.cli.output import (
     output_option,
     plain,
     safe,
+    say,
     when,
 )
 from bridge.cli.session import speakable, with_store
@@ -67,6 +68,14 @@ def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _say_of_type(pattern: str | None) -> None:
+    """That no event has such a type, where somebody asks for one."""
+    from bridge.hints import event_hints
+
+    for hint in event_hints([pattern]):
+        say(f"! {safe(hint)}")
+
+
 @event.command()
 @_filters
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many.")
@@ -89,6 +98,7 @@ def ls(ctx: click.Context, /, **given: Any) -> None:
         return await events_after(store, await place_of(store, given["after"]), fits, limit)
 
     rows = [asdict(view) for view in with_store(ctx, look)]
+    _say_of_type(given["event_type"])
     emit(rows, chosen(ctx, given["output"], given["as_json"]), COLUMNS, key="event_id", spare=SPARE)
 
 
@@ -158,6 +168,7 @@ def tail(ctx: click.Context, /, **given: Any) -> None:
       bridge event tail -o jsonl | jq .task
     """
     how = chosen(ctx, given["output"], given["as_json"])
+    _say_of_type(given["event_type"])
     with_store(ctx, lambda store, settings: _tail(store, settings, how, given))
 
 

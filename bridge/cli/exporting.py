@@ -67,8 +67,8 @@ def export(ctx: click.Context, with_secrets: bool) -> int:
         say("! This holds secrets: keep it where only you can read it.")
     elif told.left_out:
         say(
-            f"Without secrets: what may be one is left out of {told.left_out} fields (header values, queries and tokens of "
-            "URLs, too). For a Redis that has none of these endpoints: bridge export --with-secrets"
+            f"Without secrets: what may be one is left out of {told.left_out} fields (header values, queries, tokens "
+            "of URLs). For a Redis that has none of these endpoints: bridge export --with-secrets"
         )
     return PARTLY if told.unsayable or told.more else 0
 

@@ -75,8 +75,8 @@ def import_(ctx: click.Context, file: str, prune: bool, dry_run: bool, output: s
     """Register what a file declares: the JSON lines of `bridge export`, or the tables of a .toml file.
 
     What is there already and says the same is left alone. An endpoint without a secret keeps the one it has; a new one
-    is signed with the default secret. Bad entries are told with their line and stop no other; the exit code is then 6, or 2
-    where nothing was good.
+    is signed with the default secret. Bad entries are told with their line and stop no other; the exit code is then 6,
+    or 2 where nothing was good.
 
     \b
     Examples:
@@ -239,25 +239,34 @@ def _undeclared(before: dict[bytes, bytes], manifest: "Manifest") -> list[str]:
 
 
 def _refused_row(one: "Refused", *, toml: bool, headed: bool) -> dict[str, Any]:
+    from bridge.faults import each
     from bridge.rejection import redacted
 
-    fix = one.rejection.fix.replace(" and HSET it again", "")
-    if one.rejection.field == "name":
-        fix = "choose another name"
-    elif one.rejection.field == "secret" and toml and fix.startswith("bridge endpoint add"):
-        fix = f"make one with{fix.partition('by yourself')[2]}"
-    elif one.rejection.field == "secret" and toml and "bridge endpoint add" in fix:
-        fix = 'write secret_file = "…", or set BRIDGE_DELIVERY_DEFAULT_SECRET'
-    elif one.rejection.field == "secret" and headed and "bridge endpoint add" in fix:
-        fix = WHOLE
+    rejection = each(one.rejection, lambda fault: replace(fault, fix=_fix(fault, toml=toml, headed=headed)))
     return {
         "result": "rejected",
         "kind": one.kind,
         "name": redacted(one.name),
         "place": one.place,
-        "reason": str(one.rejection),
-        "fix": fix,
+        "reason": str(rejection),
+        "fix": rejection.fix,
     }
+
+
+def _fix(fault: "Rejection", *, toml: bool, headed: bool) -> str:
+    """What mends it in a file of this form."""
+    from bridge.faults import not_by_hand
+
+    fix = not_by_hand(fault.fix)
+    if fault.field == "name":
+        return "choose another name"
+    if fault.field != "secret" or "bridge endpoint add" not in fix:
+        return fix
+    if toml and fix.startswith("bridge endpoint add"):
+        return f"make one with{fix.partition('by yourself')[2]}"
+    if toml:
+        return 'write secret_file = "…", or set BRIDGE_DELIVERY_DEFAULT_SECRET'
+    return WHOLE if headed else fix
 
 
 def _in_short(rows: Sequence[Row]) -> Iterator[Row]:
@@ -277,7 +286,8 @@ def _tell(done: Import, refused: Sequence[Row]) -> None:
         say(f"✗ {safe(named)}: {safe(rows[0]['reason'])}\n  → {safe(rows[0]['fix'])}")
     if more := sum(map(len, alike[REPORTED:])):
         say(f"✗ and {more} more; -o jsonl shows them all")
-    for hint in _hints(done.manifest.entries):
+    refused_at = {row["place"] for row in refused}  # their reason says what was meant
+    for hint in _hints([one for one in done.manifest.entries if one.place not in refused_at]):
         say(f"! {safe(hint)}")
     if done.unsigned:
         names = ", ".join(map(safe, done.unsigned[:ROWS])) + (" …" if len(done.unsigned) > ROWS else "")

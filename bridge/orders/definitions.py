@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from bridge.redaction import bare
 from bridge.wording import safe
 
 if TYPE_CHECKING:
+    from bridge.rejection import Rejection
     from bridge.settings import Settings
     from bridge.store import Store
     from bridge.store.reading.endpoints import EndpointView
@@ -40,6 +42,7 @@ def vetted(settings: "Settings", name: str, definition: Mapping[str, Any]) -> li
     Raises Rejection, with the fix that is one here, where nobody types into redis-cli.
     """
     from bridge.definition import endpoint as judged
+    from bridge.faults import each
     from bridge.rejection import Rejection
 
     has_default = settings.delivery_default_secret is not None
@@ -53,10 +56,7 @@ def vetted(settings: "Settings", name: str, definition: Mapping[str, Any]) -> li
             has_signing_key=settings.signing_key is not None,
         )
     except Rejection as rejection:
-        fix = rejection.fix.replace(" and HSET it again", "")
-        fix = "choose another name" if rejection.field == "name" else fix
-        rejection.fix = _way_of(url, settings) or fix if rejection.field == "url" else fix
-        raise
+        raise each(rejection, lambda one: _here(one, url, settings)) from None
     if is_vain(url, settings.policy):
         raise Rejection("url", f"{_whose(settings)}, where nothing may be sent to", _way_of(url, settings))
     if told := reserved(url) if (urlsplit(url).hostname or "").endswith(".invalid") else "":
@@ -64,6 +64,14 @@ def vetted(settings: "Settings", name: str, definition: Mapping[str, Any]) -> li
     if settings.deployment is Deployment.COMPOSE and leads_to_itself(url):
         return [f"{_whose(settings)}: an app on this machine is {bare(from_a_container(url))}"]
     return []
+
+
+def _here(fault: "Rejection", url: str, settings: "Settings") -> "Rejection":
+    """A fault with the fix that is one here."""
+    from bridge.faults import not_by_hand
+
+    fix = "choose another name" if fault.field == "name" else not_by_hand(fault.fix)
+    return replace(fault, fix=_way_of(url, settings) or fix if fault.field == "url" else fix)
 
 
 def _whose(settings: "Settings") -> str:

@@ -217,6 +217,13 @@ def test_many_bad_lines_are_told_in_part(bridge: Bridge) -> None:
     assert "✗ and 50 more" in told
 
 
+def test_a_misspelt_field_of_a_refused_entry_is_told_once(bridge: Bridge) -> None:
+    """With what to write, in a file: nobody types into redis-cli here."""
+    _, _, told = bridge("import", "-", stdin=lines({"kind": "endpoint", "name": "a", "urll": URL, "rate": "5"}))
+    assert told.count("did you mean “url”?") == 1
+    assert '\n  → url: write "url" instead of "urll"; rate: write attempts a second' in told
+
+
 def test_an_export_without_secrets_says_what_it_lacks_and_the_import_too(
     bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -261,6 +261,18 @@ def test_a_misspelt_field_is_told_by_show(bridge: Bridge, client: "Redis") -> No
         assert part in str(json.loads(bridge("endpoint", "show", "a", "--json")[1])["warnings"])
 
 
+def test_a_misspelt_type_is_told_with_the_command_that_writes_the_one_meant(bridge: Bridge) -> None:
+    """By `add` and `set`; who lists its events, which there are none of, reads why."""
+    told = bridge("endpoint", "add", "a", URL, "--events", "index.task.redy")[2]
+    assert "did you mean “index.task.ready”? → bridge endpoint set a --events index.task.ready\n" in told
+    told = bridge("endpoint", "set", "a", "--events", "index.task.*,index.tsk.ready")[2]
+    assert "→ bridge endpoint set a --events 'index.task.*',index.task.ready\n" in told
+    assert "did you mean" not in bridge("endpoint", "set", "a", "--events", "index.task.ready")[2]
+    code, _, told = bridge("event", "ls", "--type", "index.task.redy")
+    assert (code, "did you mean “index.task.ready”?" in told) == (0, True)
+    assert bridge("event", "ls", "--type", "index.task.ready")[2] == ""
+
+
 def test_a_bad_change_says_that_the_last_good_definition_is_in_force(
     bridge: Bridge, client: "Redis", redis_url: str
 ) -> None:

@@ -17,12 +17,12 @@ from bridge.attempt import (
     because,
     keeps_heads,
     redirect,
-    redirected_to,
     request_head,
 )
 from bridge.model import DeadReason, Decision, DeliveryState, EndpointEffect, Fault, Outcome, Timing
 from bridge.redaction import Confidant
 from bridge.signature import generate_secret
+from bridge.waiting import redirected_to
 
 SECRET = generate_secret(bytes(range(200, 232)))
 OWN = {"X-Team": "C4N4RY-team", "authorization": "Bearer C4N4RY-token"}

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_contract import CANARY, JSON
+from refusals import CANARY
+from test_definition import JSON
 
 from bridge.definition import EndpointDefinition
 from bridge.filters import matches

@@ -9,7 +9,9 @@ from factories import START, a_snapshot, an_observation
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from test_contract import JSON, LOCAL, REFUSED_DEFINITIONS, REFUSED_OPTIONS, URL, secret_of
+from refusals import LOCAL, URL, secret_of
+from test_contract import REFUSED_OPTIONS
+from test_definition import JSON, REFUSED_DEFINITIONS
 from test_watches import REFUSED_WATCHES
 
 from bridge.contract import TASK_ENDPOINTS, task_options

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_contract import JSON, LOCAL, URL, assert_whole
+from refusals import LOCAL, URL, assert_whole
+from test_definition import JSON
 
 from bridge.contract import task_options
 from bridge.guard import Policy
