@@ -24,6 +24,8 @@ SHOWN_CHARS = 120
 """A longer URL is not told again."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/*")
+_NO_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:///")
+"""A URL that leaves its host out: what follows is a path, and no name of a machine."""
 _OPEN = [ip_network(one) for one in ("127.0.0.0/8", "::1/128", "fc00::/7", *PRIVATE_NETWORKS.split(","))]
 """What somebody may want to allow for a receiver of their own; of no other network it is suggested."""
 
@@ -41,7 +43,8 @@ def corrected(url: str) -> str:
     public, near = f"https://{rest}", f"{meant[0]}://{rest}"
     if Policy().judge_url(public).allowed:
         return public if public.lower() != url.lower() else ""
-    return near if near.lower() != url.lower() and networks_for(near) else ""
+    named = not _NO_HOST.match(url)
+    return near if named and near.lower() != url.lower() and networks_for(near) else ""
 
 
 def networks_for(url: str) -> str:

@@ -48,10 +48,11 @@ def check_member(member: str) -> None:
     """Refuse a member of `bridge:tasks` that cannot name a task."""
     fix = "use the task id as TwelveLabs shows it, such as 6a0b1c2d3e4f5a6b7c8d9e01"
     if not _MEMBER.fullmatch(member):
-        raise Rejection("member", "a member is 1 to 200 of the characters A-Z a-z 0-9 _ : / -", fix, member)
+        reason = "a task id is 1 to 200 of the characters A-Z a-z 0-9 _ : / -"
+        raise Rejection("member", reason if member else "it is empty", fix, member)
     name, colon, path = member.partition(":")
     if any(part in {"", ".", ".."} for part in (path if colon else member).split("/")):
-        raise Rejection("member", "a member has no empty or dot part", fix, member)
+        raise Rejection("member", "a task id has no empty or dot part", fix, member)
     kind = find_kind(member)
     if kind is None or (colon and not name):
         known = ", ".join(one.shape for one in KINDS.values())

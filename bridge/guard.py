@@ -42,7 +42,7 @@ REASONS: Final[Mapping[str, str]] = {
     "bad_port": "The port is no number from 1 to 65535, written plainly; correct it or omit the colon.",
     "bad_ipv6": "The brackets do not hold an IPv6 address; use a DNS name.",
     "bad_ipv4": "The host ends in a number without being an IPv4 address a.b.c.d; use a DNS name.",
-    "trailing_dot": "The host is empty or ends in a dot; write the name without it.",
+    "trailing_dot": "The host ends in a dot; write the name without it.",
     "bad_hostname": "The host is no DNS name; use a-z, 0-9 and inner hyphens, 63 between dots, 253 in all.",
     "bad_idn": "A label of the host has -- as its third character but is no valid xn-- form; correct it.",
     "parsers_disagree": "Two URL parsers read this URL differently; write it more plainly.",
@@ -63,6 +63,12 @@ _HTTP_TOO: Final = (
     "network in BRIDGE_DELIVERY_ALLOW_NETWORKS)."
 )
 """What is said of `scheme_not_https` where the one setting alone would not do."""
+
+_NO_HOST: Final = "The URL names no host; write it after the slashes, as in https://example.com/hook."
+"""What is said of `trailing_dot` where there is nothing before the dot, and no dot."""
+
+_CREDENTIALS: Final = "The host is an IP address of a network where clouds keep credentials; use a DNS name."
+"""What is said of `ip_literal`, and of http:// to such a host, where nobody should name the network."""
 
 _LIFTED_BY_NETWORKS: Final = frozenset({"ip_literal", "special_name", "single_label", "port_not_allowed"})
 
@@ -92,6 +98,7 @@ _CLOSED_NETWORKS: Final[tuple[tuple[Network, str], ...]] = tuple(
     )
     for cidr in cidrs.split()
 )
+_KEEP_CREDENTIALS: Final = (ip_network("169.254.0.0/16"), ip_network("168.63.129.16/32"))
 _PUBLIC_IPV6 = ip_network("2000::/3")  # outside it: loopback, wrapped IPv4, NAT64, SRv6, local, multicast
 
 _SPECIAL_TLD = re.compile(
@@ -209,13 +216,16 @@ class Policy:
         target = Target(scheme, host, port, (parts["path"] or "/") + parts["query"])
         _require(_standard_library_agrees(url, target), "parsers_disagree")
         broken = self._conditional_rule(host, port, http=scheme == "http")
-        _require(not broken or self._may_lift(broken, host), broken)
+        if broken and not self._may_lift(broken, host):
+            raise Refused(broken, _CREDENTIALS if _holds(_KEEP_CREDENTIALS, _read_address(host)) else "")
         return target
 
     def _http_missed(self, url: str) -> str:
         """What to say of http:// to a host that needs the other setting as well; nothing where the one will do."""
-        also = replace(self, allow_http=True).judge_url(url).reason
-        return _HTTP_TOO if also in _LIFTED_BY_NETWORKS else ""
+        also = replace(self, allow_http=True).judge_url(url)
+        if also.detail in {_CREDENTIALS, _NO_HOST}:
+            return also.detail
+        return _HTTP_TOO if also.reason in _LIFTED_BY_NETWORKS else ""
 
     def judge_addresses(self, host: str, port: int, addresses: Sequence[str]) -> Verdict:
         """May these answers for an admitted host be dialled? All of them or none."""
@@ -293,6 +303,8 @@ def _read_host(host: str) -> str:
     if _ENDS_IN_NUMBER.fullmatch(host):
         _require(isinstance(_read_address(host), IPv4Address), "bad_ipv4")
         return host
+    if not host:
+        raise Refused("trailing_dot", _NO_HOST)
     labels = host.split(".")
     _require(labels[-1], "trailing_dot")
     _require(len(host) <= MAX_HOST_CHARS and all(map(_LABEL.fullmatch, labels)), "bad_hostname")

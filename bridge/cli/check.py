@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,12 +17,16 @@ from bridge.cli.session import settings_of
 from bridge.errors import InvalidInput
 from bridge.guard import Policy, Refused, Target, Verdict
 from bridge.redaction import bare
+from bridge.rejection import redacted
 
 NO_ANSWER = Verdict(False, "dns_no_answer", "The name does not resolve; correct it, or its DNS records.")
 LOOKUPS = 32
 """Names that are being resolved at the same time."""
 MENDED = 10
 """Of how many blocked URLs it is said what would pass."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
+"""What names an endpoint, and is no URL that lacks its scheme."""
 
 Answers = Mapping[str, Sequence[str]]
 """Host → the addresses of its first answer; a host that has none is missing."""
@@ -69,7 +74,7 @@ def check(
     emit(rows, how, COLUMNS, key="url")
     allowed = [url for url, row in zip(given, rows, strict=True) if row["verdict"] == "allow"]
     if how == "table" and any(not _judged(Policy(), url, answers)[0].allowed for url in allowed):  # by the defaults
-        say("Allowed by this shell's settings; a running worker goes by its own → bridge doctor")
+        say("Allowed by this shell's settings; whether the worker that runs has the same → bridge doctor")
     blocked = [url for url, row in zip(given, rows, strict=True) if row["verdict"] == "block" and how == "table"]
     for url in list(dict.fromkeys(blocked))[:MENDED]:
         if rows[given.index(url)]["reason"] == NO_ANSWER.reason:
@@ -86,6 +91,9 @@ def check(
 
 def _say_what_passes(url: str, policy: Policy) -> None:
     """Of one that is blocked: the command with the URL that was probably meant, and the settings that let it pass."""
+    if _NAME.fullmatch(url) and redacted(url) == url:
+        say(f"→ of an endpoint by its name: bridge endpoint test {url}")
+        return
     if told := reserved(url):
         say(f"→ {told}")
         return

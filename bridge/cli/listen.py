@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import rich_click as click
 
+from bridge.callback import corrected
 from bridge.cli import stage
 from bridge.cli.calling import program
 from bridge.cli.defining import known_from, public_key_option
@@ -177,9 +178,8 @@ class Forward:
             self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             self._request((), b"").encode()
         except (KeyError, ValueError):
-            raise InvalidInput(
-                f"“{stage.printable(bare(url))}” is no URL.", fix="write http://localhost:3000/hook"
-            ) from None
+            meant = bare(corrected(url)) or "http://localhost:3000/hook"
+            raise InvalidInput(f"“{stage.printable(bare(url))}” is no URL.", fix=f"--forward-to {meant}") from None
         self._transport = Transport(lambda *_: None)
 
     async def post(self, request: Request) -> tuple[Response, str]:

@@ -57,8 +57,8 @@ def configured(facts: SettingsFacts) -> list[Finding]:
     if facts.has_default_secret:
         findings.append(ok("config", "a default secret is set"))
     else:
-        why = "callback_url is refused, and each endpoint needs a secret of its own"
-        findings.append(ok("config", "no BRIDGE_DELIVERY_DEFAULT_SECRET", why))
+        why = "there is no BRIDGE_DELIVERY_DEFAULT_SECRET, so that a task's callback_url is refused"
+        findings.append(ok("config", "each endpoint signs with a secret of its own", why))
     return findings
 
 

@@ -159,7 +159,7 @@ def test_a_crowd_of_addresses_is_refused_as_at_the_dial(bridge: Bridge, monkeypa
 def test_what_only_settings_allow_is_said_to_be_allowed_here(bridge: Bridge) -> None:
     """The verdict is this shell's: a running worker may have others. What anybody allows needs no such word."""
     code, _, told = bridge("endpoint", "check", "http://127.0.0.1:9/")
-    assert (code, "a running worker goes by its own → bridge doctor" in told) == (0, True)
+    assert (code, "whether the worker that runs has the same → bridge doctor" in told) == (0, True)
     assert bridge("endpoint", "check", "https://example.com/")[2] == ""
     assert bridge("endpoint", "check", "ftp://127.0.0.1/")[2] == ""
     assert bridge("endpoint", "check", "http://127.0.0.1:9/", "--json")[2] == ""
@@ -172,6 +172,15 @@ def test_what_is_blocked_is_not_said_to_be_allowed(bridge: Bridge, tmp_path: Pat
     assert (code, out.splitlines()[1].split()[0], "Allowed" in told) == (1, "block", False)
     code, _, told = bridge("endpoint", "check", "https://inside.com/", "--dns", "dns.json")
     assert (code, "Allowed by this shell's settings" in told) == (0, True)
+
+
+def test_what_nobody_means_is_told_as_what_it_is(bridge: Bridge) -> None:
+    """A URL without a host, an address where clouds keep credentials, an endpoint's name: no setting is advised."""
+    for url, why in (("http:///hook", "names no host"), ("http://169.254.169.254/", "clouds keep credentials")):
+        code, out, told = bridge("endpoint", "check", url)
+        assert (code, why in out, "BRIDGE_DELIVERY_" in out + told, "→" in told) == (1, True, False, False), url
+    assert "→ of an endpoint by its name: bridge endpoint test billing\n" in bridge("endpoint", "check", "billing")[2]
+    assert "check https://example.com/hook" in bridge("endpoint", "check", "https:///example.com/hook")[2]
 
 
 def test_the_command_that_was_meant_is_told(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:

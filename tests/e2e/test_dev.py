@@ -259,7 +259,7 @@ def test_dev_says_that_the_key_is_refused(tmp_path: Path) -> None:
         (("6a0b", "--secret-file", "nowhere"), {}, "--secret-file: nowhere cannot be read"),
         (("6a0b", "--secret-file", "-"), {}, "standard input is empty"),
         (("-", "--secret-file", "-"), {}, "name a file for one of them"),
-        (("not/an id",), {}, "a member is 1 to 200 of the characters"),
+        (("not/an id",), {}, "a task id is 1 to 200 of the characters"),
         (("--until-done",), {}, "name their ids"),
         ((), {}, "this run's own Redis has no task in it"),
         (("6a0b", "--to", "http://10.0.0.1/hook"), {}, "http://10.0.0.1/hook"),

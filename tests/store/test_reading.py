@@ -63,7 +63,7 @@ async def test_a_rejected_task_is_told_with_its_reason_and_fix(scene: Scene) -> 
     await scene.intake.run()
     (view,) = await list_tasks(scene.store)
     assert (view.task, view.state) == ("a b", "rejected")
-    assert "a member is 1 to 200" in view.note
+    assert "a task id is 1 to 200" in view.note
     assert view.fix
     assert await count_tasks(scene.store) == {"watched": 0, "requests": 0, "ended": 0, "rejected": 1}
 

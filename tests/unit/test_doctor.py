@@ -519,8 +519,8 @@ def test_a_command_is_safe_to_be_pasted() -> None:
 @pytest.mark.parametrize(
     ("member", "score", "options", "word"),
     [
-        (b"a b", 0.0, {}, "a member is"),
-        (b"\xff", 0.0, {}, "a member is"),
+        (b"a b", 0.0, {}, "a task id is"),
+        (b"\xff", 0.0, {}, "a task id is"),
         (b"t1", 1.8e12, {}, "milliseconds"),
         (b"t1", 0.0, None, "is not a hash"),
         (b"t1", 0.0, {b"metadata": b"{"}, "metadata"),
