@@ -143,7 +143,7 @@ _REASONS: Mapping[str, str] = {
     DeadReason.EXPIRED: "the next attempt would come too late for news of progress",
 }
 _EFFECTS: Mapping[str, str] = {
-    EndpointEffect.OVERLOAD: "fewer at a time",
+    EndpointEffect.OVERLOAD: "it gets fewer at a time",
     EndpointEffect.DISABLE_GONE: "its endpoint is disabled",
     EndpointEffect.BLOCKED: "policy forbids its address",
 }

@@ -145,7 +145,7 @@ class Connection(asyncio.Protocol):
         elif self._transport is not None and self._transport.get_write_buffer_size():
             self._fail(Fault.TIMEOUT, "write: the request was not taken in time", Phase.WRITE)
         else:
-            self._fail(Fault.TIMEOUT, "head: no answer in time")
+            self._fail(Fault.TIMEOUT, "the request was sent, and no answer came in time")
 
     def _end(self, error: Exception | None) -> None:
         if self._waiter is None:

@@ -204,9 +204,9 @@ def _misused(error: click.ClickException) -> BridgeError:
     text = " ".join(error.format_message().split())
     for theirs, ours in NO_NUMBER.items():
         text = text.replace(f"is not a valid {theirs}", f"is {ours}")
-    if text.startswith(TOO_MANY):
-        text += ": quote what belongs together"
     ctx: click.Context | None = getattr(error, "ctx", None)
+    if text.startswith(TOO_MANY) and ctx and any(isinstance(one, click.Argument) for one in ctx.command.params):
+        text += ": quote what belongs together"
     option = error.option_name if isinstance(error, NoSuchOption) else ""
     if ctx and option == PORT_OPTION and (form := _port_of(ctx.command)):
         return InvalidInput(f"No such option '{PORT_OPTION}' here", fix=f"{ctx.command_path} {form}")

@@ -2,6 +2,8 @@
 
 import rich_click as click
 
+from bridge.cli.calling import OURS, program
+from bridge.cli.output import say
 from bridge.cli.word import Word
 
 SHELLS = ("bash", "zsh", "fish")
@@ -24,4 +26,6 @@ def completion(shell: str) -> None:
     from bridge.cli import bridge
 
     writers = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
-    click.echo(writers[shell](bridge, {}, "bridge", "_BRIDGE_COMPLETE").source())
+    click.echo(writers[shell](bridge, {}, OURS, "_BRIDGE_COMPLETE").source())
+    if (here := program()) != OURS:
+        say(f"! It completes the word {OURS}, which does not run {here} here: put its directory first in PATH.")

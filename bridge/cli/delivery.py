@@ -68,9 +68,10 @@ def waits(row: Row, width: int = ERROR_WIDTH) -> str:
     from bridge.waiting import told
 
     hold, error = row["hold"], row["endpoint_error"] or row["last_error"]
+    whose = "last error" if row["attempts"] else "its endpoint's last error"
     words = [told(hold, row["endpoint"], soon(hold["probe_at"]))] if hold else []
-    words += [f"were its worker lost, again {soon(hold['again_at'])}"] if hold and hold["again_at"] else []
-    return "; ".join([*words, *([f"last error: {shorten(error, width, placeholder='…')}"] if error else [])])
+    words += [f"again {soon(hold['again_at'])} if that worker dies"] if hold and hold["again_at"] else []
+    return "; ".join([*words, *([f"{whose}: {shorten(error, width, placeholder='…')}"] if error else [])])
 
 
 COLUMNS: Columns = (
@@ -117,6 +118,9 @@ def ls(ctx: click.Context, /, **given: Any) -> None:
     emit(rows, how, COLUMNS, key="delivery", spare=SPARE)
     if given["task_id"] and not rows:
         say(f"No such delivery of task {safe(given['task_id'])} → bridge task show {safe(given['task_id'])}")
+    elif how == "table" and given["state"] and not rows:
+        to = f" to {safe(given['endpoint'])}" if given["endpoint"] else ""
+        say(f"No delivery{to} is {given['state']}.")
     if how == "table" and given["state"] == DeliveryState.DEAD:
         _say_ways_back(views)
 

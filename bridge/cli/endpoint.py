@@ -5,8 +5,10 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from ipaddress import ip_address
 from shlex import quote
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import rich_click as click
 
@@ -162,7 +164,17 @@ def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
         if definition["format"] == TWELVELABS:
             say("All of its text is the key of TL-Signature, whsec_ included.")
         say("Copy the secret to the receiver now: it is shown this once (`bridge listen --secret-file F` uses it too).")
-    say(f"It was not called yet, nor its name looked up; try it → bridge endpoint test {quote(safe(name))}")
+    named = "" if _is_address(url) else ", nor its name looked up"
+    say(f"It was not called yet{named}; try it → bridge endpoint test {quote(safe(name))}")
+
+
+def _is_address(url: str) -> bool:
+    """Whether its host is one already: there is no name to look up."""
+    try:
+        ip_address(urlsplit(url).hostname or "")
+    except ValueError:
+        return False
+    return True
 
 
 async def _add(store: "Store", settings: "Settings", wish: Wish) -> tuple[str | None, str]:

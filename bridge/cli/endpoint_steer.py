@@ -118,12 +118,12 @@ def recover(ctx: click.Context, /, name: str, **given: Any) -> int:
         raise InvalidInput(
             f"no dead letter comes back from “{safe(strange[0])}”", fix=f"choose of {', '.join(NAMEABLE)}"
         )
-    row, left, owed, _ = with_store(
+    row, left, owed, _, reason = with_store(
         ctx, lambda store, _: _recover(store, name, given["since"], reasons, dry=given["dry_run"])
     )
     how = chosen(ctx, given["output"], given["as_json"])
     emit_one(_in_words(row) if how == "table" else row, how, key="endpoint")
-    _narrate(name, row, left)
+    _narrate(name, row, left, f"{row['was']} ({safe(reason)})" if reason else str(row["was"]))
     for advice in waiting(owed):
         say(safe(advice))
     _warn(owed)
@@ -155,19 +155,22 @@ def _tell_asked(name: str, steered: "Steered") -> None:
         f"held → bridge endpoint show {name}")  # fmt: skip
 
 
-def _narrate(name: str, row: dict[str, Any], left: dict[str, int]) -> None:
+def _narrate(name: str, row: dict[str, Any], left: dict[str, int], was: str) -> None:
+    """`was`: its state before, with why."""
     from bridge.recovery import command
 
     counts = ", ".join(f"{count} {reason}" for reason, count in row["reasons"].items())
     what = f"{row['dead']} dead letters" + (f" ({counts})" if counts else "")
-    if not row["dead"] and row["was"] == "active":
+    if not row["dead"]:
         say("It has no dead letter that this brings back.")
     elif row["dry_run"]:
-        enabled = ", and it would be enabled" if row["was"] != "active" else ""
-        say(f"{what} would come back{enabled} → bridge endpoint recover {name}")
+        say(f"{what} would come back → bridge endpoint recover {name}")
     else:
-        enabled = f" {safe(name)} is active again." if row["was"] != "active" == row["state"] else ""
-        say(f"{row['recovered']} of {what} are owed again.{enabled}")
+        say(f"{row['recovered']} of {what} are owed again.")
+    if row["was"] != "active" == row["state"]:
+        say(f"It was {was}, and is active again.")
+    elif row["was"] != "active" and row["dry_run"]:
+        say(f"It is {was}, and would be active again.")
     if row["lost"]:
         say(f"✗ {row['lost']} stay dead: their bodies are gone from Redis, and nothing can be sent.")
     if left:

@@ -70,6 +70,8 @@ def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _say_of_type(pattern: str | None) -> None:
     """That no event has such a type, where somebody asks for one."""
+    if pattern is None:
+        return
     from bridge.hints import event_hints
 
     for hint in event_hints([pattern]):

@@ -105,7 +105,8 @@ def init(ctx: click.Context, dry_run: bool, output: str | None, as_json: bool) -
             there = not _create(made)
         rows.append({"result": "kept" if there else "would create" if dry_run else "created", "file": made.path})
     emit(rows, chosen(ctx, output, as_json), COLUMNS, key="file")
-    for line in _next(dry_run, any(row["result"] == "kept" and row["file"] == ".env" for row in rows)):
+    kept = [str(row["file"]) for row in rows if row["result"] == "kept"]
+    for line in _next(dry_run, kept_env=".env" in kept, kept_all=len(kept) == len(rows)):
         say(line)
 
 
@@ -157,7 +158,7 @@ def _new_secret() -> str:
     return generate_secret(secrets.token_bytes(SECRET_BYTES)) + "\n"
 
 
-def _next(dry_run: bool, kept_env: bool) -> Iterator[str]:
+def _next(dry_run: bool, *, kept_env: bool, kept_all: bool) -> Iterator[str]:
     """What to do now."""
     if dry_run:
         yield "Nothing was written."
@@ -167,13 +168,16 @@ def _next(dry_run: bool, kept_env: bool) -> Iterator[str]:
     if kept_env and RUN_AS not in _text(Path(".env")):
         yield f"! .env was there; for docker compose, which could not read the secret: echo {run_as()} >> .env"
     bridge = program()
+    if kept_all:
+        yield f"All of it was there, and is as it was. What is still missing, and what mends it: {bridge} doctor"
+        return
     yield f"""Next, with TWELVELABS_API_KEY=tlk_… in .env (and BRIDGE_REDIS_URL, if a Redis runs elsewhere):
   redis-server config/redis.conf &
   {bridge} worker &
   {bridge} endpoint add NAME https://…
   {bridge} task add TASK_ID
-`endpoint add` makes a secret of its own; with --default-secret the one made here
-signs, with which `{bridge} listen` verifies.
+Each `endpoint add` makes a secret, and prints it once. With --default-secret it is
+the one made here instead, by which `{bridge} listen` verifies.
 Endpoints can also be written into config/endpoints.toml: {bridge} import config/endpoints.toml
 What is still missing, and the command that mends it: {bridge} doctor"""
 

@@ -83,6 +83,8 @@ async def _replay(store: "Store", how: str, given: dict[str, Any]) -> int:
         for line in await replaying.never_told(store, choice):
             say(safe(line))
         say(f"Nothing that has ended fits. What is still owed: bridge delivery ls --state pending{_of(choice)}")
+    for line in await replaying.held(store, ones):
+        say(f"! {line}")
     if given["dry_run"]:
         say(f"{len(ones)} would be sent again; nothing was changed.")
     if given["dry_run"] or not ones:

@@ -27,12 +27,14 @@ def unknown_command(word: str, ctx: click.Context) -> InvalidInput:
     group, path = ctx.command, path_of(ctx)
     known = group.list_commands(ctx) if isinstance(group, click.Group) else []
     what = f"No such command {word!r}."
-    verb = SYNONYMS.get(word.lower())
+    verb = SYNONYMS.get(word.lower(), word.lower())
+    if verb == "add" and "account" in known:
+        return InvalidInput(f"{what} A watch is of an index, or of the account.", fix=f"{path} index INDEX_ID")
     if verb in known:
         return InvalidInput(f"{what} Did you mean {verb!r}?", fix=f"{path} {verb} --help")
-    if ctx.parent is None and (nouns := _nouns_of(verb or word.lower(), group, ctx)):
-        meant = " or ".join(f"“{noun} {verb or word.lower()}”" for noun in nouns)
-        page = f"{path} {nouns[0]} {verb or word.lower()}" if len(nouns) == 1 else path
+    if ctx.parent is None and (nouns := _nouns_of(verb, group, ctx)):
+        meant = " or ".join(f"“{noun} {verb}”" for noun in nouns)
+        page = f"{path} {nouns[0]} {verb}" if len(nouns) == 1 else path
         return InvalidInput(f"{what} Did you mean {meant}?", fix=f"{page} --help")
     near = get_close_matches(word.lower(), [one for one in known if one not in GRAVE])
     meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -6,6 +6,8 @@ from typing import Any
 
 import rich_click as click
 
+from bridge.wording import NEAR
+
 
 class Word(click.Choice[str]):
     """One of these words; one that is misspelt is answered with the near one, and a synonym with ours."""
@@ -20,6 +22,6 @@ class Word(click.Choice[str]):
             return super().convert(value, param, ctx)
         except click.BadParameter as error:
             word = str(value).lower()
-            near = [self._synonyms[word]] if word in self._synonyms else get_close_matches(word, self.choices, 1)
+            near = [self._synonyms[word]] if word in self._synonyms else get_close_matches(word, self.choices, 1, NEAR)
             meant = f"; did you mean “{near[0]}”?" if near else "."
             self.fail(error.message.removesuffix(".") + meant, param, ctx)

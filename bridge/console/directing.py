@@ -72,7 +72,7 @@ class Directing:
         """Bring dead letters back, as many as there is time for; at the end of them the endpoint is enabled."""
         name, body = asked["name"], read(Recovering, fields)
         since = await self._moment("since", body.since) or 0
-        row, left, owed, on_from = await steering.recover(
+        row, left, owed, on_from, _ = await steering.recover(
             self._store, name, since, body.reasons, dry=body.dry_run, most=LOOKED_AT,
             deadline=time.monotonic() + WORK_SECONDS,
         )  # fmt: skip
@@ -139,6 +139,7 @@ class Directing:
                 *filter(None, [meant.unknown]),
                 *replaying.left_out(meant.left_out),
                 *replaying.failures(words),
+                *(await replaying.held(self._store, ones)),
                 *untold,
             ],
         }

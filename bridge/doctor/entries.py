@@ -157,7 +157,9 @@ def _only_theirs(name: str, url: str, said: str, judge: Judge, *, lacks: str = "
 
     `lacks`: the secret setting that they have and we have not.
     """
-    why = f"by these it is refused ({said.rstrip('.')}), and commands of this shell refuse it; the worker delivers to it"
+    why = (
+        f"by these it is refused ({said.rstrip('.')}), and commands of this shell refuse it; the worker delivers to it"
+    )
     lacking = [f"{lacks}=…"] if lacks else assignments(url, judge.policy)
     fix = f"export {' '.join(lacking)}  # here" if lacking else "bridge config show"
     return warn("endpoint", f"{name}: {OURS}", why, fix, about=name, cause=said)

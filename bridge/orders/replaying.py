@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bridge.errors import NotFound
@@ -52,6 +53,21 @@ async def meant(store: "Store", choice: "Choice") -> Meant:
         [one.endpoint for one in found if standing[one.endpoint].state == "removed"],
         unknown,
     )
+
+
+async def held(store: "Store", ones: "Sequence[DeliveryView]") -> list[str]:
+    """What is to be said of those of their endpoints that hold what they are owed."""
+    from bridge.store.reading.standings import standings
+    from bridge.waiting import Holder, hold_of, of_disabled, told
+
+    lines = []
+    for name, standing in (await standings(store, sorted({one.endpoint for one in ones}))).items():
+        hold = hold_of(standing, None)
+        if hold is not None:
+            row = asdict(hold)
+            advice = of_disabled(name, row, standing.error) if hold.by is Holder.DISABLED else ()
+            lines.append(" ".join([safe(told(row, safe(name), "soon")), *map(safe, advice)]))
+    return lines
 
 
 async def _unknown(store: "Store", choice: "Choice", found: "Sequence[DeliveryView]") -> str:

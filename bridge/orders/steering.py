@@ -49,6 +49,8 @@ class Recovery(NamedTuple):
     owed: "OwedFacts"
     on_from: int
     """Where there is more to do: since when (ms) it has to be looked for; 0 for ever."""
+    reason: str
+    """Why it was held or disabled before."""
 
 
 async def disable(store: "Store", name: str, reason: str | None) -> "Steered":
@@ -124,7 +126,8 @@ async def recover(
         "dry_run": dry,
         "more": letters.more or came.left > 0 or waits,
     }
-    return Recovery(row, dict(choice.left), owed, letters.reached if letters.more and not came.left else since)
+    on_from = letters.reached if letters.more and not came.left else since
+    return Recovery(row, dict(choice.left), owed, on_from, view.reason or "")
 
 
 def kept_back(owed: "OwedFacts") -> list[str]:

@@ -512,6 +512,19 @@ def test_a_word_that_is_not_understood_is_told_as_any_other_error(
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("status", "--watch", "5"), "unexpected extra argument (5)\n  → bridge status --help\n"),
+        (("delivery", "ls", "--state", "dying"), "'superseded', 'cancelled'.\n  → bridge delivery ls --help\n"),
+        (("watch", "add", "i1"), "A watch is of an index, or of the account.\n  → bridge watch index INDEX_ID\n"),
+    ],
+)
+def test_nothing_far_fetched_is_guessed(bridge: Bridge, words: tuple[str, ...], said: str) -> None:
+    """Neither quotes for a command that takes no word, nor a word that is like none, nor a verb that is none."""
+    assert bridge(*words)[2].endswith(said)
+
+
+@pytest.mark.parametrize(
     ("words", "meant", "page"),
     [
         ("retry evt_1", "“delivery retry”", "bridge delivery retry"),

@@ -56,6 +56,15 @@ def test_bash_offers_every_command(bridge: Bridge) -> None:
     assert offered(bridge, "bridge", "") == list(COMMANDS)
 
 
+def test_a_word_that_runs_something_else_is_told(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a clone whose environment is not activated, `bridge` on PATH may be iproute2's."""
+    monkeypatch.setattr(sys, "argv", [str(BIN / "bridge")])
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "which does not run " in bridge("completion", "zsh")[2]
+    monkeypatch.setenv("PATH", str(BIN))
+    assert bridge("completion", "zsh")[2] == ""
+
+
 @pytest.mark.parametrize(
     ("shell", "line"), [("zsh", "#compdef bridge"), ("fish", "complete --no-files --command bridge")]
 )

@@ -163,15 +163,22 @@ def test_dead_letters_come_back_and_the_endpoint_with_them(bridge: Bridge, redis
     code, row, told = of(bridge, "endpoint", "recover", "billing", "--dry-run")
     assert (code, row["dead"], row["recovered"], row["state"]) == (0, 3, 0, "disabled")
     assert row["reasons"] == {"exhausted": 2, "gone": 1}
-    assert "would come back, and it would be enabled → bridge endpoint recover billing" in told
+    assert "would come back → bridge endpoint recover billing" in told
+    assert "It is disabled (gone), and would be active again." in told
     assert "Not asked for: 1 expired → bridge endpoint recover billing --reason expired" in told
     assert claim(redis_url) == []
     code, row, told = of(bridge, "endpoint", "recover", "billing")
     assert (code, row["recovered"], row["state"], row["was"]) == (0, 3, "active", "disabled")
-    assert "3 of 3 dead letters (2 exhausted, 1 gone) are owed again. billing is active again." in told
+    assert (
+        "3 of 3 dead letters (2 exhausted, 1 gone) are owed again.\nIt was disabled (gone), and is active again."
+        in told
+    )
     assert deliver_all(redis_url) == [made[0], made[2], made[3]]
     assert of(bridge, "endpoint", "recover", "billing", "--reason", "expired")[1]["recovered"] == 1
     assert of(bridge, "endpoint", "recover", "billing")[1]["dead"] == 0
+    bridge("endpoint", "disable", "billing", "--reason", "maintenance")
+    told = bridge("endpoint", "recover", "billing")[2]
+    assert "no dead letter that this brings back.\nIt was disabled (maintenance), and is active again." in told
 
 
 @pytest.mark.usefixtures("billing")

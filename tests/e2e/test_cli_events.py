@@ -125,6 +125,12 @@ def test_deliveries_are_listed_newest_first(bridge: Bridge, client: "Redis") -> 
     assert bridge("delivery", "ls", "--state", "lost")[0] == 2
 
 
+def test_a_state_that_no_delivery_is_in_is_said(bridge: Bridge) -> None:
+    """To a person; a script has its empty list."""
+    assert bridge("delivery", "ls", "--state", "dead")[2].startswith("No delivery is dead.\n")
+    assert bridge("delivery", "ls", "--state", "dead", "--json")[2] == ""
+
+
 def test_a_task_without_deliveries_is_no_silence(bridge: Bridge) -> None:
     """A misspelt id and one that nobody was told of look alike: who knows more is named."""
     code, out, told = bridge("delivery", "ls", "--task", "nope", "-o", "ids")
@@ -202,7 +208,7 @@ def test_an_attempt_is_shown_with_what_was_sent_and_answered(bridge: Bridge, cli
     assert shown["answer_headers"] == {"server": "nginx", "via": "1.1 a, 1.1 b"}
     code, out, told = bridge("delivery", "show", "evt_1")
     assert code == 0
-    assert "429 → again in 2 min (its Retry-After asks for 120 s; fewer at a time)" in out
+    assert "429 → again in 2 min (its Retry-After asks for 120 s; it gets fewer at a time)" in out
     assert "sent: POST https://example.com/x?..." in out
     assert "x-team: *** · webhook-signature: *** · webhook-id: evt_1" in out
     assert "answered with server: nginx · via: 1.1 a, 1.1 b" in out

@@ -88,8 +88,9 @@ def test_it_overwrites_nothing(bridge: Bridge, tmp_path: Path) -> None:
     )
     assert not (tmp_path / "config/nowhere").exists()
     before = found_in(tmp_path)
-    code, out, _ = bridge("init")
+    code, out, told = bridge("init")
     assert (code, out.count("kept"), found_in(tmp_path)) == (0, 6, before)
+    assert told == "All of it was there, and is as it was. What is still missing, and what mends it: bridge doctor\n"
     assert before["config/redis.conf"] == b"mine"
 
 

@@ -75,6 +75,17 @@ def test_types_and_moments_bound_it(bridge: Bridge, redis_url: str) -> None:
     assert (code, out, told[:7]) == (0, "", "Nothing")
 
 
+def test_an_endpoint_that_holds_what_comes_back_is_told_with_what_ends_that(bridge: Bridge, redis_url: str) -> None:
+    """Also before it is done; of one that takes its events nothing is said."""
+    ended(redis_url)
+    bridge("endpoint", "disable", "billing", "--reason", "maintenance")
+    said = "! held: endpoint billing is disabled (maintenance) → bridge endpoint enable billing\n"
+    assert said in bridge("replay", "--dead", "--dry-run")[2]
+    assert said in bridge("replay", "--dead")[2]
+    bridge("endpoint", "enable", "billing")
+    assert "held" not in bridge("replay", "--task", "t1")[2]
+
+
 def test_what_was_cancelled_or_is_owed_is_left_alone(bridge: Bridge, redis_url: str) -> None:
     """An operator's word stands, and what is pending is not sent twice."""
     (first,) = announce(redis_url, "t1", "pending")

@@ -297,7 +297,7 @@ def test_a_delivery_that_is_being_attempted_says_so(bridge: Bridge, redis_url: s
     assert delivery.event_id == event_id
     for words in (("task", "show", "t1"), ("delivery", "ls"), ("delivery", "show", event_id)):
         out = bridge(*words)[1]
-        assert re.search(r"being attempted; were its worker lost, again in \d+ s$", out, re.MULTILINE), out
+        assert re.search(r"being attempted; again in \d+ s if that worker dies$", out, re.MULTILINE), out
         assert "delivery retry" not in out
     (row,) = json.loads(bridge("delivery", "ls", "--json")[1])
     assert (row["hold"]["by"], row["next_at"]) == ("attempt", None)

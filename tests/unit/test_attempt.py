@@ -136,7 +136,7 @@ def test_a_record_says_what_followed_and_why() -> None:
         ({"next": "pending", "retry_in_ms": 5_000}, "as scheduled"),
         ({"retry_in_ms": 5_000, "pause_ms": 1_000}, "as scheduled"),
         ({"retry_in_ms": 9_500, "pause_ms": 9_500, "effect": "overload"},
-         "its Retry-After asks for 9.5 s; fewer at a time"),
+         "its Retry-After asks for 9.5 s; it gets fewer at a time"),
         ({"next": "dead", "reason": "exhausted", "effect": "blocked"},
          "its schedule has no further attempt; policy forbids its address"),
         ({"next": "dead", "reason": "gone", "effect": "disable-gone"},
