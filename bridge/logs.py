@@ -31,7 +31,11 @@ _HEADER = re.compile(
     r"""(?ix) \b (x-api-key | (?:proxy-)?authorization | (?:set-)?cookie)
         (['"]? \s* [:=,] \s* (?:b?['"])? (?:(?:bearer|basic)\s+)?) [^\s'",)}\]]+"""
 )
-_ASSIGNED = re.compile(r"(?i)\b((?:[a-z]+_)?(?:api[_-]?key|passw(?:or)?d|secret|token)=)['\"]?[^\s&'\",;)]+")
+_ASSIGNED = re.compile(
+    r"(?i)\b((?:[a-z]+_)?(?:api[_-]?key|passw(?:or)?d|secret|token)=)"
+    r"(?!(?:tlk_)?…(?:[\s&'\",;)]|$))"  # a placeholder of ours, in a command that is to be completed
+    r"['\"]?[^\s&'\",;)]+"
+)
 _URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*)://([^\s\"'<>`]+)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 

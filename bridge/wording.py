@@ -59,6 +59,11 @@ def safe_lines(text: str) -> str:
     return "\n".join(map(safe, text.split("\n")))
 
 
+def memory(count: int) -> str:
+    """So many bytes, as people say it."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+
+
 def near_names(name: str) -> frozenset[str]:
     """What it becomes by one letter that is left out, doubled or exchanged with its neighbour."""
     left_out = {name[:i] + name[i + 1 :] for i in range(len(name))}

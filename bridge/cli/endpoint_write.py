@@ -14,6 +14,7 @@ from bridge.cli.endpoint_fields import changed, field_options, fields_from, unse
 from bridge.cli.output import Columns, chosen, emit, emit_one, output_option, safe, say, span
 from bridge.cli.session import speakable, with_store
 from bridge.errors import InvalidInput
+from bridge.formats import rfc3339
 from bridge.orders.definitions import Definition, Rewritten, same
 from bridge.orders.moments import seconds_from
 from bridge.signature import generate_secret
@@ -146,5 +147,5 @@ def rotate(ctx: click.Context, /, name: str, **given: Any) -> None:
         say("A secret was made, which -o ids does not print: it stands in bridge:endpoints.")
     elif not read:
         say("Copy the secret to the receiver now: it is shown this once.")
-    say(f"The old one signs for {span(overlap)} more, beside it." if overlap else "Nothing old signs any more.")
+    say(f"Until {rfc3339(until * 1000)} the old one signs, too." if until else "Nothing old signs any more.")
     tell_state(one)

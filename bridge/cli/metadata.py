@@ -32,11 +32,12 @@ def _as_json(text: str) -> str:
 
 
 def wanted_from(texts: Sequence[str]) -> dict[str, Any]:
-    """Read `NAME=VALUE[,VALUE]`: for each name a value, or a list of several. Raises InvalidInput."""
+    """Read `NAME=VALUE[,VALUE]`: for each name a value, or a list of several. Raises InvalidInput; for JSON, too, in
+    which there may be an equals sign."""
     found: dict[str, list[Any]] = {}
     for text in texts:
         name, equals, values = text.partition("=")
-        if not (name.strip() and equals):
+        if not (name.strip() and equals) or text.lstrip().startswith("{"):
             raise InvalidInput("--metadata: it is not NAME=VALUE", fix=_as_words(text))
         found.setdefault(name.strip(), []).extend(words_in(values))
     return {name: words[0] if len(words) == 1 else words for name, words in found.items()}

@@ -7,6 +7,7 @@ from shlex import quote
 from bridge.doctor.findings import Finding, fail, ok, span, warn
 from bridge.errors import LOG_IN, ONE_PRIMARY, START_REDIS
 from bridge.redaction import narrated
+from bridge.wording import memory
 
 OLDEST = (6, 2)
 """The oldest Redis whose commands the scripts use."""
@@ -144,12 +145,12 @@ def _memory(facts: ServerFacts, *, allow_volatile: bool) -> Iterator[Finding]:
             "memory", f"maxmemory-policy {facts.policy}", "Redis drops keys when memory is short: owed events vanish",
             "redis-cli CONFIG SET maxmemory-policy noeviction  # and write it into redis.conf",
         )  # fmt: skip
-    used = f"{facts.used / 2**20:.0f} MiB used"
+    used = f"{memory(facts.used)} used"
     if not facts.limit:
         yield ok("memory", f"{used}, no limit")
         return
     share = facts.used / facts.limit
-    text = f"{used} of {facts.limit / 2**20:.0f} MiB ({share:.0%})"
+    text = f"{used} of {memory(facts.limit)} ({share:.0%})"
     if share < MEMORY_WARN:
         yield ok("memory", text)
         return

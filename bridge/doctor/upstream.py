@@ -152,4 +152,4 @@ def _accepted(found: str, refused_for_ms: int | None, deployment: Deployment) ->
     if refused_for_ms is not None:
         why = f"they have not tried since; they probe it in {span(max(refused_for_ms, 0))}, and go on"
         fix = f"if it was started with the old key, {deployment.restart}; else wait: bridge status -w"
-        yield warn("key", "the workers say that it is refused", why, fix)
+        yield fail("key", "the workers say that it is refused", why, fix, code=4)

@@ -54,6 +54,9 @@ _FORBIDDEN = re.compile(r"\bNOPERM\b|has no permissions to |user executing the s
 
 _NOT_CONNECTED = re.compile(r"Error (?:Multiple exceptions: \[Errno )?(-?\d+)(?:\].*)? connecting to (\S+)\. ?(.*)$")
 """What redis-py says of a connection that was not made: the system's number, of several addresses the first one's."""
+_OF_A_PIPELINE = re.compile(r"Command # \d+ \(.*\) of pipeline caused error: (?:\((['\"]))?(.*?)(?(1)\1,\))", re.DOTALL)
+"""What redis-py makes of an error of one command of several: all of that command, whatever stands in it, and then the
+error, which asyncio's has as a tuple."""
 _UNNAMED = re.compile(r"HELLO must be called with|Authentication required")
 """What Redis says to who gave no password."""
 
@@ -200,6 +203,8 @@ def store_errors() -> Iterator[None]:
 def as_store_error(error: Exception) -> Exception:
     """Ours to wait out (StoreDown), or a bug to be seen as it is."""
     text = str(error)
+    if several := _OF_A_PIPELINE.fullmatch(text):
+        text = several[2]
     if isinstance(error, exceptions.AuthenticationError):
         return _locked(text)
     if isinstance(error, exceptions.NoPermissionError) or (

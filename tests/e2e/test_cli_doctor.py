@@ -262,7 +262,7 @@ def test_a_refused_key_is_exit_code_4(
     client.hset("bridge:account:default", "state", "refused")
     client.zadd("bridge:pauses", {"default": int(time.time() * 1000) + 60_000})
     code, rows = doctor(bridge)
-    assert (code, "stop the worker, then: bridge worker" in bad(rows, "key")) == (0, True)
+    assert (code, "stop the worker, then: bridge worker" in bad(rows, "key")) == (4, True)
 
 
 def test_upstream_is_left_alone_where_it_asked_for_it(

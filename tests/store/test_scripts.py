@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from redis import exceptions
+from redis.asyncio import Redis
 from scene import Clock, Scene
 
 from bridge.errors import StoreAway, StoreDown
@@ -99,6 +100,19 @@ def test_a_redis_that_refuses_is_not_away(error: Exception, fix: str) -> None:
     with pytest.raises(StoreDown) as caught, store_errors():
         raise error
     assert (isinstance(caught.value, StoreAway), fix in caught.value.fix) == (False, True)
+
+
+async def test_what_a_full_redis_says_does_not_repeat_the_command() -> None:
+    """Of several commands redis-py names the one that failed, with all that stands in it: a secret, say."""
+    with RedisServer() as server:
+        async with Redis.from_url(server.url) as client:
+            await client.config_set("maxmemory", 500_000)
+            for transaction in (True, False):
+                pipe = client.pipeline(transaction=transaction)
+                pipe.hset("a", "secret", "C4N4RY) of pipeline caused error: ")
+                with pytest.raises(StoreDown) as caught, store_errors():
+                    await pipe.execute()
+                assert str(caught.value).startswith("Redis: command not allowed when used memory"), transaction
 
 
 async def test_every_command_of_the_verbs_is_rehearsed_and_leaves_nothing(scene: Scene) -> None:

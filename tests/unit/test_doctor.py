@@ -255,7 +255,7 @@ def test_an_address_that_is_the_container_itself_is_said() -> None:
 def test_a_good_key_that_the_workers_have_not_is_said() -> None:
     """They hold the old one until they are restarted."""
     found = list(upstream.key(an_observation(), "x", refused_for_ms=42_000))
-    assert [one.level for one in found] == [Level.OK, Level.WARN]
+    assert [one.level for one in found] == [Level.OK, Level.FAIL]
     assert "they probe it in 42 s" in found[1].why
     assert "stop the worker, then: bridge worker" in found[1].fix
 

@@ -98,6 +98,16 @@ def test_levels_are_obeyed_by_both_kinds() -> None:
     assert stream.getvalue().count("\n") == 1
 
 
+def test_a_placeholder_of_ours_is_no_secret(lines: Lines) -> None:
+    """A command that is to be completed can be read; what only begins as a placeholder is struck out."""
+    logger = logs.get_logger("a")
+    logger.info("a", fix="export TWELVELABS_API_KEY=… (or that in .env); export B_SECRET=tlk_…")
+    logger.info("b", fix="TWELVELABS_API_KEY=…C4N4RY B_TOKEN=tlk_…C4N4RY")
+    first, second = lines()
+    assert first["fix"] == "export TWELVELABS_API_KEY=… (or that in .env); export B_SECRET=tlk_…"
+    assert second["fix"] == "TWELVELABS_API_KEY=*** B_TOKEN=***"
+
+
 @pytest.mark.parametrize(
     "text",
     [

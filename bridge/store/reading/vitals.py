@@ -15,6 +15,7 @@ from bridge.store.reading.tasks import count_tasks, statuses
 from bridge.store.reading.trips import MADE_DUE, PAGE, HasClient, as_ms, ask, pairs, waits_since
 from bridge.store.records import as_text
 from bridge.store.shifts import KEYED, KEYLESS
+from bridge.wording import memory
 
 if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
@@ -244,8 +245,8 @@ def _about(info: dict[str, Any]) -> dict[str, Any]:
     return {
         "full": _is_full(info),
         "version": str(info.get("redis_version", "")),
-        "memory": str(info.get("used_memory_human", "")),
-        "limit": str(info.get("maxmemory_human", "")) if info.get("maxmemory") else "none",
+        "memory": memory(int(info.get("used_memory", 0))),
+        "limit": memory(int(info["maxmemory"])) if info.get("maxmemory") else "none",
         "append_only": bool(int(info.get("aof_enabled", 0))),
         "clients": int(info.get("connected_clients", 0)),
         "uptime_seconds": int(info.get("uptime_in_seconds", 0)),
