@@ -48,10 +48,11 @@ RESERVED_HEADERS = frozenset(
 RESERVED_PREFIXES = ("webhook-", "proxy-", "x-forwarded-", "bridge-", "tl-signature", "ce-")
 
 MAKE_ONE_OF_OURS = (
-    'bridge endpoint add {name} {url} --replace  # makes one; or by yourself: echo "whsec_$(openssl rand -base64 32)"; '
-    "what TwelveLabs revealed is for the format twelvelabs"
+    'bridge endpoint add {name} {url} --replace  # makes one; or by yourself: echo "whsec_$(openssl rand -base64 32)"'
 )
 """Where a secret comes from in all formats but TwelveLabs' own: a command that can be pasted as it stands."""
+THEIRS = "; what TwelveLabs revealed is for the format twelvelabs"
+"""What is said beside it of a secret that is not of our form, and may be of that one."""
 _FIXES = {
     "": 'write one JSON object: {"url": "https://…", "events": ["index.task.*"], "secret": "whsec_…"}',
     "url": 'write it in quotes, as "https://example.com/hook"',
@@ -132,7 +133,7 @@ def endpoint(
             lambda: _check_any_url(written, policy),
             lambda: _check_any_secret(written, has_default_secret=has_default_secret),
         )
-        raise together([*written.faults(error, _fixes_for(name, written), _SHAPES), *others]) from None
+        raise together([*written.faults(error, _fixes_for(name, written, policy), _SHAPES), *others]) from None
     faults = objections(
         lambda: _check_events(definition),
         lambda: check_url("url", definition.url, policy),
@@ -163,13 +164,14 @@ def endpoint(
     )
 
 
-def _fixes_for(name: str, written: Written) -> dict[str, str]:
+def _fixes_for(name: str, written: Written, policy: Policy) -> dict[str, str]:
     """Where a secret comes from is told by the format that it would be for."""
     if written.text("format") == TWELVELABS:
         return _FIXES | {"secret": WHERE_FROM}
     url = written.text("url")
-    shown = url if url and quote(bare(url)) == url else "URL"
-    return _FIXES | {"secret": MAKE_ONE_OF_OURS.format(name=name, url=shown)}
+    shown = url if quote(bare(url)) == url and policy.judge_url(url).allowed else "URL"
+    theirs = "" if written.text("secret").startswith("whsec_") else THEIRS
+    return _FIXES | {"secret": MAKE_ONE_OF_OURS.format(name=name, url=shown) + theirs}
 
 
 def _check_any_url(written: Written, policy: Policy) -> None:

@@ -25,6 +25,7 @@ from bridge.store import connect_for_rq
 from bridge.store.scripts import as_store_error
 from bridge.store.shifts import KEYED, KEYLESS, Fleet
 from bridge.wiring import open_store
+from bridge.wording import apart
 
 TICK_SECONDS = 1.0
 FILL_SECONDS = 2.0
@@ -174,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         supervisor = Supervisor(_counts(words, settings), settings)
         _check_redis(settings)
     except BridgeError as error:
-        sys.stderr.write(f"{error}\n  {error.fix}\n" if error.fix else f"{error}\n")
+        sys.stderr.write(apart(f"{error}\n  → {error.fix}\n" if error.fix else f"{error}\n"))
         return error.exit_code
     return supervisor.run()
 

@@ -59,6 +59,15 @@ def safe_lines(text: str) -> str:
     return "\n".join(map(safe, text.split("\n")))
 
 
+_NOTED = re.compile(r"^( *)(.*→ .*?)  # (.*)$", re.MULTILINE)
+
+
+def apart(text: str) -> str:
+    """A text for a person: what stands behind a command, as a comment, on a line of its own. Not every shell that a
+    command is pasted into knows comments: zsh takes them for words."""
+    return _NOTED.sub(r"\1\2\n\1  \3", text)
+
+
 def memory(count: int) -> str:
     """So many bytes, as people say it."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -11,6 +11,7 @@ from shlex import quote
 from urllib.parse import unquote, urlsplit
 
 from bridge.errors import BridgeError
+from bridge.wording import apart
 
 OURS = "bridge"
 THEIRS = "redis-cli"
@@ -34,6 +35,7 @@ def program() -> str:
 def pasteable(text: str) -> str:
     """A text for a person, in which each command of ours, or for our Redis, is as it works here. Data has them as they
     are called."""
+    text = apart(text)
     if f"{THEIRS} " in text and (there := redis_cli()) != THEIRS:
         text = _SPOKEN.sub(lambda found: found["quoted"] or f"{there} ", text)
     if f"{OURS} " not in text or (here := program()) == OURS:

@@ -75,7 +75,7 @@ def _lines(one: Finding, *alike: Finding) -> str:
     same = f"the same of {', '.join(names)}{more}" if names else ""
     lines = [f"{MARKS[one.level]} {one.check:<16} {_told(one.found).removeprefix(INDENT)}"]
     lines += [_told(one.why)] if one.why else []
-    lines += [f"{INDENT}→ {pasteable(safe(one.fix))}"] if one.fix else []  # in one piece, as it is to be pasted
+    lines += [pasteable(f"{INDENT}→ {safe(one.fix)}")] if one.fix else []  # in one piece, as it is to be pasted
     lines += [_told(same)] if same else []
     return "\n".join(lines)
 

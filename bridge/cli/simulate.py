@@ -56,7 +56,7 @@ async def _simulate(host: str, port: int, speed: float) -> int:
         narration.print(
             f"A simulated TwelveLabs at {simulator.base_url} (Ctrl-C ends). For a worker, or both in its .env:\n"
             f"  export BRIDGE_TWELVELABS_BASE_URL={simulator.base_url} TWELVELABS_API_KEY={API_KEY}\n"
-            f"Then any id will do: {program()} dev keynote  # needs no Redis\n"
+            f"Then any id will do; without a Redis: {program()} dev keynote\n"
             f"  or, beside a worker: {program()} task add keynote {FAILS}-1 {UNKNOWN}-1"
         )
         await asyncio.Event().wait()

@@ -161,7 +161,8 @@ async def absent(store: "Store", name: str) -> NotFound:
     if view is None or view.state != "rejected":
         return not_found(name, await near_endpoint(store, name))
     why = f" ({view.note.removesuffix('.')})" if view.note else ""
-    return NotFound(f"“{name}” was refused{why}, and was never in force", fix=f"bridge endpoint add {name} URL")
+    anew = f"bridge endpoint add {name} URL --replace"
+    return NotFound(f"“{name}” was refused{why}, and was never in force", fix=anew)
 
 
 def not_written(name: str) -> InvalidInput:

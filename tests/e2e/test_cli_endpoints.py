@@ -318,7 +318,7 @@ def test_the_first_refusal_names_all_settings(bridge: Bridge, monkeypatch: pytes
     monkeypatch.setenv("BRIDGE_DELIVERY_ALLOW_HTTP", "false")
     monkeypatch.delenv("BRIDGE_DELIVERY_ALLOW_NETWORKS")
     code, _, told = bridge("endpoint", "add", "mine", "http://127.0.0.1:3000/hook")
-    wanted = "→ export BRIDGE_DELIVERY_ALLOW_HTTP=true BRIDGE_DELIVERY_ALLOW_NETWORKS=127.0.0.1/32  # here, and where"
+    wanted = "→ export BRIDGE_DELIVERY_ALLOW_HTTP=true BRIDGE_DELIVERY_ALLOW_NETWORKS=127.0.0.1/32\n    here, and where"
     assert (code, wanted in told) == (2, True), told
     assert "→ write https://example.com/hook" in bridge("endpoint", "add", "mine", "example.com/hook")[2]
     assert "→ bridge endpoint test mine" in bridge("endpoint", "add", "mine", "https://example.com/hook")[2]

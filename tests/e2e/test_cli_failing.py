@@ -1,11 +1,12 @@
 """What the CLI says of an endpoint that keeps failing."""
 
 import json
+import re
 from collections.abc import Callable
 
 import pytest
 import structlog
-from owing import announce, claim, settle, take_in, with_store
+from owing import announce, claim, deliver_all, settle, take_in, with_store
 from redis import Redis
 from structlog.testing import capture_logs
 
@@ -135,3 +136,20 @@ def test_what_was_told_can_be_looked_up(bridge: Bridge, redis_url: str) -> None:
     assert (code, "pending" in out) == (0, True)
     assert "endpoint:billing" not in bridge("task", "ls")[1]
     assert bridge("event", "ls")[0] == bridge("delivery", "ls")[0] == 0
+
+
+def test_what_doctor_says_of_a_held_endpoint_lets_it_go(
+    bridge: Bridge, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where what was made last waits behind an older event of its task: the command does what it says."""
+    monkeypatch.setattr("bridge.store.outbox.FAILURES_BEFORE_OPEN", 1)
+    monkeypatch.setattr("bridge.store.outbox.OPEN_AFTER_MS", 0)
+    bridge("endpoint", "add", "billing", URL)
+    made = announce(redis_url, "t1", "indexing", "ready")
+    assert settle(redis_url, FAILED) == made[:1]
+    said = re.search(r"or now\n +→ bridge (endpoint enable billing)$", bridge("doctor")[1], re.MULTILINE)
+    assert said
+    assert claim(redis_url) == []
+    code, _, told = bridge(*said[1].split())
+    assert (code, "It was held (failing)" in told) == (0, True)
+    assert deliver_all(redis_url) == made

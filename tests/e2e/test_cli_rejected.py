@@ -87,3 +87,20 @@ def test_the_log_of_refused_entries_may_hold_anything(bridge: Bridge, client: "R
         ("x", "", None), ("y", "", None), ("z", "7", None),
     ]  # fmt: skip
     assert bridge("rejected", "ls")[0] == 0
+
+
+def test_a_refused_secret_is_replaced_by_the_command_of_its_fix(
+    bridge: Bridge, client: "Redis", redis_url: str
+) -> None:
+    """As it stands there, it makes an endpoint that signs; a URL that no policy lets through is not in it."""
+    bad = {"url": "https://example.com/hook", "secret": "whsec_short"}
+    client.hset("bridge:endpoints", mapping={"a": json.dumps(bad), "b": json.dumps({**bad, "url": "http://10.0.0.1/"})})
+    take_in(redis_url)
+    fixes = {row["name"]: row["fix"] for row in json.loads(bridge("rejected", "ls", "--json")[1])}
+    assert "bridge endpoint add b URL --replace" in fixes["endpoint:b"]
+    assert "TwelveLabs revealed" not in fixes["endpoint:a"]
+    command = re.search(r"^ +→ (bridge endpoint add a .*)$", bridge("doctor")[1], re.MULTILINE)
+    assert command
+    assert bridge(*shlex.split(command[1])[1:])[0] == 0
+    assert json.loads(bridge("endpoint", "show", "a", "--json")[1])["state"] == "active"
+    assert client.hkeys("bridge:rejected") == ["endpoint:b"]

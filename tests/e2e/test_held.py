@@ -61,7 +61,7 @@ def test_dead_letters_are_recovered_under_a_live_worker(tmp_path: Path) -> None:
         steps.append(town.change())
         until(lambda: owed(town) == 1, 20)
         told = bridge(town, "endpoint", "recover", "mine")
-        assert "1 of 1 dead letters (1 gone) are owed again. mine is active again." in told
+        assert "1 of 1 dead letters (1 gone) are owed again.\nIt was disabled (gone), and is active again." in told
         until(lambda: len([one for one in town.receiver.valid if town.step_of(one) in steps]) == 3, 20)
         assert running.stop() == 0
     seen = [(town.step_of(one), one.headers["bridge-attempt"]) for one in town.receiver.valid]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
-from bridge.wording import wrong
+from bridge.wording import apart, memory, wrong
 
 
 class Everything(BaseModel):
@@ -47,3 +47,23 @@ def test_a_wrong_value_is_told_in_our_words(given: Any, told: str) -> None:
     text = wrong(caught.value.errors()[0], "seconds")
     assert text == told
     assert not re.search("[Ii]nput|valid|parse", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("  → a --b  # c\n", "  → a --b\n    c\n"),
+        ("! x → a  # b → c", "! x → a\n  b → c"),
+        ("    → a  # b  # c\n    → d", "    → a\n      b  # c\n    → d"),
+        ("a  # b", "a  # b"),
+        ("  → a#b\n", "  → a#b\n"),
+    ],
+)
+def test_nothing_stands_behind_a_command_that_is_to_be_pasted(text: str, told: str) -> None:
+    """A shell may know no comments; what is no command of ours to paste is left as it is."""
+    assert apart(text) == told
+
+
+def test_memory_is_told_in_binary_units() -> None:
+    """With one decimal."""
+    assert [memory(count) for count in (0, 3 * 2**20 + 2**19, 2**30)] == ["0.0 MiB", "3.5 MiB", "1.0 GiB"]
