@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from enum import StrEnum
+from typing import Any, NamedTuple
 
 from bridge.filters import fits, matches, star_of
 from bridge.kinds import ANALYSIS, FAMILIES
@@ -15,10 +16,6 @@ WORDS = 5
 """How many patterns of each."""
 WOULD_TAKE = "it would take it, and was changed later, or its delivery was forgotten"
 """Of an endpoint whose filter, as it is now, does not keep the event from it."""
-FORGOTTEN = "what became of"
-"""How it begins where what was delivered of an event is no longer kept: then there is nothing to do about it."""
-NOTHING_OWED = "nothing of"
-"""How it begins where somebody would take it by now."""
 CAME_LATER = "it was registered later than this event"
 NAMES_OTHERS = "the task names others:"
 """Of an endpoint that the task does not name; those that it names follow."""
@@ -26,6 +23,24 @@ NO_SUCH = "and there is no such endpoint"
 """What follows the name of an endpoint that a task names, and that nobody registered."""
 MOST = 100
 """How many of those that were passed over are told at all."""
+
+
+class Cause(StrEnum):
+    """Why nobody is owed an event."""
+
+    FILTERS = "filters"
+    """No endpoint takes its type, or none is there."""
+    LATER = "later"
+    """Somebody would take it by now."""
+    FORGOTTEN = "forgotten"
+    """What was delivered of it is no longer kept: there is nothing to do about it."""
+
+
+class Nobody(NamedTuple):
+    """Why nobody is owed an event, and that in one sentence."""
+
+    cause: Cause
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,34 +61,36 @@ def nobody(
     forgotten: bool = False,
     index: str | None = None,
     metadata: Any = None,
-) -> str:
-    """In one sentence why an event without deliveries has none. Empty for an event that is not about a task.
+) -> Nobody | None:
+    """Why an event without deliveries has none. None for an event that is not about a task.
 
     `later` are those that were registered after it, whose filters kept nothing from them; `named` are the endpoints
     that the task's option `endpoints` names, None for all; `forgotten`: it is so old that what was delivered of it is
     no longer kept; `index` and `metadata` are the event's own.
     """
     if not event_type.startswith(FAMILIES):
-        return ""
+        return None
     ours = {name: one for name, one in endpoints.items() if not name.startswith("url:")}
     asked = ours if named is None else {name: ours[name] for name in named if name in ours}
     if not ours:
-        return f"no endpoint takes {event_type}: none is registered"
+        return Nobody(Cause.FILTERS, f"no endpoint takes {event_type}: none is registered")
     if not asked:
-        return f"no endpoint takes {event_type}: the task's `endpoints` names {_quoted(named or ())}, {NO_SUCH}"
+        absent = f"the task's `endpoints` names {_quoted(named or ())}, {NO_SUCH}"
+        return Nobody(Cause.FILTERS, f"no endpoint takes {event_type}: {absent}")
     takers = [name for name, one in asked.items() if matches(one, event_type, task, index=index, metadata=metadata)]
     if takers and forgotten and not set(takers) <= set(later):
-        return f"{FORGOTTEN} {event_type} is no longer kept (BRIDGE_RETENTION_DELIVERED_SECONDS)"
+        kept = "is no longer kept (BRIDGE_RETENTION_DELIVERED_SECONDS)"
+        return Nobody(Cause.FORGOTTEN, f"what became of {event_type} {kept}")
     if takers:
         came = "came later" if set(takers) <= set(later) else "was changed later, or its delivery was forgotten"
-        return f"{NOTHING_OWED} {event_type} is owed: {_listed(takers)} would take it, and {came}"
+        return Nobody(Cause.LATER, f"nothing of {event_type} is owed: {_listed(takers)} would take it, and {came}")
     there = [(name, one) for name, one in asked.items() if name not in later]
     if not there:
-        return f"no endpoint takes {event_type}: none was registered then"
+        return Nobody(Cause.FILTERS, f"no endpoint takes {event_type}: none was registered then")
     told = [f"{name} takes {_instead(one, event_type, task, index)}" for name, one in there[:SHOWN]]
     more = [f"{len(there) - SHOWN} more"] if len(there) > SHOWN else []
     only = " of those that the task names" if named is not None else ""
-    return f"no endpoint{only} takes {event_type}: {', '.join([*told, *more])}"
+    return Nobody(Cause.FILTERS, f"no endpoint{only} takes {event_type}: {', '.join([*told, *more])}")
 
 
 def passed_over(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.audience import CAME_LATER, MOST, SHOWN, WOULD_TAKE, nobody, passed_over, way_to_tell
+from bridge.audience import CAME_LATER, MOST, SHOWN, WOULD_TAKE, Cause, nobody, passed_over, way_to_tell
 from bridge.filters import matches
 from bridge.model import Endpoint
 
@@ -16,7 +16,9 @@ URL = "https://example.com/"
 
 def told(*endpoints: Endpoint, **more: object) -> str:
     """Why nobody hears that t1 is ready."""
-    return nobody(READY, "t1", {one.name: one for one in endpoints}, **more)  # type: ignore[arg-type]
+    found = nobody(READY, "t1", {one.name: one for one in endpoints}, **more)  # type: ignore[arg-type]
+    assert found is not None
+    return found.why
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,8 @@ def test_where_a_star_stands_for_less_it_is_said(pattern: str) -> None:
     why = f"{pattern} ({STAR}; name index.task.pending in full)"
     passed = passed_over("index.task.pending", "t1", {"old": old}, owed=())
     assert [one.why for one in passed] == [f"it takes {why}"]
-    assert nobody("index.task.pending", "t1", {"old": old}) == f"no endpoint takes index.task.pending: old takes {why}"
+    refused = (Cause.FILTERS, f"no endpoint takes index.task.pending: old takes {why}")
+    assert nobody("index.task.pending", "t1", {"old": old}) == refused
     named = replace(old, events=(pattern, "index.task.pending"))
     assert passed_over("index.task.pending", "t1", {"old": named}, owed=())[0].why == WOULD_TAKE
 
@@ -91,12 +94,14 @@ def test_who_came_later_is_not_said_to_refuse_it() -> None:
 def test_it_agrees_with_matching(event: str, task: str) -> None:
     """Nobody is said to refuse what its filter takes, nor to take what it refuses."""
     one = Endpoint("a", URL, events=(event,), tasks=(task,))
-    assert told(one).startswith("nothing of") is matches(one, READY, "t1")
+    found = nobody(READY, "t1", {"a": one})
+    assert found is not None
+    assert found.cause is (Cause.LATER if matches(one, READY, "t1") else Cause.FILTERS)
 
 
 def test_an_event_about_an_endpoint_asks_nothing() -> None:
     """Most endpoints do not ask for such; that is as it should be."""
-    assert nobody("bridge.endpoint.failing", "endpoint:a", {}) == ""
+    assert nobody("bridge.endpoint.failing", "endpoint:a", {}) is None
 
 
 def test_the_way_to_tell_a_state_depends_on_whether_it_is_watched() -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.audience import (
     CAME_LATER,
-    FORGOTTEN,
-    NOTHING_OWED,
     WOULD_TAKE,
+    Cause,
+    Nobody,
     PassedOver,
     nobody,
     passed_over,
@@ -62,15 +62,21 @@ async def untold(store: HasClient, events: Sequence[EventView], *, kept_ms: int)
     found = {}
     for event, heard in zip(events, await _heard(store, events), strict=True):
         later, forgotten = _later(registered, event), event.committed_at < oldest
-        why = nobody(event.type, event.task, endpoints, later=later, forgotten=forgotten, **heard.words)
-        if why.startswith(FORGOTTEN):
-            found[event.event_id] = Untold(why, "")
-        elif why.startswith(NOTHING_OWED):
-            found[event.event_id] = _caught_up(why, event.task, heard)
-        elif why:
-            near, way = _meant(event.task, heard, endpoints), _way(event.task, heard, endpoints)
-            found[event.event_id] = Untold(f"{why}: did you mean {near[0]}?", near[1]) if near else Untold(why, way)
+        told = nobody(event.type, event.task, endpoints, later=later, forgotten=forgotten, **heard.words)
+        if told is not None:
+            found[event.event_id] = _with_way(told, event.task, heard, endpoints)
     return found
+
+
+def _with_way(told: Nobody, task: str, heard: _Heard, endpoints: Mapping[str, Endpoint]) -> Untold:
+    """That nobody is owed an event of a task, with what tells somebody."""
+    if told.cause is Cause.FORGOTTEN:
+        return Untold(told.why, "")
+    if told.cause is Cause.LATER:
+        return _caught_up(told.why, task, heard)
+    if near := _meant(task, heard, endpoints):
+        return Untold(f"{told.why}: did you mean {near[0]}?", near[1])
+    return Untold(told.why, _way(task, heard, endpoints))
 
 
 def _meant(task: str, heard: _Heard, endpoints: Mapping[str, Endpoint]) -> tuple[str, str] | None:
