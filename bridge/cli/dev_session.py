@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SCHEDULE = "0,2,5,10,20,30,60,120,300"
 """The waits before each attempt of a run in the foreground, unless others are set: its receiver is being written."""
+RUN = "dev-"
+"""How the name of a run's endpoint begins."""
 
 
 @dataclass
@@ -35,7 +37,7 @@ class Session:
     config: str | None = None
     given_secret: str | None = field(default=None, repr=False)
     """From --secret-file: then it signs."""
-    name: str = field(default_factory=lambda: f"dev-{os.urandom(3).hex()}")
+    name: str = field(default_factory=lambda: f"{RUN}{os.urandom(3).hex()}")
     made: str = field(default_factory=lambda: generate_secret(os.urandom(32)), repr=False)
     key_refused: asyncio.Event = field(default_factory=asyncio.Event)
     new: list[str] = field(default_factory=list)

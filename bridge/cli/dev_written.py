@@ -1,12 +1,12 @@
 """What one run of `bridge dev` writes into Redis, and takes back: its endpoint, and the tasks that are new there."""
 
 import contextlib
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from bridge.cli import stage
-from bridge.cli.dev_session import Session
+from bridge.cli.dev_session import RUN, Session
 from bridge.errors import StoreDown
-from bridge.model import OPTIONS
 from bridge.wording import safe
 
 if TYPE_CHECKING:
@@ -20,29 +20,46 @@ async def write(session: Session, store: "Store") -> None:
     """Register our endpoint and the tasks. A task that is new there names our endpoint: nobody else asked for it."""
     from bridge.store.declaring import Declaring
     from bridge.store.reading.trips import reading_errors
-    from bridge.store.reading.written import registered
+    from bridge.store.reading.written import options_of, registered
 
-    await stage.register(store, {session.name: session.definition()})
+    members = [one.encode() for one in session.ids]
     with reading_errors():
-        known = await registered(store.client, store.keys, [one.encode() for one in session.ids])
-    session.new = [one for one in session.ids if one.encode() not in known]
-    declaring = Declaring(store)
-    await declaring.register_tasks(session.new, {"endpoints": session.name})
-    await declaring.poll_now([one for one in session.ids if one.encode() in known])
+        there = await registered(store.client, store.keys, members)
+        written = await options_of(store.client, store.keys, members)
+    session.new = [
+        one.decode()
+        for one, options in zip(members, written, strict=True)
+        if (one not in there and options == {}) or _of_a_run(options)
+    ]
+    new = set(session.new)
+    await stage.register(store, {session.name: session.definition()})
+    await Declaring(store).register_tasks(session.new, {"endpoints": session.name})
+    await stage.register(store, {}, [one for one in session.ids if one not in new])
     await store.wake("poll")
 
 
+def _of_a_run(options: Mapping[bytes, bytes] | None) -> bool:
+    """Whether these options are those of a run like this one, which was killed and could take nothing back."""
+    return options is not None and set(options) == {b"endpoints"} and options[b"endpoints"].startswith(RUN.encode())
+
+
 async def take_back(session: Session, store: "Store") -> None:
-    """Our endpoint leads nowhere once we are gone, and what named it alone would tell nobody."""
+    """Our endpoint leads nowhere once we are gone, and what names it alone would tell nobody; what somebody else
+    registered meanwhile is theirs."""
     from bridge.store.scripts import store_errors
 
+    keys, ours = store.keys, session.name.encode()
+
+    async def withdraw(pipe: Any) -> None:
+        named = {one: await pipe.hget(keys.task(one), "endpoints") for one in session.new}
+        pipe.multi()
+        pipe.hdel(keys.endpoints, session.name)
+        for one in (one for one, name in named.items() if name == ours):
+            pipe.zrem(keys.tasks, one)
+            pipe.hdel(keys.task(one), "endpoints")
+
     with contextlib.suppress(StoreDown), store_errors():
-        pipe = store.client.pipeline(transaction=True)
-        pipe.hdel(store.keys.endpoints, session.name)
-        for one in session.new:
-            pipe.zrem(store.keys.tasks, one)
-            pipe.hdel(store.keys.task(one), *OPTIONS)
-        await pipe.execute()
+        await store.client.transaction(withdraw, *map(keys.task, session.new))
 
 
 async def others(session: Session, store: "Store") -> str:

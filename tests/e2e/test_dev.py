@@ -18,6 +18,7 @@ from redis import Redis
 from bridge.cli.dev import _has_own_redis, _until_done
 from bridge.cli.dev_session import Session
 from bridge.cli.dev_verdict import verdict
+from bridge.cli.dev_written import take_back, write
 from bridge.cli.stage import either
 from bridge.errors import StoreDown
 from bridge.sandbox.receiver import Receiver
@@ -222,6 +223,38 @@ def test_dev_in_a_redis_of_ones_own_tells_nobody_else_and_leaves_what_it_found(
         assert (client.zscore("bridge:tasks", task) is not None) is before
         assert not client.exists(f"bridge:task:{task}")
         assert client.exists(f"bridge:snapshot:{task}")
+
+
+def test_dev_changes_nothing_that_somebody_else_wrote(redis_url: str) -> None:
+    """Options of a task that has ended, or is yet to be registered, stay; so does what was registered meanwhile.
+
+    What a run wrote that was killed is taken over.
+    """
+    with Redis.from_url(redis_url, decode_responses=True) as client:
+        client.hset("bridge:task:t1", "metadata", "42")
+        session = Session(load_settings(), ["t1", "t2", "t3"], "http://127.0.0.1:1/dev")
+        with_store(redis_url, lambda store: write(session, store))
+        assert session.new == ["t2", "t3"]
+        assert client.hgetall("bridge:task:t1") == {"metadata": "42"}
+        assert client.hgetall("bridge:task:t2") == client.hgetall("bridge:task:t3") == {"endpoints": session.name}
+        client.hset("bridge:task:t3", mapping={"endpoints": "billing", "metadata": "43"})
+        with_store(redis_url, lambda store: take_back(session, store))
+        assert client.hkeys("bridge:endpoints") == []
+        assert client.zrange("bridge:tasks", 0, -1) == ["t1", "t3"]
+        assert client.hgetall("bridge:task:t3") == {"endpoints": "billing", "metadata": "43"}
+        assert client.hgetall("bridge:task:t1") == {"metadata": "42"}
+        assert not client.exists("bridge:task:t2")
+        killed, again = (Session(load_settings(), ["t4"], "http://127.0.0.1:1/dev") for _ in range(2))
+        with_store(redis_url, lambda store: write(killed, store))
+        with_store(redis_url, lambda store: write(again, store))
+        assert client.hgetall("bridge:task:t4") == {"endpoints": again.name}
+        with_store(redis_url, lambda store: take_back(again, store))
+        assert not client.exists("bridge:task:t4")
+        client.hdel("bridge:endpoints", killed.name)
+        without = Session(load_settings(), ["t1"], "http://127.0.0.1:1/dev")
+        with_store(redis_url, lambda store: write(without, store))
+        with_store(redis_url, lambda store: take_back(without, store))
+        assert client.exists("bridge:endpoints") == 0
 
 
 def test_dev_says_that_another_worker_refused_its_endpoint(tmp_path: Path, redis_url: str) -> None:
