@@ -8,8 +8,9 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
+from bridge.guard import Policy
 from bridge.model import DeadReason, Decision, Delivery, EndpointEffect, Outcome
 from bridge.redaction import HIDDEN, SECRETIVE, Confidant, bare, without_secrets
 from bridge.signature import ID_HEADER, SIGNATURE_HEADER
@@ -86,15 +87,20 @@ def _shown(name: str, value: str) -> str:
     return without_secrets(value) if _MAY_HIDE.search(value) else value
 
 
-def redirect(url: str, location: str, confidant: Confidant) -> str:
-    """Where a redirect of this URL leads, in words and as it may be shown; empty where that cannot be said."""
+def redirect(url: str, location: str, confidant: Confidant, policy: Policy) -> str:
+    """Where a redirect of this URL leads, in words and as it may be shown; empty where that cannot be said.
+
+    A place that policy forbids, or on another host, is told as such: nobody is to paste what a receiver chose.
+    """
     try:
         there = urljoin(url, location)
+        same = urlsplit(there).hostname == urlsplit(url).hostname
     except ValueError:
         return ""
     if not _PLACE.fullmatch(there) or confidant.repeated_in(there):
         return ""
-    return f"{LEADS}{bare(there)}"
+    doubt = "" if policy.judge_url(there).allowed else ", which policy forbids"
+    return f"{LEADS}{bare(there)}{doubt or ('' if same else ', another host')}"
 
 
 def attempt_record(delivery: Delivery, outcome: Outcome, decision: Decision, *, at: int) -> str:

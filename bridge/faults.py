@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from bridge.redaction import bare
 from bridge.rejection import Rejection, redacted
 from bridge.rotation import SECRET_FIELDS
-from bridge.wording import wrong
+from bridge.wording import NOTE, wrong
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -44,9 +44,15 @@ def together(faults: Sequence[Rejection]) -> Rejection:
     left = len(others) - len(told)
     more = [f"and {left} more fault{'s' * (left > 1)}"] if left else []
     reason = "; ".join([first.reason.removesuffix("."), *told, *more])
-    tops = [(one.field.partition(".")[0], one.fix) for one in faults[:TOLD]]
+    tops = [(one.field.partition(".")[0], _within(one.fix)) for one in faults[:TOLD]]
     fixes = dict.fromkeys(f"{top}: {fix}" if top else fix for top, fix in tops)
     return Rejection(first.field, reason, "; ".join(fixes), first.value, tuple(faults))
+
+
+def _within(fix: str) -> str:
+    """A fix among others: what stands behind its command, as a comment, in brackets."""
+    command, mark, note = fix.partition(NOTE)
+    return f"{command} ({note})" if mark else fix
 
 
 def each(fault: Rejection, change: Callable[[Rejection], Rejection]) -> Rejection:

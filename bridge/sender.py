@@ -195,7 +195,7 @@ class Sender:
         confidant, location = prepared.confidant, answer.header("location") if 300 <= answer.status < 400 else None
         return Outcome(
             status_code=answer.status,
-            detail=redirect(prepared.endpoint.url, location, confidant) if location else "",
+            detail=redirect(prepared.endpoint.url, location, confidant, self._policy) if location else "",
             retry_after_seconds=parse_retry_after(answer.header("retry-after"), now=self._now()),
             excerpt=confidant.head_of(answer.body, EXCERPT_BYTES),
             timing=answer.timing,

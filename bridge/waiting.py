@@ -162,9 +162,9 @@ def remedies(endpoint: str, error: str) -> tuple[Advice, ...]:
 
 
 def redirected_to(error: str) -> str:
-    """The place that an error says an endpoint redirects to; empty where a part of it is hidden."""
+    """The place that an endpoint redirects to by its error; empty where part of it is hidden, or more is said of it."""
     _, leads, place = error.partition(LEADS)
-    return place if leads and "…" not in place else ""
+    return place if leads and not {"…", " "} & set(place) else ""
 
 
 def elsewhere(endpoint: str, url: str = "") -> str:

@@ -2,6 +2,7 @@
 to be shown. Pure."""
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -59,13 +60,35 @@ def safe_lines(text: str) -> str:
     return "\n".join(map(safe, text.split("\n")))
 
 
-_NOTED = re.compile(r"^( *)(.*→ .*?)  # (.*)$", re.MULTILINE)
+ARROW, NOTE = "→ ", "  # "
+"""What stands before a command that can be pasted, and what behind it, before words for whoever reads it."""
 
 
 def apart(text: str) -> str:
     """A text for a person: what stands behind a command, as a comment, on a line of its own. Not every shell that a
     command is pasted into knows comments: zsh takes them for words."""
-    return _NOTED.sub(r"\1\2\n\1  \3", text)
+    return "\n".join(map(_apart, text.split("\n"))) if NOTE in text else text
+
+
+def _apart(line: str) -> str:
+    before, arrow, rest = line.partition(ARROW)
+    command, mark, note = rest.partition(NOTE)
+    while mark and not _is_whole(command):  # within quotes it is no comment
+        more, mark, note = note.partition(NOTE)
+        command += NOTE + more
+    if not (arrow and mark):
+        return line
+    indent = " " * (len(line) - len(line.lstrip(" ")) + 2)
+    return f"{before}{arrow}{command}\n{indent}{note}"
+
+
+def _is_whole(command: str) -> bool:
+    """Whether every quote in it ends."""
+    try:
+        shlex.split(command)
+    except ValueError:
+        return False
+    return True
 
 
 def memory(count: int) -> str:

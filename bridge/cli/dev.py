@@ -163,7 +163,7 @@ async def perform(session: Session, port: int, *, local: bool, until_done: bool,
         store = await stack.enter_async_context(_open(session, redis.url if redis else None))
         worker = stage.Worker(environment, hearer(session, lines, narration, attempts=not local))
         await stack.enter_async_context(worker)
-        stack.push_async_callback(take_back, session, store)
+        stack.push_async_callback(_take_back, session, store, narration)
         await write(session, store)
         _narrate(session, narration, local=local, own_redis=own_redis)
         if told := await others(session, store):
@@ -174,6 +174,11 @@ async def perform(session: Session, port: int, *, local: bool, until_done: bool,
     if isinstance(outcome, BridgeError):
         raise outcome
     return outcome or 0
+
+
+async def _take_back(session: Session, store: "Store", narration: "Console") -> None:
+    if left := await take_back(session, store):
+        narration.print(pasteable(left))
 
 
 def _open(session: Session, redis_url: str | None) -> contextlib.AbstractAsyncContextManager["Store"]:

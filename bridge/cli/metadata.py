@@ -37,7 +37,7 @@ def wanted_from(texts: Sequence[str]) -> dict[str, Any]:
     found: dict[str, list[Any]] = {}
     for text in texts:
         name, equals, values = text.partition("=")
-        if not (name.strip() and equals) or text.lstrip().startswith("{"):
+        if not (name.strip() and equals) or _object_in(text) is not None:
             raise InvalidInput("--metadata: it is not NAME=VALUE", fix=_as_words(text))
         found.setdefault(name.strip(), []).extend(words_in(values))
     return {name: words[0] if len(words) == 1 else words for name, words in found.items()}
@@ -45,13 +45,21 @@ def wanted_from(texts: Sequence[str]) -> dict[str, Any]:
 
 def _as_words(text: str) -> str:
     """What is not NAME=VALUE as it would be; an object is, with each of its names."""
+    value = _object_in(text)
+    if value and _fit(text) and all(name and name.strip() == name and "=" not in name for name in value):
+        words = [f"{name}={_words(one)}" for name, one in value.items()]
+        if " ".join(words).isprintable() and wanted_from(words) == value:
+            return " ".join(f"--metadata {quote(word)}" for word in words)
+    return "--metadata team=video,audio"
+
+
+def _object_in(text: str) -> dict[str, Any] | None:
+    """The JSON object that a text is; None where it is none."""
     try:
         value = _DECODER.decode(text)
     except (ValueError, RecursionError):
-        value = None
-    if isinstance(value, dict) and value and _fit(text):
-        return " ".join(f"--metadata {quote(f'{name}={_words(one)}')}" for name, one in value.items())
-    return "--metadata team=video,audio"
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _fit(text: str) -> bool:
@@ -65,7 +73,7 @@ def _words(value: Any) -> str:
 
 def as_word(value: Any) -> str:
     """A value as it is written for --metadata of an endpoint: a text without quotes where it is read as one."""
-    plain = isinstance(value, str) and words_in(value) == [value]
+    plain = isinstance(value, str) and '"' not in value and words_in(value) == [value]
     return value if plain else json.dumps(value, ensure_ascii=False)
 
 

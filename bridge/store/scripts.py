@@ -216,7 +216,7 @@ def as_store_error(error: Exception) -> Exception:
     if isinstance(error, exceptions.NoScriptError):  # forgotten again, between loading and calling
         return StoreDown("Redis forgets the scripts faster than they are loaded", fix="see who runs SCRIPT FLUSH")
     told = f"Redis: {unreached(text) or type(error).__name__}"
-    if word := _refusal(error):
+    if word := _refusal(error, text):
         kind = StoreLoading if word == "LOADING" else StoreDown
         return kind(told, fix=_REFUSALS[word])
     cut = isinstance(error, RuntimeError) and "handler is closed" in text  # uvloop's word for a connection that broke
@@ -234,9 +234,9 @@ def unreached(text: str) -> str:
     return f"{os.strerror(int(number)) if int(number) > 0 else rest.rstrip('.')} ({where})"
 
 
-def _refusal(error: Exception) -> str:
-    """The word that Redis refuses with; empty where it does not."""
-    found = isinstance(error, exceptions.RedisError) and _REFUSED.match(str(error))
+def _refusal(error: Exception, text: str) -> str:
+    """The word that Redis refuses with, in the text of its own; empty where it does not."""
+    found = isinstance(error, exceptions.RedisError) and _REFUSED.match(text)
     return found[1] if found else next((word for kind, word in _BY_CLASS.items() if isinstance(error, kind)), "")
 
 

@@ -218,7 +218,7 @@ def test_dev_in_a_redis_of_ones_own_tells_nobody_else_and_leaves_what_it_found(
         assert dev.returncode == 0, told
         assert client.hkeys("bridge:endpoints") == ["billing"]
         assert bool(owed) is before
-        assert (f"! 1 endpoint that is registered there hears of {task}, which was" in told) is before
+        assert (f"! 1 endpoint that is registered there hears of {task}, too: billing." in told) is before
         assert ("this task is new there, tells this run alone and goes with it" in told) is not before
         assert (client.zscore("bridge:tasks", task) is not None) is before
         assert not client.exists(f"bridge:task:{task}")
@@ -228,7 +228,7 @@ def test_dev_in_a_redis_of_ones_own_tells_nobody_else_and_leaves_what_it_found(
 def test_dev_changes_nothing_that_somebody_else_wrote(redis_url: str) -> None:
     """Options of a task that has ended, or is yet to be registered, stay; so does what was registered meanwhile.
 
-    What a run wrote that was killed is taken over.
+    What a run wrote that was killed is taken over. What a watch finds is its endpoints', whoever reads it first.
     """
     with Redis.from_url(redis_url, decode_responses=True) as client:
         client.hset("bridge:task:t1", "metadata", "42")
@@ -251,10 +251,32 @@ def test_dev_changes_nothing_that_somebody_else_wrote(redis_url: str) -> None:
         with_store(redis_url, lambda store: take_back(again, store))
         assert not client.exists("bridge:task:t4")
         client.hdel("bridge:endpoints", killed.name)
+        client.hset("bridge:watches", "account", "{}")
+        found = Session(load_settings(), ["t5"], "http://127.0.0.1:1/dev")
+        with_store(redis_url, lambda store: write(found, store))
+        with_store(redis_url, lambda store: take_back(found, store))
+        assert (found.new, client.exists("bridge:task:t5")) == ([], 0)
+        assert client.zscore("bridge:tasks", "t5") is not None
         without = Session(load_settings(), ["t1"], "http://127.0.0.1:1/dev")
         with_store(redis_url, lambda store: write(without, store))
         with_store(redis_url, lambda store: take_back(without, store))
         assert client.exists("bridge:endpoints") == 0
+
+
+def test_dev_says_what_it_could_not_take_back(redis_url: str) -> None:
+    """And how: a Redis that takes no writes, or a key of another type, is no reason for silence."""
+    with Redis.from_url(redis_url, decode_responses=True) as client:
+        client.hset("bridge:task:t1", "x", "1")
+        session = Session(load_settings(), ["t1", "t2"], "http://127.0.0.1:1/dev")
+        with_store(redis_url, lambda store: write(session, store))
+        client.set("bridge:task:t2", "x")
+        told = with_store(redis_url, lambda store: take_back(session, store))
+        assert "holds something of another type" in told
+        assert told.endswith(f"→ bridge endpoint rm {session.name} && bridge task rm t2")
+        client.set("bridge:task:t3", "x")
+        other = Session(load_settings(), ["t3"], "http://127.0.0.1:1/dev")
+        with_store(redis_url, lambda store: write(other, store))
+        assert (other.new, client.get("bridge:task:t3")) == ([], "x")
 
 
 def test_dev_says_that_another_worker_refused_its_endpoint(tmp_path: Path, redis_url: str) -> None:
@@ -271,6 +293,7 @@ def test_dev_says_that_another_worker_refused_its_endpoint(tmp_path: Path, redis
         (name,) = client.hkeys("bridge:endpoints")
         client.hset("bridge:rejected", f"endpoint:{name}", json.dumps({"reason": "scheme_not_https"}))
         _, told = dev.communicate(timeout=30)
+        assert client.hkeys("bridge:rejected") == []
     assert dev.returncode == 1
     assert "Another worker on this Redis refused our endpoint: scheme_not_https" in told
 

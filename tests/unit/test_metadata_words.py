@@ -13,6 +13,7 @@ from bridge.errors import InvalidInput
 from bridge.rejection import VALUE_HEAD, redacted
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+PLAIN = SCALARS.filter(lambda value: str(value).isprintable())
 NAMES = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=5)
 
 
@@ -46,7 +47,7 @@ def test_a_name_that_comes_twice_takes_all_its_values() -> None:
             wanted_from([text])
 
 
-@given(SCALARS | st.sampled_from(["42", "true", " a", "a,b", '"red"', ""]))
+@given(SCALARS | st.sampled_from(["42", "true", " a", "a,b", '"red"', '"', ""]))
 def test_a_value_is_shown_as_it_is_read(value: Any) -> None:
     """Also the text 42, which is none without its quotes."""
     assert json.dumps(words_in(as_word(value))) == json.dumps([value])
@@ -62,7 +63,7 @@ def test_name_and_value_given_to_a_task_come_back_as_the_json_that_says_so(name:
     assert value_from(text) == wanted_from([f"{name}={value}"])
 
 
-@given(st.dictionaries(NAMES, SCALARS | st.lists(SCALARS, min_size=2, max_size=3), min_size=1, max_size=3))
+@given(st.dictionaries(NAMES, PLAIN | st.lists(PLAIN, min_size=2, max_size=3), min_size=1, max_size=3))
 def test_an_object_given_to_an_endpoint_comes_back_as_names_and_values(wanted: dict[str, Any]) -> None:
     """The same the other way round."""
     assume(redacted(json.dumps(wanted)) == json.dumps(wanted))
@@ -71,6 +72,16 @@ def test_an_object_given_to_an_endpoint_comes_back_as_names_and_values(wanted: d
     words = shlex.split(refused.value.fix)
     assert set(words[::2]) == {"--metadata"}
     assert json.dumps(wanted_from(words[1::2])) == json.dumps(wanted)
+
+
+@given(st.dictionaries(st.text(max_size=3), st.recursive(SCALARS, lambda one: st.lists(one, max_size=3)), max_size=2))
+def test_no_object_comes_back_as_another_one(wanted: dict[str, Any]) -> None:
+    """Where names and values cannot say it, the error has an example."""
+    with pytest.raises(InvalidInput) as refused:
+        wanted_from([json.dumps(wanted)])
+    words = shlex.split(refused.value.fix)
+    assert refused.value.fix.isprintable()
+    assert words[1:] == ["team=video,audio"] or json.dumps(wanted_from(words[1::2])) == json.dumps(wanted)
 
 
 @pytest.mark.parametrize(

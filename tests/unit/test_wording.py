@@ -54,6 +54,8 @@ def test_a_wrong_value_is_told_in_our_words(given: Any, told: str) -> None:
     [
         ("  → a --b  # c\n", "  → a --b\n    c\n"),
         ("! x → a  # b → c", "! x → a\n  b → c"),
+        ("→ a 'b  # c'  # d", "→ a 'b  # c'\n  d"),
+        ("→ a 'b  # c", "→ a 'b  # c"),
         ("    → a  # b  # c\n    → d", "    → a\n      b  # c\n    → d"),
         ("a  # b", "a  # b"),
         ("  → a#b\n", "  → a#b\n"),
