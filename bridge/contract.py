@@ -72,7 +72,8 @@ def task_options(
             raise Rejection(
                 "callback_url",
                 UNSIGNED_CALLBACK,
-                "set BRIDGE_DELIVERY_DEFAULT_SECRET and register the task again, or register an endpoint instead",
+                "set BRIDGE_DELIVERY_DEFAULT_SECRET here and for the worker, start that anew and register the task "
+                "again, or register an endpoint",
                 bare(url),
             )
         check_url("callback_url", url, policy)

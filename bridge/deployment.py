@@ -71,7 +71,9 @@ class Deployment(StrEnum):
         if self is self.COMPOSE:
             kept = f'(umask 077; printf %s "${{{name}:?}}" > config/secrets/{name.lower()})'
             return f"{kept} && {self.restart}"
-        return f"export {name}=… (or that in .env), then start the worker there: bridge worker"
+        return (
+            f"export {name}=…  # or that in .env; then stop the worker, if one runs, and start it there: bridge worker"
+        )
 
 
 def with_extra(extra: str) -> str:

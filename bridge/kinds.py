@@ -61,7 +61,7 @@ class Kind:
     @property
     def shape(self) -> str:
         """What a member looks like, for a person."""
-        path = "/".join(f"<{part}>" for part in self.parts)
+        path = "/".join(part.upper() for part in self.parts)
         return f"{self.name}:{path}" if self.name else path
 
     def named(self, member: str) -> dict[str, str] | None:

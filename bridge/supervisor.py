@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from bridge import logs
 from bridge.engine import Kind
-from bridge.errors import START_REDIS, BridgeError, InvalidInput, StoreAway, StoreDown
+from bridge.errors import BridgeError, InvalidInput, StoreAway, StoreDown
 from bridge.jobs import Bell, queue_for, send_shift
 from bridge.settings import Settings, load_settings
 from bridge.store import connect_for_rq
@@ -130,7 +130,7 @@ class Supervisor:
             self._away = 0
         except (StoreDown, RedisError, OSError) as error:
             if self._away % 30 == 0:
-                _log_away(error)
+                _log_away(error, self._settings)
             self._away += 1
 
     def keyed(self, kind: Kind) -> str:
@@ -202,11 +202,12 @@ def _check_redis(settings: Settings) -> None:
     try:
         asyncio.run(look())
     except (StoreDown, RedisError, OSError) as error:
-        _log_away(error)
+        _log_away(error, settings)
 
 
-def _log_away(error: Exception) -> None:
+def _log_away(error: Exception, settings: Settings) -> None:
     """Say that Redis does not answer, or does not let us work, and what to do."""
     seen = as_store_error(error)
-    fix = seen.fix if isinstance(seen, StoreDown) and not isinstance(seen, StoreAway) else START_REDIS
+    start = settings.deployment.start_redis(settings.redis_url.get_secret_value())
+    fix = seen.fix if isinstance(seen, StoreDown) and not isinstance(seen, StoreAway) else start
     structlog.get_logger("bridge.supervisor").warning("redis.away", error=str(seen), fix=fix)

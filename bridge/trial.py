@@ -9,11 +9,14 @@ from bridge.errors import InvalidInput
 from bridge.guard import Policy
 from bridge.kinds import TASK, Kind, family_of
 from bridge.model import Change, Delivery, Endpoint, Fault, Observation, Outcome, Snapshot
+from bridge.redaction import bare
 from bridge.waiting import Advice, elsewhere, error_of, remedies
 
 TYPE = "bridge.endpoint.test"
 TRIGGER = "test"
 """What `bridge-trigger` says, whatever the type is."""
+NO_TLS = "wrong version number"
+"""What OpenSSL says of an answer that is none of TLS."""
 ID = "test"
 """The id, and the index, in an event of a task's type: they are nobody's."""
 
@@ -77,6 +80,9 @@ def advice(endpoint: Endpoint, outcome: Outcome, policy: Policy) -> tuple[Advice
         return (_moved(name, FROM_A_CONTAINER),)
     if outcome.fault is Fault.BLOCKED and (lacking := assignments(endpoint.url, policy)):
         return (_moved(name, f"policy forbids this URL: set {' '.join(lacking)} here and for the worker, or"),)
+    if outcome.fault is Fault.TLS and NO_TLS in outcome.detail:
+        plain = bare(endpoint.url).replace("https:", "http:", 1)
+        return (Advice(elsewhere(name, "" if "…" in plain else plain), "what listens there speaks no TLS:"),)
     if status is None:
         when, moves = _FAULTS.get(outcome.fault or Fault.RESET, ("look at the receiver's log", False))
         return (_moved(name, when) if moves else Advice("", when),)

@@ -153,11 +153,11 @@ def remedies(endpoint: str, error: str) -> tuple[Advice, ...]:
         return Advice("bridge config show", ours), Advice("bridge verify request.txt", rewritten)
     return (
         Advice(
-            f"bridge endpoint rotate {endpoint} --secret-file secret.txt",
-            "the receiver holds another secret? with it, saved as secret.txt:",
+            f"bridge endpoint rotate {endpoint} --secret-file secret.whsec",
+            "the receiver holds another secret? with it, saved as secret.whsec:",
         ),
         Advice(f"bridge endpoint rotate {endpoint}", "or with a new one, for both:"),
-        Advice("bridge verify --secret-file secret.txt request.txt", rewritten),
+        Advice("bridge verify --secret-file secret.whsec request.txt", rewritten),
     )
 
 

@@ -9,6 +9,7 @@ import rich_click as click
 
 from bridge.cli.output import safe, say
 from bridge.cli.session import settings_of
+from bridge.cli.ways_in import in_a_container
 from bridge.errors import InvalidInput
 from bridge.orders.definitions import Definition, Rewritten, held, vetted
 from bridge.orders.definitions import rewrite as rewritten
@@ -68,7 +69,8 @@ def text_from(path: str, option: str, what: str) -> str:
     if given.problem:
         raise InvalidInput(
             f"{option}: {given.problem}",
-            fix=f"name a file that holds {what}, or - and pipe it in: a container has files of its own",
+            fix=f"name a file that holds {what}, or - and pipe it in"
+            + (": a container has files of its own" if in_a_container() else ""),
         )
     if given.warning:
         say(f"! {safe(given.warning)}")

@@ -148,6 +148,7 @@ async def _listed(store: "Store", given: dict[str, Any]) -> "list[DeliveryView]"
     """The deliveries asked for. NotFound for an endpoint that there is not, and was not."""
     from bridge.store.reading.deliveries import list_deliveries
     from bridge.store.reading.endpoints import find_endpoint
+    from bridge.store.reading.near import near_endpoint
 
     name = given["endpoint"]
     views = await list_deliveries(
@@ -155,7 +156,9 @@ async def _listed(store: "Store", given: dict[str, Any]) -> "list[DeliveryView]"
     )
     if not name or views or await find_endpoint(store, name) or await list_deliveries(store, endpoint=name, limit=1):
         return views
-    raise NotFound(f"there is no endpoint “{name}”, and no delivery to one", fix="bridge endpoint ls")
+    near = await near_endpoint(store, name)
+    meant = f"; did you mean “{safe(near)}”?" if near else ""
+    raise NotFound(f"there is no endpoint “{name}”, and no delivery to one{meant}", fix="bridge endpoint ls")
 
 
 @delivery.command()

@@ -139,18 +139,22 @@ async def look(session: Session, store: "Store", narration: "Console") -> tuple[
 
 
 def upstream_of(session: Session, trouble: str) -> str:
-    """Of an upstream that does not answer: where it should be, and what serves one there."""
-    from bridge.cli.simulate import PORT
-
+    """What helps where upstream knows no such task, or does not answer; of the latter where it should be, and what
+    serves one there."""
+    if trouble.startswith("HTTP 404"):
+        return "; check the id: after three such answers over a minute it is believed gone"
     if trouble.startswith("HTTP"):
         return ""
     base_url = session.settings.twelvelabs_base_url
-    simulated = "; is `bridge simulate` running?" if urlsplit(base_url).port == PORT else ""
-    return f" (at {bare(base_url)}{simulated})"
+    parts = urlsplit(base_url)
+    ours = parts.hostname in {"127.0.0.1", "localhost", "::1"} and parts.port
+    return f" (at {bare(base_url)}); it is tried again" + (f" → bridge simulate {parts.port}" if ours else "")
 
 
 async def perform(session: Session, port: int, *, local: bool, until_done: bool, own_redis: bool) -> int:
     """Receiver, Redis, worker, registration; then lines until Ctrl-C, or until every task has ended."""
+    from bridge.store.reading.vitals import role
+
     lines, narration = stage.console(), stage.console(stderr=True)
     async with contextlib.AsyncExitStack() as stack:
         if local:
@@ -161,6 +165,7 @@ async def perform(session: Session, port: int, *, local: bool, until_done: bool,
         redis = None if own_redis else stack.enter_context(RedisServer())
         environment = session.environment(redis.url if redis else None)
         store = await stack.enter_async_context(_open(session, redis.url if redis else None))
+        others_send = own_redis and not local and (await role(store, "deliver")).workers
         worker = stage.Worker(environment, hearer(session, lines, narration, attempts=not local))
         await stack.enter_async_context(worker)
         stack.push_async_callback(_take_back, session, store, narration)
@@ -168,6 +173,8 @@ async def perform(session: Session, port: int, *, local: bool, until_done: bool,
         _narrate(session, narration, local=local, own_redis=own_redis)
         if told := await others(session, store):
             narration.print(f"! {told}")
+        if others_send:
+            narration.print("! Another worker runs on this Redis: what that one sends is not shown here.")
         outcome: BridgeError | int | None = await stage.either(
             worker.ended(), _refused(session), _until_done(session, store, narration, until_done)
         )
@@ -210,8 +217,8 @@ def _of_tasks(session: Session) -> str:
     if not session.new:
         return ""
     if len(session.new) == 1:
-        return "; this task is new there, tells this run alone and goes with it"
-    return f"; {len(session.new)} tasks are new there, tell this run alone and go with it"
+        return "; this task was not registered there: it tells this run alone, and goes with it"
+    return f"; {len(session.new)} tasks were not registered there: they tell this run alone, and go with it"
 
 
 async def _refused(session: Session) -> BridgeError:
@@ -256,7 +263,8 @@ def _has_own_redis(settings: "Settings") -> bool:
 @click.option(
     "--until-done",
     is_flag=True,
-    help="End when every task given has ended: 0, 7 when one failed, 1 when events were not taken.",
+    help="End when every task given has ended: 0, 7 when one failed, 1 when one was not found, or refused, or an event "
+    "was not taken.",
 )
 @click.pass_context
 def dev(

@@ -49,6 +49,7 @@ async def take_back(session: Session, store: "Store") -> str:
     """Our endpoint leads nowhere once we are gone, and what names it alone would tell nobody; what somebody else
     registered meanwhile is theirs. Replies what is to be said where that failed."""
     from bridge.store.reading.trips import reading_errors
+    from bridge.wiring import intake_from
 
     keys, ours = store.keys, {b"endpoints": session.name.encode()}
 
@@ -64,6 +65,7 @@ async def take_back(session: Session, store: "Store") -> str:
     try:
         with reading_errors():
             await store.client.transaction(withdraw, *map(keys.task, session.new))
+            await intake_from(store, session.settings).remove_endpoint(session.name)
     except BridgeError as error:
         more = " …" if len(session.new) > OTHERS else ""
         tasks = " ".join(map(quote, session.new[:OTHERS])) + more

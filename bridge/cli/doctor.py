@@ -75,7 +75,9 @@ def _lines(one: Finding, *alike: Finding) -> str:
     same = f"the same of {', '.join(names)}{more}" if names else ""
     lines = [f"{MARKS[one.level]} {one.check:<16} {_told(one.found).removeprefix(INDENT)}"]
     lines += [_told(one.why)] if one.why else []
-    lines += [pasteable(f"{INDENT}→ {safe(one.fix)}")] if one.fix else []  # in one piece, as it is to be pasted
+    if one.fix:  # in one piece, as it is to be pasted; of what is said behind it nobody pastes a thing
+        command, mark, note = pasteable(f"{INDENT}→ {safe(one.fix)}").partition("\n")
+        lines += [command, *([_told(note.strip())] if mark else [])]
     lines += [_told(same)] if same else []
     return "\n".join(lines)
 

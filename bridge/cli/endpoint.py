@@ -165,7 +165,8 @@ def add(ctx: click.Context, /, name: str, url: str, **options: Any) -> None:
             say("All of its text is the key of TL-Signature, whsec_ included.")
         say("Copy the secret to the receiver now: it is shown this once (`bridge listen --secret-file F` uses it too).")
     named = "" if _is_address(url) else ", nor its name looked up"
-    say(f"It was not called yet{named}; try it → bridge endpoint test {quote(safe(name))}")
+    called = "Written anew" if options["replace"] else f"It was not called yet{named}"
+    say(f"{called}; try it → bridge endpoint test {quote(safe(name))}")
 
 
 def _is_address(url: str) -> bool:

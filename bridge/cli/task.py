@@ -17,6 +17,7 @@ from bridge.cli.task_follow import wait, watch
 from bridge.cli.task_show import show
 from bridge.cli.task_steer import poll, rm
 from bridge.errors import InvalidInput
+from bridge.formats import rfc3339
 from bridge.kinds import STATUSES, kind_of
 from bridge.orders.moments import seconds_from
 
@@ -116,6 +117,8 @@ def add(ctx: click.Context, /, ids: tuple[str, ...], **given: Any) -> int:
     if given["expires_in"]:
         options["expires_at"] = str(int(time.time() + seconds_from(given["expires_in"])))
     members = ids_from(ids)
+    if until := options.get("expires_at"):
+        say(f"To be watched until {rfc3339(int(until) * 1000)} at most.")
     rows = with_store(ctx, lambda store, settings: _add(store, settings, members, options))
     good = [row for row in rows if row["result"] != "rejected"]
     how = chosen(ctx, given["output"], given["as_json"])
@@ -148,7 +151,8 @@ async def _add(store: "Store", settings: "Settings", members: list[str], options
         except Rejection as rejection:
             refused[member] = rejection.reason
             if len(refused) <= ROWS_SHOWN:
-                say(f"✗ {safe(member[:200])}: {safe(rejection.reason)}\n  → {safe(rejection.fix)}")
+                fix = rejection.fix.replace("ZADD bridge:tasks NX 0", "bridge task add")
+                say(f"✗ {safe(member[:200])}: {safe(rejection.reason)}\n  → {safe(fix)}")
     if len(refused) > ROWS_SHOWN:
         say(f"✗ and {len(refused) - ROWS_SHOWN} more; -o jsonl names them all")
     good = [member for member in members if member not in refused]

@@ -32,13 +32,14 @@ def rm(ctx: click.Context, ids: tuple[str, ...]) -> int:
 
     members = ids_from(ids)
 
-    async def work(store: "Store", _: "Settings") -> tuple[list[str], list[str]]:
+    async def work(store: "Store", _: "Settings") -> tuple[list[str], list[str], dict[str, str]]:
         declaring = Declaring(store)
         removed = await declaring.remove_tasks(_sayable(members))
-        return removed, await declaring.forget_rejections("task", members)
+        refused = await declaring.forget_rejections("task", members)
+        return removed, refused, await _ended(store, [one for one in _sayable(members) if one not in set(removed)])
 
-    removed, refused = with_store(ctx, work)
-    code = _verdict(members, [*removed, *refused], way=lambda _: "bridge task ls")
+    removed, refused, ended = with_store(ctx, work)
+    code = _verdict(members, [*removed, *refused], ended, way=lambda _: "bridge task ls")
     only_refused = set(refused) - set(removed)
     if asked := len(members) - len(only_refused):
         of = f" of {asked}" if len(removed) < asked else ""
@@ -70,14 +71,19 @@ def poll(ctx: click.Context, ids: tuple[str, ...]) -> int:
 async def asked_to_poll(store: "Store", members: list[str]) -> tuple[list[str], dict[str, str]]:
     """Those that are to be read, and of the others those that have ended, with their last status."""
     from bridge.store.declaring import Declaring
-    from bridge.store.reading.tasks import find_tasks
 
     asked = await Declaring(store).poll_now(members)
     await store.wake("poll")
     there = set(asked)
-    others = [member for member in members if member not in there]
-    views = await find_tasks(store, others) if others else []
-    return asked, {view.task: view.status for view in views if view.status and not view.registered}
+    return asked, await _ended(store, [member for member in members if member not in there])
+
+
+async def _ended(store: "Store", members: list[str]) -> dict[str, str]:
+    """Those of these that are known, and registered no longer, with their last status."""
+    from bridge.store.reading.tasks import find_tasks
+
+    views = await find_tasks(store, members) if members else []
+    return {view.task: view.status for view in views if view.status and not view.registered}
 
 
 def _sayable(members: list[str]) -> list[str]:

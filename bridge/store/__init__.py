@@ -208,6 +208,10 @@ async def _server_info(client: "Redis") -> dict[str, Any]:
         seen = as_store_error(error)
         if isinstance(seen, StoreDown) and not isinstance(seen, StoreAway):
             raise seen from None
+        if "DB index" in str(error):
+            raise StoreDown(
+                f"Redis: {error}", fix="name a database that it has in BRIDGE_REDIS_URL, as in …/0"
+            ) from None
         raise StoreAway(f"Redis does not answer: {unreached(str(error))}", fix=START_REDIS) from None
 
 

@@ -85,9 +85,9 @@ def test_a_trial_is_a_delivery_like_any_other(
         (Response(302, (("location", "/x"),)), "bridge endpoint set billing --url http://127.0.0.1:"),
         (
             Response(401),
-            "another secret? with it, saved as secret.txt: → bridge endpoint rotate billing --secret-file secret.txt",
+            "with it, saved as secret.whsec: → bridge endpoint rotate billing --secret-file secret.whsec",
         ),
-        (Response(403), "→ bridge verify --secret-file secret.txt request.txt"),
+        (Response(403), "→ bridge verify --secret-file secret.whsec request.txt"),
         (Response(404), "bridge endpoint set billing --url URL"),
         (Response(410), "bridge endpoint set billing --url URL"),
         (Response(reset=True), "closed the connection"),

@@ -18,9 +18,9 @@ def test_an_asset_is_registered_as_it_is_named(bridge: Bridge, client: "Redis") 
     assert client.zscore("bridge:tasks", ASSET) == 0
     assert client.hget(f"bridge:task:{ASSET}", "metadata") == "1"
     code, _, told = bridge("task", "add", "asset:6a0b")
-    assert (code, "asset:<index>/<id>" in told) == (2, True)
+    assert (code, "→ bridge task add asset:INDEX/ID" in told) == (2, True)
     code, _, told = bridge("task", "add", "video:6a0b")
-    assert (code, "analyze:<id>" in told) == (2, True)
+    assert (code, "analyze:ID" in told) == (2, True)
 
 
 @pytest.mark.parametrize("named", [(), ("--endpoint", "a")], ids=["everybody", "named"])

@@ -15,7 +15,7 @@ URL = "http://127.0.0.1:9/hook"
 FAILED = Decision(DeliveryState.PENDING, EndpointEffect.FAILURE, retry_in_ms=3_600_000, probe_in_ms=240_000)
 DEAD = Decision(DeliveryState.DEAD, EndpointEffect.FAILURE, reason=DeadReason.EXHAUSTED)
 REFUSED = json.dumps({"attempt": 1, "at": 1, "status_code": 401})
-ROTATE, VERIFY = "→ bridge endpoint rotate billing --secret-file secret.txt", "bridge verify"
+ROTATE, VERIFY = "→ bridge endpoint rotate billing --secret-file secret.whsec", "bridge verify"
 """What a refused signature suggests, a command for each cause; nothing follows the first on its line."""
 
 

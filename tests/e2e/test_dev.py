@@ -219,7 +219,7 @@ def test_dev_in_a_redis_of_ones_own_tells_nobody_else_and_leaves_what_it_found(
         assert client.hkeys("bridge:endpoints") == ["billing"]
         assert bool(owed) is before
         assert (f"! 1 endpoint that is registered there hears of {task}, too: billing." in told) is before
-        assert ("this task is new there, tells this run alone and goes with it" in told) is not before
+        assert ("this task was not registered there: it tells this run alone, and goes with it" in told) is not before
         assert (client.zscore("bridge:tasks", task) is not None) is before
         assert not client.exists(f"bridge:task:{task}")
         assert client.exists(f"bridge:snapshot:{task}")

@@ -145,5 +145,5 @@ def test_the_same_state_of_two_kinds_is_two_events() -> None:
     change = Change(an_observation("ready", START, updated_at=instant(START)), None, ("status",))
     ids = {events.event_from(change, member, now=START).id for member in ("x", "asset:x/x", "analyze:x")}
     assert len(ids) == 3
-    assert TASK.shape == "<id>"
-    assert ASSET.shape == "asset:<index>/<id>"
+    assert TASK.shape == "ID"
+    assert ASSET.shape == "asset:INDEX/ID"

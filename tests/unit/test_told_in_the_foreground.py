@@ -53,9 +53,9 @@ def test_a_signature_that_is_refused_is_explained_once() -> None:
         (
             "http://127.0.0.1:8788/v1.3",
             "connect: refused",
-            " (at http://127.0.0.1:8788/v1.3; is `bridge simulate` running?)",
+            " (at http://127.0.0.1:8788/v1.3); it is tried again → bridge simulate 8788",
         ),
-        ("https://api.example.com/v1.3", "dns: no answer", " (at https://api.example.com/v1.3)"),
+        ("https://api.example.com/v1.3", "dns: no answer", " (at https://api.example.com/v1.3); it is tried again"),
         ("http://127.0.0.1:8788/v1.3", "HTTP 500", ""),
     ],
     ids=["simulator", "elsewhere", "answers"],

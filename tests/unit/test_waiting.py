@@ -122,7 +122,7 @@ def test_a_refused_signature_has_two_causes_and_a_command_for_each(error: str) -
     """Another secret, or a body that was written anew; a callback_url has no secret of its own to rotate."""
     row = {"endpoint": "a", "event_id": "evt_1", "state": "pending", "reason": None, "hold": None}
     theirs, ours, rewritten, _ = advised(row | {"endpoint_error": error})
-    known = "bridge endpoint rotate a --secret-file secret.txt"  # before a new one, which its receiver does not know
+    known = "bridge endpoint rotate a --secret-file secret.whsec"  # before a new one, which its receiver does not know
     assert (theirs.command, "another secret" in theirs.when) == (known, True)
     assert str(ours) == "or with a new one, for both: → bridge endpoint rotate a"
     assert (rewritten.command.split()[:2], "wrote anew" in rewritten.when) == (["bridge", "verify"], True)
