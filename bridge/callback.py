@@ -20,6 +20,9 @@ LOOPBACK = ("127.0.0.1", "::1")
 RESERVED = frozenset({"invalid", "example", "test"})
 """Last labels that stand for no machine of anybody's."""
 
+PLACEHOLDER = "URL"
+"""What stands in commands for a URL that only whoever reads them knows."""
+
 SHOWN_CHARS = 120
 """A longer URL is not told again."""
 
@@ -33,6 +36,8 @@ _OPEN = [ip_network(one) for one in ("127.0.0.0/8", "::1/128", "fc00::/7", *PRIV
 def corrected(url: str) -> str:
     """The URL as it was probably meant: with a scheme, with https for a public host. Empty where that is not known, and
     where it is so already."""
+    if url == PLACEHOLDER:
+        return ""
     meant: Sequence[str] = ("http",)
     if "://" not in url:
         rest = re.sub("^https?:?/+", "", url.lstrip("/"), flags=re.IGNORECASE)
@@ -113,6 +118,8 @@ def from_a_container(url: str) -> str:
 
 def way(url: str, policy: Policy) -> str:
     """What to do about one that is refused; of the URL it tells what may be shown."""
+    if url == PLACEHOLDER:
+        return f"write your receiver's in the place of the word {PLACEHOLDER}, such as https://example.com/hook"
     if told := reserved(url):
         return told
     meant = corrected(url) if {".", ":", "/"} & set(url) else ""  # a word alone may be a secret in a wrong place

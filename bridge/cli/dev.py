@@ -17,7 +17,7 @@ from bridge.cli.dev_session import Session, loopback_networks
 from bridge.cli.dev_verdict import verdict
 from bridge.cli.dev_written import others, take_back, write
 from bridge.cli.listen import Listener, answer_from
-from bridge.cli.session import ids_from, settings_of
+from bridge.cli.session import ids_from, naming_redis, settings_of
 from bridge.contract import check_member
 from bridge.errors import BridgeError, CredentialRefused, InvalidInput, SettingsError, StoreDown
 from bridge.model import DeliveryState, Fault
@@ -28,6 +28,8 @@ from bridge.signature import parse_secret
 from bridge.waiting import REWRITTEN
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from rich.console import Console
 
     from bridge.settings import Settings
@@ -188,12 +190,17 @@ async def _take_back(session: Session, store: "Store", narration: "Console") -> 
         narration.print(pasteable(left))
 
 
-def _open(session: Session, redis_url: str | None) -> contextlib.AbstractAsyncContextManager["Store"]:
+@contextlib.asynccontextmanager
+async def _open(session: Session, redis_url: str | None) -> "AsyncIterator[Store]":
     from bridge.store import Store
 
     settings = session.settings
     url = redis_url or settings.redis_url.get_secret_value()
-    return Store.open(url, prefix=settings.prefix, allow_volatile=settings.redis_allow_volatile)
+    async with contextlib.AsyncExitStack() as stack:
+        with naming_redis(settings):
+            opening = Store.open(url, prefix=settings.prefix, allow_volatile=settings.redis_allow_volatile)
+            store = await stack.enter_async_context(opening)
+        yield store
 
 
 def _narrate(session: Session, narration: "Console", *, local: bool, own_redis: bool) -> None:

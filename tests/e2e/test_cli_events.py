@@ -125,6 +125,12 @@ def test_deliveries_are_listed_newest_first(bridge: Bridge, client: "Redis") -> 
     assert bridge("delivery", "ls", "--state", "lost")[0] == 2
 
 
+def test_an_endpoint_that_is_nearly_called_so_is_named(bridge: Bridge) -> None:
+    """As by every other command that takes a name."""
+    bridge("endpoint", "add", "local", "http://127.0.0.1:9/")
+    assert "did you mean “local”?" in bridge("delivery", "ls", "--endpoint", "locl")[2]
+
+
 def test_a_state_that_no_delivery_is_in_is_said(bridge: Bridge) -> None:
     """To a person; a script has its empty list."""
     assert bridge("delivery", "ls", "--state", "dead")[2].startswith("No delivery is dead.\n")

@@ -200,6 +200,18 @@ def test_many_tasks_are_few_round_trips(bridge: Bridge, client: "Redis") -> None
     assert len(bridge("task", "ls", "--limit", "0", "-o", "ids")[1].split()) == 10_000
 
 
+def test_a_task_that_has_ended_need_not_be_taken_back(bridge: Bridge, redis_url: str) -> None:
+    """It is known, and read no more: that is said, and not that nobody registered it."""
+    announce(redis_url, "t1", "ready", ends=True)
+    code, _, told = bridge("task", "rm", "t1")
+    assert (code, "task t1 has ended (ready) and is read no more" in told) == (3, True)
+
+
+def test_how_long_a_task_is_watched_is_said(bridge: Bridge) -> None:
+    """Seconds are easily meant to be something else."""
+    assert "To be watched until 20" in bridge("task", "add", "t1", "--expires-in", "5")[2]
+
+
 @pytest.mark.parametrize("verb", ["rm", "poll", "wait", "watch", "show"])
 def test_what_is_not_there_is_not_found(bridge: Bridge, client: "Redis", verb: str) -> None:
     """Exit code 3 with the command that registers it, which nobody wants who takes it back."""

@@ -298,6 +298,29 @@ def test_dev_says_that_another_worker_refused_its_endpoint(tmp_path: Path, redis
     assert "Another worker on this Redis refused our endpoint: scheme_not_https" in told
 
 
+def test_dev_names_the_redis_that_does_not_answer(tmp_path: Path) -> None:
+    """With the port in the command that starts it; one that has no such database is not started anew."""
+    simulator = Simulator()
+    with simulator.in_thread(), socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        taken.close()
+        done = run_dev(simulator, tmp_path, "t1", BRIDGE_REDIS_URL=f"redis://127.0.0.1:{port}/0")
+    assert f"→ redis-server config/redis.conf --port {port} &\n" in done.stderr
+
+
+def test_dev_says_that_another_worker_sends_too(tmp_path: Path, redis_url: str) -> None:
+    """What that one sends has no line here."""
+    simulator, receiver = Simulator(), Receiver(reject_invalid=False)
+    with simulator.in_thread(), receiver.in_thread(), Redis.from_url(redis_url) as client:
+        task = simulator.add_task(timeline=a_timeline(indexing=0.5), age_seconds=60)
+        words = (task, "--until-done", "--to", receiver.url)
+        assert "Another worker" not in run_dev(simulator, tmp_path, *words, BRIDGE_REDIS_URL=redis_url).stderr
+        client.zadd("bridge:workers:deliver", {"another": time.time() * 1000 + 60_000})
+        told = run_dev(simulator, tmp_path, *words, BRIDGE_REDIS_URL=redis_url).stderr
+        assert "! Another worker runs on this Redis: what that one sends is not shown here." in told
+        assert client.keys("bridge:endpoint:dev-*") == [] or client.hlen("bridge:registry") == 0
+
+
 def test_dev_says_that_the_key_is_refused(tmp_path: Path) -> None:
     """A wrong key ends it with exit code 4 and what to do, not with silence."""
     simulator = Simulator()

@@ -127,3 +127,11 @@ def test_a_container_reaches_its_host_by_another_name() -> None:
     assert [leads_to_itself(url) for url in urls] == [True, True, True, False, False]
     assert from_a_container(urls[0]) == "http://host.docker.internal:3000/hook?a=1"
     assert from_a_container(urls[1]) == "http://host.docker.internal/"
+
+
+def test_the_word_in_the_place_of_a_url_is_no_host() -> None:
+    """Whoever pastes a command as it stands reads what the word stands for, and not which network it would need."""
+    assert corrected("URL") == ""
+    assert (
+        way("URL", Policy()) == "write your receiver's in the place of the word URL, such as https://example.com/hook"
+    )

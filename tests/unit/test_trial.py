@@ -25,3 +25,14 @@ def test_a_refusal_of_the_host_says_where_to_listen(url: str, said: bool) -> Non
     assert refused.command == "bridge endpoint set a --url URL"
     (late,) = advice(endpoint, Outcome(fault=Fault.TIMEOUT, detail="no answer"), Policy())
     assert "0.0.0.0" not in late.when
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [("https://example.com/hook", "http://example.com/hook"), ("https://example.com/hook?key=1", "URL")],
+)
+def test_what_speaks_no_tls_is_not_told_to_mend_its_certificate(url: str, place: str) -> None:
+    """It has none: the same place by http, as far as it may be shown."""
+    outcome = Outcome(fault=Fault.TLS, detail="tls: wrong version number")
+    (told,) = advice(Endpoint(name="a", url=url, events=("*",)), outcome, Policy())
+    assert str(told) == f"what listens there speaks no TLS: → bridge endpoint set a --url {place}"
