@@ -26,7 +26,7 @@ from rq.utils import now
 
 from bridge import logs
 from bridge.engine import Engine, Kind
-from bridge.errors import BridgeError, StoreDown
+from bridge.errors import BridgeError, StoreAway, StoreDown
 from bridge.pump import Permit
 from bridge.settings import Settings, load_settings
 from bridge.store import connect_for_rq
@@ -352,7 +352,9 @@ class WorkerProcess:
     def _verdict(self) -> int:
         fault = self._engine.fault
         if isinstance(fault, BridgeError):
-            self._log.error("worker.stopped", error=str(fault), fix=fault.fix)
+            start = self._settings.deployment.start_redis(self._settings.redis_url.get_secret_value())
+            fix = start if isinstance(fault, StoreAway) else fault.fix
+            self._log.error("worker.stopped", error=str(fault), fix=fix)
             return fault.exit_code
         if fault is not None:
             self._log.error("worker.fault", exc_info=fault)

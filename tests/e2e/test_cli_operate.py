@@ -122,6 +122,14 @@ def test_a_worker_does_not_call_a_redis_away_that_refuses(
     assert (said in line["error"], fix in line["fix"], "redis-server" in line["fix"]) == (True, True, False)
 
 
+def test_a_worker_names_the_redis_that_it_waits_for(tmp_path: Path) -> None:
+    """By its port, so that the command starts that one."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    line = first_trouble(tmp_path, BRIDGE_REDIS_URL=f"redis://127.0.0.1:{port}")
+    assert f"--port {port} &" in line["fix"]
+
+
 def first_trouble(place: Path, **settings: str) -> dict[str, str]:
     """The first line of a worker that starts now about a Redis it cannot use."""
     worker = subprocess.Popen(
