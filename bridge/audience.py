@@ -133,15 +133,15 @@ def way_to_hear(endpoint: str, again: str, *, watched: bool) -> str:
     """How this endpoint, which is there and did not take an event, hears of its task. `again`: the command that
     registers the task as it was."""
     if watched:
-        return f"bridge endpoint set {endpoint} --events …: it hears of the task's changes from then on"
-    return f"bridge endpoint set {endpoint} --events …; then {again} tells the present state"
+        return f"bridge endpoint set {endpoint} --events …  # it hears of the task's changes from then on"
+    return f"bridge endpoint set {endpoint} --events … && {again}  # which tells the present state"
 
 
 def way_to_catch_up(task: str, again: str, *, watched: bool) -> str:
     """How an endpoint that takes such events, and came later, hears of the task."""
     if watched:
-        return f"bridge task show {task}: it hears of the task's next change"
-    return f"{again} tells the present state"
+        return f"bridge task show {task}  # it hears of the task's next change"
+    return f"{again}  # which tells the present state"
 
 
 def way_to_tell(again: str, *, watched: bool, named: Sequence[str] = ()) -> str:
@@ -150,8 +150,8 @@ def way_to_tell(again: str, *, watched: bool, named: Sequence[str] = ()) -> str:
     if named:
         return way_to_hear(named[0] if len(named) == 1 else "NAME", again, watched=watched)
     if watched:
-        return "bridge endpoint add NAME URL, or set NAME --events …: it hears of the task's changes from then on"
-    return f"bridge endpoint add NAME URL, or set NAME --events …; then {again} tells the present state"
+        return "bridge endpoint add NAME URL  # or set NAME --events …: it hears of the task's changes from then on"
+    return f"bridge endpoint add NAME URL && {again}  # or first set NAME --events …; that tells the present state"
 
 
 def never_told(endpoint: str, events: int, ended: Sequence[str], watched: Sequence[str]) -> list[str]:

@@ -101,9 +101,9 @@ def ways_to_name(
     A task that is not `watched` is registered anew, which tells its present state.
     """
     written = ("endpoints", *options)
-    there = "" if watched else f"; then {task_rewriting(member, written, list(known))}"
+    there = "" if watched else f" && {task_rewriting(member, written, list(known))}"
     others = [one for one, is_there in known.items() if is_there] or ["NAME"]
-    return f"bridge endpoint add {quote(name)} URL{there}, or: {task_rewriting(member, written, others)}"
+    return f"bridge endpoint add {quote(name)} URL{there}  # or: {task_rewriting(member, written, others)}"
 
 
 def misspelt_options(options: Iterable[str]) -> dict[str, str]:

@@ -70,13 +70,19 @@ def apart(text: str) -> str:
     return "\n".join(map(_apart, text.split("\n"))) if NOTE in text else text
 
 
-def _apart(line: str) -> str:
-    before, arrow, rest = line.partition(ARROW)
-    command, mark, note = rest.partition(NOTE)
+def with_note(fix: str) -> tuple[str, str]:
+    """A command, and what is said behind it as a comment; empty where nothing is."""
+    command, mark, note = fix.partition(NOTE)
     while mark and not _is_whole(command):  # within quotes it is no comment
         more, mark, note = note.partition(NOTE)
         command += NOTE + more
-    if not (arrow and mark):
+    return command, note
+
+
+def _apart(line: str) -> str:
+    before, arrow, rest = line.partition(ARROW)
+    command, note = with_note(rest)
+    if not (arrow and note):
         return line
     indent = " " * (len(line) - len(line.lstrip(" ")) + 2)
     return f"{before}{arrow}{command}\n{indent}{note}"

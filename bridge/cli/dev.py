@@ -47,7 +47,7 @@ SENTENCES = {
     "worker.ended": "A process of the worker ended (exit code {code}); another one takes its place",
 }
 """What warnings of the worker's log mean to whoever runs it in the foreground."""
-DOUBTED = f"! It holds another secret? --secret-file F signs with the one that it holds. Or {REWRITTEN}"
+DOUBTED = f"! It holds another secret? With that one in secret.whsec → {{again}}\n! Or {REWRITTEN}"
 NO_KEY = (
     "export TWELVELABS_API_KEY=tlk_…  # or that in .env, without export; "
     "without a key: `bridge simulate` in another terminal, and what it prints"
@@ -87,7 +87,7 @@ def hearer(session: Session, lines: "Console", narration: "Console", *, attempts
                 session.refusal = session.refusal if line.get("next") == "delivered" else stage.came(line)
                 if line.get("status_code") in {401, 403} and not session.doubted:
                     session.doubted = True
-                    narration.print(pasteable(DOUBTED))
+                    narration.print(pasteable(DOUBTED.format(again=session.again)))
                 if line.get("fault") == Fault.CONNECT and "refused" in str(line.get("detail")) and not session.alone:
                     session.alone = True
                     narration.print(f"! {at(session.url)}: start the receiver there; what waits is tried again")

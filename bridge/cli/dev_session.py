@@ -6,6 +6,7 @@ import ipaddress
 import json
 import os
 from dataclasses import dataclass, field, replace
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 SCHEDULE = "0,2,5,10,20,30,60,120,300"
 """The waits before each attempt of a run in the foreground, unless others are set: its receiver is being written."""
+SHOWN = 5
+"""How many ids a command names."""
 RUN = "dev-"
 """How the name of a run's endpoint begins."""
 
@@ -60,6 +63,13 @@ class Session:
     def secret(self) -> str:
         """What signs."""
         return self.given_secret or self.default_secret or self.made
+
+    @property
+    def again(self) -> str:
+        """The command of a run like this one that signs with another secret."""
+        ids = [quote(one) for one in self.ids[:SHOWN]] + ["…"] * (len(self.ids) > SHOWN)
+        url = bare(self.url)
+        return " ".join(["bridge dev", *ids, "--to", "URL" if "…" in url else quote(url), "--secret-file secret.whsec"])
 
     def definition(self) -> dict[str, Any]:
         """Our endpoint. With ids it takes their events and nobody else's, unless the list is too long to be written."""

@@ -114,7 +114,7 @@ def _say_way_back(name: str, cancelled: int) -> None:
     if cancelled:
         what = "it" if cancelled == 1 else "them"
         again = each_of(name, "cancelled", cancelled, "retry")
-        way = f"{safe(registering(name))} --secret-file F, then {safe(again)}"
+        way = f"{safe(registering(name))} --secret-file F && {safe(again)}"
         say(f"  to have {what} sent after all, signed by the secret that its receiver holds → {way}")
 
 

@@ -11,6 +11,7 @@ from bridge.cli.output import ago, plain, safe, safe_lines, soon, span
 from bridge.console.drawing import sparkline, timeline
 from bridge.formats import rfc3339
 from bridge.waiting import told
+from bridge.wording import with_note
 
 UNSHOWN = "whatever signs it: a signature is not kept, and would be too old"
 
@@ -27,6 +28,7 @@ def environment() -> Environment:
     )
     filters: dict[str, Any] = {
         "safe_text": safe,
+        "with_note": with_note,
         "safe_lines": lambda text: safe_lines(str(text)),
         "ago": ago,
         "soon": soon,

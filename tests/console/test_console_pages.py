@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -208,6 +209,14 @@ async def test_a_command_to_paste_is_one_command(scene: Scene, client: AsyncClie
         for command in Markup(answer.text).copied:
             if "touch" in command:
                 assert name in shlex.split(command), command
+
+
+def test_what_is_said_behind_a_command_is_not_copied_with_it() -> None:
+    """It is shown beside it; within quotes there is nothing behind."""
+    fix: Any = environment().get_template("parts.html").module
+    shown = Markup(fix.fix("bridge endpoint add a URL  # or: bridge task add t"))
+    assert (shown.copied, "or: bridge task add t" in shown.text) == (["bridge endpoint add a URL"], True)
+    assert Markup(fix.fix("bridge endpoint set a --metadata 'b=c  # d'")).copied[0].endswith("'b=c  # d'")
 
 
 def test_no_template_marks_a_text_as_markup() -> None:

@@ -133,7 +133,7 @@ def test_what_a_removal_cancels_comes_back_as_it_says(bridge: Bridge, redis_url:
     back = "bridge delivery ls --endpoint billing --state cancelled -o ids | bridge delivery retry -"
     for words in (("rm", "billing", "--dry-run"), ("rm", "billing")):
         told = bridge("endpoint", *words)[2]
-        assert f"receiver holds → bridge endpoint add billing URL --secret-file F, then {back}" in told, words
+        assert f"receiver holds → bridge endpoint add billing URL --secret-file F && {back}" in told, words
     assert bridge("endpoint", "add", "billing", URL)[0] == 0
     ids = bridge(*back.partition(" | ")[0].split()[1:])[1]
     assert bridge("delivery", "retry", "-", stdin=ids.encode())[0] == 0

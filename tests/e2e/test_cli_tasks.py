@@ -175,18 +175,19 @@ def test_a_name_that_is_near_no_endpoint_is_told_with_what_helps(
     bridge("endpoint", "add", "local", "http://127.0.0.1:9/")
     bridge("task", "add", "t1", "--endpoint", "nobody", "--metadata", "1")
     announce(redis_url, "t1", "pending")
-    fix = "bridge endpoint add nobody URL, or: bridge task add t1 --metadata JSON --endpoint NAME"
+    fix = "bridge endpoint add nobody URL  # or: bridge task add t1 --metadata JSON --endpoint NAME"
+    on_two_lines = fix.replace("  # ", "\n    ")
     said = "endpoints` names “nobody”, and there is no such endpoint"
     shown = bridge("task", "show", "t1")[1]
-    assert f"  ! its option `{said} → {fix}\n" in shown
+    assert f"  ! its option `{said} → {on_two_lines}\n" in shown
     assert f"  no endpoint takes index.task.pending: the task's `{said}\n" in shown
     assert shown.count("endpoint add") == 1, shown
     event_id = json.loads(bridge("task", "show", "t1", "--json")[1])["event_id"]
-    assert f"→ {fix}" in bridge("delivery", "show", event_id)[2]
+    assert f"→ {on_two_lines}\n" in bridge("delivery", "show", event_id)[2]
     found = json.loads(bridge("doctor", "--json")[1])
     assert [row["fix"] for row in found if "“nobody”" in row["found"]] == [fix]
     bridge("task", "add", "t2", "--endpoint", "local,nobody,other")
-    way = "bridge endpoint add other URL, or: bridge task add t2 --endpoint local\n"
+    way = "bridge endpoint add other URL\n    or: bridge task add t2 --endpoint local\n"
     assert f"names “other”, and there is no such endpoint → {way}" in bridge("task", "show", "t2")[1]
 
 

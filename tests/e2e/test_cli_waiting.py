@@ -140,13 +140,13 @@ def test_an_event_that_nobody_takes_says_what_they_take(bridge: Bridge, redis_ur
     why = "no endpoint takes index.task.ready: onlyfail takes index.task.failed"
     assert why in said(bridge, "task", "show", "t1")
     code, _, told = bridge("delivery", "show", event)
-    assert (code, why in told, "bridge task add t1 tells the present state" in told) == (3, True, True)
+    assert (code, why in told, "NAME URL && bridge task add t1\n    or first set NAME" in told) == (3, True, True)
     (row,) = json.loads(bridge("task", "show", "t1", "--json")[1])["events"]
     assert (row["untold"], row["deliveries"]) == (why, [])
     bridge("endpoint", "set", "onlyfail", "--events", "index.task.*")
     shown = said(bridge, "task", "show", "t1")
     assert "onlyfail would take it, and was changed later" in shown
-    assert "! nobody is owed its latest event → bridge task add t1 tells the present state" in shown
+    assert "! nobody is owed its latest event → bridge task add t1 which tells the present state" in shown
     bridge("task", "add", "t1")
     take_in(redis_url)
     assert tell_again(redis_url, "t1") == "ok"
@@ -161,7 +161,7 @@ def test_what_a_task_named_it_names_again(bridge: Bridge, redis_url: str, client
     client.hset("bridge:task:t1", mapping={"endpoints": "onlyfail", "metadata": "1"})
     (event,) = announce(redis_url, "t1", "ready", ends=True)
     again = "bridge task add t1 --metadata JSON --endpoint"
-    way = f"bridge endpoint set onlyfail --events …; then {again} onlyfail tells the present state"
+    way = f"bridge endpoint set onlyfail --events … && {again} onlyfail which tells the present state"
     assert f"→ {way}" in said(bridge, "task", "show", "t1")
     assert f"→ {again} onlyfail,audit" not in said(bridge, "task", "show", "t1")
     client.hset("bridge:task:t2", mapping={"endpoints": "audit"})
@@ -169,7 +169,7 @@ def test_what_a_task_named_it_names_again(bridge: Bridge, redis_url: str, client
     assert "→ bridge task add t2 --endpoint audit,other" in bridge("delivery", "show", event, "other")[2]
     bridge("endpoint", "add", "late", URL)
     client.hset("bridge:task:t2", mapping={"endpoints": "audit,late"})
-    assert "→ bridge task add t2 --endpoint audit,late tells" in bridge("delivery", "show", event, "late")[2]
+    assert "→ bridge task add t2 --endpoint audit,late\n    which tells" in bridge("delivery", "show", event, "late")[2]
 
 
 def test_whom_a_task_does_not_name_is_said_once_for_all(bridge: Bridge, redis_url: str, client: "Redis") -> None:

@@ -106,16 +106,18 @@ def test_an_event_about_an_endpoint_asks_nothing() -> None:
 
 def test_the_way_to_tell_a_state_depends_on_whether_it_is_watched() -> None:
     """A task that has ended is announced when it is registered again; one that is watched goes on by itself."""
-    assert "; then bridge task add t1 tells the present state" in way_to_tell("bridge task add t1", watched=False)
+    assert way_to_tell("bridge task add t1", watched=False).startswith(
+        "bridge endpoint add NAME URL && bridge task add t1  #"
+    )
     assert "task add" not in way_to_tell("bridge task add t1", watched=True)
 
 
 def test_a_task_that_names_endpoints_is_heard_of_by_those_alone() -> None:
     """Another one would not hear of it, and to register the task without its options tells everybody."""
     again = "bridge task add t1 --endpoint a,b"
-    assert way_to_tell(again, watched=False, named=["a"]).startswith("bridge endpoint set a --events …; then ")
-    assert way_to_tell(again, watched=False, named=["a", "b"]).startswith("bridge endpoint set NAME --events …; then ")
-    assert way_to_tell(again, watched=False, named=["a"]).endswith(f"{again} tells the present state")
+    assert way_to_tell(again, watched=False, named=["a"]).startswith("bridge endpoint set a --events … && ")
+    assert way_to_tell(again, watched=False, named=["a", "b"]).startswith("bridge endpoint set NAME --events … && ")
+    assert way_to_tell(again, watched=False, named=["a"]).endswith(f"{again}  # which tells the present state")
 
 
 def test_what_is_no_longer_kept_was_not_passed_over() -> None:

@@ -550,7 +550,7 @@ def test_tasks_that_name_nobody_are_warned_of_once_a_name() -> None:
     tasks = [work.TaskFacts(f"t{n}", endpoints=("a", "biling")) for n in range(1000)]
     (one,) = work.unknown_names(tasks, frozenset({"a"}))
     assert one.found == "t0 and 999 more: its option `endpoints` names “biling”"
-    assert one.fix == "bridge endpoint add biling URL, or: bridge task add t0 --endpoint a"
+    assert one.fix == "bridge endpoint add biling URL  # or: bridge task add t0 --endpoint a"
 
 
 def test_a_name_that_is_nearly_an_endpoint_is_written_as_that() -> None:

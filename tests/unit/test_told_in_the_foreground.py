@@ -38,12 +38,16 @@ def test_a_warning_is_told_in_words(event: str) -> None:
 def test_a_signature_that_is_refused_is_explained_once() -> None:
     """Its receiver holds another secret, most likely: said beside the first 401, and not beside each."""
     heard = io.StringIO()
-    console, session = Console(file=heard, width=500), Session(load_settings(), [], "")
+    console, session = (
+        Console(file=heard, width=500),
+        Session(load_settings(), ["t1", "t 2"], "http://localhost:9/x?key=1"),
+    )
     hear = hearer(session, console, console, attempts=True)
     line = {"event": "delivery.attempted", "endpoint": session.name, "level": "info", "type": "x", "next": "pending"}
     for status in (500, 401, 401):
         hear(line | {"status_code": status})
-    assert heard.getvalue().count("--secret-file F signs with the one that it holds") == 1
+    again = "bridge dev t1 't 2' --to URL --secret-file secret.whsec"
+    assert heard.getvalue().count(f"! It holds another secret? With that one in secret.whsec → {again}\n! Or it") == 1
     assert heard.getvalue().splitlines()[2].startswith("! It holds another secret?")
 
 
