@@ -40,6 +40,10 @@ class InvalidInput(BridgeError):
     exit_code = 2
 
 
+class WrongOption(InvalidInput):
+    """An option has a value that it cannot take. `fix` is that option with the one that was meant: `--to http://…`."""
+
+
 class NotFound(BridgeError):
     """There is nothing by that name."""
 

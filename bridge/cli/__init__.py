@@ -16,12 +16,12 @@ from click.exceptions import Abort, Exit, NoArgsIsHelpError, NoSuchCommand, NoSu
 from click.shell_completion import CompletionItem
 
 from bridge import __version__
-from bridge.cli.calling import program
+from bridge.cli.calling import as_typed, program
 from bridge.cli.output import FORMATS, FORMS, complain, read_or_not
 from bridge.cli.page import LOOK, PageContext, dressed
 from bridge.cli.unknown import path_of, unknown_command
 from bridge.cli.word import Word
-from bridge.errors import BridgeError, InvalidInput
+from bridge.errors import BridgeError, InvalidInput, WrongOption
 
 COMMANDS = {
     "demo": ("bridge.cli.demo:demo", "Watch the main job, from a video to a signed event. Needs no key and no Redis."),
@@ -192,6 +192,10 @@ def run(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except (Abort, KeyboardInterrupt):
         return 130
+    except WrongOption as error:
+        typed = sys.argv[1:] if arguments is None else arguments
+        complain(InvalidInput(str(error), fix=as_typed(error.fix, typed)))
+        return error.exit_code
     except BridgeError as error:
         complain(error)
         return error.exit_code

@@ -4,10 +4,11 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from functools import cache
 from itertools import product
 from pathlib import Path
-from shlex import quote
+from shlex import join, quote, split
 from urllib.parse import unquote, urlsplit
 
 from bridge.errors import BridgeError
@@ -41,6 +42,19 @@ def pasteable(text: str) -> str:
     if f"{OURS} " not in text or (here := program()) == OURS:
         return text
     return _commands().sub(lambda found: found["quoted"] or f"{here} ", text)
+
+
+def as_typed(fix: str, typed: Sequence[str]) -> str:
+    """The command line that was typed, with this option, `--name value`, in the place of the one it had; the option
+    alone where that is not there once."""
+    words = split(fix)
+    option = words[0]
+    places = [place for place, word in enumerate(typed) if word.partition("=")[0] == option]
+    if len(places) != 1:
+        return fix
+    (place,) = places
+    after = place + 1 if "=" in typed[place] else place + 2
+    return join([OURS, *typed[:place], *words, *typed[after:]])
 
 
 def redis_cli() -> str:

@@ -14,7 +14,7 @@ from bridge.callback import corrected
 from bridge.cli import stage
 from bridge.definition import ENDPOINT_BYTES
 from bridge.definition import endpoint as read_endpoint
-from bridge.errors import InvalidInput
+from bridge.errors import InvalidInput, WrongOption
 from bridge.redaction import bare
 from bridge.rejection import Rejection
 from bridge.signature import generate_secret
@@ -100,8 +100,10 @@ class Session:
             )
         except Rejection as rejection:
             meant = corrected(self.url)
-            fix = f"--to {bare(meant)}" if loopback_networks(meant) else rejection.fix
-            raise InvalidInput(f"Events cannot go to {stage.printable(bare(self.url))}: {rejection}", fix=fix) from None
+            what = f"Events cannot go to {stage.printable(bare(self.url))}: {rejection}"
+            if loopback_networks(meant):
+                raise WrongOption(what, fix=f"--to {quote(bare(meant))}") from None
+            raise InvalidInput(what, fix=rejection.fix) from None
         changed = {
             "BRIDGE_DELIVERY_ALLOW_NETWORKS": json.dumps([str(one) for one in networks]),
             "BRIDGE_DELIVERY_ALLOW_HTTP": str(http).lower(),

@@ -20,7 +20,7 @@ from bridge.cli.calling import program
 from bridge.cli.defining import known_from, public_key_option
 from bridge.cli.ways_in import in_a_container, ways_in
 from bridge.consent import ALLOWED_ORIGIN, ALLOWED_RATE, REQUEST_ORIGIN
-from bridge.errors import InvalidInput
+from bridge.errors import InvalidInput, WrongOption
 from bridge.redaction import bare
 from bridge.sandbox.http import HttpServer
 from bridge.sandbox.message import Request, Response
@@ -179,7 +179,9 @@ class Forward:
             self._request((), b"").encode()
         except (KeyError, ValueError):
             meant = bare(corrected(url)) or "http://localhost:3000/hook"
-            raise InvalidInput(f"“{stage.printable(bare(url))}” is no URL.", fix=f"--forward-to {meant}") from None
+            raise WrongOption(
+                f"“{stage.printable(bare(url))}” is no URL.", fix=f"--forward-to {quote(meant)}"
+            ) from None
         self._transport = Transport(lambda *_: None)
 
     async def post(self, request: Request) -> tuple[Response, str]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from shlex import quote
 from typing import Any
 
-from bridge.errors import InvalidInput
+from bridge.errors import WrongOption
 from bridge.rejection import redacted
 from bridge.strict_json import finite, no_constant, not_json
 
@@ -16,11 +16,11 @@ _DECODER = json.JSONDecoder(parse_constant=no_constant, parse_float=finite)
 
 
 def value_from(text: str) -> Any:
-    """Read the JSON value that a task's events echo. Raises InvalidInput, which says how this text would be written."""
+    """Read the JSON value that a task's events echo. Raises WrongOption, which says how this text would be written."""
     try:
         return _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"--metadata: it {not_json(error)}", fix=f"--metadata {_as_json(text)}") from None
+        raise WrongOption(f"--metadata: it {not_json(error)}", fix=f"--metadata {_as_json(text)}") from None
 
 
 def _as_json(text: str) -> str:
@@ -32,13 +32,13 @@ def _as_json(text: str) -> str:
 
 
 def wanted_from(texts: Sequence[str]) -> dict[str, Any]:
-    """Read `NAME=VALUE[,VALUE]`: for each name a value, or a list of several. Raises InvalidInput; for JSON, too, in
+    """Read `NAME=VALUE[,VALUE]`: for each name a value, or a list of several. Raises WrongOption; for JSON, too, in
     which there may be an equals sign."""
     found: dict[str, list[Any]] = {}
     for text in texts:
         name, equals, values = text.partition("=")
         if not (name.strip() and equals) or _object_in(text) is not None:
-            raise InvalidInput("--metadata: it is not NAME=VALUE", fix=_as_words(text))
+            raise WrongOption("--metadata: it is not NAME=VALUE", fix=_as_words(text))
         found.setdefault(name.strip(), []).extend(words_in(values))
     return {name: words[0] if len(words) == 1 else words for name, words in found.items()}
 

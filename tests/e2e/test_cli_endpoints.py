@@ -273,6 +273,19 @@ def test_a_misspelt_type_is_told_with_the_command_that_writes_the_one_meant(brid
     assert bridge("event", "ls", "--type", "index.task.ready")[2] == ""
 
 
+def test_an_option_in_the_form_of_another_command_is_told_within_the_whole_line(
+    bridge: Bridge, client: "Redis"
+) -> None:
+    """As it was typed, so that it can be pasted; where the option is there twice, the option alone."""
+    fix = """bridge task add t1 --metadata '{"order": 42}' -o ids\n"""
+    assert bridge("task", "add", "t1", "--metadata=order=42", "-o", "ids")[2].endswith(f"→ {fix}")
+    told = bridge("endpoint", "add", "a", URL, "--metadata", '{"team": "video"}', "--rate", "1/s")[2]
+    assert told.endswith(f"→ bridge endpoint add a {URL} --metadata team=video --rate 1/s\n")
+    told = bridge("endpoint", "add", "a", URL, "--metadata", '{"team": "video"}', "--metadata", "x=y")[2]
+    assert told.endswith("→ --metadata team=video\n")
+    assert client.exists("bridge:endpoints", "bridge:tasks") == 0
+
+
 def test_a_bad_change_says_that_the_last_good_definition_is_in_force(
     bridge: Bridge, client: "Redis", redis_url: str
 ) -> None:

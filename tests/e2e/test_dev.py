@@ -342,7 +342,7 @@ def test_dev_says_that_the_key_is_refused(tmp_path: Path) -> None:
         (("--until-done",), {}, "name their ids"),
         ((), {}, "this run's own Redis has no task in it"),
         (("6a0b", "--to", "http://10.0.0.1/hook"), {}, "http://10.0.0.1/hook"),
-        (("6a0b", "--to", "localhost:3000/hook"), {}, "→ --to http://localhost:3000/hook"),
+        (("6a0b", "--to", "localhost:3000/hook"), {}, "→ bridge dev 6a0b --to http://localhost:3000/hook"),
         (("6a0b", "--to", "https://example.com", "--port", "9"), {}, "--port"),
     ],
 )

@@ -236,7 +236,7 @@ def test_listen_says_that_its_port_is_taken() -> None:
     ("words", "said"),
     [
         (("--respond", "99"), "slow or flaky"),
-        (("--forward-to", "localhost:7140/ok"), "→ --forward-to http://localhost:7140/ok\n"),
+        (("--forward-to", "localhost:7140/ok"), "→ bridge listen --forward-to http://localhost:7140/ok\n"),
         (("--forward-to", "http://127.0.0.1:1", "--respond", "500"), "exclude each other"),
         (("--secret-file", "/no/such/file"), "cannot be read"),
         (("70000",), "PORT"),
