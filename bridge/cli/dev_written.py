@@ -49,18 +49,21 @@ async def take_back(session: Session, store: "Store") -> str:
     """Our endpoint leads nowhere once we are gone, and what names it alone would tell nobody; what somebody else
     registered meanwhile is theirs. Replies what is to be said where that failed."""
     from bridge.store.reading.trips import reading_errors
+    from bridge.store.reading.written import options_of
     from bridge.wiring import intake_from
 
     keys, ours = store.keys, {b"endpoints": session.name.encode()}
 
     async def withdraw(pipe: Any) -> None:
-        alone = [one for one in session.new if await pipe.hgetall(keys.task(one)) == ours]
+        """By then all of their options are watched: one that changes after it was read here undoes what follows."""
+        written = await options_of(store.client, keys, [one.encode() for one in session.new])
         pipe.multi()
         pipe.hdel(keys.endpoints, session.name)
         pipe.hdel(keys.rejected, f"endpoint:{session.name}")
-        for one in alone:
-            pipe.zrem(keys.tasks, one)
-            pipe.delete(keys.task(one))
+        for one, options in zip(session.new, written, strict=True):
+            if options == ours:
+                pipe.zrem(keys.tasks, one)
+                pipe.delete(keys.task(one))
 
     try:
         with reading_errors():

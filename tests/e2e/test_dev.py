@@ -26,6 +26,7 @@ from bridge.sandbox.timeline import a_timeline
 from bridge.sandbox.twelvelabs import Simulator
 from bridge.settings import load_settings
 from bridge.signature import generate_secret, verify
+from bridge.store.reading import written
 
 pytestmark = pytest.mark.slow
 
@@ -264,16 +265,41 @@ def test_dev_changes_nothing_that_somebody_else_wrote(redis_url: str) -> None:
         assert client.exists("bridge:endpoints") == 0
 
 
+def test_dev_takes_back_nothing_that_changes_while_it_looks(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody registers the task between the look and the step: it is looked at once more."""
+    looks, really = 0, written.options_of
+
+    async def options_of(client: Any, keys: Any, members: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        found = await really(client, keys, members)
+        if looks == 2:  # the first look is that of `write`
+            await client.hset(keys.task("t1"), "metadata", "42")
+        return found
+
+    with Redis.from_url(redis_url, decode_responses=True) as client:
+        session = Session(load_settings(), ["t1", "t2"], "http://127.0.0.1:1/dev")
+        monkeypatch.setattr("bridge.store.reading.written.options_of", options_of)
+        with_store(redis_url, lambda store: write(session, store))
+        with_store(redis_url, lambda store: take_back(session, store))
+        assert looks == 3
+        assert client.zrange("bridge:tasks", 0, -1) == ["t1"]
+        assert client.hget("bridge:task:t1", "metadata") == "42"
+        assert client.hkeys("bridge:endpoints") == []
+
+
 def test_dev_says_what_it_could_not_take_back(redis_url: str) -> None:
     """And how: a Redis that takes no writes, or a key of another type, is no reason for silence."""
     with Redis.from_url(redis_url, decode_responses=True) as client:
         client.hset("bridge:task:t1", "x", "1")
         session = Session(load_settings(), ["t1", "t2"], "http://127.0.0.1:1/dev")
         with_store(redis_url, lambda store: write(session, store))
-        client.set("bridge:task:t2", "x")
+        client.rename("bridge:endpoints", "bridge:aside")
+        client.set("bridge:endpoints", "x")
         told = with_store(redis_url, lambda store: take_back(session, store))
         assert "holds something of another type" in told
         assert told.endswith(f"→ bridge endpoint rm {session.name} && bridge task rm t2")
+        client.rename("bridge:aside", "bridge:endpoints")
         client.set("bridge:task:t3", "x")
         other = Session(load_settings(), ["t3"], "http://127.0.0.1:1/dev")
         with_store(redis_url, lambda store: write(other, store))
