@@ -34,9 +34,13 @@ def program() -> str:
 
 
 def pasteable(text: str) -> str:
-    """A text for a person, in which each command of ours, or for our Redis, is as it works here. Data has them as they
-    are called."""
-    text = apart(text)
+    """A text for a person, in which each command can be pasted: as it works here, with nothing behind it."""
+    return as_called(apart(text))
+
+
+def as_called(text: str) -> str:
+    """The same lines, in which each command of ours, or for our Redis, is as it works here. Data has them as they are
+    called."""
     if f"{THEIRS} " in text and (there := redis_cli()) != THEIRS:
         text = _SPOKEN.sub(lambda found: found["quoted"] or f"{there} ", text)
     if f"{OURS} " not in text or (here := program()) == OURS:

@@ -262,8 +262,8 @@ def _fix(fault: "Rejection", *, toml: bool, headed: bool) -> str:
         return "choose another name"
     if fault.field != "secret" or "bridge endpoint add" not in fix:
         return fix
-    if toml and fix.startswith("bridge endpoint add"):
-        return f"make one with{fix.partition('by yourself')[2]}"
+    if fix.startswith("bridge endpoint add"):  # there is one, and it is none
+        return f"make one with{fix.partition('by yourself')[2]}" if toml else fix
     if toml:
         return 'write secret_file = "…", or set BRIDGE_DELIVERY_DEFAULT_SECRET'
     return WHOLE if headed else fix

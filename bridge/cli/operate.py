@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from bridge.cli.calling import pasteable
+from bridge.cli.calling import as_called, pasteable
 from bridge.cli.output import (
     above,
     ago,
@@ -153,7 +153,7 @@ def _screen(row: dict[str, Any], deployment: "Deployment") -> dict[str, Any]:
     }
     if told := "; ".join(_upstream(row)):
         words["upstream"] = told
-    return {name: pasteable(safe(text)) for name, text in words.items()}
+    return {name: as_called(safe(text)) for name, text in words.items()}
 
 
 def _upstream(row: dict[str, Any]) -> "Iterator[str]":

@@ -224,6 +224,14 @@ def test_a_misspelt_field_of_a_refused_entry_is_told_once(bridge: Bridge) -> Non
     assert '\n  → url: write "url" instead of "urll"; rate: write attempts a second' in told
 
 
+def test_a_secret_in_an_export_that_is_none_is_told_as_that(bridge: Bridge) -> None:
+    """And not as one that was left out of it."""
+    bad = {"kind": "endpoint", "name": "a", "url": "https://example.com/", "secret": "whsec_short"}
+    _, _, told = bridge("import", "-", stdin=lines({"kind": "bridge-export", "version": 1}, bad, {"kind": "end"}))
+    assert "→ bridge endpoint add a https://example.com/ --replace\n" in told
+    assert "--with-secrets" not in told
+
+
 def test_an_export_without_secrets_says_what_it_lacks_and_the_import_too(
     bridge: Bridge, client: "Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:

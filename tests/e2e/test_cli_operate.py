@@ -40,7 +40,8 @@ def test_status_of_nothing_has_everything_in_it(bridge: Bridge) -> None:
     assert {kind: role["workers"] for kind, role in row["roles"].items()} == {"poll": 0, "deliver": 0}
     assert row["redis"]["append_only"] is True
     code, out, _ = bridge("status")
-    assert (code, "nothing is polled → export TWELVELABS_API_KEY=…" in out) == (0, True)
+    assert (code, "nothing is polled → export TWELVELABS_API_KEY=…  # or that in .env; then stop" in out) == (0, True)
+    assert "\\n" not in out
     assert out.count("NO WORKER, 0 s behind → bridge worker") == 2
 
 
