@@ -15,7 +15,7 @@ from bridge.cli.calling import pasteable
 from bridge.cli.defining import secret_from
 from bridge.cli.dev_session import Session, loopback_networks
 from bridge.cli.dev_verdict import verdict
-from bridge.cli.dev_written import others, take_back, write
+from bridge.cli.dev_written import others, take_back, unheard, write
 from bridge.cli.listen import Listener, answer_from
 from bridge.cli.session import ids_from, naming_redis, settings_of
 from bridge.contract import check_member
@@ -173,7 +173,7 @@ async def perform(session: Session, port: int, *, local: bool, until_done: bool,
         stack.push_async_callback(_take_back, session, store, narration)
         await write(session, store)
         _narrate(session, narration, local=local, own_redis=own_redis)
-        if told := await others(session, store):
+        for told in filter(None, (unheard(session), await others(session, store))):
             narration.print(f"! {told}")
         if others_send:
             narration.print("! Another worker runs on this Redis: what that one sends is not shown here.")

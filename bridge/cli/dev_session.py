@@ -45,6 +45,8 @@ class Session:
     key_refused: asyncio.Event = field(default_factory=asyncio.Event)
     new: list[str] = field(default_factory=list)
     """The ids that nobody had registered before."""
+    elsewhere: dict[str, list[str]] = field(default_factory=dict)
+    """The ids that name endpoints, and so not this run's → those."""
     troubles: dict[str, str] = field(default_factory=dict)
     refusal: str = ""
     """What came of the latest attempt that somebody else's receiver, behind --to, did not take."""

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 
 OTHERS = 5
 """How many endpoints of others are named, and of what is left how many tasks."""
+ALONE = "For a Redis of this run alone, leave BRIDGE_REDIS_URL unset."
 
 
 async def write(session: Session, store: "Store") -> None:
     """Register our endpoint and the tasks. A task that is new there names our endpoint, as nobody else asked for it:
     where there are watches, which ask for what they find, none is new."""
     from bridge.store.declaring import Declaring
+    from bridge.store.reading.options import names_in
     from bridge.store.reading.trips import reading_errors
     from bridge.store.reading.written import options_of, registered
 
@@ -34,6 +36,10 @@ async def write(session: Session, store: "Store") -> None:
             if _of_a_run(options) or (one not in there and options == {} and not watches)
         ]
         new = set(session.new)
+        named = {
+            one: names_in((options or {}).get(b"endpoints")) for one, options in zip(session.ids, written, strict=True)
+        }
+        session.elsewhere = {one: names for one, names in named.items() if names and one not in new}
         await stage.register(store, {session.name: session.definition()})
         await Declaring(store).register_tasks(session.new, {"endpoints": session.name})
         await stage.register(store, {}, [one for one in session.ids if one not in new])
@@ -77,13 +83,23 @@ async def take_back(session: Session, store: "Store") -> str:
     return ""
 
 
+def unheard(session: Session) -> str:
+    """That tasks name others, so that this run hears nothing of them; empty where none does."""
+    if not session.elsewhere:
+        return ""
+    (one, names), more = next(iter(session.elsewhere.items())), len(session.elsewhere) - 1
+    shown = safe(", ".join([*names[:OTHERS], *(["…"] if len(names) > OTHERS else [])]))
+    and_more = f", and so {'do' if more > 1 else 'does'} {more} more" if more else ""
+    return f"{safe(one)} names other endpoints ({shown}){and_more}: nothing of it is told here. {ALONE}"
+
+
 async def others(session: Session, store: "Store") -> str:
-    """Who else hears of what this run watches, in a Redis where others are registered; empty where nobody does."""
+    """Who else hears of what this run hears of, in a Redis where others are registered; empty where nobody does."""
     from bridge.store.reading.trips import reading_errors
     from bridge.store.records import as_text
 
-    new = set(session.new)
-    shared = [one for one in session.ids if one not in new]
+    apart = {*session.new, *session.elsewhere}
+    shared = [one for one in session.ids if one not in apart]
     if session.ids and not shared:
         return ""
     with reading_errors():
@@ -94,4 +110,4 @@ async def others(session: Session, store: "Store") -> str:
     shown = safe(", ".join([*found[:OTHERS], *(["…"] if len(found) > OTHERS else [])]))
     them = "1 endpoint that is registered there hears" if len(found) == 1 else f"{len(found)} endpoints there hear"
     what = f"{safe(shared[0])}, too" if len(shared) == 1 else "what is registered there, too"
-    return f"{them} of {what}: {shown}. For a Redis of this run alone, leave BRIDGE_REDIS_URL unset."
+    return f"{them} of {what}: {shown}. {ALONE}"

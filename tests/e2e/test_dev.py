@@ -18,7 +18,7 @@ from redis import Redis
 from bridge.cli.dev import _has_own_redis, _until_done
 from bridge.cli.dev_session import Session
 from bridge.cli.dev_verdict import verdict
-from bridge.cli.dev_written import take_back, write
+from bridge.cli.dev_written import others, take_back, unheard, write
 from bridge.cli.stage import either
 from bridge.errors import StoreDown
 from bridge.sandbox.receiver import Receiver
@@ -263,6 +263,23 @@ def test_dev_changes_nothing_that_somebody_else_wrote(redis_url: str) -> None:
         with_store(redis_url, lambda store: write(without, store))
         with_store(redis_url, lambda store: take_back(without, store))
         assert client.exists("bridge:endpoints") == 0
+
+
+def test_dev_says_of_which_tasks_it_hears_nothing(redis_url: str) -> None:
+    """Those that name others are told to those alone; who is not named is not said to hear of them."""
+    with Redis.from_url(redis_url, decode_responses=True) as client:
+        client.hset("bridge:endpoints", mapping={"audit": "{}", "billing": "{}"})
+        client.hset("bridge:task:t1", "endpoints", "audit")
+        client.zadd("bridge:tasks", {"t1": 0, "t2": 0})
+        session = Session(load_settings(), ["t1", "t2", "t3"], "http://127.0.0.1:1/dev")
+        with_store(redis_url, lambda store: write(session, store))
+        assert (session.new, session.elsewhere) == (["t3"], {"t1": ["audit"]})
+        assert unheard(session).startswith("t1 names other endpoints (audit): nothing of it is told here. ")
+        told = with_store(redis_url, lambda store: others(session, store))
+        assert told.startswith("2 endpoints there hear of t2, too: audit, billing. ")
+        alone = Session(load_settings(), ["t1"], "http://127.0.0.1:1/dev")
+        with_store(redis_url, lambda store: write(alone, store))
+        assert with_store(redis_url, lambda store: others(alone, store)) == ""
 
 
 def test_dev_takes_back_nothing_that_changes_while_it_looks(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
